@@ -1,0 +1,216 @@
+"""Every error that quiesce shows, typed by what the operator can do next.
+
+The class holds what is constant (code, exit status, hint), the instance what is particular. Codes are
+documented in ``docs/errors.md`` and never reused. Anything that is not a `QuiesceError` is a bug.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+
+class ExitStatus(enum.IntEnum):
+    """What the process's exit status tells a script; documented in ``docs/exit-statuses.md``."""
+
+    OK = 0
+    #: a bug in quiesce: the traceback is shown
+    INTERNAL = 1
+    #: the command line or a parameter is wrong; nothing was run
+    USAGE = 2
+    #: the blueprint or its inputs are wrong; nothing was run
+    BLUEPRINT = 3
+    #: the deployment, execution or restore point named does not exist; nothing was run
+    NOT_FOUND = 4
+    #: refused before anything was touched: another execution runs, or a provider cannot do it
+    REFUSED = 5
+    #: the execution failed; everything that was frozen is thawed
+    FAILED = 6
+    #: something may still be frozen: run ``quiesce recover``
+    FROZEN = 7
+    #: a restore point was made, but it is worth less than `min_consistency` asked for
+    NOT_CONSISTENT = 8
+    #: the execution was cancelled; everything that was frozen is thawed
+    CANCELLED = 9
+    #: the database or its disk cannot be used; see the message
+    STORE = 10
+    #: a stored backup is damaged
+    DAMAGED = 11
+
+
+class QuiesceError(Exception):
+    """Base of all errors that are shown to an operator without a traceback."""
+
+    code = "error"
+    exit_status = ExitStatus.FAILED
+    hint = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class UsageError(QuiesceError):
+    """A parameter or an option is not one we know, or has a value we do not accept."""
+
+    code = "usage"
+    exit_status = ExitStatus.USAGE
+
+
+class UnknownNameError(UsageError):
+    """Something was named that does not exist; the message lists what does."""
+
+    code = "unknown-name"
+    exit_status = ExitStatus.NOT_FOUND
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None) -> None:
+        names = sorted(known)
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        super().__init__(f"there is no {kind} {name!r}; there is: {shown or 'none'}", hint=hint)
+        self.known = names
+
+
+class BlueprintError(QuiesceError):
+    """The blueprint cannot be understood."""
+
+    code = "blueprint"
+    exit_status = ExitStatus.BLUEPRINT
+
+
+class PlanError(QuiesceError):
+    """What was asked cannot be planned, so nothing was touched."""
+
+    code = "plan"
+    exit_status = ExitStatus.REFUSED
+
+
+class NotConsistentError(QuiesceError):
+    """The restore point is worth less than was asked for."""
+
+    code = "not-consistent"
+    exit_status = ExitStatus.NOT_CONSISTENT
+    hint = "See 'quiesce backups show' for the reason, or ask for less with min_consistency."
+
+
+class BusyError(QuiesceError):
+    """Another execution runs on this deployment."""
+
+    code = "busy"
+    exit_status = ExitStatus.REFUSED
+    hint = "Wait for it, or cancel it: quiesce executions cancel ID"
+
+
+class SupersededError(QuiesceError):
+    """Another process has taken this execution over, so this one may not write to its journal any more."""
+
+    code = "superseded"
+    exit_status = ExitStatus.FAILED
+    hint = "See the execution's events for who took over and why."
+
+
+class PlanChangedError(QuiesceError):
+    """The stored plan is not the one that the journal was written for."""
+
+    code = "plan-changed"
+    exit_status = ExitStatus.REFUSED
+    hint = "Settle what it owes with 'quiesce recover', then start anew."
+
+
+class StoreError(QuiesceError):
+    """The database cannot be used."""
+
+    code = "store"
+    exit_status = ExitStatus.STORE
+
+
+class NewerStoreError(StoreError):
+    """The database was written by a newer version of quiesce."""
+
+    code = "store-newer"
+    hint = "Upgrade quiesce, or point QUIESCE_HOME to another directory."
+
+
+class DamagedError(QuiesceError):
+    """A stored backup is not what its manifest says."""
+
+    code = "damaged"
+    exit_status = ExitStatus.DAMAGED
+    hint = "Restore from another restore point; 'quiesce backups list' shows them."
+
+
+class ProviderError(QuiesceError):
+    """An operation failed on its platform.
+
+    Raised by providers only. *retryable* tells the engine whether asking again may help.
+    """
+
+    code = "operation"
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        #: when the platform (or a script) says when to come back; else the engine's own interval counts
+        self.retry_after_s = retry_after_s
+
+
+class RecoverableError(ProviderError):
+    """Asking again may help: a lost connection, a rate limit, a busy object."""
+
+    code = "recoverable"
+    retryable = True
+
+
+class NonRecoverableError(ProviderError):
+    """Asking again cannot help."""
+
+    code = "non-recoverable"
+
+
+class OperationTimeoutError(ProviderError):
+    """The operation gave no answer in time. It may have taken effect all the same."""
+
+    code = "timeout"
+    retryable = True
+    hint = "Look at the node; its effect may come late. A freeze that timed out is thawed like any other."
+
+
+class CannotFreezeError(ProviderError):
+    """This node has no way to be frozen now (no agent, powered off), and nothing was frozen."""
+
+    code = "cannot-freeze"
+    hint = "Install the guest agent, bind a hook, or accept a lower consistency."
+
+
+class NotFrozenError(ProviderError):
+    """The node thawed by itself before the cut was over, so the cut cannot be trusted."""
+
+    code = "not-frozen"
+
+
+class ResourceNotFoundError(ProviderError):
+    """The resource that the node stands for, or the object to restore from, is not there."""
+
+    code = "resource-not-found"
+
+
+class ForeignObjectError(ProviderError):
+    """An object of the name we need exists and is not ours; it was not touched."""
+
+    code = "foreign-object"
+    hint = "Choose another snapshot_name, or remove that object yourself."
+
+
+class UnsupportedError(ProviderError):
+    """The platform cannot do this; detected before anything was changed."""
+
+    code = "unsupported"
+    exit_status = ExitStatus.REFUSED
+
+
+class DamagedArtifactError(ProviderError):
+    """What is stored is not what was written; nothing was restored from it."""
+
+    code = "damaged-artifact"
+    exit_status = ExitStatus.DAMAGED
+    hint = "Restore from another restore point; 'quiesce backups list' shows them."

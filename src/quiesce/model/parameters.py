@@ -1,0 +1,43 @@
+"""The parameters of workflows, with their defaults, as data and as a checked value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import BackupName, Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What a workflow was asked for. Built by `planning.parameters.read_parameters` only."""
+
+    snapshot_name: BackupName | None = None
+    #: true: snapshot, tied to its source; false: backup, a full copy
+    snapshot_incremental: bool = True
+    snapshot_type: str = "irregular"
+    snapshot_rotation: int = 1
+    include_instances: tuple[str, ...] = ()
+    include_nodes: tuple[str, ...] = ()
+    exclude_nodes: tuple[str, ...] = ()
+    include_types: tuple[str, ...] = ()
+    exclude_types: tuple[str, ...] = ()
+    #: bound in seconds on the time from the first freeze to the last thaw
+    max_freeze_s: float = 30.0
+    #: abort, or go on with a lower consistency
+    abort_on_prepare_error: bool = True
+    min_consistency: Consistency = Consistency.NONE
+    parallel: int = 32
+    task_retries: int = 2
+    task_retry_interval_s: float = 1.0
+    #: bound in seconds on each operation; None: the operation's own default
+    operation_timeout_s: float | None = None
+    keep_partial: bool = False
+    #: None: where the provider snapshots cheaply
+    safety_snapshot: bool | None = None
+    apply_network: bool = False
+    #: remove_backup: every restore point of the chosen instances
+    all: bool = False
+    #: every parameter as each operation receives it, defaults filled in and custom ones included
+    raw: Mapping[str, Json] = field(default_factory=dict)

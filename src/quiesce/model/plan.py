@@ -1,0 +1,81 @@
+"""A plan is a value: the ordered steps of one workflow on one topology."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from dataclasses import dataclass
+
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import BackupName, InstanceId, NodeId, StepId
+from quiesce.model.operation import Operation
+from quiesce.model.parameters import Parameters
+
+
+class Role(enum.StrEnum):
+    """Why a step is in the plan."""
+
+    #: part of what was asked for; nothing new of it starts after a failure
+    MAIN = "main"
+    #: pays a debt: runs whenever the step it settles has begun, whatever happened since
+    SETTLE = "settle"
+    #: removes what an unfinished step made; runs only when the execution does not complete
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One operation on one instance."""
+
+    id: StepId
+    instance: InstanceId
+    node: NodeId
+    operation: Operation
+    #: full operation name as blueprints write it; also what events show
+    interface: str
+    provider: str
+    #: what the blueprint names as implementation, or the provider's own name for what it offers
+    function: str
+    #: steps of a lower group come first; index into `Plan.groups`
+    group: int
+    #: steps of the same group that come first
+    after: tuple[StepId, ...] = ()
+    role: Role = Role.MAIN
+    #: for SETTLE and UNDO: the step whose beginning makes this one due
+    of: StepId | None = None
+    #: the restore point it makes, applies or deletes
+    point: BackupName | None = None
+    #: whether the blueprint brings the implementation (else the provider offers it by itself)
+    declared: bool = True
+    #: for FREEZE: whether the node thaws itself when nobody does
+    self_thaw: bool = False
+    #: for SNAPSHOT: what the cut is worth when nothing of ours was frozen around it
+    alone: Consistency = Consistency.CRASH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A barrier: every step of a group is over before the next group begins."""
+
+    title: str
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that one execution would do, in order."""
+
+    workflow: str
+    parameters: Parameters
+    groups: tuple[Group, ...]
+    steps: tuple[Step, ...]
+    #: what the operator should know before it runs
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """A hash that changes when anything that would run changes."""
+        digest = hashlib.sha256(repr((self.workflow, self.parameters, self.groups)).encode())
+        for step in self.steps:
+            digest.update(repr(step).encode())
+        return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""Restore points: what the catalog knows and what they are worth."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
+
+
+class PointState(enum.StrEnum):
+    """Where a restore point, or one artifact of it, is in its life."""
+
+    #: an execution is making it, or died while making it
+    INCOMPLETE = "incomplete"
+    #: everything that was planned is there
+    COMPLETE = "complete"
+    #: some instances failed and their parts are missing; kept because it was asked for
+    PARTIAL = "partial"
+    #: an execution is removing it, or died while removing it
+    REMOVING = "removing"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """What one instance contributes to a restore point."""
+
+    instance: InstanceId
+    provider: str
+    function: str
+    state: PointState
+    consistency: Consistency
+    #: what the provider needs to find it again; opaque, but ``files`` (list of path, size_bytes,
+    #: sha256), ``size_bytes`` and ``objects`` (list of provider object ids) are shown when present
+    content: Mapping[str, Json] = field(default_factory=dict)
+    #: why it is worth no more
+    note: str = ""
+    #: seconds since the epoch
+    cut_at: float | None = None
+    #: how long the cut took, in seconds
+    cut_s: float | None = None
+    #: how long the node was frozen around it, in seconds; None when it was not frozen
+    frozen_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The result of one check of a restore point."""
+
+    at: float
+    #: ``checksums``, ``restore``
+    kind: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePoint:
+    """A named set of artifacts that can be restored together."""
+
+    deployment: DeploymentName
+    name: BackupName
+    #: true: full copies (a backup); false: snapshots
+    full: bool
+    type: str
+    rotation: int
+    execution: ExecutionId
+    state: PointState
+    consistency: Consistency
+    made_at: float
+    #: time from the first freeze to the last thaw, in seconds; 0 when nothing was frozen
+    window_s: float = 0.0
+    #: time between the first cut's end and the last one's, in seconds
+    skew_s: float = 0.0
+    #: taken by a restore before it replaced the state
+    safety: bool = False
+    artifacts: tuple[Artifact, ...] = ()
+    proofs: tuple[Proof, ...] = ()

@@ -1,0 +1,210 @@
+"""What the core asks of the outside world. Adapters answer these; SDK types and errors never cross them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from quiesce.model.call import Call
+from quiesce.model.ids import Json
+from quiesce.model.outcome import Outcome
+from quiesce.model.records import Level, Record
+from quiesce.model.restore_point import Proof
+
+
+class Context(Protocol):
+    """What a provider may use while it performs one call."""
+
+    def log(self, level: Level, message: str) -> None:
+        """Put a line into the execution's events, now. Never pass a secret."""
+        ...
+
+    def remaining_s(self) -> float:
+        """Return how many seconds this attempt still has; pass it on as time-out, and stop at 0."""
+        ...
+
+    def given_up(self) -> bool:
+        """Tell whether nobody waits for the answer any more (time-out, cancel): stop when safe."""
+        ...
+
+    def progress(self, done_bytes: int, total_bytes: int | None = None) -> None:
+        """Say how far a COPY or an APPLY is; cheap, call it often."""
+        ...
+
+    def set_runtime_properties(self, properties: Mapping[str, Json]) -> None:
+        """Replace the instance's runtime properties, durably."""
+        ...
+
+    def secret(self, name: str) -> str:
+        """Return a secret's value.
+
+        Raises:
+            NonRecoverableError: when there is no secret of that name.
+        """
+        ...
+
+
+class Provider(Protocol):
+    """Performs operations on one platform.
+
+    One object serves all calls of a process, from many threads at once; it shares connections and may
+    combine the waiting of concurrent calls (one list request for all). Contract, tested by
+    `quiesce.testing.ProviderContract`:
+
+    - Every operation may run twice, also when the first died half-way: it brings the instance *into a
+      state*. Names of made objects derive from instance and restore point, so a repetition finds its own.
+    - FREEZE with `Call.thaw_after_s` and the capability `self_thaw` arms the node's own timer *before* it
+      freezes. THAW disarms it.
+    - THAW returns only when the node is known to be thawed; thawing what is not frozen is fine. It works
+      in another process than the freeze, and while the freeze's own call still hangs.
+    - SNAPSHOT returns when the point in time is fixed, no later. Moving data belongs to COPY.
+    - APPLY refuses what is damaged before it touches the instance.
+    - DELETE works on finished and half-made objects, with and without `Call.artifact`, and also when
+      nothing is there. It never touches an object that quiesce did not make.
+    - It raises `ProviderError` (and its kinds) only, and stops by itself when `Context.remaining_s` is 0.
+    """
+
+    def perform(self, call: Call, context: Context) -> Outcome:
+        """Perform one operation and return when its effect is there."""
+        ...
+
+    def is_frozen(self, call: Call, context: Context) -> bool | None:
+        """Tell whether *call*'s instance is frozen now; None when that cannot be known."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back. The provider is not used afterwards."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSettings:
+    """What a provider's factory is given."""
+
+    #: private directory of this provider for state that must outlive the process; made when first used
+    state_dir: str
+    #: default directory repository for full backups
+    repository_dir: str
+
+
+ProviderFactory: TypeAlias = Callable[[ProviderSettings], Provider]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that ``quiesce doctor`` found out about one instance."""
+
+    #: short name of what was checked: ``agent``, ``space``
+    check: str
+    passed: bool
+    detail: str
+    #: what to do about it, when it did not pass
+    remedy: str = ""
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """A provider that can tell beforehand whether an instance can be frozen, snapshotted, thawed."""
+
+    def examine(self, call: Call, context: Context) -> Sequence[Finding]:
+        """Return every check made, passed or not; changes nothing."""
+        ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """A provider that can check a stored artifact without restoring it."""
+
+    def verify(self, call: Call, context: Context) -> Proof:
+        """Check `Call.artifact` against its checksums; reads everything, changes nothing."""
+        ...
+
+
+@runtime_checkable
+class Discoverer(Protocol):
+    """A provider that can write a blueprint of what runs on its platform."""
+
+    def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
+        """Return a blueprint as plain data, ready to be written as YAML."""
+        ...
+
+
+class Journal(Protocol):
+    """The durable account of one execution."""
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Make all of *records* durable, together, before returning.
+
+        Raises:
+            SupersededError: when another process has taken the execution over; nothing was written.
+            StoreError: when they could not be made durable.
+        """
+        ...
+
+    def read(self) -> Iterable[Record]:
+        """Return every record, oldest first."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, as a port, so that time-outs and retries are tested in microseconds."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch. May jump; for people only."""
+        ...
+
+    def tick(self) -> float:
+        """Return seconds that never jump, comparable between processes of one boot."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A step's attempt is over: *outcome* or *error* is set."""
+
+    ticket: int
+    began: float
+    ended: float
+    outcome: Outcome | None = None
+    error: BaseException | None = None
+
+
+class Workers(Protocol):
+    """Runs calls side by side."""
+
+    def start(self, ticket: int, action: Callable[[], Outcome]) -> None:
+        """Begin *action* in the background; its completion carries *ticket*."""
+        ...
+
+    def wait(self, until_tick: float | None) -> Sequence[Completion]:
+        """Return what has completed, at least one unless *until_tick* passes or `wake` is called first."""
+        ...
+
+    def wake(self) -> None:
+        """Make a `wait` in another thread return. Safe in a signal handler."""
+        ...
+
+    def abandon(self, ticket: int) -> None:
+        """Stop counting on *ticket*: its thread may hang for ever and no longer takes a place."""
+        ...
+
+
+class Guard(Protocol):
+    """The engine's side of the process that thaws when the engine cannot."""
+
+    def watch(self, max_freeze_s: float) -> None:
+        """Be ready to thaw from now on; returns when the guard has answered.
+
+        Raises:
+            StoreError: when no guard could be started. Nothing may be frozen then.
+        """
+        ...
+
+    def window_opened(self) -> None:
+        """Say that the first freeze begins now: the guard's own `max_freeze` runs from here."""
+        ...
+
+    def release(self, *, settled: bool) -> None:
+        """Say that the engine is done; unless *settled*, the guard goes on trying to thaw."""
+        ...
