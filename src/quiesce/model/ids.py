@@ -14,7 +14,7 @@ ExecutionId = NewType("ExecutionId", str)
 DeploymentName = NewType("DeploymentName", str)
 BackupName = NewType("BackupName", str)
 
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 #: what a name that becomes part of paths and object names may consist of
 NAME_RULE = "1 to 128 letters, digits and . _ - + : @, the first a letter or a digit, no '..'"
