@@ -22,9 +22,12 @@ def key_of(call: Call) -> str:
 
 
 def value_of(call: Call, name: str) -> Json:
-    """Return the operation's input, the node's property or the runtime property of that name, or None."""
-    for source in (call.inputs, call.properties, call.runtime_properties):
-        if source.get(name) not in {None, ""}:
+    """Return the node's property, else the runtime property of that name, or None.
+
+    Inputs do not count: every workflow parameter is among them, and none may say which path is replaced.
+    """
+    for source in (call.properties, call.runtime_properties):
+        if source.get(name) not in (None, ""):
             return source[name]
     return None
 
