@@ -146,9 +146,9 @@ class Performer:
     def _remember(self, step: Step, outcome: Outcome) -> None:
         if step.operation is Operation.FREEZE:
             self._frozen.add(step.id)
-        if step.operation in (Operation.SNAPSHOT, Operation.COPY) and outcome.artifact is not None:
-            if step.point is not None:
-                self._artifacts[step.point, step.instance] = outcome.artifact
+        made = step.operation in (Operation.SNAPSHOT, Operation.COPY)
+        if made and step.point is not None and outcome.artifact is not None:
+            self._artifacts[step.point, step.instance] = outcome.artifact
 
     def _doubt(self, call: Call, context: AttemptContext) -> str | None:
         """Return why the freeze cannot be trusted to have lasted until now; None: it can."""
