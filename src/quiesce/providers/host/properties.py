@@ -39,12 +39,12 @@ def text_of(call: Call, name: str) -> str | None:
 
 
 def path_of(call: Call) -> Path:
-    """Return the node's ``path`` (or ``resource_id``).
+    """Return the node's ``path``.
 
     Raises:
         NonRecoverableError: when it has none, or a relative one.
     """
-    text = text_of(call, "path") or text_of(call, "resource_id")
+    text = text_of(call, "path")
     if text is None:
         raise NonRecoverableError(
             f"{call.instance} does not say which path it stands for", hint="Set its property 'path'."
