@@ -99,7 +99,7 @@ def test_output_is_logged_and_saved(
 ) -> None:
     calls = [
         {"action": "echo one\necho two", "save_to": "lines"},
-        {"action": "export X=kept"},
+        "export X=kept",
         {"action": "echo $X"},
     ]
     outcome = provider.perform(a_call(server, STATISTICS, calls), context)

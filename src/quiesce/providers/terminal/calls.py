@@ -51,12 +51,14 @@ def terminal_calls(call: Call, given: Json, usual: Reactions) -> tuple[TerminalC
     """
     if given is None or given == "":
         return ()
-    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-        raise NonRecoverableError("the input 'calls' must be a list of mappings with action or template")
-    return tuple(_call(call, each, usual) for each in given if isinstance(each, dict))
+    if not isinstance(given, list):
+        raise NonRecoverableError("the input 'calls' must be a list of commands")
+    return tuple(_call(call, {"action": each} if isinstance(each, str) else each, usual) for each in given)
 
 
-def _call(call: Call, given: Mapping[str, Json], usual: Reactions) -> TerminalCall:
+def _call(call: Call, given: Json, usual: Reactions) -> TerminalCall:
+    if not isinstance(given, dict):
+        raise NonRecoverableError("each of 'calls' must be a command, or a mapping with action or template")
     return TerminalCall(
         lines=tuple(line for line in _text(call, given).split("\n") if line.strip()),
         responses=_responses(given.get("responses")),
