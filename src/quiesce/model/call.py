@@ -22,6 +22,8 @@ class Call:
     function: str
     deployment: DeploymentName
     execution: ExecutionId
+    #: the workflow's name
+    workflow: str = ""
     step: StepId
     attempt: int
     instance: InstanceId
@@ -37,6 +39,8 @@ class Call:
     point: BackupName | None = None
     #: whether the point is a full copy (a backup) or a snapshot
     full: bool = False
+    #: DELETE because the execution did not complete: remove only what this very execution made
+    undo: bool = False
     #: COPY, APPLY, DELETE: what SNAPSHOT (and COPY) answered; None when a half-made thing is removed and
     #: the answer was lost: find it by its deterministic name
     artifact: Mapping[str, Json] | None = None

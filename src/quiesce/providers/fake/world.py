@@ -1,0 +1,97 @@
+"""What the fake data centre holds, and how it misbehaves. It outlives providers, as a platform does."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from quiesce.model.operation import Operation
+
+
+class Misbehaviour(enum.StrEnum):
+    """The ways in which the world fails."""
+
+    #: it does nothing and says so; asking again may help
+    RECOVERABLE = "recoverable"
+    #: it does nothing and says so; asking again cannot help
+    PERMANENT = "permanent"
+    #: it happened, but nobody told us: effect, then a time-out
+    MUTE = "mute"
+    #: a time-out first; the effect comes when the next operation on that instance is over
+    LATE = "late"
+    #: no answer before the call's time is over, and no effect
+    HANG = "hang"
+    #: it says that it was done, and did nothing
+    LIE = "lie"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """*times* calls of *operation* (on *instance*, or on any) misbehave."""
+
+    operation: Operation
+    misbehaviour: Misbehaviour
+    instance: str | None = None
+    times: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Thing:
+    """An object that a snapshot or a backup left on the platform."""
+
+    instance: str
+    #: the execution that made it; None when quiesce did not
+    maker: str | None
+    content: str
+    complete: bool
+    full: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """The state of every machine, and every object made of them."""
+
+    contents: dict[str, str] = field(default_factory=dict)
+    frozen: set[str] = field(default_factory=set)
+    suspended: set[str] = field(default_factory=set)
+    things: dict[str, Thing] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    #: every effect in order, repetitions included
+    effects: list[tuple[Operation, str]] = field(default_factory=list)
+    #: node-side timers: the tick at which an instance thaws by itself
+    timers: dict[str, float] = field(default_factory=dict)
+    #: effects that are still to come, by instance
+    late: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
+    #: instances and how often each was frozen and thawed while it was not already
+    freezes: dict[str, int] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    #: the machine's own clock, for its timers
+    tick: Callable[[], float] = lambda: 0.0
+
+    def misbehaviour_of(self, operation: Operation, instance: str) -> Misbehaviour | None:
+        """Return how this call is to fail, using up one of the fault's times."""
+        for index, fault in enumerate(self.faults):
+            if fault.operation is operation and fault.instance in (None, instance):
+                self._use_up(index, fault)
+                return fault.misbehaviour
+        return None
+
+    def run_timers(self) -> None:
+        """Let every node-side timer that is due thaw its node."""
+        now = self.tick()
+        for instance in [name for name, due in self.timers.items() if due <= now]:
+            del self.timers[instance]
+            self.frozen.discard(instance)
+
+    def _use_up(self, index: int, fault: Fault) -> None:
+        if fault.times <= 1:
+            del self.faults[index]
+        else:
+            self.faults[index] = Fault(
+                operation=fault.operation,
+                misbehaviour=fault.misbehaviour,
+                instance=fault.instance,
+                times=fault.times - 1,
+            )

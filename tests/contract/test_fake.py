@@ -1,0 +1,56 @@
+"""The fake passes the suite too, or the fake lies."""
+
+from __future__ import annotations
+
+import pytest
+
+from quiesce.model.operation import Operation
+from quiesce.providers.fake import DESCRIPTION
+from quiesce.providers.fake.provider import FakeProvider
+from quiesce.providers.fake.world import Fault, Misbehaviour, Thing, World
+from quiesce.testing import ProviderContract, Subject
+
+
+class FakeSubject(Subject):
+    capabilities = DESCRIPTION.kinds[0].capabilities
+    node_type = "quiesce.nodes.fake.Machine"
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.world = World(tick=lambda: self.now)
+
+    def provider(self) -> FakeProvider:
+        return FakeProvider(world=self.world)
+
+    def write(self, token: str) -> None:
+        self.world.contents[self.instance] = token
+
+    def read(self) -> str:
+        return self.world.contents[self.instance]
+
+    def frozen(self) -> bool:
+        self.world.run_timers()
+        return self.instance in self.world.frozen
+
+    def suspended(self) -> bool:
+        return self.instance in self.world.suspended
+
+    def objects(self) -> frozenset[str]:
+        return frozenset(self.world.things)
+
+    def plant_foreign(self, point: str, *, full: bool) -> None:
+        self.world.things[f"{self.instance}-{point}"] = Thing(
+            instance=self.instance, maker=None, content="theirs", complete=True, full=full
+        )
+
+    def lose_answer(self, operation: Operation) -> None:
+        self.world.faults.append(Fault(operation=operation, misbehaviour=Misbehaviour.MUTE))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class TestFakeProvider(ProviderContract):
+    @pytest.fixture
+    def subject(self) -> Subject:
+        return FakeSubject()
