@@ -249,12 +249,16 @@ class Scene:
         )
         return [point]
 
-    def _services(self, provider: object) -> SimpleNamespace:
-        live = SimpleNamespace(
+    def live_deployment(self) -> SimpleNamespace:
+        """Return a deployment without properties, inputs and secrets."""
+        return SimpleNamespace(
             properties=lambda _: {},
             inputs=lambda _instance, _interface: {},
             runtime_properties=lambda _: {},
             set_runtime_properties=lambda _instance, _properties: None,
             secret=lambda name: name,
         )
+
+    def _services(self, provider: object) -> SimpleNamespace:
+        live = self.live_deployment()
         return SimpleNamespace(live=lambda _: live, provider=lambda _: provider, clock=self.clock)
