@@ -173,11 +173,11 @@ class _Linking:
         if kind not in (ALL_TO_ALL, ALL_TO_ONE):
             what = f"the relationship of node {node.id!r} to {relationship.target!r} has the connection_type {kind!r}"
             raise _impossible(self._blueprint, what, f"it is {ALL_TO_ALL!r} or {ALL_TO_ONE!r}")
-        if kind == ALL_TO_ONE:
+        if kind == ALL_TO_ONE and targets and self._copies[node.id]:
             if group is not None:
                 what = f"{ALL_TO_ONE!r} cannot connect {node.id!r} and {relationship.target!r}, both in group {group!r}"
                 raise _impossible(self._blueprint, what, f"use {ALL_TO_ALL!r} within a group")
-            targets = [min(targets, key=lambda copy: copy.id)] if targets else []
+            targets = [min(targets, key=lambda copy: copy.id)]
         return _finder(_links(targets, relationship), _by_group(targets, group, relationship), group)
 
     def _shared_group(self, source: str, target: str) -> str | None:
