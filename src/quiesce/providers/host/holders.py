@@ -31,8 +31,9 @@ from quiesce.model.ids import Json
 from quiesce.providers.host import holder
 from quiesce.repository import make_private_directory
 
-#: how long a holder may take to give up by itself before it is killed
-_GRACE_S: Final = 2.0
+#: how long a holder may take to end by itself before it is killed, when killing it is as good
+_GRACE_S: Final = 0.5
+_PAUSE_S: Final = 0.005
 
 _ERRORS: Final[Mapping[str, Callable[[str], ProviderError]]] = {
     "busy": RecoverableError,
@@ -167,10 +168,11 @@ class _State:
         pid, started = self.body.get("pid"), self.body.get("started")
         self.close()
         if not isinstance(pid, int) or not isinstance(started, int):
-            time.sleep(0.001)
+            time.sleep(_PAUSE_S)  # it has not written yet who it is
             return
         with _pidfd(pid) as descriptor:
             if descriptor is None or not holder.send_signal(pid, started, signal.SIGTERM):
+                time.sleep(_PAUSE_S)
                 return
             if not _ended(descriptor, grace_s) and self.body.get("kind") == "database":
                 holder.send_signal(pid, started, signal.SIGKILL)
