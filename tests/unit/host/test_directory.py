@@ -27,7 +27,7 @@ from quiesce.providers.host import shelf as shelf_module
 from quiesce.providers.host import trees
 from quiesce.testing import RecordingContext
 
-from .conftest import Machine, Node
+from .machine import Machine, Node
 
 BOTH = pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
 

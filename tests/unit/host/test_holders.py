@@ -9,19 +9,22 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from quiesce.errors import OperationTimeoutError, RecoverableError, ResourceNotFoundError
+from quiesce.model.ids import Json
 from quiesce.providers.host.holders import Holders
 
-from .conftest import wait_until
+from .machine import wait_until
 
 ENGINE = """
 import signal, sys
 from pathlib import Path
+from quiesce.model.ids import Json
 from quiesce.providers.host.holders import Holders
 holders = Holders(Path(sys.argv[1]))
 holders.hold("db", {"kind": "database", "path": sys.argv[2], "busy_s": 5.0}, thaw_after_s=60, timeout_s=10)
@@ -66,7 +69,7 @@ def writable(database: Path) -> bool:
 
 
 def hold(holders: Holders, database: Path, *, thaw_after_s: float = 60.0, busy_s: float = 5.0) -> None:
-    request = {"kind": "database", "path": str(database), "busy_s": busy_s}
+    request: dict[str, Json] = {"kind": "database", "path": str(database), "busy_s": busy_s}
     holders.hold("db", request, thaw_after_s=thaw_after_s, timeout_s=10)
 
 
@@ -172,6 +175,7 @@ def test_a_recycled_process_number_is_never_signalled(
     hold(holders, database)
     [state] = (tmp_path / "holds").glob("*.json")
     body = json.loads(state.read_text())
+    time.sleep(0.05)
     with subprocess.Popen(["sleep", "60"]) as innocent:
         state.write_text(json.dumps({**body, "pid": innocent.pid}))
         other = Holders(tmp_path / "holds")

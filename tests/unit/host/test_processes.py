@@ -20,7 +20,7 @@ from quiesce.model.operation import Operation
 from quiesce.providers import host
 from quiesce.testing import RecordingContext
 
-from .conftest import Machine, Node, wait_until
+from .machine import Machine, Node, wait_until
 
 COUNTING = "import sys, time\nwhile True: open(sys.argv[1], 'a').write('x'); time.sleep(0.005)"
 FORKING = """

@@ -67,7 +67,7 @@ class Holders:
         try:
             _await(connection, timeout_s)
         except BaseException:
-            self._forget(key)
+            self._forget(key, connection)
             raise
 
     def extend(self, key: str, message: Mapping[str, Json], *, timeout_s: float) -> None:
@@ -129,11 +129,16 @@ class Holders:
                 raise NonRecoverableError(f"the process that starts holders is gone: {error}") from error
         return ours
 
-    def _forget(self, key: str) -> None:
+    def _forget(self, key: str, only: socket.socket | None = None) -> None:
+        """Stop watching, which ends the freeze; whoever still waits for its answer hears of it."""
         with self._lock:
-            connection = self._watched.pop(key, None)
-        if connection is not None:
-            connection.close()
+            connection = self._watched.get(key)
+            if connection is None or only not in {None, connection}:
+                return
+            del self._watched[key]
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
 
     def _path(self, key: str) -> Path:
         return self._directory / f"{key}.json"
