@@ -27,6 +27,8 @@ class Watching:
 
     #: told every record, in order, from the coordinator's thread
     listener: Callable[[Sequence[Record]], None] = lambda _: None
+    #: told which execution follows, before its first record
+    on_started: Callable[[Execution, Plan], None] = lambda _execution, _plan: None
     #: why it is to be cancelled (a signal, say); None: it is not
     cancel_asked: Callable[[], str | None] = lambda: None
     #: handed a function that makes the engine look at `cancel_asked` at once; safe in a signal handler
@@ -66,20 +68,25 @@ def execute(
     Raises:
         StoreError, SupersededError: when the journal could not be written; see `Runner.run`.
     """
-    undertaking = _Undertaking(
+    undertaking = undertake(services, execution)
+    journal = services.executions.take_over(execution.id)
+    if purpose is Purpose.SETTLE:
+        history = undertaking.run(purpose, journal, watching)
+        return undertaking.note_debts(history), undertaking.plan, history
+    undertaking.announce(History.of(journal.read()))
+    history = undertaking.run(purpose, journal, watching, guard)
+    return undertaking.conclude(history), undertaking.plan, history
+
+
+def undertake(services: Services, execution: Execution) -> Undertaking:
+    """Load everything that running *execution* needs."""
+    return Undertaking(
         services=services,
         execution=execution,
         deployment=services.deployments.get(execution.deployment),
         plan=services.executions.plan(execution.id),
         points=[p for p in services.catalog.list(execution.deployment) if _is_given(p, execution)],
-        journal=services.executions.take_over(execution.id),
     )
-    if purpose is Purpose.SETTLE:
-        history = undertaking.run(purpose, watching, NoGuard())
-        return undertaking.note_debts(history), undertaking.plan, history
-    undertaking.announce()
-    history = undertaking.run(purpose, watching, guard or NoGuard())
-    return undertaking.conclude(history), undertaking.plan, history
 
 
 def _is_given(point: RestorePoint, execution: Execution) -> bool:
@@ -87,41 +94,45 @@ def _is_given(point: RestorePoint, execution: Execution) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Undertaking:
+class Undertaking:
+    """One execution, and all that is known of it beside its journal."""
+
     services: Services
     execution: Execution
     deployment: Deployment
     plan: Plan
     #: restore points that were there before, which are applied or removed
     points: Sequence[RestorePoint]
-    journal: Journal
 
-    def announce(self) -> None:
+    def announce(self, history: History) -> None:
         """Put what is about to happen into the catalog, so that a crash leaves a trace of it."""
-        for point in self._made(History.of(self.journal.read())):
+        for point in self._made(history):
             self.services.catalog.save(replace(point, state=PointState.INCOMPLETE))
         if self.plan.workflow == "remove_backup":
             for point in self.points:
                 self.services.catalog.save(replace(point, state=PointState.REMOVING))
 
-    def run(self, purpose: Purpose, watching: Watching, guard: Guard) -> History:
-        """Let the engine run."""
+    def run(
+        self, purpose: Purpose, journal: Journal, watching: Watching, guard: Guard | None = None
+    ) -> History:
+        """Let the engine run; see `Runner.run`."""
         performer = Performer(
             self.services,
             self.deployment,
             self.execution,
             self.plan,
             points=self.points,
-            history=History.of(self.journal.read()),
+            history=History.of(journal.read()),
         )
         workers = ThreadWorkers(self.services.clock)
+        watching.on_started(self.execution, self.plan)
         watching.on_wake(workers.wake)
         surroundings = Surroundings(
-            journal=self.journal,
+            journal=journal,
             perform=performer,
             workers=workers,
             clock=self.services.clock,
-            guard=guard,
+            guard=guard or NoGuard(),
             listener=watching.listener,
             cancel_asked=lambda: watching.cancel_asked() or self._cancel_asked_elsewhere(),
             by=watching.by,

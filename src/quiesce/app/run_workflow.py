@@ -97,6 +97,8 @@ def _run(
         created_at=services.clock.now(),
         points=_points_of(plan, points),
     )
+    for name in {step.provider for step in plan.steps}:
+        services.provider(name)  # refused here, before anything is touched, when its SDK is missing
     services.executions.add(execution, plan)
     freezes = any(step.operation is Operation.FREEZE for step in plan.steps)
     guard = services.guard() if freezes else None

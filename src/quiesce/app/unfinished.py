@@ -13,9 +13,10 @@ from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, InstanceId
 from quiesce.model.plan import Plan
+from quiesce.planning import workflow_named
 
 #: these change nothing that runs, so they are ended (or rolled back) without asking
-_SAFE_TO_END = frozenset({"backup", "remove_backup", "statistics"})
+_SAFE_TO_END = frozenset({"backup", "remove_backup"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,8 @@ def find_unfinished(services: Services, deployment: DeploymentName | None = None
     """Return what needs somebody's attention; executions that a living process runs are left out."""
     found = []
     for execution in services.executions.open_ones(deployment):
-        if services.leases.holder(execution.deployment) == execution.id:
+        mutating = workflow_named(execution.workflow).mutating
+        if not mutating or services.leases.holder(execution.deployment) == execution.id:
             continue
         _, owed = _debts(services, execution)
         found.append(Unfinished(execution=execution, owed=owed))
