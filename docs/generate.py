@@ -131,7 +131,7 @@ def main() -> None:
     for path, text in pages().items():
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
-            print(f"written: {path.relative_to(DOCS.parent)}")  # noqa: T201
+            print(f"written: {path.relative_to(DOCS.parent)}")
 
 
 if __name__ == "__main__":
