@@ -21,8 +21,8 @@ PACKS: Final = HERE.parent / "blueprint" / "packs" / "quiesce"
 FILES: Final = {"plugin.yaml": False, "plugin_1_4.yaml": True, "plugin_1_5.yaml": True}
 
 _PLUGIN: Final = "quiesce"
-#: unless they are given, Cloudify's own settings count (``--task-retries``)
-_ENGINES_OWN: Final = ("task_retries", "task_retry_interval")
+#: unless they are given, Cloudify's own settings count (``--task-retries``, ``--task-thread-pool-size``)
+_ENGINES_OWN: Final = ("task_retries", "task_retry_interval", "parallel")
 #: when a workflow may be started, for managers that ask
 _AVAILABLE: Final = {
     "suspend": ["all"],
