@@ -11,6 +11,9 @@ from typing import Any, Final
 import yaml
 
 from quiesce import __version__
+from quiesce.blueprint.marked import plain
+from quiesce.blueprint.packs import shorthand
+from quiesce.blueprint.sources import read_file
 from quiesce.model.ids import Json
 from quiesce.planning import WORKFLOWS, default_of, parameters_of
 from quiesce.planning.parameters import Parameter
@@ -21,8 +24,9 @@ PACKS: Final = HERE.parent / "blueprint" / "packs" / "quiesce"
 FILES: Final = {"plugin.yaml": False, "plugin_1_4.yaml": True, "plugin_1_5.yaml": True}
 
 _PLUGIN: Final = "quiesce"
-#: unless they are given, Cloudify's own settings count (``--task-retries``)
-_ENGINES_OWN: Final = ("task_retries", "task_retry_interval")
+_SECTIONS: Final = ("data_types", "node_types", "relationships")
+#: unless they are given, Cloudify's own settings count (``--task-retries``, ``--task-thread-pool-size``)
+_ENGINES_OWN: Final = ("task_retries", "task_retry_interval", "parallel")
 #: when a workflow may be started, for managers that ask
 _AVAILABLE: Final = {
     "suspend": ["all"],
@@ -57,10 +61,11 @@ def _types() -> dict[str, Any]:
     """Return the node types that blueprints import as ``plugin:quiesce``."""
     merged: dict[str, Any] = {}
     for path in sorted(PACKS.glob("*.yaml")):
-        for section, entries in yaml.safe_load(path.read_text()).items():
-            if section != "plugins":
-                merged.setdefault(section, {}).update(entries)
-    return merged
+        content = read_file(path)
+        spelt = shorthand.spelt_out(content, path.name) if shorthand.is_used_in(content) else content
+        for section in _SECTIONS:
+            merged.setdefault(section, {}).update(plain(spelt.get(section) or {}))
+    return {section: entries for section, entries in merged.items() if entries}
 
 
 def _workflow(name: str, with_rules: bool) -> dict[str, Any]:
