@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
-PAUSE_S = 0.01
+PAUSE_S = 0.02
 
 
 @dataclass(frozen=True)
