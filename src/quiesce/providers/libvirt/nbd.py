@@ -5,18 +5,21 @@ A small client of the Network Block Device protocol (fixed newstyle, structured 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
 from quiesce.errors import RecoverableError
+from quiesce.providers.libvirt.copying import PIECE
 
 #: the context that tells holes and zeros from data
 ALLOCATION: Final = "base:allocation"
 #: how much one request reads
-READ_BYTES: Final = 2 << 20
+READ_BYTES: Final = PIECE
 #: how many requests are on their way at once
 DEPTH: Final = 4
 
@@ -105,12 +108,9 @@ class NbdClient:
 
     def close(self) -> None:
         """Say goodbye."""
-        try:
+        with contextlib.suppress(NbdError):
             self._request(_CMD_DISCONNECT, 0, 0, 0)
-        except NbdError:
-            pass
-        finally:
-            self._socket.close()
+        self._socket.close()
 
     def extents(self, context: str) -> Iterator[Extent]:
         """Return what *context* says about the whole disk, in order."""
@@ -122,41 +122,46 @@ class NbdClient:
                 yield Extent(offset=offset, length=length, flags=flags)
                 offset += length
 
-    def read(self, stretches: Iterable[tuple[int, int]]) -> Iterator[bytearray]:
-        """Return the data of *stretches* (offset, length), in pieces, in order.
+    def read(
+        self, stretches: Iterable[tuple[int, int]], take: Callable[[], memoryview]
+    ) -> Iterator[tuple[memoryview, int]]:
+        """Return the data of *stretches* (offset, length) in order: buffers, and how much is in each.
 
-        Several requests are on their way at once.
+        *take* gives the buffers to fill. Several requests are on their way at once, and may be answered
+        in any order.
         """
-        waiting: dict[int, bytearray] = {}
-        order: list[int] = []
-        done: set[int] = set()
+        waiting: dict[int, memoryview] = {}
+        order: deque[tuple[int, memoryview, int]] = deque()
         for offset, length in _pieces(stretches):
+            if len(order) >= DEPTH:
+                yield self._oldest(order, waiting)
+            buffer = take()
             handle = self._request(_CMD_READ, _FLAG_ONE_CHUNK, offset, length)
-            waiting[handle] = bytearray(length)
-            order.append(handle)
-            while len(order) >= DEPTH:
-                yield self._next(order, waiting, done)
+            waiting[handle] = buffer
+            order.append((handle, buffer, length))
         while order:
-            yield self._next(order, waiting, done)
+            yield self._oldest(order, waiting)
 
-    def _next(self, order: list[int], waiting: dict[int, bytearray], done: set[int]) -> bytearray:
-        wanted = order.pop(0)
-        while wanted not in done:
-            self._receive_read(waiting, done)
-        done.discard(wanted)
-        return waiting.pop(wanted)
+    def _oldest(
+        self, order: deque[tuple[int, memoryview, int]], waiting: dict[int, memoryview]
+    ) -> tuple[memoryview, int]:
+        handle, buffer, length = order.popleft()
+        while handle in waiting:
+            self._receive_read(waiting)
+        return buffer, length
 
-    def _receive_read(self, waiting: dict[int, bytearray], done: set[int]) -> None:
+    def _receive_read(self, waiting: dict[int, memoryview]) -> None:
         flags, kind, handle, length = self._reply()
         if kind == _CHUNK_OFFSET_DATA:
             self._receive(8)
-            self._receive_into(memoryview(waiting[handle])[: length - 8])
+            self._receive_into(waiting[handle][: length - 8])
         elif kind == _CHUNK_OFFSET_HOLE:
-            self._receive(length)
+            _, zeros = struct.unpack(">QI", self._receive(length))
+            waiting[handle][:zeros] = bytes(zeros)
         elif length:
             raise NbdError(f"the server answered a read with something else ({kind})")
         if flags & _CHUNK_DONE:
-            done.add(handle)
+            del waiting[handle]
 
     def _block_status(self, context: str, offset: int) -> list[tuple[int, int]]:
         asked = min(self.size_bytes - offset, _STATUS_BYTES)
