@@ -22,6 +22,7 @@ FILE_SYSTEM = "quiesce.nodes.host.FileSystem"
 DESCRIPTION = Description(
     name="host",
     factory="quiesce.providers.host.provider:HostProvider",
+    functions=frozenset({"quiesce.host."}),
     kinds=(
         Kind(types=frozenset({PROCESS}), capabilities=Capabilities(operations=_SWITCH | _MEASURE)),
         Kind(
@@ -39,7 +40,6 @@ DESCRIPTION = Description(
                 alone=Consistency.NONE,
                 typical_s={Operation.SNAPSHOT: 0.5},
             ),
-            functions=frozenset({"quiesce.host."}),
         ),
         Kind(
             types=frozenset({SQLITE}),

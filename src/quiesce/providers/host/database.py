@@ -43,10 +43,8 @@ class DatabaseNode:
     def freeze(self, call: Call, context: Context) -> Outcome:
         """Hold the write lock, everything committed on the disk, the timer armed first."""
         path = path_of(call)
-        if not path.exists():
-            return Outcome(
-                consistency=Consistency.NONE, note=f"there is no database {path}, so nothing was frozen"
-            )
+        if call.workflow == "restore" and not path.exists():
+            return Outcome(consistency=Consistency.NONE, note=f"there is no database {path} to be frozen")
         self._hold(call, context, call.thaw_after_s or _DEFAULT_TIMER_S)
         return Outcome(consistency=Consistency.APPLICATION)
 

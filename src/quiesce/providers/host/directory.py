@@ -66,6 +66,7 @@ class DirectoryNode:
     def apply(self, call: Call, context: Context) -> Outcome:
         """Let the tree of a restore point take the place of the present one, at one instant."""
         shelf = saving.shelf_of(call)
+        saving.refuse_frozen_ground(shelf, self._holders)
         with storage_errors(f"restore {shelf.path}"):
             incoming = shelf.incoming()
             if call.full:

@@ -52,6 +52,8 @@ class ProcessNode:
 
     def freeze(self, call: Call, context: Context) -> Outcome:
         """Stop every process of the group that is not suspended already, its timer armed first."""
+        if call.workflow == "restore" and not self._present(call):
+            return Outcome(consistency=Consistency.NONE, note="there is no process to be stopped")
         suspended = set(processes.stopped_members(self._remembered(call)))
         self._holders.hold(
             key_of(call),

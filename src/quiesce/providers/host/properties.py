@@ -22,9 +22,12 @@ def key_of(call: Call) -> str:
 
 
 def value_of(call: Call, name: str) -> Json:
-    """Return the operation's input, the node's property or the runtime property of that name, or None."""
-    for source in (call.inputs, call.properties, call.runtime_properties):
-        if source.get(name) not in {None, ""}:
+    """Return the node's property, else the runtime property of that name, or None.
+
+    Inputs do not count: every workflow parameter is among them, and none may say which path is replaced.
+    """
+    for source in (call.properties, call.runtime_properties):
+        if source.get(name) not in (None, ""):
             return source[name]
     return None
 
@@ -36,12 +39,12 @@ def text_of(call: Call, name: str) -> str | None:
 
 
 def path_of(call: Call) -> Path:
-    """Return the node's ``path`` (or ``resource_id``).
+    """Return the node's ``path``.
 
     Raises:
         NonRecoverableError: when it has none, or a relative one.
     """
-    text = text_of(call, "path") or text_of(call, "resource_id")
+    text = text_of(call, "path")
     if text is None:
         raise NonRecoverableError(
             f"{call.instance} does not say which path it stands for", hint="Set its property 'path'."
