@@ -213,6 +213,22 @@ class Guest:
         found = re.findall(r"^W (\d+) (\d+)", self.said(), re.MULTILINE)
         return [int(took) for line, took in found if int(line) > since_line]
 
+    def is_fresh(self) -> bool:
+        """Tell whether it runs as if it had just been booted: nothing kept with it, nothing frozen."""
+        import libvirt
+
+        try:
+            domain = self.domain
+            kept = domain.listAllSnapshots() or domain.listAllCheckpoints() or self.job_runs()
+            on_first_disk = str(self.disk()) in domain.XMLDesc(0)
+            if kept or not on_first_disk or "urn:quiesce" in domain.XMLDesc(2) or self.frozen():
+                return False
+            before = self.written()
+            self.wait_for_writer(3, 10.0)
+        except (libvirt.libvirtError, TimeoutError):
+            return False
+        return self.written() > before
+
     def destroy(self) -> None:
         """Cut its power."""
         import libvirt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 
 _SAVE = frozenset({Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE})
@@ -22,27 +23,40 @@ DOMAIN = Kind(
         cheap_snapshot=True,
         typical_s={Operation.FREEZE: 0.1, Operation.SNAPSHOT: 0.1, Operation.THAW: 0.05},
     ),
-    functions=frozenset({"quiesce.libvirt.domain.", "cloudify_libvirt.domain_tasks."}),
+    functions=frozenset({"cloudify_libvirt.domain_tasks."}),
 )
 VOLUME = Kind(
     types=VOLUME_TYPES,
     capabilities=Capabilities(operations=_SAVE, copies_backups=True, typical_s={Operation.SNAPSHOT: 0.1}),
-    functions=frozenset({"quiesce.libvirt.volume.", "cloudify_libvirt.volume_tasks."}),
+    functions=frozenset({"cloudify_libvirt.volume_tasks."}),
 )
 NETWORK = Kind(
     types=NETWORK_TYPES,
-    capabilities=Capabilities(operations=_SAVE, copies_backups=True, typical_s={Operation.SNAPSHOT: 0.01}),
-    functions=frozenset({"quiesce.libvirt.network.", "cloudify_libvirt.network_tasks."}),
+    capabilities=Capabilities(
+        operations=_SAVE,
+        copies_snapshots=True,
+        copies_backups=True,
+        alone=Consistency.APPLICATION,
+        typical_s={Operation.SNAPSHOT: 0.01},
+    ),
+    functions=frozenset({"cloudify_libvirt.network_tasks."}),
 )
 POOL = Kind(
     types=POOL_TYPES,
-    capabilities=Capabilities(operations=_SAVE, copies_backups=True, typical_s={Operation.SNAPSHOT: 0.01}),
-    functions=frozenset({"quiesce.libvirt.pool.", "cloudify_libvirt.pool_tasks."}),
+    capabilities=Capabilities(
+        operations=_SAVE,
+        copies_snapshots=True,
+        copies_backups=True,
+        alone=Consistency.APPLICATION,
+        typical_s={Operation.SNAPSHOT: 0.01},
+    ),
+    functions=frozenset({"cloudify_libvirt.pool_tasks."}),
 )
 
 DESCRIPTION = Description(
     name="libvirt",
     factory="quiesce.providers.libvirt.provider:LibvirtProvider",
     kinds=(DOMAIN, VOLUME, NETWORK, POOL),
+    functions=frozenset({"quiesce.libvirt."}),
     extra="quiesce[libvirt]",
 )

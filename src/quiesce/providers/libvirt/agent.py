@@ -1,4 +1,4 @@
-"""Freezing and thawing through the guest agent, which forgets nothing and is told nothing without a time limit.
+"""Freezing and thawing through the guest agent, never without a time limit.
 
 What a frozen agent answers: ping, info, sync, freeze status and thaw, nothing else. A freeze whose answer
 did not come in time is carried out later all the same, when a stuck agent goes on. So a freeze is preceded
@@ -118,8 +118,8 @@ def _status(domain: Domain, limit_s: float) -> Json:
 
 def _ask_to_freeze(domain: Domain, mountpoints: Sequence[str], limit_s: float) -> int:
     if mountpoints:
-        named: dict[str, Json] = {"mountpoints": sorted(set(mountpoints))}
-        count = domain.agent("guest-fsfreeze-freeze-list", named, limit_s=limit_s)
+        listed: list[Json] = [*sorted(set(mountpoints))]
+        count = domain.agent("guest-fsfreeze-freeze-list", {"mountpoints": listed}, limit_s=limit_s)
     else:
         count = domain.agent("guest-fsfreeze-freeze", limit_s=limit_s)
     return count if isinstance(count, int) else 0

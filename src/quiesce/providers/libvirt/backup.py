@@ -7,9 +7,8 @@ restore point, so that any process finds what another one left.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,6 @@ from typing import Final
 from quiesce.errors import (
     ForeignObjectError,
     NonRecoverableError,
-    OperationTimeoutError,
     ProviderError,
     RecoverableError,
     UnsupportedError,
@@ -28,11 +26,9 @@ from quiesce.model.ids import BackupName, DeploymentName, Json
 from quiesce.model.outcome import Outcome
 from quiesce.model.records import Level
 from quiesce.ports import Context
-from quiesce.providers.libvirt import image, jobs, marks
+from quiesce.providers.libvirt import jobs, marks
 from quiesce.providers.libvirt.client import Domain, State
-from quiesce.providers.libvirt.copying import CheckedWriter
 from quiesce.providers.libvirt.definition import Definition, Disk, read_definition
-from quiesce.providers.libvirt.nbd import ALLOCATION, DEPTH, READ_BYTES, NbdClient
 from quiesce.providers.libvirt.settings import (
     Settings,
     execution_key,
@@ -41,15 +37,12 @@ from quiesce.providers.libvirt.settings import (
     place_of,
     point_of,
 )
-from quiesce.repository import Compression, Draft, Manifest, Place, Repository, StoredFile, storage_errors
+from quiesce.providers.libvirt.storing import DiskStore
+from quiesce.repository import Draft, Manifest, Place, Repository, storage_errors
 
 PROVIDER: Final = "libvirt"
 DEFINITION: Final = "domain.xml"
 NVRAM: Final = "nvram"
-#: longest wait for the next bytes of a disk
-_SILENCE_S: Final = 60.0
-#: how often a copy looks whether its guest still runs
-_LOOK_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +76,37 @@ class _Cut:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What a backup job is asked for."""
+
+    call: Call
+    settings: Settings
+    disks: Sequence[Disk]
+    excluded: Sequence[str]
+
+    def begin(self, domain: Domain, since: str | None, checkpoint: str | None) -> None:
+        """Begin it; the point in time is fixed when this returns."""
+        key, execution, where = key_of(self.call), execution_key(self.call), self.settings.scratch_dir
+        mark = jobs.CheckpointMark(
+            deployment=self.call.deployment,
+            point=point_of(self.call),
+            instance=self.call.instance,
+            execution=self.call.execution,
+        )
+        jobs.begin(
+            domain,
+            self.disks,
+            self.excluded,
+            socket=jobs.socket_path(where, key, execution),
+            scratch=jobs.scratch_paths(where, key, execution, self.disks),
+            since=since,
+            checkpoint=jobs.checkpoint_xml(checkpoint, mark, self.disks, self.excluded)
+            if checkpoint
+            else None,
+        )
+
+
 class Backups:
     """Makes and removes full copies in one repository."""
 
@@ -91,7 +115,7 @@ class Backups:
 
     def cut(self, domain: Domain, call: Call, settings: Settings, context: Context) -> Outcome:
         """Fix the point in time: begin the job, and no more."""
-        _require_local(settings)
+        require_local(settings)
         made = self._repository.made_before(place_of(call), call.execution)
         if made is not None:
             return Outcome(artifact=made.content, note=made.note)
@@ -146,7 +170,8 @@ class Backups:
         note = ""
         for since, checkpoint in attempts:
             try:
-                self._start(domain, call, settings, disks, excluded, since, checkpoint)
+                job = _Job(call=call, settings=settings, disks=disks, excluded=excluded)
+                job.begin(domain, since, checkpoint)
             except (NonRecoverableError, UnsupportedError) as error:
                 if (since, checkpoint) == attempts[-1]:
                     raise
@@ -155,33 +180,6 @@ class Backups:
             made_on = parent.point if since and parent else None
             return _Cut(checkpoint=checkpoint, parent=made_on, active=active, at=time.time()), note
         raise AssertionError("the last attempt returns or raises")
-
-    def _start(
-        self,
-        domain: Domain,
-        call: Call,
-        settings: Settings,
-        disks: Sequence[Disk],
-        excluded: Sequence[str],
-        since: str | None,
-        checkpoint: str | None,
-    ) -> None:
-        key, execution = key_of(call), execution_key(call)
-        mark = jobs.CheckpointMark(
-            deployment=call.deployment,
-            point=point_of(call),
-            instance=call.instance,
-            execution=call.execution,
-        )
-        jobs.begin(
-            domain,
-            disks,
-            excluded,
-            socket=jobs.socket_path(settings.scratch_dir, key, execution),
-            scratch=jobs.scratch_paths(settings.scratch_dir, key, execution, disks),
-            since=since,
-            checkpoint=jobs.checkpoint_xml(checkpoint, mark, disks, excluded) if checkpoint else None,
-        )
 
     def _parent(self, domain: Domain, call: Call, settings: Settings, disks: Sequence[Disk]) -> Parent | None:
         """Return the newest backup whose checkpoint is still followed and whose data are there."""
@@ -234,8 +232,9 @@ class Backups:
         artifact = dict(call.artifact or {})
         draft = self._repository.begin(place_of(call), execution=call.execution, provider=PROVIDER)
         parent = self._parent_named(call, artifact.get("parent"))
-        copier = _Copier(domain, call, settings, context, draft, self._repository)
-        stored = [copier.copy_disk(disk, parent) for disk in disks]
+        store = DiskStore(draft, context, compress=settings.compress, look=_looker(domain, settings))
+        socket = jobs.socket_path(settings.scratch_dir, key_of(call), execution_key(call))
+        stored = [self._store_disk(store, draft, socket, disk, parent) for disk in disks]
         _store_definition(domain, definition, draft)
         content = artifact | {
             "domain": definition.name,
@@ -250,6 +249,35 @@ class Backups:
             made_at=time.time(),
             content=content,
         )
+
+    def _store_disk(
+        self, store: DiskStore, draft: Draft, socket: Path, disk: Disk, parent: Parent | None
+    ) -> dict[str, Json]:
+        """Store one disk and return what the manifest says about it."""
+        older = parent.layers(disk.target) if parent else []
+        for layer in older:
+            self._link(draft, parent, layer)
+        name = store.file_name(disk.target, len(older))
+        since = jobs.bitmap_of(parent.checkpoint) if parent else None
+        size_bytes = store.store(socket, disk.target, name, since)
+        layers: list[Json] = [*older, name]
+        return {
+            "target": disk.target,
+            "path": disk.path,
+            "format": disk.format,
+            "size_bytes": size_bytes,
+            "layers": layers,
+        }
+
+    def _link(self, draft: Draft, parent: Parent | None, name: str) -> None:
+        """Let the backup hold an older layer itself: one file, in as many backups as need it."""
+        if parent is None or name in draft.finished:
+            return
+        stored, path = parent.manifest.file(name), draft.path(name)
+        with storage_errors(f"link {path}"):
+            path.unlink(missing_ok=True)
+            path.hardlink_to(self._repository.path(parent.manifest, name))
+        draft.enter(stored)
 
     def _parent_named(self, call: Call, point: Json) -> Parent | None:
         if not isinstance(point, str):
@@ -278,122 +306,17 @@ class Backups:
         jobs.remove_checkpoint(domain, name)
 
 
-class _Copier:
-    """Copies the disks that one job serves."""
+def _looker(domain: Domain, settings: Settings) -> Callable[[], None]:
+    """Return what stops a copy whose job has stopped the guest."""
 
-    def __init__(
-        self,
-        domain: Domain,
-        call: Call,
-        settings: Settings,
-        context: Context,
-        draft: Draft,
-        repository: Repository,
-    ) -> None:
-        self._domain = domain
-        self._settings = settings
-        self._context = context
-        self._draft = draft
-        self._repository = repository
-        self._socket = jobs.socket_path(settings.scratch_dir, key_of(call), execution_key(call))
-        self._done_bytes = 0
-        self._look_again = 0.0
-
-    def copy_disk(self, disk: Disk, parent: Parent | None) -> dict[str, Json]:
-        """Store one disk and return what the manifest says about it."""
-        older = parent.layers(disk.target) if parent else []
-        self._link(parent, older)
-        name = f"{disk.target}.{len(older)}.qcow2" + (".gz" if self._settings.compress else "")
-        since = jobs.bitmap_of(parent.checkpoint) if parent else None
-        if name in self._draft.finished:
-            size_bytes = 0
-            with self._serve(disk, None) as served:
-                size_bytes = served.size_bytes
-        else:
-            size_bytes = self._copy_file(disk, name, since)
-        layers: list[Json] = [*older, name]
-        return {
-            "target": disk.target,
-            "path": disk.path,
-            "format": disk.format,
-            "size_bytes": size_bytes,
-            "layers": layers,
-        }
-
-    def _copy_file(self, disk: Disk, name: str, since: str | None) -> int:
-        with self._serve(disk, since) as served:
-            layout = image.Layout(served.size_bytes, _runs(served, since))
-            if self._settings.compress:
-                self._write_compressed(served, layout, name)
-            else:
-                self._write_plain(served, layout, name)
-            return served.size_bytes
-
-    def _serve(self, disk: Disk, since: str | None) -> NbdClient:
-        contexts = [ALLOCATION, *([f"qemu:dirty-bitmap:{since}"] if since else [])]
-        return NbdClient(str(self._socket), disk.target, contexts, _SILENCE_S)
-
-    def _write_plain(self, served: NbdClient, layout: image.Layout, name: str) -> None:
-        with CheckedWriter(self._draft.path(name)) as writer:
-            for head in layout.head():
-                writer.write(head)
-            for buffer, length in served.read(layout.data(), writer.buffer):
-                writer.give(buffer, _padded(buffer, length))
-                self._advance(length, layout)
-            stored = StoredFile(path=name, size_bytes=layout.file_bytes, sha256=writer.finish())
-        self._draft.enter(stored)
-
-    def _write_compressed(self, served: NbdClient, layout: image.Layout, name: str) -> None:
-        buffers = _Buffers()
-        with self._draft.create(name, Compression.GZIP) as out:
-            for head in layout.head():
-                out.write(head)
-            for buffer, length in served.read(layout.data(), buffers.take):
-                out.write(buffer[: _padded(buffer, length)])
-                buffers.give(buffer)
-                self._advance(length, layout)
-
-    def _link(self, parent: Parent | None, names: Sequence[str]) -> None:
-        """Let the backup hold the older layers itself: one file, in as many backups as need it."""
-        for name in names:
-            if parent is None or name in self._draft.finished:
-                continue
-            stored, path = parent.manifest.file(name), self._draft.path(name)
-            with storage_errors(f"link {path}"):
-                path.unlink(missing_ok=True)
-                os.link(self._repository.path(parent.manifest, name), path)
-            self._draft.enter(stored)
-
-    def _advance(self, length: int, layout: image.Layout) -> None:
-        self._done_bytes += length
-        self._context.progress(self._done_bytes, layout.data_clusters * image.CLUSTER)
-        if self._context.given_up() or self._context.remaining_s() <= 0:
-            raise OperationTimeoutError(f"copying the disks of {self._domain.name} took too long")
-        self._look_at_guest()
-
-    def _look_at_guest(self) -> None:
-        """Stop when the job has stopped the guest: that is looked at now and then."""
-        if time.monotonic() < self._look_again:
-            return
-        self._look_again = time.monotonic() + _LOOK_S
-        if self._domain.state() is State.STUCK:
+    def look() -> None:
+        if domain.state() is State.STUCK:
             raise RecoverableError(
-                f"{self._domain.name} is paused: what its guest overwrites does not fit into the scratch file",
-                hint=f"Make room in {self._settings.scratch_dir}, or set scratch_dir to another disk.",
+                f"{domain.name} is paused: what its guest overwrites does not fit into the scratch file",
+                hint=f"Make room in {settings.scratch_dir}, or set scratch_dir to another disk.",
             )
 
-
-class _Buffers:
-    """Buffers for data that are compressed before they are written."""
-
-    def __init__(self) -> None:
-        self._free = [memoryview(bytearray(READ_BYTES)) for _ in range(DEPTH + 1)]
-
-    def take(self) -> memoryview:
-        return self._free.pop()
-
-    def give(self, buffer: memoryview) -> None:
-        self._free.append(buffer)
+    return look
 
 
 def layers_of(content: Mapping[str, Json], target: str) -> list[str]:
@@ -419,7 +342,7 @@ def disks_to_save(definition: Definition, settings: Settings) -> tuple[list[Disk
     return kept, sorted(settings.exclude_disks)
 
 
-def _require_local(settings: Settings) -> None:
+def require_local(settings: Settings) -> None:
     if not settings.is_local:
         raise UnsupportedError(
             f"{settings.uri} is another machine, and its QEMU can only write to its own disks",
@@ -442,27 +365,6 @@ def _can_follow(found: Manifest, domain: Domain, disks: Sequence[Disk], settings
 
 def _is_woken(domain: Domain) -> bool:
     return marks.live_marks(domain).woken is not None
-
-
-def _runs(served: NbdClient, since: str | None) -> list[image.Run]:
-    allocated = list(served.extents(ALLOCATION))
-    data = image.whole_clusters((e.offset, e.length) for e in allocated if not e.is_zero)
-    if since is None:
-        return data
-    changes = served.extents(f"qemu:dirty-bitmap:{since}")
-    dirty = image.whole_clusters((e.offset, e.length) for e in changes if e.is_dirty)
-    holes = image.without(dirty, data)
-    return [
-        *image.without(dirty, holes),
-        *(image.Run(first=r.first, count=r.count, zero=True) for r in holes),
-    ]
-
-
-def _padded(buffer: memoryview, length: int) -> int:
-    """Fill the disk's last cluster up with zeros; return how much of *buffer* counts then."""
-    whole = -(-length // image.CLUSTER) * image.CLUSTER
-    buffer[length:whole] = bytes(whole - length)
-    return whole
 
 
 def _store_definition(domain: Domain, definition: Definition, draft: Draft) -> None:

@@ -11,12 +11,12 @@ import enum
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import libvirt
-import libvirt_qemu
+import libvirt  # type: ignore[import-not-found,import-untyped,unused-ignore]
+import libvirt_qemu  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 from quiesce.errors import ResourceNotFoundError
 from quiesce.model.ids import Json
@@ -347,6 +347,11 @@ class Thing:
         with _doing(f"refresh pool {self.name}"):
             self._handle.refresh(0)
 
+    def volumes(self) -> list[Thing]:
+        """Return a pool's volumes."""
+        with _doing(f"list the volumes of pool {self.name}"):
+            return [Thing(handle, self._hypervisor, "volume") for handle in self._handle.listAllVolumes(0)]
+
     def path(self) -> str:
         """Return where a volume lies."""
         with _doing(f"look at volume {self.name}"):
@@ -431,23 +436,26 @@ class Hypervisor:
             return Thing(self._connection.storagePoolDefineXML(xml, 0), self, "pool")
 
     def volume(self, name: str, pool: str | None) -> Thing:
-        """Return the volume of that name in *pool*, or that path or key anywhere."""
+        """Return the volume of that name in *pool*, or of that path or name in any."""
         with _doing(f"find volume {name}"):
             if pool:
-                return Thing(
-                    self._connection.storagePoolLookupByName(pool).storageVolLookupByName(name),
-                    self,
-                    "volume",
-                )
-            lookup = (
-                self._connection.storageVolLookupByPath
-                if "/" in name
-                else self._connection.storageVolLookupByKey
-            )
-            return Thing(lookup(name), self, "volume")
+                found = self._connection.storagePoolLookupByName(pool).storageVolLookupByName(name)
+            elif "/" in name:
+                found = self._connection.storageVolLookupByPath(name)
+            else:
+                return self._volume_anywhere(name)
+            return Thing(found, self, "volume")
 
-    def statistics(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """Return the figures of all active domains by name, in one call."""
+    def _volume_anywhere(self, name: str) -> Thing:
+        for pool in self.pools():
+            if pool.is_active():
+                for volume in pool.volumes():
+                    if volume.name == name:
+                        return volume
+        raise ResourceNotFoundError(f"no active pool has a volume {name}")
+
+    def statistics(self) -> dict[str, Mapping[str, Any]]:
+        """Return the figures of all running domains by UUID, in one call."""
         groups = (
             libvirt.VIR_DOMAIN_STATS_STATE
             | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
@@ -460,7 +468,7 @@ class Hypervisor:
             found = self._connection.getAllDomainStats(
                 groups, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
             )
-        return [(domain.UUIDString(), figures) for domain, figures in found]
+        return {domain.UUIDString(): figures for domain, figures in found}
 
 
 class Hypervisors:

@@ -75,7 +75,7 @@ def with_metadata_of(text: str, current: str | None) -> str:
     for found in [found for found in metadata if found.tag.startswith(_OURS)]:
         metadata.remove(found)
     if current:
-        metadata.append(xml.read(current))
+        metadata.append(_in_our_name_space(xml.read(current)))
     return xml.write(tree)
 
 
@@ -111,6 +111,13 @@ def difference(stored: str, current: str) -> list[str]:
     missing = [f"- {line.strip()}" for line in before if line not in after]
     added = [f"+ {line.strip()}" for line in after if line not in before]
     return missing + added
+
+
+def _in_our_name_space(tree: xml.Element) -> xml.Element:
+    for found in tree.iter():
+        if not found.tag.startswith("{"):
+            found.tag = _OURS + found.tag
+    return tree
 
 
 def _comparable(text: str) -> xml.Element:

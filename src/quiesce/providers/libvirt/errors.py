@@ -15,17 +15,14 @@ from quiesce.errors import (
 )
 
 #: libvirt's numbers (virErrorNumber), as far as they mean something to us
-INTERNAL: Final = 1
 NO_SUPPORT: Final = 3
 NO_CONNECT: Final = 5
-OPERATION_FAILED: Final = 9
 SYSTEM: Final = 38
 RPC: Final = 39
 NO_DOMAIN: Final = 42
 NO_NETWORK: Final = 43
 NO_POOL: Final = 49
 NO_VOLUME: Final = 50
-OPERATION_INVALID: Final = 55
 OPERATION_TIMEOUT: Final = 68
 NO_SNAPSHOT: Final = 72
 ARGUMENT_UNSUPPORTED: Final = 74
@@ -49,7 +46,6 @@ _MISSING: Final = {
     NO_BACKUP,
 }
 _CONNECTION: Final = {SYSTEM, RPC, NO_CONNECT}
-_UNSUPPORTED: Final = {NO_SUPPORT, OPERATION_UNSUPPORTED}
 _CLOSED: Final = "client socket is closed"
 
 
@@ -115,12 +111,15 @@ def _agent_error(message: str, text: str) -> ProviderError:
 def _other(number: int | None, message: str, text: str) -> ProviderError:
     if number == ARGUMENT_UNSUPPORTED and "agent" in message:
         return AgentAbsentError(text)
-    if number in _UNSUPPORTED:
-        return UnsupportedError(text)
-    if number == CHECKPOINT_INCONSISTENT:
-        return InconsistentCheckpointError(text)
-    if number in {OPERATION_TIMEOUT, RESOURCE_BUSY}:
-        return DomainBusyError(text)
-    if "QEMU guest agent command" in message or "agent command" in message:
+    if "agent command" in message:
         return AgentRefusedError(text)
-    return NonRecoverableError(text)
+    return _BY_NUMBER.get(number or 0, NonRecoverableError)(text)
+
+
+_BY_NUMBER: Final[dict[int, type[ProviderError]]] = {
+    NO_SUPPORT: UnsupportedError,
+    OPERATION_UNSUPPORTED: UnsupportedError,
+    CHECKPOINT_INCONSISTENT: InconsistentCheckpointError,
+    OPERATION_TIMEOUT: DomainBusyError,
+    RESOURCE_BUSY: DomainBusyError,
+}

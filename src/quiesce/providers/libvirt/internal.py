@@ -12,7 +12,6 @@ from typing import Final
 from quiesce.errors import ForeignObjectError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.outcome import Outcome
-from quiesce.ports import Context
 from quiesce.providers.libvirt import jobs, qemu_img, xml
 from quiesce.providers.libvirt.client import Domain, Hypervisor, State
 from quiesce.providers.libvirt.definition import Disk, read_definition, with_metadata_of
@@ -40,7 +39,7 @@ def is_one(domain: Domain, call: Call) -> bool:
     return found is not None and _maker(found) is not None
 
 
-def apply(hypervisor: Hypervisor, domain: Domain, call: Call, context: Context) -> None:
+def apply(hypervisor: Hypervisor, domain: Domain, call: Call) -> None:
     """Go back to the snapshot, memory included.
 
     Checkpoints of ours go first: QEMU would die on reverting with bitmaps, and stay down.
@@ -111,7 +110,7 @@ def _require_own_checkpoints(domain: Domain) -> None:
     foreign = [name for name, mark in jobs.marks_of_checkpoints(domain).items() if mark is None]
     if foreign:
         raise UnsupportedError(
-            f"{domain.name} has the checkpoints {', '.join(foreign)}, which QEMU would not survive reverting with",
+            f"{domain.name} has the checkpoints {', '.join(foreign)}: QEMU would not survive reverting",
             hint="Remove them (virsh checkpoint-delete); their tool's next backup will be a full one.",
         )
 

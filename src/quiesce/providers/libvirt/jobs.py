@@ -16,6 +16,8 @@ from quiesce.providers.libvirt.definition import Disk
 from quiesce.providers.libvirt.errors import DomainBusyError
 
 _SOCKET_SUFFIX: Final = ".sock"
+#: what the kernel allows
+_LONGEST_SOCKET: Final = 107
 _SAYS: Final = "quiesce "
 
 
@@ -30,8 +32,18 @@ class CheckpointMark:
 
 
 def socket_path(directory: str, key: str, execution: str) -> Path:
-    """Return where QEMU serves a backup's disks: what names the job, too."""
-    return Path(directory) / f"quiesce-{key}-{execution}{_SOCKET_SUFFIX}"
+    """Return where QEMU serves a backup's disks: what names the job, too.
+
+    Raises:
+        NonRecoverableError: when that is more than a socket's name may be.
+    """
+    path = Path(directory) / f"quiesce-{key}-{execution}{_SOCKET_SUFFIX}"
+    if len(str(path)) > _LONGEST_SOCKET:
+        raise NonRecoverableError(
+            f"scratch_dir {directory} is too long: a socket's name may have {_LONGEST_SOCKET} letters",
+            hint="Set scratch_dir to a shorter path on a disk with room.",
+        )
+    return path
 
 
 def scratch_paths(directory: str, key: str, execution: str, disks: Sequence[Disk]) -> dict[str, Path]:

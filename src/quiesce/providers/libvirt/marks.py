@@ -91,6 +91,20 @@ def set_points(domain: Domain, kept: tuple[Point, ...]) -> None:
     domain.set_metadata(_points_element(kept), live=False)
 
 
+def restored(key: str) -> str:
+    """Return what a domain carries that was made from a backup, under another name."""
+    tree = xml.element(f"{_NS}points")
+    xml.add(tree, f"{_NS}restored", key=key)
+    return xml.write(tree)
+
+
+def restored_from(domain: Domain) -> str | None:
+    """Return the key of the backup that *domain* was made from under another name."""
+    text = domain.metadata(live=False)
+    found = _find(xml.read(text), "restored") if text else None
+    return None if found is None else found.get("key")
+
+
 def _points_element(kept: tuple[Point, ...]) -> str | None:
     if not kept:
         return None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +60,7 @@ def take(domain: Domain, call: Call, disks: Sequence[Disk], excluded: Sequence[s
     return _outcome(call, point, overlays)
 
 
-def apply(hypervisor: Hypervisor, domain: Domain, call: Call, context: Context) -> None:
+def apply(hypervisor: Hypervisor, domain: Domain, call: Call) -> None:
     """Let the disks be what they were at the cut, and the domain run if it ran then."""
     kept = marks.points(domain)
     point = _point_named(kept, call)
@@ -145,7 +146,7 @@ class _Tree:
     def _mergeable(self) -> tuple[qemu_img.Image, qemu_img.Image, bool] | None:
         """Return an overlay, the file below it that only it needs, and whether it is the active one."""
         chain, parents, frozen = self._chain(), self._parents(), _frozen(self._points, self._target)
-        for position, (top, base) in enumerate(zip(chain, chain[1:], strict=False)):
+        for position, (top, base) in enumerate(pairwise(chain)):
             alone = [path for path, parent in parents.items() if parent == base.path] == [top.path]
             free = base.path not in frozen and not top.snapshots
             if alone and free and _is_overlay(top.path, self._domain):

@@ -66,7 +66,7 @@ def create_overlay(path: str, backing: Image | str, backing_format: str) -> None
 
 
 def rename_backing(path: str, backing: str, backing_format: str) -> None:
-    """Let the image say that it is read through *backing*, which holds the same as what it was read through."""
+    """Let the image say that it is read through *backing*, which holds what the one before held."""
     _run("rebase", "-q", "-u", "-F", backing_format, "-b", backing, path)
 
 
