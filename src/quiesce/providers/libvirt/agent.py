@@ -69,7 +69,7 @@ def thaw(domain: Domain, context: Context) -> Outcome:
     Raises:
         ProviderError: when that could not be brought about in `Context.remaining_s`.
     """
-    if domain.state() is State.OFF or not read_definition(domain.xml(live=True)).has_agent_channel:
+    if _cannot_be_frozen(domain):
         return NOTHING
     thawed = _insist_on_thaw(domain, context)
     _disarm(domain)
@@ -79,12 +79,20 @@ def thaw(domain: Domain, context: Context) -> Outcome:
 
 def is_frozen(domain: Domain) -> bool | None:
     """Tell whether the guest is frozen; None when its agent does not tell."""
-    if domain.state() is State.OFF or not read_definition(domain.xml(live=True)).has_agent_channel:
+    if _cannot_be_frozen(domain):
         return False
     try:
         return _status(domain, QUESTION_S) == "frozen"
     except ProviderError:
         return None
+
+
+def _cannot_be_frozen(domain: Domain) -> bool:
+    """Tell whether no freeze of ours can be in force: its QEMU does not run, or was never asked to."""
+    state = domain.state()
+    if state is State.OFF or not read_definition(domain.xml(live=True)).has_agent_channel:
+        return True
+    return state is not State.RUNNING and marks.live_marks(domain).freeze is None
 
 
 def _at_rest(domain: Domain) -> Outcome:
@@ -132,7 +140,7 @@ def _too_few(domain: Domain, count: int, mountpoints: Sequence[str]) -> str:
 
 
 def _insist_on_thaw(domain: Domain, context: Context) -> Outcome:
-    tries = 0
+    tries, said = 0, ""
     while True:
         try:
             return _thaw_once(domain, min(QUESTION_S, max(1.0, context.remaining_s())))
@@ -141,13 +149,24 @@ def _insist_on_thaw(domain: Domain, context: Context) -> Outcome:
                 return NOTHING
             if isinstance(error, AgentAbsentError) and marks.live_marks(domain).freeze is None:
                 return Outcome(note="no agent answers, and nothing was frozen since it was started")
-            if context.remaining_s() <= 0 or context.given_up():
-                raise RecoverableError(
-                    f"{domain.name} may still be frozen: {error}", hint=error.hint
-                ) from error
-            context.log(Level.WARNING, f"not thawed yet: {error}")
+            _require_time(domain, context, error)
+            if str(error) != said:
+                said = str(error)
+                context.log(Level.WARNING, f"not thawed yet: {said}")
         time.sleep(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
         tries += 1
+
+
+def _require_time(domain: Domain, context: Context, error: ProviderError) -> None:
+    if context.remaining_s() > 0 and not context.given_up():
+        return
+    paused = domain.state() is not State.RUNNING
+    hint = (
+        f"It is paused: let it run, and it can be thawed: virsh resume {domain.name}"
+        if paused
+        else error.hint
+    )
+    raise RecoverableError(f"{domain.name} may still be frozen: {error}", hint=hint) from error
 
 
 def _thaw_once(domain: Domain, limit_s: float) -> Outcome:

@@ -8,10 +8,12 @@ from typing import Final
 
 from quiesce.errors import ProviderError
 from quiesce.model.ids import Json
+from quiesce.model.operation import FS_FINALIZE, FS_PREPARE
 from quiesce.providers.libvirt import xml
 from quiesce.providers.libvirt.client import Hypervisor, Thing
+from quiesce.providers.libvirt.definition import read_definition
 
-_IMPORTS: Final[list[Json]] = ["plugin:quiesce"]
+_IMPORTS: Final[list[Json]] = ["cloudify/types/types.yaml", "plugin:quiesce"]
 _CONNECTED: Final = "cloudify.relationships.connected_to"
 _CONTAINED: Final = "cloudify.relationships.contained_in"
 
@@ -63,8 +65,18 @@ def _add_domains(
             network = source.get("network", "")
             if network in networks:
                 links.append((_CONNECTED, networks[network]))
-        nodes[names.of("domain", domain.name)] = _node("Domain", domain.name, list(dict.fromkeys(links)))
+        properties = _properties(domain.xml())
+        nodes[names.of("domain", domain.name)] = _node(
+            "Domain", domain.name, list(dict.fromkeys(links)), properties
+        )
     return used
+
+
+def _properties(definition: str) -> dict[str, Json]:
+    """Return what has to be said about a domain: that no freeze is to be tried where no agent can be."""
+    if read_definition(definition).has_agent_channel:
+        return {}
+    return {"skip_actions": [FS_PREPARE, FS_FINALIZE]}
 
 
 def _volumes(hypervisor: Hypervisor, names: _Names) -> dict[str, dict[str, str]]:
