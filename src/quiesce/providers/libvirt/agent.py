@@ -55,7 +55,8 @@ def freeze(
     if _status(domain, QUESTION_S) == "frozen":
         return NOTHING
     timer, note = _arm(domain, thaw_after_s)
-    _mark(domain, marks.Freeze(execution=execution, timer=timer))
+    until = time.time() + (thaw_after_s or 0.0) if timer is not None else None
+    _mark(domain, marks.Freeze(execution=execution, timer=timer, until=until))
     count = _ask_to_freeze(domain, mountpoints, min(limit_s, max(1.0, context.remaining_s())))
     if count < max(1, len(set(mountpoints))):
         thaw(domain, context)
@@ -78,8 +79,14 @@ def thaw(domain: Domain, context: Context) -> Outcome:
 
 
 def is_frozen(domain: Domain) -> bool | None:
-    """Tell whether the guest is frozen; None when its agent does not tell."""
+    """Tell whether the guest is frozen; None when there is nobody to tell.
+
+    The agent itself does not notice that the guest's timer has thawed it.
+    """
     if _cannot_be_frozen(domain):
+        return None
+    mark = marks.live_marks(domain).freeze
+    if mark is not None and mark.until is not None and time.time() > mark.until:
         return False
     try:
         return _status(domain, QUESTION_S) == "frozen"
@@ -170,13 +177,10 @@ def _require_time(domain: Domain, context: Context, error: ProviderError) -> Non
 
 
 def _thaw_once(domain: Domain, limit_s: float) -> Outcome:
-    before = domain.agent("guest-fsfreeze-status", limit_s=limit_s)
-    count = domain.agent("guest-fsfreeze-thaw", limit_s=limit_s)
+    domain.agent("guest-fsfreeze-thaw", limit_s=limit_s)
     after = domain.agent("guest-fsfreeze-status", limit_s=limit_s)
     if after != "thawed":
         raise RecoverableError(f"the agent of {domain.name} still says {after}")
-    if before == "frozen" and count == 0:
-        return Outcome(note="its file systems had thawed before they were asked to")
     return NOTHING
 
 

@@ -23,6 +23,8 @@ class Freeze:
     execution: str
     #: process id, in the guest, of the timer that thaws it
     timer: int | None = None
+    #: when that timer has thawed it, in seconds since the epoch
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,9 @@ def set_live_marks(domain: Domain, marks: LiveMarks) -> None:
         return
     tree = xml.element("marks")
     if marks.freeze:
-        timer = {} if marks.freeze.timer is None else {"timer": str(marks.freeze.timer)}
-        xml.add(tree, "freeze", execution=marks.freeze.execution, **timer)
+        made = xml.add(tree, "freeze", execution=marks.freeze.execution)
+        if marks.freeze.timer is not None and marks.freeze.until is not None:
+            made.attrib |= {"timer": str(marks.freeze.timer), "until": str(marks.freeze.until)}
     if marks.woken:
         xml.add(tree, "woken", key=marks.woken.key, saved="yes" if marks.woken.saved else "no")
     domain.set_metadata(xml.write(tree), live=True)
@@ -124,8 +127,12 @@ def _find(tree: xml.Element, tag: str) -> xml.Element | None:
 def _freeze(found: xml.Element | None) -> Freeze | None:
     if found is None:
         return None
-    timer = found.get("timer")
-    return Freeze(execution=found.get("execution", ""), timer=int(timer) if timer else None)
+    timer, until = found.get("timer"), found.get("until")
+    return Freeze(
+        execution=found.get("execution", ""),
+        timer=int(timer) if timer else None,
+        until=float(until) if until else None,
+    )
 
 
 def _woken(found: xml.Element | None) -> Woken | None:
