@@ -250,21 +250,18 @@ def _translated(asked: str, action: Callable[[], Any]) -> Any:
 def _ours(error: Exception, asked: str) -> Exception:
     text = f"{asked}: {error}"
     if isinstance(error, keystone.ConnectTimeout):
-        return RecoverableError(text)
-    if isinstance(error, keystone.RetriableConnectionFailure):
-        if "timed out" in str(error).lower():
-            return OperationTimeoutError(text)
-        return RecoverableError(text)
+        return OperationTimeoutError(text)
     if isinstance(error, keystone.HttpError):
         return error_of(int(error.http_status), str(error.message), asked=asked)
+    if isinstance(error, requests.RequestException | keystone.ConnectFailure | keystone.DiscoveryFailure):
+        return RecoverableError(text)
     return _ours_of_login(error, text)
 
 
 def _ours_of_login(error: Exception, text: str) -> Exception:
-    if isinstance(error, requests.RequestException | keystone.ConnectFailure | keystone.DiscoveryFailure):
-        return RecoverableError(text)
+    hint = "Check client_config, clouds.yaml or the OS_ variables."
     if isinstance(error, keystone.AuthorizationFailure | keystone.AuthPluginException):
-        return NotAllowedError(text, hint="Check client_config, clouds.yaml or the OS_ variables.")
+        return NotAllowedError(text, hint=hint)
     if isinstance(error, keystone.ClientException | openstack.exceptions.SDKException):
-        return NonRecoverableError(text, hint="Check client_config, clouds.yaml or the OS_ variables.")
+        return NonRecoverableError(text, hint=hint)
     return error

@@ -98,7 +98,7 @@ class Examination:
             return Finding(
                 check="agent",
                 passed=False,
-                detail=f"{found}; Nova never tells whether the agent answered, so backups count as crash consistent",
+                detail=f"{found}; Nova never tells whether the agent answered, so a cut counts as crash",
                 remedy="Bind a hook to fs_prepare and fs_finalize for more.",
             )
         volumes = self._connection.volumes.now(self._context, what="the list of volumes")
@@ -137,7 +137,7 @@ class Examination:
         return Finding(
             check="revert",
             passed=True,
-            detail=f"it has {count} snapshots; only the latest can be reverted to, others need swap_volume=true",
+            detail=f"of its {count} snapshots only the latest can be reverted to; others need swap_volume",
         )
 
     def _quotas(self) -> Iterator[Finding]:
