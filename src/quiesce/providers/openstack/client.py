@@ -93,7 +93,8 @@ class SessionClient:
 
     def __init__(self, credentials: Credentials) -> None:
         self.calls: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._finding = threading.Lock()
+        self._counting = threading.Lock()
         self._endpoints: dict[Service, str] = {}
         self._region = _translated("configuring the cloud", lambda: _region_of(credentials))
         self._session = _translated("configuring the cloud", self._region.get_session)
@@ -157,7 +158,7 @@ class SessionClient:
         return answer
 
     def _endpoint(self, service: Service) -> str:
-        with self._lock:
+        with self._finding:
             if service not in self._endpoints:
                 self._endpoints[service] = self._find_endpoint(service)
             return self._endpoints[service]
@@ -188,7 +189,7 @@ class SessionClient:
     def _count(self, answer: requests.Response, *_args: object, **_options: object) -> None:
         url = answer.request.url or ""
         service = next((s.value for s, known in self._endpoints.items() if url.startswith(known)), "identity")
-        with self._lock:
+        with self._counting:
             self.calls[f"{service} {answer.request.method}"] += 1
 
 
