@@ -11,13 +11,13 @@ import pytest
 pytest.importorskip("openstack", reason="needs the Python package openstacksdk (quiesce[openstack])")
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "openstack"))
 
-from fake_openstack import FakeClient, FakeOpenStack  # noqa: E402
+from fake_openstack import FakeClient, FakeOpenStack
 
-from quiesce.model.operation import Operation  # noqa: E402
-from quiesce.providers.openstack import DESCRIPTION  # noqa: E402
-from quiesce.providers.openstack.provider import OpenStackProvider  # noqa: E402
-from quiesce.providers.openstack.waiting import Pace  # noqa: E402
-from quiesce.testing import ProviderContract, Subject  # noqa: E402
+from quiesce.model.operation import Operation
+from quiesce.providers.openstack import DESCRIPTION
+from quiesce.providers.openstack.provider import OpenStackProvider
+from quiesce.providers.openstack.waiting import Pace
+from quiesce.testing import ProviderContract, Subject
 
 QUICK = Pace(gather_s=0.0005, least_s=0.0005, most_s=0.002)
 SERVER, VOLUME, NETWORK = DESCRIPTION.kinds
@@ -127,10 +127,10 @@ class AttachedVolumeSubject(VolumeSubject):
 class TestServer(ProviderContract):
     @pytest.fixture(params=[ServerSubject, ServerWithVolumesSubject, VolumeBackedSubject])
     def subject(self, request: pytest.FixtureRequest) -> Iterator[Subject]:
-        yield request.param()
+        return request.param()
 
 
 class TestVolume(ProviderContract):
     @pytest.fixture(params=[VolumeSubject, AttachedVolumeSubject])
     def subject(self, request: pytest.FixtureRequest) -> Iterator[Subject]:
-        yield request.param()
+        return request.param()

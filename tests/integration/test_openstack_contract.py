@@ -13,15 +13,15 @@ import pytest
 pytest.importorskip("openstack", reason="needs the Python package openstacksdk (quiesce[openstack])")
 sys.path.insert(0, str(Path(__file__).parents[1] / "labs" / "openstack"))
 
-from lab import Lab, client_config, lab_directory, until  # noqa: E402
+from lab import Lab, client_config, lab_directory, until
 
-from quiesce.errors import OperationTimeoutError  # noqa: E402
-from quiesce.model.operation import Operation  # noqa: E402
-from quiesce.providers.openstack import DESCRIPTION  # noqa: E402
-from quiesce.providers.openstack.client import Service, SessionClient  # noqa: E402
-from quiesce.providers.openstack.credentials import Credentials  # noqa: E402
-from quiesce.providers.openstack.provider import OpenStackProvider  # noqa: E402
-from quiesce.testing import ProviderContract, Subject  # noqa: E402
+from quiesce.errors import OperationTimeoutError
+from quiesce.model.operation import Operation
+from quiesce.providers.openstack import DESCRIPTION
+from quiesce.providers.openstack.client import Service, SessionClient
+from quiesce.providers.openstack.credentials import Credentials
+from quiesce.providers.openstack.provider import OpenStackProvider
+from quiesce.testing import ProviderContract, Subject
 
 pytestmark = [
     pytest.mark.skipif(lab_directory() is None, reason="needs the OpenStack lab: make lab-openstack"),
@@ -130,7 +130,10 @@ def forget_points(lab: Lab) -> None:
     for image in lab.cloud.image.images(owner=lab.cloud.current_project_id):
         if image.name != "guest":
             lab.cloud.image.delete_image(image.id)
-    for kind, delete in ((storage.backups, storage.delete_backup), (storage.snapshots, storage.delete_snapshot)):
+    for kind, delete in (
+        (storage.backups, storage.delete_backup),
+        (storage.snapshots, storage.delete_snapshot),
+    ):
         for thing in kind():
             until(lambda kind=kind, thing=thing: kind_status(kind, thing.id) != "busy")
             delete(thing.id)

@@ -215,7 +215,10 @@ class Lab:
         for backup in sorted(storage.backups(), key=lambda b: str(b.created_at), reverse=True):
             _quietly(lambda backup=backup: storage.delete_backup(backup.id))
             until(lambda backup=backup: backup.id not in {b.id for b in storage.backups()}, 60)
-        for kind, delete in ((storage.snapshots, storage.delete_snapshot), (storage.volumes, storage.delete_volume)):
+        for kind, delete in (
+            (storage.snapshots, storage.delete_snapshot),
+            (storage.volumes, storage.delete_volume),
+        ):
             for thing in kind():
                 until(lambda thing=thing: _settled(kind, thing.id), 60)
                 _quietly(lambda thing=thing, delete=delete: delete(thing.id))

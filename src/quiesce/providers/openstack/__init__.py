@@ -71,8 +71,8 @@ _VOLUME: Final = Kind(
         operations=frozenset(
             {Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE, Operation.MEASURE},
         ),
+        # cheap, but a safety snapshot would be the newer one that Cinder then reverts to alone
         copies_backups=True,
-        cheap_snapshot=True,
         typical_s={
             Operation.SNAPSHOT: 1.0,
             Operation.APPLY: 10.0,

@@ -238,7 +238,7 @@ class Volumes:
         if not asked(self._call, "swap_volume"):
             raise UnsupportedError(
                 f"volume {volume.id} cannot be reverted to snapshot {source.id}: {why}",
-                hint="Run again with -p swap_volume=true to have a new volume take its place.",
+                hint="To have a new volume take its place: -p swap_volume=true --allow-custom-parameters",
             )
         return lambda: self._swapped(volume, source)
 
