@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("openstack", reason="needs the Python package openstacksdk (quiesce[openstack])")
 sys.path.insert(0, str(Path(__file__).parents[1] / "labs" / "openstack"))
 
-from lab import Lab, client_config, lab_directory, until
+from lab import Lab, client_config, until
 
 from quiesce.errors import OperationTimeoutError
 from quiesce.model.operation import Operation
@@ -23,12 +23,9 @@ from quiesce.providers.openstack.credentials import Credentials
 from quiesce.providers.openstack.provider import OpenStackProvider
 from quiesce.testing import ProviderContract, Subject
 
-pytestmark = [
-    pytest.mark.skipif(lab_directory() is None, reason="needs the OpenStack lab: make lab-openstack"),
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
-]
+pytestmark = NEEDS_LAB
+
+lab = pytest.fixture(scope="module")(empty_lab)
 
 SERVER, VOLUME, _NETWORK = DESCRIPTION.kinds
 CREATING = re.compile(r"POST (/servers/[^/]+/action|/snapshots)$")
@@ -111,17 +108,6 @@ class VolumeSubject(LabSubject):
         else:
             snapshot = storage.create_snapshot(volume_id=self.id, name=name, is_forced=True)
             until(lambda: storage.get_snapshot(snapshot.id).status == "available")
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """The lab, empty before and after."""
-    directory = lab_directory()
-    assert directory is not None
-    lab = Lab(directory)
-    lab.wipe()
-    yield lab
-    lab.wipe()
 
 
 def forget_points(lab: Lab) -> None:

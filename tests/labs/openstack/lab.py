@@ -162,6 +162,17 @@ class Lab:
         assert "failed" not in self._io(disk, f"read -P {number} {PLACE} 1M")
         return self._tokens.get(number, f"unknown {number}")
 
+    def digest(self, volume_id: str) -> str:
+        """Return a checksum over every byte of a volume."""
+        command = f"rbd --id cinder export volumes/volume-{volume_id} - --no-progress | sha256sum"
+        return self.inside("bash", "-c", command).split()[0]
+
+    def scribble(self, volume_id: str, seed: int) -> None:
+        """Write patterns here and there over a volume that nothing else writes to."""
+        for place in range(0, 1000, 125):
+            answer = self._io(f"volume:{volume_id}", f"write -P {(seed * 31 + place) % 255 + 1} {place}M 1M")
+            assert "wrote 1048576" in answer
+
     def _io(self, disk: str, command: str) -> str:
         kind, _, name = disk.partition(":")
         if kind == "volume":
@@ -215,14 +226,14 @@ class Lab:
         for backup in sorted(storage.backups(), key=lambda b: str(b.created_at), reverse=True):
             _quietly(lambda backup=backup: storage.delete_backup(backup.id))
             until(lambda backup=backup: backup.id not in {b.id for b in storage.backups()}, 60)
-        for kind, delete in (
-            (storage.snapshots, storage.delete_snapshot),
-            (storage.volumes, storage.delete_volume),
-        ):
-            for thing in kind():
-                until(lambda thing=thing: _settled(kind, thing.id), 60)
-                _quietly(lambda thing=thing, delete=delete: delete(thing.id))
-            until(lambda kind=kind: not list(kind()), 60)
+        self._remove_all(storage.snapshots, storage.delete_snapshot)
+        self._remove_all(storage.volumes, storage.delete_volume)
+
+    def _remove_all(self, kind: Callable[[], Iterator[Any]], delete: Callable[[str], object]) -> None:
+        for thing in kind():
+            until(lambda thing=thing: _settled(kind, thing.id), 60)
+            _quietly(lambda thing=thing: delete(thing.id))
+        until(lambda: not list(kind()), 60)
 
 
 def _settled(kind: Callable[[], Iterator[Any]], thing_id: str) -> bool:
