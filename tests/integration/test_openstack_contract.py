@@ -14,6 +14,7 @@ pytest.importorskip("openstack", reason="needs the Python package openstacksdk (
 sys.path.insert(0, str(Path(__file__).parents[1] / "labs" / "openstack"))
 
 from lab import Lab, client_config, until
+from lab_fixtures import NEEDS_LAB, empty_lab
 
 from quiesce.errors import OperationTimeoutError
 from quiesce.model.operation import Operation
