@@ -215,7 +215,7 @@ class Cloud:
         answer = self._volume_action(
             volume_id,
             "os-volume_upload_image",
-            {"image_name": image_name, "disk_format": "raw", "container_format": "bare", "force": False},
+            {"image_name": image_name, "disk_format": "qcow2", "container_format": "bare", "force": False},
         )
         return str(answer["os-volume_upload_image"]["image_id"])
 

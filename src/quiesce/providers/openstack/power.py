@@ -15,6 +15,7 @@ ACTIVE: Final = "ACTIVE"
 PAUSED: Final = "PAUSED"
 SUSPENDED: Final = "SUSPENDED"
 STOPPED: Final = "SHUTOFF"
+ERROR: Final = "ERROR"
 
 #: from which state which action leads to ACTIVE
 _WAKING: Final = {PAUSED: "unpause", SUSPENDED: "resume", STOPPED: "os-start"}

@@ -84,7 +84,7 @@ class Rest:
 
     def _stop(self, server_id: str, context: Context) -> None:
         states = power.Power(self._cloud, self._servers, context)
-        if states.settled(server_id).status == power.STOPPED:
+        if states.settled(server_id).status in (power.STOPPED, power.ERROR):
             return
         self._cloud.set_server_metadata(server_id, {RESTART: "yes"})
         states.bring(server_id, power.STOPPED)

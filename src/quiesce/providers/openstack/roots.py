@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from quiesce.errors import NonRecoverableError, ResourceNotFoundError
+from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError, ResourceNotFoundError
 from quiesce.model.call import Call
 from quiesce.ports import Context
 from quiesce.providers.openstack import naming, power
@@ -28,19 +28,18 @@ class Roots:
         self._context = context
 
     def rebuilt(self, server: Server, image_id: str) -> None:
-        """Rebuild *server* from an image; it is running or shut off afterwards, as it was before."""
+        """Rebuild *server* from an image; it is shut off afterwards if it was so before, else running."""
         server = self._fit(server.id)
         self._cloud.rebuild_server(server, image_id)
+        wanted = power.STOPPED if server.status == power.STOPPED else power.ACTIVE
 
         def judge(listing: Mapping[str, Server]) -> bool | None:
             now = power.there(listing, server.id)
-            if now.status == "ERROR":
-                raise NonRecoverableError(
-                    f"rebuilding server {server.id} failed: {now.fault or 'no reason given'}"
-                )
-            if now.task_state is not None or now.status != server.status:
+            if now.task_state is not None:
                 return None
-            return True
+            if now.status == power.ERROR:
+                raise _failed(now)
+            return True if now.status == wanted else None
 
         self._connection.servers.until(
             judge, self._context, what=f"server {server.id} to be rebuilt", only=server.id
@@ -61,10 +60,11 @@ class Roots:
         )
 
     def _fit(self, server_id: str) -> Server:
-        """Bring the server to a state that Nova rebuilds from."""
+        """Bring the server to a state that Nova rebuilds from; after a failed rebuild, ERROR is one."""
         states = power.Power(self._cloud, self._connection.servers, self._context)
         server = states.settled(server_id)
-        return server if server.status == power.STOPPED else states.bring(server_id, power.ACTIVE)
+        fit = server.status in (power.STOPPED, power.ERROR)
+        return server if fit else states.bring(server_id, power.ACTIVE)
 
     def _scratch_volume(self, volume: Volume, source: Snapshot | Backup) -> Volume:
         name = naming.object_name(naming.SCRATCH, volume.id, self._call)
@@ -96,3 +96,14 @@ class Roots:
 
         self._connection.images.until(judge, self._context, what=f"image {name}", only=image_id)
         return image_id
+
+
+def _failed(server: Server) -> ProviderError:
+    text = f"rebuilding server {server.name} ({server.id}) failed: {server.fault or 'no reason given'}"
+    if not server.boots_from_volume:
+        return NonRecoverableError(text)
+    return RecoverableError(
+        text,
+        hint="If Cinder needs longer to write the root volume than Nova waits, have its operator raise "
+        "reimage_timeout_per_gb; then restore again.",
+    )
