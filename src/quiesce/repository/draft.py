@@ -164,10 +164,16 @@ def is_ours(directory: Path) -> bool:
     return (directory / MANIFEST).is_file() or _read(directory / DRAFT) is not None
 
 
+def drafted_by(directory: Path) -> ExecutionId | None:
+    """Return which execution writes the draft in *directory*; None when there is no draft."""
+    found = _read(directory / DRAFT)
+    return ExecutionId(str(found["execution"])) if found else None
+
+
 def _read(path: Path) -> Mapping[str, Json] | None:
     try:
         data = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise NonRecoverableError(f"{path} is damaged: {error}", hint="Remove that directory.") from error

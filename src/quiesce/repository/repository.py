@@ -11,7 +11,7 @@ from typing import Final
 
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, ResourceNotFoundError
 from quiesce.model.ids import DeploymentName, ExecutionId
-from quiesce.repository.draft import MANIFEST, Draft, is_ours
+from quiesce.repository.draft import MANIFEST, Draft, drafted_by, is_ours
 from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory
 from quiesce.repository.manifest import Manifest, Place, describe, read_manifest
 from quiesce.repository.streams import FileReader, Progress, damage_of, nobody
@@ -118,13 +118,23 @@ class Repository:
                 continue
         return Contents(complete=tuple(sorted(complete, key=_age)), damaged=tuple(damaged))
 
-    def delete(self, place: Place) -> None:
+    def owner(self, place: Place) -> ExecutionId | None:
+        """Return which execution made the backup or draft of *place*; None when nothing of ours is there."""
+        manifest = self.find(place)
+        return manifest.execution if manifest else drafted_by(self.directory(place))
+
+    def delete(self, place: Place, *, made_by: ExecutionId | None = None) -> None:
         """Remove the backup or draft of *place*; it is fine when nothing is there.
 
+        With *made_by* only what that execution made is removed, as an undo must.
+
         Raises:
-            ForeignObjectError: when quiesce did not make what is there. It was not touched.
+            ForeignObjectError: when quiesce, or that execution, did not make what is there. It was not
+                touched.
         """
         directory = self.directory(place)
+        if made_by is not None and self.owner(place) not in {None, made_by}:
+            raise ForeignObjectError(f"{directory} was made by execution {self.owner(place)}")
         doomed = directory.with_name(f"{_REMOVING}{directory.name}")
         with storage_errors(f"remove {directory}"):
             _remove_tree(doomed)

@@ -182,6 +182,20 @@ def test_a_deletion_that_died_half_way_is_finished(repository: Repository) -> No
     assert list(repository.root.rglob("*")) == []
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_undo_removes_only_what_its_own_execution_made(repository: Repository, finished: bool) -> None:
+    if finished:
+        store(repository)
+    else:
+        begin(repository)
+
+    with pytest.raises(ForeignObjectError, match="e-1"):
+        repository.delete(PLACE, made_by=ExecutionId("e-2"))
+    assert repository.owner(PLACE) == EXECUTION
+    repository.delete(PLACE, made_by=EXECUTION)
+    assert repository.owner(PLACE) is None
+
+
 def test_deleting_one_instance_leaves_the_others(repository: Repository) -> None:
     other = Place(deployment=PLACE.deployment, point=PLACE.point, instance=InstanceId("web_1"))
     store(repository)
