@@ -162,8 +162,10 @@ class BuildRequest:
     name: str
     marks: Mapping[str, str]
     hardware: Mapping[str, Json]
-    folder: str
+    #: managed object id of the folder that the machine was in, unless *folder* names another one
+    folder_id: str
     pool: str | None
+    folder: str | None = None
     datastore: str | None = None
     #: with its network cards
     connected: bool = False

@@ -167,7 +167,7 @@ class PyVmomiCenter:
     def clone(self, machine: str, snapshot: str | None, request: CopyRequest, patience: Patience) -> str:
         """Copy a machine, or its state at a snapshot, and return the copy's id."""
         source = self._vm(machine)
-        folder = self._places.folder(request.folder or self.machine(machine).folder)
+        folder = self._folder(request.folder, self.machine(machine).folder)
         location = vim.vm.RelocateSpec()
         if request.datastore:
             location.datastore = self._places.datastore(request.datastore)
@@ -247,7 +247,7 @@ class PyVmomiCenter:
         datastore = request.datastore or str(request.hardware.get("datastore") or "")
         spec = vim.vm.VmImportSpec(configSpec=specs.build_of(request, datastore))
         pool = self._pool(request.pool)
-        folder = self._places.folder(request.folder)
+        folder = self._folder(request.folder, request.folder_id)
         start: Callable[[Any], Any] = lambda _: pool.ImportVApp(spec, folder)  # noqa: E731  one of its kind
         lease = self._session.change(f"make {request.name!r}", start, patience.remaining_s())
         with Lease(self._session, lease, request.hardware) as writing:
@@ -272,6 +272,9 @@ class PyVmomiCenter:
     def _run(self, what: str, start: Callable[[], Any], patience: Patience, *, cancel: bool = False) -> Any:
         task = self._session.change(what, lambda _: start(), patience.remaining_s())
         return self._tasks.result(task, what, patience, cancel=cancel)
+
+    def _folder(self, name: str | None, moid: str) -> Any:
+        return self._places.folder(name) if name else self._session.bind(vim.Folder, moid)
 
     def _pool(self, moid: str | None) -> Any:
         if moid is None:

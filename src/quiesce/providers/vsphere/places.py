@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.providers.vsphere.inventory import read_all, read_objects
 from quiesce.providers.vsphere.sdk import id_of, vim
 from quiesce.providers.vsphere.session import Session
-
-_FOLDER_ID: Final = re.compile(r"group-\w+")
-
 
 class Places:
     """Looks up what machines lie in and on."""
@@ -22,13 +18,11 @@ class Places:
         self._datacenters: dict[str, str] = {}
 
     def folder(self, wanted: str) -> Any:
-        """Return the folder for machines of that name or managed object id.
+        """Return the folder for machines of that name.
 
         Raises:
             ResourceNotFoundError: when there is none, or the name means more than one.
         """
-        if _FOLDER_ID.fullmatch(wanted):
-            return self._session.bind(vim.Folder, wanted)
         read = read_all(self._session, vim.Folder, ["name", "childType"])
         found = [
             moid

@@ -1,0 +1,152 @@
+"""vSphere keeps the provider contract: on a vCenter in memory and on the simulator, with task delays."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
+from quiesce.ports import ProviderSettings
+from quiesce.providers.vsphere import DESCRIPTION
+from quiesce.providers.vsphere.provider import VSphereProvider
+from quiesce.testing import ProviderContract, Subject
+
+OPERATIONS = frozenset(
+    {
+        Operation.SUSPEND,
+        Operation.RESUME,
+        Operation.SNAPSHOT,
+        Operation.COPY,
+        Operation.APPLY,
+        Operation.DELETE,
+        Operation.MEASURE,
+    }
+)
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"lab_{path.parent.name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+lab = _load(Path(__file__).parents[1] / "labs" / "vcenter" / "lab.py")
+
+
+class SimulatedMachine(Subject):
+    """A machine of the simulator, whose disk holds the token."""
+
+    operations = OPERATIONS
+    capabilities = DESCRIPTION.kinds[0].capabilities
+    node_type = "cloudify.vsphere.nodes.Server"
+    #: shorter than a task that does not answer
+    timeout_s = 4.0
+
+    def __init__(self, simulator: Any, directory: Path, target: str) -> None:
+        self.simulator = simulator
+        self.directory = directory
+        name, machine = next(iter(sorted(simulator.machines().items())))
+        self.machine = machine._moId
+        self.target = target
+        self.properties: Mapping[str, Json] = {
+            "connection_config": simulator.connection,
+            "server": {"name": name},
+            "use_external_resource": True,
+            "protection": {"backup_to": target},
+        }
+        self.providers: list[VSphereProvider] = []
+
+    def provider(self) -> VSphereProvider:
+        settings = ProviderSettings(
+            state_dir=str(self.directory / "state"), repository_dir=str(self.directory / "backups")
+        )
+        self.providers.append(VSphereProvider(settings))
+        return self.providers[-1]
+
+    def close(self) -> None:
+        for provider in self.providers:
+            provider.close()
+
+    def write(self, token: str) -> None:
+        self.simulator.write(self.machine, token)
+
+    def read(self) -> str:
+        return str(self.simulator.read(self.machine))
+
+    def suspended(self) -> bool:
+        return bool(self.simulator.power(self.machine) == "suspended")
+
+    def objects(self) -> frozenset[str]:
+        stored = (self.directory / "backups").rglob("*")
+        return frozenset(self.simulator.objects()) | {f"file {path}" for path in stored}
+
+    def plant_foreign(self, point: str, *, full: bool) -> None:
+        machine, name = self.simulator.machine(self.machine), f"{self.instance}-{point}"
+        if not full:
+            self.simulator.run(machine.CreateSnapshot_Task(name, "theirs", False, False))
+        elif self.target == "clone":
+            self._plant_clone(machine, name)
+        else:
+            place = self.directory / "backups" / "contract" / point / self.instance
+            place.mkdir(parents=True)
+            (place / "theirs").write_text("do not touch")
+
+    def lose_answer(self, operation: Operation) -> None:
+        assert operation is Operation.SNAPSHOT
+        self.simulator.inject(
+            method="CreateSnapshot_Task", kind="taskdelay", ms=1000 * (int(self.timeout_s) + 1), deaf=True
+        )
+
+    def _plant_clone(self, machine: Any, name: str) -> None:
+        from pyVmomi import vim
+
+        spec = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(), powerOn=False, template=False)
+        self.simulator.run(machine.CloneVM_Task(machine.parent, name, spec))
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    lab.require()
+    with lab.Lab(tmp_path_factory.mktemp("vcenter"), machines=1, task_delay="20ms") as running:
+        yield running
+
+
+class OnSimulator(ProviderContract):
+    __test__ = False
+
+    target: str
+
+    @pytest.fixture
+    def subject(self, simulator: Any, tmp_path: Path) -> Iterator[Subject]:
+        subject = SimulatedMachine(simulator, tmp_path, self.target)
+        yield subject
+        subject.close()
+        simulator.heal()
+        _tidy(simulator, subject)
+
+
+class TestRepositoryOnSimulator(OnSimulator):
+    __test__ = True
+    target = "repository"
+
+
+class TestClonesOnSimulator(OnSimulator):
+    __test__ = True
+    target = "clone"
+
+
+def _tidy(simulator: Any, subject: SimulatedMachine) -> None:
+    """Remove everything but the machine, so that the next test finds the simulator as it was."""
+    machine = simulator.machine(subject.machine)
+    simulator.run(machine.RemoveAllSnapshots_Task())
+    for other in simulator.machines().values():
+        if other._moId != subject.machine:
+            simulator.run(other.Destroy_Task())
