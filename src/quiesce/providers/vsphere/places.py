@@ -10,6 +10,7 @@ from quiesce.providers.vsphere.inventory import read_all, read_objects
 from quiesce.providers.vsphere.sdk import id_of, vim
 from quiesce.providers.vsphere.session import Session
 
+
 class Places:
     """Looks up what machines lie in and on."""
 
