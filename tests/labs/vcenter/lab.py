@@ -36,7 +36,9 @@ def require() -> None:
 class Lab:
     """One running simulator. Use it in a ``with`` block."""
 
-    def __init__(self, directory: Path, *, machines: int = 2, task_delay: str = "20ms", flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, *, machines: int = 2, task_delay: str = "20ms", flags: tuple[str, ...] = ()
+    ) -> None:
         self.certificate = _certificate(directory)
         command = [str(BINARY), "-l", "127.0.0.1:0", "-user", USER, "-password", PASSWORD, "-quiet", "-ext"]
         command += ["-task-delay", task_delay, "-vm", str(machines), "-disk-mb", "4", "-cluster", "0"]

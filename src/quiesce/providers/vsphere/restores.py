@@ -100,15 +100,29 @@ def _in_place(job: Job, source: Source, machine: Machine) -> Outcome:
     temporary = _ready(job, source, machine)
     try:
         _refuse_unlike(machine, temporary)
-    except ProviderError:
-        _dissolve(job, machine, temporary)
+        switch_off(job, machine)
+        note = _exchange(job, machine, temporary, source.content)
+        _destroy(job, temporary)
+    except ProviderError as error:
+        if _is_last_attempt(job, error):
+            _clean_up(job)
         raise
-    switch_off(job, machine)
-    note = _exchange(job, machine, temporary, source.content)
-    _destroy(job, temporary)
     return Outcome(
         note=" ".join(filter(None, [note, leave_as_asked(job, machine.id, _power_at_cut(source))]))
     )
+
+
+def _is_last_attempt(job: Job, error: ProviderError) -> bool:
+    retries = job.call.parameters.task_retries
+    return not error.retryable or 0 <= retries < job.call.attempt
+
+
+def _clean_up(job: Job) -> None:
+    """Leave nothing behind after a failure; what cannot be removed now is removed by the next attempt."""
+    try:
+        remove_temporary(job, job.settled_if_there())
+    except ProviderError as error:
+        job.warn(f"a temporary machine is left and goes with the next restore or remove_backup: {error}")
 
 
 def _ready(job: Job, source: Source, machine: Machine | None) -> Machine:
@@ -125,8 +139,13 @@ def _ready(job: Job, source: Source, machine: Machine | None) -> Machine:
 
 
 def _make(job: Job, source: Source, name: str, *, connected: bool) -> str:
-    made = source.materialise(name, marks_of(job.call, **{STATE: _MAKING}), connected=connected)
-    job.center.mark(made, {STATE: _READY}, job.context)
+    try:
+        made = source.materialise(name, marks_of(job.call, **{STATE: _MAKING}), connected=connected)
+        job.center.mark(made, {STATE: _READY}, job.context)
+    except ProviderError as error:
+        if _is_last_attempt(job, error):
+            _clean_up(job)
+        raise
     return made
 
 
