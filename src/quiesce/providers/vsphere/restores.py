@@ -64,7 +64,11 @@ def apply_source(job: Job, source: Source) -> Outcome:
 
 def remove_temporary(job: Job, machine: Machine | None) -> None:
     """Remove what a restore that died has left, without harm to the machine's disks."""
-    for found in _temporaries(job):
+    _remove_named(job, machine, object_name(job.call, _SUFFIX))
+
+
+def _remove_named(job: Job, machine: Machine | None, name: str) -> None:
+    for found in _named(job, name):
         if removable(job.call, found.marks.get(MARK, "")):
             _dissolve(job, machine, found)
 
@@ -105,7 +109,7 @@ def _in_place(job: Job, source: Source, machine: Machine) -> Outcome:
         _destroy(job, temporary)
     except ProviderError as error:
         if _is_last_attempt(job, error):
-            _clean_up(job)
+            _clean_up(job, temporary.name)
         raise
     return Outcome(
         note=" ".join(filter(None, [note, leave_as_asked(job, machine.id, _power_at_cut(source))]))
@@ -117,12 +121,12 @@ def _is_last_attempt(job: Job, error: ProviderError) -> bool:
     return not error.retryable or 0 <= retries < job.call.attempt
 
 
-def _clean_up(job: Job) -> None:
+def _clean_up(job: Job, name: str) -> None:
     """Leave nothing behind after a failure; what cannot be removed now is removed by the next attempt."""
     try:
-        remove_temporary(job, job.settled_if_there())
+        _remove_named(job, job.settled_if_there(), name)
     except ProviderError as error:
-        job.warn(f"a temporary machine is left and goes with the next restore or remove_backup: {error}")
+        job.warn(f"the machine {name!r} is left; the next restore or remove_backup removes it: {error}")
 
 
 def _ready(job: Job, source: Source, machine: Machine | None) -> Machine:
@@ -144,7 +148,7 @@ def _make(job: Job, source: Source, name: str, *, connected: bool) -> str:
         job.center.mark(made, {STATE: _READY}, job.context)
     except ProviderError as error:
         if _is_last_attempt(job, error):
-            _clean_up(job)
+            _clean_up(job, name)
         raise
     return made
 
