@@ -176,7 +176,13 @@ def test_suspending_a_machine_that_is_off_leaves_it_off(site: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("quiesce", "perhaps"), ("memory", "yes"), ("quiesce_timeout_min", 300), ("backup_to", "tape"), ("folder", 7)],
+    [
+        ("quiesce", "perhaps"),
+        ("memory", "yes"),
+        ("quiesce_timeout_min", 300),
+        ("backup_to", "tape"),
+        ("folder", 7),
+    ],
 )
 def test_an_option_that_cannot_be_meant_is_refused(site: Any, option: Options, name: str, value: Any) -> None:
     with pytest.raises(NonRecoverableError, match=f"vsphere_{name}"):

@@ -34,6 +34,12 @@ def switch_off(job: Job, machine: Machine) -> None:
         job.center.power_off(machine.id, job.context)
 
 
+def leave_running(job: Job, machine_id: str) -> None:
+    """Start the machine unless it runs."""
+    if job.center.machine(machine_id).power is not Power.ON:
+        job.center.power_on(machine_id, job.context)
+
+
 def leave_as_asked(job: Job, machine_id: str, at_cut: Power) -> str:
     """Bring a restored machine into its power state; return a note when that is not quite possible."""
     wanted = _wanted(job, at_cut)

@@ -11,8 +11,9 @@ restore is, so that a repetition goes on where the first one died:
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
 from quiesce.errors import ForeignObjectError, ProviderError, UnsupportedError
@@ -31,7 +32,7 @@ from quiesce.providers.vsphere.marks import (
     removable,
 )
 from quiesce.providers.vsphere.options import PowerAfter
-from quiesce.providers.vsphere.power import leave_as_asked, switch_off
+from quiesce.providers.vsphere.power import leave_as_asked, leave_running, switch_off
 
 _SUFFIX: Final = "-restoring"
 _MAKING: Final = "making"
@@ -64,7 +65,7 @@ def apply_source(job: Job, source: Source) -> Outcome:
 
 def remove_temporary(job: Job, machine: Machine | None) -> None:
     """Remove what a restore that died has left, without harm to the machine's disks."""
-    _remove_named(job, machine, object_name(job.call, _SUFFIX))
+    _remove_named(job, machine, _temporary_name(job))
 
 
 def _remove_named(job: Job, machine: Machine | None, name: str) -> None:
@@ -79,9 +80,10 @@ def _beside(job: Job, source: Source, name: str) -> Outcome:
         if found.marks.get(STATE) == _READY:
             return Outcome(result={"machine": found.id, "name": name})
         _destroy(job, found)
-    made = _make(job, source, name, connected=False)
-    if job.options.power_after is PowerAfter.ON:
-        job.center.power_on(made, job.context)
+    with _leaving_nothing(job, name):
+        made = _make(job, source, name, connected=False)
+        if job.options.power_after is PowerAfter.ON:
+            job.center.power_on(made, job.context)
     note = f"restored as {name}; the present machine was left alone"
     return Outcome(note=note, result={"machine": made, "name": name})
 
@@ -91,9 +93,10 @@ def _anew(job: Job, source: Source) -> Outcome:
     name = str(source.content.get("name") or job.call.instance)
     if job.center.children(name):
         raise ForeignObjectError(f"{job.call.instance}'s machine is gone, and another one is called {name!r}")
-    made = _ready(job, source, None).id
-    job.center.rename(made, name, job.context)
-    job.center.mark(made, {MARK: "", STATE: ""}, job.context)
+    with _leaving_nothing(job, _temporary_name(job)):
+        made = _ready(job, source, None).id
+        job.center.rename(made, name, job.context)
+        job.center.mark(made, {MARK: "", STATE: ""}, job.context)
     properties = {**job.call.runtime_properties, "vsphere_server_id": made, "name": name}
     job.context.set_runtime_properties(properties)
     note = leave_as_asked(job, made, _power_at_cut(source))
@@ -101,19 +104,26 @@ def _anew(job: Job, source: Source) -> Outcome:
 
 
 def _in_place(job: Job, source: Source, machine: Machine) -> Outcome:
-    temporary = _ready(job, source, machine)
-    try:
+    with _leaving_nothing(job, _temporary_name(job), machine):
+        temporary = _ready(job, source, machine)
         _refuse_unlike(machine, temporary)
         switch_off(job, machine)
         note = _exchange(job, machine, temporary, source.content)
         _destroy(job, temporary)
-    except ProviderError as error:
-        if _is_last_attempt(job, error):
-            _clean_up(job, temporary.name)
-        raise
     return Outcome(
         note=" ".join(filter(None, [note, leave_as_asked(job, machine.id, _power_at_cut(source))]))
     )
+
+
+@contextlib.contextmanager
+def _leaving_nothing(job: Job, name: str, running: Machine | None = None) -> Iterator[None]:
+    """When the restore fails for good: remove the machine *name* that it made, let *running* run again."""
+    try:
+        yield
+    except ProviderError as error:
+        if _is_last_attempt(job, error):
+            _clean_up(job, name, running)
+        raise
 
 
 def _is_last_attempt(job: Job, error: ProviderError) -> bool:
@@ -121,12 +131,14 @@ def _is_last_attempt(job: Job, error: ProviderError) -> bool:
     return not error.retryable or 0 <= retries < job.call.attempt
 
 
-def _clean_up(job: Job, name: str) -> None:
+def _clean_up(job: Job, name: str, running: Machine | None) -> None:
     """Leave nothing behind after a failure; what cannot be removed now is removed by the next attempt."""
     try:
         _remove_named(job, job.settled_if_there(), name)
+        if running is not None and running.power is Power.ON:
+            leave_running(job, running.id)
     except ProviderError as error:
-        job.warn(f"the machine {name!r} is left; the next restore or remove_backup removes it: {error}")
+        job.warn(f"the machine {name!r} may be left; the next restore or remove_backup removes it: {error}")
 
 
 def _ready(job: Job, source: Source, machine: Machine | None) -> Machine:
@@ -138,18 +150,13 @@ def _ready(job: Job, source: Source, machine: Machine | None) -> Machine:
         if mark == Mark.of(job.call) and found.marks.get(STATE) in (_READY, _SPENT):
             return found
         _dissolve(job, machine, found)
-    made = _make(job, source, object_name(job.call, _SUFFIX), connected=machine is None)
+    made = _make(job, source, _temporary_name(job), connected=machine is None)
     return job.center.machine(made)
 
 
 def _make(job: Job, source: Source, name: str, *, connected: bool) -> str:
-    try:
-        made = source.materialise(name, marks_of(job.call, **{STATE: _MAKING}), connected=connected)
-        job.center.mark(made, {STATE: _READY}, job.context)
-    except ProviderError as error:
-        if _is_last_attempt(job, error):
-            _clean_up(job, name)
-        raise
+    made = source.materialise(name, marks_of(job.call, **{STATE: _MAKING}), connected=connected)
+    job.center.mark(made, {STATE: _READY}, job.context)
     return made
 
 
@@ -226,8 +233,12 @@ def _holds(machine: Machine, temporary: Machine) -> bool:
     return any(disk.file in files for disk in temporary.disks)
 
 
+def _temporary_name(job: Job) -> str:
+    return object_name(job.call, _SUFFIX)
+
+
 def _temporaries(job: Job) -> list[Machine]:
-    return _named(job, object_name(job.call, _SUFFIX))
+    return _named(job, _temporary_name(job))
 
 
 def _named(job: Job, name: str) -> list[Machine]:
