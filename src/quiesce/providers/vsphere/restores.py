@@ -110,9 +110,8 @@ def _in_place(job: Job, source: Source, machine: Machine) -> Outcome:
         switch_off(job, machine)
         note = _exchange(job, machine, temporary, source.content)
         _destroy(job, temporary)
-    return Outcome(
-        note=" ".join(filter(None, [note, leave_as_asked(job, machine.id, _power_at_cut(source))]))
-    )
+        powered = leave_as_asked(job, machine.id, _power_at_cut(source))
+    return Outcome(note=" ".join(filter(None, [note, powered])))
 
 
 @contextlib.contextmanager
