@@ -198,8 +198,7 @@ def _short(text: str) -> str:
 @functools.cache
 def _shipped(name: str) -> MarkedMap:
     content = read_file(Path(name))
-    own = Path(name).parent.name == packs.OWN
-    return content if own else shorthand.spelt_out(content, name)
+    return shorthand.spelt_out(content, name) if shorthand.is_used_in(content) else content
 
 
 def _as_map(value: Value, name: str) -> MarkedMap:

@@ -41,6 +41,11 @@ _INTERFACES: Final = "cloudify.interfaces."
 _SECTIONS: Final = ("node_types", "relationships", "data_types", "workflows")
 
 
+def is_used_in(pack: Mapping[str, Any]) -> bool:
+    """Tell whether *pack* is written in the shorthand (else it is plain DSL)."""
+    return any("is" in (kind or {}) for kind in pack.get("node_types", {}).values())
+
+
 def spelt_out(pack: Mapping[str, Any], file: str) -> MarkedMap:
     """Return the pack as the DSL has it."""
     return _Pack(pack, Mark(file)).content()
