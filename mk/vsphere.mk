@@ -13,4 +13,4 @@ $(LAB_VCENTER): $(wildcard tests/labs/vcenter/*.go)
 		go build -trimpath -ldflags "-s -w" -o $(abspath $@) .
 
 bench-vsphere: $(LAB_VCENTER)
-	$(or $(PYTHON),python3) bench/vsphere_deployment.py
+	$(or $(BIN),.venv/bin)/python bench/vsphere_deployment.py

@@ -27,16 +27,45 @@ type HttpNfcLease struct {
 	targets map[string]string // to write: name -> datastore path
 	undo    func()
 	keys    map[string]string
+	heard   time.Time
+	open    bool
+}
+
+// leaseTimeout is how long a lease lives without a sign of its client.
+var leaseTimeout = 300 * time.Second
+
+func (l *HttpNfcLease) hear() {
+	l.mu.Lock()
+	l.heard = time.Now()
+	l.mu.Unlock()
+}
+
+// expire aborts the lease when its client has died.
+func (l *HttpNfcLease) expire() {
+	for {
+		time.Sleep(leaseTimeout / 4)
+		l.mu.Lock()
+		silent, open := time.Since(l.heard) > leaseTimeout, l.open
+		l.mu.Unlock()
+		if !open {
+			return
+		}
+		if silent {
+			l.abort()
+			return
+		}
+	}
 }
 
 var leases sync.Map
 
 // lease hands out (content) or takes in (files) the disks of a machine.
 func (x *ext) lease(vm *simulator.VirtualMachine, devices []types.BaseVirtualDevice, images map[int32]*image, undo func()) *HttpNfcLease {
-	l := &HttpNfcLease{content: map[string][]byte{}, targets: map[string]string{}, keys: map[string]string{}, undo: undo}
+	l := &HttpNfcLease{content: map[string][]byte{}, targets: map[string]string{}, keys: map[string]string{},
+		undo: undo, heard: time.Now(), open: true}
 	l.State = types.HttpNfcLeaseStateInitializing
 	simulator.Map.Put(l)
-	info := &types.HttpNfcLeaseInfo{Entity: vm.Self, LeaseTimeout: 300, Lease: l.Self}
+	info := &types.HttpNfcLeaseInfo{Entity: vm.Self, LeaseTimeout: int32(leaseTimeout / time.Second), Lease: l.Self}
 	n := 0
 	for _, d := range virtualDisks(devices) {
 		if images != nil && images[d.Key] == nil {
@@ -61,6 +90,7 @@ func (x *ext) lease(vm *simulator.VirtualMachine, devices []types.BaseVirtualDev
 		n++
 	}
 	leases.Store(l.Self.Value, l)
+	go l.expire()
 	go func() {
 		time.Sleep(20 * time.Millisecond)
 		simulator.Map.WithLock(l, func() {
@@ -150,6 +180,8 @@ func serveLease(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l := v.(*HttpNfcLease)
+	l.hear()
+	defer l.hear()
 	if file := l.targets[name]; file != "" && r.Method == http.MethodPost {
 		img, err := decodeVmdk(r.Body)
 		if err != nil {
@@ -171,9 +203,21 @@ func serveLease(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(data)
 }
 
-func (l *HttpNfcLease) end() {
+// end tells whether the lease was open until now.
+func (l *HttpNfcLease) end() bool {
+	l.mu.Lock()
+	was := l.open
+	l.open = false
+	l.mu.Unlock()
 	leases.Delete(l.Self.Value)
 	simulator.Map.Update(l, []types.PropertyChange{{Name: "state", Val: types.HttpNfcLeaseStateDone}})
+	return was
+}
+
+func (l *HttpNfcLease) abort() {
+	if l.end() && l.undo != nil {
+		l.undo()
+	}
 }
 
 func (l *HttpNfcLease) HttpNfcLeaseComplete(req *types.HttpNfcLeaseComplete) soap.HasFault {
@@ -182,14 +226,12 @@ func (l *HttpNfcLease) HttpNfcLeaseComplete(req *types.HttpNfcLeaseComplete) soa
 }
 
 func (l *HttpNfcLease) HttpNfcLeaseAbort(req *types.HttpNfcLeaseAbort) soap.HasFault {
-	l.end()
-	if l.undo != nil {
-		l.undo()
-	}
+	l.abort()
 	return &methods.HttpNfcLeaseAbortBody{Res: new(types.HttpNfcLeaseAbortResponse)}
 }
 
 func (l *HttpNfcLease) HttpNfcLeaseProgress(req *types.HttpNfcLeaseProgress) soap.HasFault {
+	l.hear()
 	simulator.Map.Update(l, []types.PropertyChange{{Name: "transferProgress", Val: req.Percent}})
 	return &methods.HttpNfcLeaseProgressBody{Res: new(types.HttpNfcLeaseProgressResponse)}
 }

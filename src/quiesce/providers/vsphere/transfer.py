@@ -22,7 +22,7 @@ from quiesce.providers.vsphere.session import Session
 
 _PIECE_BYTES: Final = 1 << 20
 _SOCKET_S: Final = 60.0
-#: a lease ends by itself when nothing is heard from us for some minutes
+#: how often we are heard from at least, so that the lease does not end by itself
 _KEEP_ALIVE_S: Final = 30.0
 _READY_S: Final = 120.0
 _DEVICE_KEY: Final = re.compile(r"/(?P<kind>[A-Za-z]+)(?P<bus>\d+):(?P<unit>\d+)$")
@@ -41,6 +41,7 @@ class Lease:
         self._hardware = hardware
         self._urls: dict[int, Any] = {}
         self._told = time.monotonic()
+        self._keep_alive_s = _KEEP_ALIVE_S
         self._manifest: dict[str, str] | None = None
 
     def __enter__(self) -> Self:
@@ -112,7 +113,7 @@ class Lease:
             yield piece
 
     def _keep_alive(self) -> None:
-        if time.monotonic() - self._told > _KEEP_ALIVE_S:
+        if time.monotonic() - self._told > self._keep_alive_s:
             self._told = time.monotonic()
             self._session.change("keep a transfer alive", lambda _: self._lease.Progress(50))
 
@@ -127,7 +128,9 @@ class Lease:
         self._urls = dict(self._keyed_urls())
 
     def _keyed_urls(self) -> Iterator[tuple[int, Any]]:
-        for url in self._info().deviceUrl or ():
+        info = self._info()
+        self._keep_alive_s = min(_KEEP_ALIVE_S, (info.leaseTimeout or 300) / 4)
+        for url in info.deviceUrl or ():
             if url.disk and (key := self._disk_key(url)) is not None:
                 yield key, url
 
