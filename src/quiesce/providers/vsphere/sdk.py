@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyVmomi import SoapAdapter
-from pyVmomi import vim as _vim
-from pyVmomi import vmodl as _vmodl
+from pyVmomi import SoapAdapter  # type: ignore[import-not-found,unused-ignore]
+from pyVmomi import vim as _vim  # type: ignore[import-not-found,unused-ignore]
+from pyVmomi import vmodl as _vmodl  # type: ignore[import-not-found,unused-ignore]
 
 vim: Any = _vim
 vmodl: Any = _vmodl
