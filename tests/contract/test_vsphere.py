@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,16 +33,7 @@ OPERATIONS = frozenset(
 )
 
 
-def _load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"lab_{path.parent.name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-lab = _load(Path(__file__).parents[1] / "labs" / "vcenter" / "lab.py")
+lab = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "labs" / "vcenter" / "lab.py")))
 
 
 class Forgetful(MemoryCenter):

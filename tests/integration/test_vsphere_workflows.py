@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,16 +18,7 @@ import pytest
 pytestmark = pytest.mark.platform("vcenter")
 
 
-def _load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"lab_{path.parent.name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-lab = _load(Path(__file__).parents[1] / "labs" / "vcenter" / "lab.py")
+lab = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "labs" / "vcenter" / "lab.py")))
 
 
 @dataclass

@@ -181,12 +181,18 @@ func (pc *PropertyCollector) filterNews(ctx *simulator.Context, f *PropertyFilte
 
 // ---- pages -----------------------------------------------------------------
 
+// rest is what is left of an answer, with what stood around its objects.
+type rest struct {
+	before, after string
+	objects       []string
+	size          int
+}
+
 var pages = struct {
 	sync.Mutex
-	rest map[string][]string
-	size map[string]int
+	rest map[string]rest
 	next int
-}{rest: map[string][]string{}, size: map[string]int{}}
+}{rest: map[string]rest{}}
 
 const objectsEnd = "</objects>"
 
@@ -203,33 +209,37 @@ func page(answer []byte, size int) []byte {
 	if len(objects) <= size {
 		return answer
 	}
-	token := keep(objects[size:], size)
-	return []byte(string(answer[:first]) + "<token>" + token + "</token>" + strings.Join(objects[:size], "") + string(answer[last:]))
+	return []byte(rest{string(answer[:first]), string(answer[last:]), objects, size}.take())
 }
 
-func keep(objects []string, size int) string {
-	pages.Lock()
-	defer pages.Unlock()
-	pages.next++
-	token := fmt.Sprintf("page-%d", pages.next)
-	pages.rest[token], pages.size[token] = objects, size
-	return token
+// take returns the next page and keeps what is left.
+func (r rest) take() string {
+	token := ""
+	now := r.objects
+	if len(now) > r.size {
+		pages.Lock()
+		pages.next++
+		name := fmt.Sprintf("page-%d", pages.next)
+		pages.rest[name] = rest{r.before, r.after, now[r.size:], r.size}
+		pages.Unlock()
+		token, now = "<token>"+name+"</token>", now[:r.size]
+	}
+	return r.before + token + strings.Join(now, "") + r.after
 }
 
 func continuePage(w http.ResponseWriter, token string) {
 	pages.Lock()
-	objects, size := pages.rest[token], pages.size[token]
+	r, ok := pages.rest[token]
 	delete(pages.rest, token)
 	pages.Unlock()
-	if objects == nil {
+	if !ok {
 		writeFault(w, "unknown token", &types.InvalidArgument{InvalidProperty: "token"})
 		return
 	}
-	more := ""
-	if len(objects) > size {
-		more = "<token>" + keep(objects[size:], size) + "</token>"
-		objects = objects[:size]
+	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
+	answer := r.take()
+	if !strings.Contains(answer, "<ContinueRetrieve") {
+		answer = strings.ReplaceAll(answer, "RetrievePropertiesExResponse", "ContinueRetrievePropertiesExResponse")
 	}
-	writeBody(w, http.StatusOK, `<ContinueRetrievePropertiesExResponse xmlns="urn:vim25"><returnval>`+
-		more+strings.Join(objects, "")+`</returnval></ContinueRetrievePropertiesExResponse>`)
+	_, _ = w.Write([]byte(answer))
 }

@@ -262,6 +262,7 @@ class PyVmomiCenter:
     def close(self) -> None:
         """Log out."""
         self._tasks.close()
+        self._files.close()
         self._session.close()
 
     # -- chapters --------------------------------------------------------------------------------------
@@ -322,9 +323,7 @@ class PyVmomiCenter:
             moid: ResourceNotFoundError(f"there is no machine {moid} on {self._session.endpoint}")
             for moid in moids
         }
-        return gone | {
-            moid: inventory.machine_of(moid, values, moid in busy) for moid, values in read.items()
-        }
+        return gone | {moid: _machine_or_error(moid, values, moid in busy) for moid, values in read.items()}
 
     def _list_names(
         self, asked: Sequence[tuple[str | None, str]]
@@ -346,6 +345,13 @@ class PyVmomiCenter:
             moid: ResourceNotFoundError(f"there is no machine {moid}") for moid in moids
         }
         return gone | {moid: inventory.figures_of(values) for moid, values in read.items()}
+
+
+def _machine_or_error(moid: str, values: Mapping[str, Any], busy: bool) -> Machine | Exception:
+    try:
+        return inventory.machine_of(moid, values, busy)
+    except ProviderError as error:
+        return error
 
 
 def _search(content: Any, resource: str) -> Any:

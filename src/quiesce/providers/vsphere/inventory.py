@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import Json
 from quiesce.providers.vsphere.center import Backing, Disk, Machine, Power, Snapshot
 from quiesce.providers.vsphere.sdk import id_of, vim, vmodl
@@ -78,7 +79,16 @@ def read_all(session: Session, kind: Any, paths: Sequence[str], root: Any = None
 
 
 def machine_of(moid: str, values: Properties, busy: bool) -> Machine:
-    """Return the machine that these properties describe."""
+    """Return the machine that these properties describe.
+
+    Raises:
+        NonRecoverableError: when this login may not read it.
+    """
+    if "runtime.powerState" not in values:
+        raise NonRecoverableError(
+            f"the machine {moid} cannot be read",
+            hint="Give this login at least the role 'Read-only' on the machine.",
+        )
     hardware = values.get("config.hardware")
     snapshots = values.get("snapshot")
     current = getattr(snapshots, "currentSnapshot", None)
@@ -159,7 +169,7 @@ def _pages(session: Session, spec: Any) -> Iterator[tuple[Any, Properties]]:
     options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=_PAGE)
     page = session.read(
         "read the inventory",
-        lambda content: content.propertyCollector.RetrievePropertiesEx([spec], options),
+        lambda content: _permitted(content.propertyCollector.RetrievePropertiesEx([spec], options)),
     )
     while page is not None:
         yield from _contents(page.objects or ())
@@ -172,8 +182,17 @@ def _pages(session: Session, spec: Any) -> Iterator[tuple[Any, Properties]]:
 def _next_page(session: Session, token: str) -> Any:
     return session.read(
         "read the inventory",
-        lambda content: content.propertyCollector.ContinueRetrievePropertiesEx(token),
+        lambda content: _permitted(content.propertyCollector.ContinueRetrievePropertiesEx(token)),
     )
+
+
+def _permitted(page: Any) -> Any:
+    """Return *page*, or raise what it says of an ended session: properties are then missing one by one."""
+    for one in (page.objects if page is not None else None) or ():
+        for missing in one.missingSet or ():
+            if isinstance(missing.fault, vim.fault.NotAuthenticated):
+                raise missing.fault
+    return page
 
 
 def _contents(objects: Iterable[Any]) -> Iterator[tuple[Any, Properties]]:

@@ -22,6 +22,7 @@ _PROPERTIES: Final = ["info.state", "info.result", "info.error"]
 _HOLD_S: Final = 20
 #: how often a waiting thread looks whether anybody still wants its answer
 _GLANCE_S: Final = 0.25
+_GOODBYE_S: Final = 5.0
 
 
 class Tasks:
@@ -65,8 +66,12 @@ class Tasks:
             self._changed.notify_all()
         collector = self._collector
         if collector is not None:
-            with contextlib.suppress(Exception):
-                collector.DestroyPropertyCollector()
+            with contextlib.suppress(ProviderError):
+                self._session.change(
+                    "stop waiting", lambda _: collector.DestroyPropertyCollector(), limit_s=_GOODBYE_S
+                )
+        if self._thread is not None:
+            self._thread.join(timeout=_GOODBYE_S)
 
     def _watch(self, moid: str) -> _Pending:
         with self._lock:
@@ -204,7 +209,7 @@ class Tasks:
         """Begin anew with another collector: the session may have ended, and its collectors with it."""
         time.sleep(_GLANCE_S)
         with self._lock:
-            if self._collector is not collector:
+            if self._closed or self._collector is not collector:
                 return ""
         with contextlib.suppress(ProviderError):
             self._begin_anew()

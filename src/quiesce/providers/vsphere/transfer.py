@@ -166,6 +166,8 @@ class FileService:
         self._session = session
         self._datacenter_of = datacenter_of
         self._local = threading.local()
+        self._open: set[http.client.HTTPSConnection] = set()
+        self._lock = threading.Lock()
 
     def read(self, file: str, area: Area) -> bytes:
         """Return bytes of the flat extent that belongs to a disk's descriptor *file*.
@@ -181,6 +183,13 @@ class FileService:
                 # an idle connection may have been closed; once more on a new one
                 self._forget()
                 return self._get(path, area)
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            connections, self._open = self._open, set()
+        for connection in connections:
+            connection.close()
 
     def _get(self, path: str, area: Area) -> bytes:
         connection = self._connection()
@@ -211,6 +220,8 @@ class FileService:
             endpoint = self._session.endpoint
             found = _connect(endpoint.host, endpoint.port, self._session.tls, "")
             self._local.connection = found
+            with self._lock:
+                self._open.add(found)
         return found
 
     def _forget(self) -> None:
@@ -218,6 +229,8 @@ class FileService:
         if found is not None:
             found.close()
             self._local.connection = None
+            with self._lock:
+                self._open.discard(found)
 
 
 def _connect(host: str, port: int, tls: ssl.SSLContext, thumbprint: str) -> http.client.HTTPSConnection:
