@@ -1,0 +1,353 @@
+"""APPLY: in place by swapping disks, beside the original, or anew when the original is gone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+from quiesce.errors import (
+    ForeignObjectError,
+    NonRecoverableError,
+    ResourceNotFoundError,
+    UnsupportedError,
+)
+from quiesce.model.outcome import Outcome
+from quiesce.providers.gcp import power
+from quiesce.providers.gcp.errors import AlreadyThereError
+from quiesce.providers.gcp.names import EXECUTION, unique_name
+from quiesce.providers.gcp.parts import IMAGE, SNAPSHOT, Part, Piece, Set, set_of
+from quiesce.providers.gcp.references import Reference
+from quiesce.providers.gcp.replaced import forget, remember
+from quiesce.providers.gcp.resources import READY, RUNNING, Disk, Machine
+from quiesce.providers.gcp.swap import UNDER_WAY, Exchange, Swap, swap_of
+from quiesce.providers.gcp.target import CURRENT_DISK, Noun
+from quiesce.providers.gcp.task import Task, places_of
+
+_RESTORED = "restored"
+
+
+def apply(task: Task) -> Outcome:
+    """Put the target back to the call's restore point.
+
+    Raises:
+        ResourceNotFoundError: when a copy is gone or another object has its name; nothing was touched.
+    """
+    made = set_of(task.call.artifact or {})
+    if not made.pieces:
+        return Outcome(note="nothing of its own was copied, so nothing is restored")
+    _prove(task, made)
+    under_way = swap_of(task.notes.read(UNDER_WAY), task.mark.execution)
+    if task.options.beside and under_way is None:
+        return _beside(task, made)
+    if task.target.noun is Noun.DISK:
+        return _carry_out(task, made, under_way or _plan_disk(task, made))
+    machine = _machine(task, task.target.reference)
+    if machine is None or _made_here(task, machine):
+        return _anew(task, made, task.target.reference)
+    return _carry_out(task, made, under_way or _plan_machine(task, made, machine))
+
+
+def _prove(task: Task, made: Set) -> None:
+    """Make sure that every copy is there, complete and the one that was made."""
+    seen = {copy: found for place in places_of(made.pieces) for copy, found in task.look(place).items()}
+    for piece in made.pieces:
+        found = seen.get(piece.copy) or task.compute.copy(piece.copy)
+        if piece.id and found.id != piece.id:
+            raise ResourceNotFoundError(f"{piece.copy.path} is not the one that was made for {task.call.point}")
+        if found.status != READY:
+            raise NonRecoverableError(f"{piece.copy.path} is {found.status}, not {READY}; nothing was restored")
+
+
+def _machine(task: Task, reference: Reference) -> Machine | None:
+    try:
+        return power.settled(task.compute, reference)
+    except ResourceNotFoundError:
+        return None
+
+
+def _made_here(task: Task, machine: Machine) -> bool:
+    """Tell whether an earlier try of this very restore made the machine anew."""
+    return task.mark.made(machine.labels) and task.notes.read(UNDER_WAY) is None
+
+
+# -- planning: read, decide, write down ------------------------------------------------------------------
+
+
+def _plan_machine(task: Task, made: Set, machine: Machine) -> Swap:
+    _refuse_unfit(task, machine)
+    attached = {attachment.device: attachment for attachment in machine.attachments}
+    exchanges = [
+        Exchange(
+            source=part.disk,
+            new=_free_name(task, part),
+            old=attached[part.device].disk if part.device in attached else None,
+            machine=machine.reference,
+            device=part.device,
+            boot=part.boot,
+            auto_delete=attached[part.device].auto_delete if part.device in attached else part.auto_delete,
+            mode=part.mode,
+        )
+        for _, part in made.parts
+    ]
+    return _written(task, exchanges, [machine])
+
+
+def _plan_disk(task: Task, made: Set) -> Swap:
+    _, part = made.parts[0]
+    new = _free_name(task, part)
+    try:
+        old = task.compute.disk(task.target.reference)
+    except ResourceNotFoundError:
+        return _written(task, [_unattached(part, new, None)], [])
+    machines = [power.settled(task.compute, user) for user in old.users if user.collection == "instances"]
+    exchanges = [
+        Exchange(
+            source=part.disk,
+            new=new,
+            old=old.reference,
+            machine=machine.reference,
+            device=attachment.device,
+            boot=attachment.boot,
+            auto_delete=attachment.auto_delete,
+            mode=attachment.mode,
+        )
+        for machine in machines
+        for attachment in machine.attachments
+        if attachment.disk == old.reference
+    ]
+    for machine in machines:
+        _refuse_unfit(task, machine)
+    return _written(task, exchanges or [_unattached(part, new, old.reference)], machines)
+
+
+def _unattached(part: Part, new: Reference, old: Reference | None) -> Exchange:
+    return Exchange(
+        source=part.disk,
+        new=new,
+        old=old,
+        machine=None,
+        device=part.device,
+        boot=False,
+        auto_delete=False,
+        mode=part.mode,
+    )
+
+
+def _refuse_unfit(task: Task, machine: Machine) -> None:
+    if machine.status != RUNNING and not power.is_stopped(machine):
+        raise UnsupportedError(
+            f"{machine.reference.name} is {machine.status}: the memory that it keeps would not fit restored disks",
+            hint="Resume it, or stop it, and restore again.",
+        )
+    if machine.status == RUNNING and machine.local_ssds and task.options.discard_local_ssd is None:
+        raise UnsupportedError(
+            f"{machine.reference.name} has Local SSD, and a restore must stop it",
+            hint="Say with discard_local_ssd what becomes of the Local SSD's data.",
+        )
+
+
+def _free_name(task: Task, part: Part) -> Reference:
+    """Return the first name that no earlier restore of this execution has used."""
+    for turn in itertools.count(1):
+        candidate = part.disk.sibling("disks", _name(task, part.device or "disk", str(turn)))
+        try:
+            task.compute.disk(candidate)
+        except ResourceNotFoundError:
+            return candidate
+    raise AssertionError("unreachable")
+
+
+def _name(task: Task, *what: str) -> str:
+    return unique_name(task.call.instance, str(task.call.point), *what, task.call.deployment, task.call.execution)
+
+
+def _written(task: Task, exchanges: Sequence[Exchange], machines: Sequence[Machine]) -> Swap:
+    swap = Swap(
+        execution=task.mark.execution,
+        exchanges=tuple(exchanges),
+        restart=tuple(machine.reference for machine in machines if machine.status == RUNNING),
+    )
+    task.notes.write(**{UNDER_WAY: swap.as_json()})
+    return swap
+
+
+# -- carrying out: every step brings about a state, so it may be done again ------------------------------
+
+
+def _carry_out(task: Task, made: Set, swap: Swap) -> Outcome:
+    new = list(dict.fromkeys(exchange.new for exchange in swap.exchanges))
+    sources = {exchange.new: exchange.source for exchange in swap.exchanges}
+    _make_disks(task, made, {reference: sources[reference] for reference in new})
+    old = _replaced(task, swap)
+    remember(task, [disk for disk in old if not _ours(task, disk)])
+    for machine in swap.machines:
+        power.stop(task.compute, machine, discard_local_ssd=task.options.discard_local_ssd)
+        _exchange(task, machine, [exchange for exchange in swap.exchanges if exchange.machine == machine])
+    if task.target.noun is Noun.DISK:
+        task.notes.write(**{CURRENT_DISK: new[0].path})
+    for machine in swap.restart:
+        power.start(task.compute, machine)
+    kept = _tidy(task, old)
+    task.notes.write(**{UNDER_WAY: None})
+    return Outcome(note=f"the replaced disks are kept: {', '.join(kept)}" if kept else "")
+
+
+def _make_disks(task: Task, made: Set, sources: Mapping[Reference, Reference]) -> None:
+    by_disk = {part.disk: (piece, part) for piece, part in made.parts}
+    wanted = [(new, *by_disk[source]) for new, source in sources.items()]
+    begun = task.compute.side_by_side(lambda one: _begin_disk(task, *one), wanted)
+    for operation in begun:
+        if operation is not None:
+            task.compute.wait(operation)
+    for new in sources:
+        _until_ready(task, new)
+
+
+def _begin_disk(task: Task, new: Reference, piece: Piece, part: Part) -> Reference | None:
+    try:
+        if piece.copy.collection == IMAGE:
+            return task.compute.insert_from_machine_image(new, _body_from_image(task, piece, part))
+        return task.compute.insert(new, _body_from_snapshot(task, piece, part))
+    except AlreadyThereError:
+        found = task.compute.disk(new)
+    if not _ours(task, found):
+        raise ForeignObjectError(f"{new.path} exists and was not made by this execution")
+    return None
+
+
+def _body_from_snapshot(task: Task, piece: Piece, part: Part) -> dict[str, object]:
+    source = "source_snapshot" if piece.copy.collection == SNAPSHOT else "source_instant_snapshot"
+    body: dict[str, object] = {
+        source: piece.copy.path,
+        "labels": task.mark.labels(_RESTORED, part.device),
+        "size_gb": part.size_gb,
+        "type_": part.type,
+        "replica_zones": list(part.replica_zones),
+        "provisioned_iops": part.iops,
+        "provisioned_throughput": part.throughput,
+    }
+    return {key: value for key, value in body.items() if value}
+
+
+def _body_from_image(task: Task, piece: Piece, part: Part) -> dict[str, object]:
+    body: dict[str, object] = {
+        "sourceMachineImage": piece.copy.path,
+        "sourceMachineImageDiskDeviceName": part.device,
+        "labels": task.mark.labels(_RESTORED, part.device),
+        "sizeGb": str(part.size_gb),
+        "type": part.type,
+        "replicaZones": list(part.replica_zones),
+    }
+    return {key: value for key, value in body.items() if value}
+
+
+def _until_ready(task: Task, new: Reference) -> None:
+    for turn in itertools.count(1):
+        disk = task.compute.disk(new)
+        if disk.status == READY:
+            return
+        if disk.status == "FAILED":
+            raise NonRecoverableError(f"{new.path} could not be made: it is FAILED")
+        task.compute.patience.back_off(min(turn, 5))
+
+
+def _replaced(task: Task, swap: Swap) -> list[Disk]:
+    """Return the disks that are to be replaced, as far as they still exist."""
+    found = []
+    for old in dict.fromkeys(exchange.old for exchange in swap.exchanges):
+        if old is not None:
+            try:
+                found.append(task.compute.disk(old))
+            except ResourceNotFoundError:
+                continue
+    return found
+
+
+def _exchange(task: Task, machine: Reference, exchanges: Sequence[Exchange]) -> None:
+    """Put each new disk where the old one was, under the same device name."""
+    attached = {a.device: a.disk for a in task.compute.machine(machine).attachments}
+    for exchange in exchanges:
+        if exchange.device in attached and attached[exchange.device] != exchange.new:
+            task.compute.wait(task.compute.act(machine, "detach_disk", device_name=exchange.device))
+    for exchange in sorted(exchanges, key=lambda exchange: not exchange.boot):
+        if attached.get(exchange.device) != exchange.new:
+            body = {
+                "source": exchange.new.path,
+                "device_name": exchange.device,
+                "boot": exchange.boot,
+                "auto_delete": exchange.auto_delete,
+                "mode": exchange.mode,
+            }
+            task.compute.wait(task.compute.act(machine, "attach_disk", attached_disk_resource=body))
+
+
+def _tidy(task: Task, old: Sequence[Disk]) -> list[str]:
+    """Remove replaced disks that this execution itself made, and all of them when none is to be kept."""
+    kept = [disk for disk in old if not _ours(task, disk) and task.options.keep_replaced]
+    gone = [disk for disk in old if disk not in kept]
+    for operation in task.compute.side_by_side(task.compute.delete, [disk.reference for disk in gone]):
+        task.compute.wait(operation)
+    forget(task, [disk.reference for disk in gone])
+    return [disk.reference.name for disk in kept]
+
+
+def _ours(task: Task, disk: Disk) -> bool:
+    return task.mark.made(disk.labels) and disk.labels.get(EXECUTION) == task.mark.execution
+
+
+# -- beside the original, and anew ----------------------------------------------------------------------
+
+
+def _beside(task: Task, made: Set) -> Outcome:
+    if task.target.noun is Noun.MACHINE:
+        place = task.target.reference.sibling("instances", _name(task, "beside"))
+        return _anew(task, made, place)
+    _, part = made.parts[0]
+    new = part.disk.sibling("disks", _name(task, "beside"))
+    _make_disks(task, made, {new: part.disk})
+    return Outcome(note=f"restored beside the original, as the disk {new.name}")
+
+
+def _anew(task: Task, made: Set, machine: Reference) -> Outcome:
+    """Make a machine of the copies; one that an earlier try began is finished."""
+    images = [piece for piece in made.pieces if piece.copy.collection == IMAGE]
+    labels = _labels(task, made)
+    if images:
+        body = _likeness(made) | {"labels": labels}
+        _insert(task, machine, body, source_machine_image=images[0].copy.path)
+    else:
+        disks = {machine.sibling("disks", _name(task, machine.name, part.device)): part for _, part in made.parts}
+        _make_disks(task, made, {new: part.disk for new, part in disks.items()})
+        attached = [_attached(new, part) for new, part in disks.items()]
+        _insert(task, machine, _likeness(made) | {"labels": labels, "disks": attached})
+    power.start(task.compute, machine)
+    return Outcome(note=f"restored as the machine {machine.name}")
+
+
+def _likeness(made: Set) -> dict[str, object]:
+    machine_type = f"zones/{made.machine.place}/machineTypes/{made.machine_type}" if made.machine else ""
+    return {**(made.likeness or {}), "machine_type": machine_type}
+
+
+def _labels(task: Task, made: Set) -> dict[str, str]:
+    theirs = (made.likeness or {}).get("labels")
+    labels = {key: str(value) for key, value in theirs.items()} if isinstance(theirs, dict) else {}
+    return labels | task.mark.labels(_RESTORED)
+
+
+def _attached(new: Reference, part: Part) -> dict[str, object]:
+    return {
+        "source": new.path,
+        "device_name": part.device,
+        "boot": part.boot,
+        "auto_delete": part.auto_delete,
+        "mode": part.mode,
+    }
+
+
+def _insert(task: Task, machine: Reference, body: Mapping[str, object], **extra: object) -> None:
+    try:
+        task.compute.wait(task.compute.insert(machine, body, **extra))
+    except AlreadyThereError:
+        if not task.mark.made(task.compute.machine(machine).labels):
+            raise ForeignObjectError(f"{machine.path} exists and was not made by this execution") from None
