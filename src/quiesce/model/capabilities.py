@@ -25,6 +25,8 @@ class Capabilities:
     cheap_snapshot: bool = False
     #: what a cut is worth when nothing of ours was frozen around it
     alone: Consistency = Consistency.CRASH
+    #: whether the freeze it offers is wanted around APPLY too; false where APPLY replaces the whole machine
+    freeze_for_apply: bool = False
     #: usual duration in seconds, for predicting the frozen window until it was measured here
     typical_s: Mapping[Operation, float] = field(default_factory=dict)
 

@@ -69,13 +69,15 @@ class Plan:
     parameters: Parameters
     groups: tuple[Group, ...]
     steps: tuple[Step, ...]
+    #: whether a failing step leaves the others running (the execution fails all the same)
+    carry_on: bool = False
     #: what the operator should know before it runs
     warnings: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """A hash that changes when anything that would run changes."""
-        digest = hashlib.sha256(repr((self.workflow, self.parameters, self.groups)).encode())
+        digest = hashlib.sha256(repr((self.workflow, self.parameters, self.groups, self.carry_on)).encode())
         for step in self.steps:
             digest.update(repr(step).encode())
         return digest.hexdigest()

@@ -1,0 +1,73 @@
+"""One try of one step: how long it may take, and when it is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from quiesce.errors import ProviderError
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.model.parameters import Parameters
+from quiesce.model.plan import Role, Step
+
+#: how long an operation may take, in seconds, unless ``operation_timeout`` says otherwise. A freeze is
+#: short by nature; a thaw gets more time than a freeze, and is tried again for ever
+TIMEOUTS_S: Final = {
+    Operation.FREEZE: 20.0,
+    Operation.THAW: 60.0,
+    Operation.SUSPEND: 600.0,
+    Operation.RESUME: 600.0,
+    Operation.SNAPSHOT: 600.0,
+    Operation.COPY: 86400.0,
+    Operation.APPLY: 86400.0,
+    Operation.DELETE: 3600.0,
+    Operation.MEASURE: 60.0,
+}
+#: how long an attempt may overstay its time, in seconds, to say by itself why
+GRACE_S: Final = 1.0
+#: how long running attempts are waited for, in seconds, once their result is not wanted any more
+GIVEN_UP_PATIENCE_S: Final = 10.0
+#: pauses between tries of a thaw, in seconds; the last one repeats
+THAW_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+#: how often a removal is tried at least
+LEAST_REMOVAL_TRIES: Final = 3
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """A running try. *given_up* is set when nobody wants its result any more; providers look at it."""
+
+    ticket: int
+    step: Step
+    number: int
+    began: float
+    deadline: float
+    given_up: bool = False
+    abandoned: bool = False
+
+
+Perform: TypeAlias = Callable[[Attempt], Outcome]
+
+
+def timeout_s(step: Step, parameters: Parameters) -> float:
+    """Return how long one try of *step* may take, in seconds."""
+    asked = parameters.operation_timeout_s
+    if asked is None:
+        return TIMEOUTS_S[step.operation]
+    return max(asked, TIMEOUTS_S[Operation.THAW]) if step.operation is Operation.THAW else asked
+
+
+def retry_pause_s(step: Step, tries: int, error: BaseException, parameters: Parameters) -> float | None:
+    """Return how long to wait before *step* is tried again after *tries* tries; None: not again."""
+    if step.role is Role.SETTLE:
+        return THAW_PAUSES_S[min(tries, len(THAW_PAUSES_S)) - 1]
+    if not isinstance(error, ProviderError) or not error.retryable:
+        return None
+    allowed = parameters.task_retries
+    if step.role is Role.UNDO and allowed >= 0:
+        allowed = max(allowed, LEAST_REMOVAL_TRIES)
+    if 0 <= allowed < tries:
+        return None
+    return error.retry_after_s if error.retry_after_s is not None else parameters.task_retry_interval_s

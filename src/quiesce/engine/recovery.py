@@ -1,0 +1,57 @@
+"""What a found journal means: how an execution that somebody else began is taken up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from quiesce.model.history import History
+from quiesce.model.operation import Operation
+from quiesce.model.plan import Plan, Role, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How to go on."""
+
+    #: why the execution is rolled back instead of continued; None: it is continued
+    roll_back: str | None = None
+    #: what has to be done again, because the thaw since undid it
+    again: tuple[Operation, ...] = ()
+
+
+CONTINUE = Verdict()
+
+
+def judge(plan: Plan, history: History) -> Verdict:
+    """Tell how to take up *plan* after its engine died.
+
+    Cuts from both sides of a thaw are not one point in time, so a window that broke before its last cut is
+    rolled back; a copy goes on. A restore that has replaced something goes on, frozen anew; one that has
+    not is rolled back.
+    """
+    began_freezing = any(_begun(plan, history, Operation.FREEZE))
+    if any(_open(plan, history, Operation.SNAPSHOT)) and (
+        began_freezing or any(_begun(plan, history, Operation.SNAPSHOT))
+    ):
+        return _BROKEN
+    if not began_freezing or not any(_open(plan, history, Operation.APPLY)):
+        return CONTINUE
+    if not any(_begun(plan, history, Operation.APPLY)):
+        return Verdict(roll_back="it was interrupted before anything was replaced")
+    return Verdict(again=(Operation.FREEZE,))
+
+
+_BROKEN = Verdict(roll_back="it was interrupted before its last cut, and cuts of two times are never mixed")
+
+
+def _begun(plan: Plan, history: History, operation: Operation) -> Iterator[Step]:
+    return (step for step in _main(plan, operation) if step.id in history.begun_at)
+
+
+def _open(plan: Plan, history: History, operation: Operation) -> Iterator[Step]:
+    return (step for step in _main(plan, operation) if step.id not in history.done_at)
+
+
+def _main(plan: Plan, operation: Operation) -> Iterator[Step]:
+    return (step for step in plan.steps if step.operation is operation and step.role is Role.MAIN)

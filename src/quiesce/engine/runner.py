@@ -1,0 +1,422 @@
+"""Run a plan to its end, or settle what it owes.
+
+One thread, the coordinator, owns the journal and decides; workers only perform. So every record of what is
+going on side by side shares one commit, and there is nothing to lock. Starting and recovering are the same
+call: the engine holds no state that the journal does not.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from quiesce.engine.agenda import Agenda
+from quiesce.engine.attempts import (
+    GIVEN_UP_PATIENCE_S,
+    GRACE_S,
+    Attempt,
+    Perform,
+    retry_pause_s,
+    timeout_s,
+)
+from quiesce.engine.recovery import CONTINUE, judge
+from quiesce.errors import (
+    CannotFreezeError,
+    OperationTimeoutError,
+    PlanChangedError,
+    QuiesceError,
+    StoreError,
+    SupersededError,
+)
+from quiesce.model.history import History
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.plan import Plan, Role, Step
+from quiesce.model.records import (
+    Begun,
+    Done,
+    Ended,
+    Ending,
+    Failed,
+    Faltered,
+    Logged,
+    Record,
+    Started,
+)
+from quiesce.ports import Clock, Completion, Guard, Journal, Workers
+
+#: how often a cancel that another process asked for is looked for, in seconds
+CANCEL_LOOK_S = 0.5
+#: thaws have at least so many places, whatever ``parallel`` says
+LEAST_THAW_PLACES = 64
+
+
+class Purpose(enum.Enum):
+    """What a run is for."""
+
+    #: do what the plan says; after a crash, go on or roll back
+    FORWARD = enum.auto()
+    #: only pay what is owed, and leave the rest for whoever takes the execution up
+    SETTLE = enum.auto()
+    #: pay what is owed, remove what is half-made, and end
+    ROLL_BACK = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a run needs from outside."""
+
+    journal: Journal
+    perform: Perform
+    workers: Workers
+    clock: Clock
+    guard: Guard
+    #: told every record once it is durable (or, when the disk fails, once it has happened)
+    listener: Callable[[Sequence[Record]], None] = lambda _: None
+    #: why the execution is to be cancelled; None: it is not
+    cancel_asked: Callable[[], str | None] = lambda: None
+    by: str = "engine"
+    #: how long a thaw that keeps failing is tried by this process, in seconds, before the guard goes on alone
+    settle_patience_s: float = 60.0
+
+
+class Runner:
+    """One run of one plan. Use it once."""
+
+    def __init__(self, plan: Plan, surroundings: Surroundings, purpose: Purpose = Purpose.FORWARD) -> None:
+        self._plan = plan
+        self._out = surroundings
+        self._purpose = purpose
+        self._history = History.of(surroundings.journal.read())
+        self._agenda = Agenda(plan, self._history, only_settle=purpose is Purpose.SETTLE)
+        self._attempts: dict[int, Attempt] = {}
+        self._tickets = 0
+        self._thawing = 0
+        self._unsaved: list[Record] = []
+        self._said: deque[Logged] = deque()
+        self._journal_error: QuiesceError | None = None
+        self._window_ends: float | None = None
+        self._settling_ends: float | None = None
+        self._watched = False
+        self._freezes = {step.id for step in plan.steps if step.operation is Operation.FREEZE}
+
+    def run(self) -> History:
+        """Run until nothing is left to do, and return what came of it.
+
+        Safe to call again with the same journal after a crash; a finished execution is left alone.
+
+        Raises:
+            PlanChangedError: when the journal was written for another plan.
+            StoreError: when the journal could not be written; everything that was frozen is thawed.
+            SupersededError: when another process took over; what this one froze is thawed.
+        """
+        if self._nothing_left():
+            return self._history
+        self._take_up()
+        while not self._agenda.is_over():
+            self._look_around()
+            self._begin(self._agenda.take(self._now(), self._free(), self._free_for_thaws()))
+            if self._agenda.is_over():
+                break
+            for completion in self._out.workers.wait(self._wake_up_at()):
+                self._account(completion)
+        self._finish()
+        return self._history
+
+    def say(self, line: Logged) -> None:
+        """Put a line into the journal, from any thread; it is durable with the next commit."""
+        self._said.append(line)
+        self._out.workers.wake()
+
+    # -- taking up and ending ---------------------------------------------------------------------------
+
+    def _nothing_left(self) -> bool:
+        if self._purpose is Purpose.SETTLE:
+            return not self._history.debts(self._plan)
+        return self._history.ended is not None and not self._history.debts(self._plan)
+
+    def _take_up(self) -> None:
+        started = self._history.started
+        digest = self._plan.digest
+        if started is not None and self._purpose is Purpose.FORWARD and started.plan_digest != digest:
+            raise PlanChangedError("the stored plan is not the one that this execution was begun with")
+        verdict = CONTINUE
+        if started is not None and self._purpose is Purpose.FORWARD and self._history.faltered is None:
+            verdict = judge(self._plan, self._history)
+        for operation in verdict.again:
+            self._agenda.reopen(operation)
+        turn = started.turn + 1 if started is not None else 1
+        self._note(Started(**self._times(), plan_digest=digest, turn=turn, by=self._out.by))
+        if verdict.roll_back is not None:
+            self._falter("interrupted", verdict.roll_back)
+        elif self._purpose is Purpose.ROLL_BACK:
+            self._falter("rolled-back", "it was rolled back on request", cancelled=True)
+
+    def _finish(self) -> None:
+        debts = self._history.debts(self._plan)
+        if self._purpose is not Purpose.SETTLE:
+            self._note(Ended(**self._times(), ending=self._ending(debts), message=self._last_word(debts)))
+        self._save()
+        if self._watched:
+            self._out.guard.release(settled=not debts)
+        if self._journal_error is not None:
+            raise self._journal_error
+
+    def _ending(self, debts: Sequence[Step]) -> Ending:
+        faltered = self._history.faltered
+        if faltered is None:
+            return Ending.FAILED if debts or self._really_failed() else Ending.COMPLETED
+        return Ending.CANCELLED if faltered.cancelled and not debts else Ending.FAILED
+
+    def _really_failed(self) -> list[str]:
+        return sorted(step for step, failed in self._history.failed.items() if not failed.passed_over)
+
+    def _last_word(self, debts: Sequence[Step]) -> str:
+        parts = []
+        if self._history.faltered is not None:
+            parts.append(self._history.faltered.message)
+        elif failed := self._really_failed():
+            parts.append(f"failed: {', '.join(failed)}")
+        if debts:
+            names = ", ".join(sorted({step.instance for step in debts}))
+            parts.append(f"NOT THAWED: {names}")
+        return "; ".join(parts)
+
+    # -- the loop's parts -------------------------------------------------------------------------------
+
+    def _look_around(self) -> None:
+        now = self._now()
+        if self._purpose is Purpose.FORWARD and self._history.faltered is None:
+            reason = self._out.cancel_asked()
+            if reason is not None:
+                self._falter("cancelled", reason, cancelled=True)
+            elif self._window_ends is not None and now >= self._window_ends:
+                bound = self._plan.parameters.max_freeze_s
+                self._falter("max-freeze", f"the frozen window reached its bound of {bound:g} s")
+        for attempt in [a for a in self._attempts.values() if self._is_overdue(a, now)]:
+            self._abandon(attempt)
+        self._mind_patience(now)
+
+    def _begin(self, steps: Sequence[Step]) -> None:
+        self._watch_before(steps)
+        thaws = [step for step in steps if step.role is Role.SETTLE]
+        others = [step for step in steps if step.role is not Role.SETTLE]
+        for step in thaws:  # the debt is on disk since the freeze began: a thaw waits for nothing
+            begun = self._begun(step)
+            self._note(begun)
+            self._start(step, begun)
+        records = [self._begun(step) for step in others]
+        durable = self._save(records)
+        for step, record in zip(others, records, strict=True):
+            if durable or step.role is Role.UNDO:
+                self._history.add(record)
+                self._start(step, record)
+
+    def _begun(self, step: Step) -> Begun:
+        return Begun(**self._times(), step=step.id, attempt=self._history.attempts.get(step.id, 0) + 1)
+
+    def _start(self, step: Step, record: Begun) -> None:
+        self._agenda.began(step)
+        self._tickets += 1
+        now = self._now()
+        deadline = now + timeout_s(step, self._plan.parameters)
+        attempt = Attempt(
+            ticket=self._tickets, step=step, number=record.attempt, began=now, deadline=deadline
+        )
+        self._attempts[attempt.ticket] = attempt
+        self._thawing += step.role is Role.SETTLE
+        perform = self._out.perform
+        self._out.workers.start(attempt.ticket, lambda: perform(attempt))
+
+    def _watch_before(self, steps: Sequence[Step]) -> None:
+        if self._window_ends is not None or self._purpose is not Purpose.FORWARD:
+            return
+        if any(step.id in self._freezes for step in steps):
+            if not self._watched:
+                self._out.guard.watch(self._plan.parameters.max_freeze_s)
+                self._watched = True
+            self._out.guard.window_opened()
+            self._window_ends = self._now() + self._plan.parameters.max_freeze_s
+
+    def _account(self, completion: Completion) -> None:
+        attempt = self._attempts.pop(completion.ticket, None)
+        if attempt is None:
+            return
+        if attempt.abandoned:
+            self._account_late(attempt, completion)
+            return
+        step = attempt.step
+        self._thawing -= step.role is Role.SETTLE
+        outcome, error = completion.outcome, completion.error
+        if isinstance(error, CannotFreezeError) and step.role is Role.SETTLE and not step.declared:
+            outcome = Outcome(note=f"nothing to thaw: {error}")  # the platform has no freeze at all
+        if outcome is not None:
+            self._note(self._done(attempt, completion, outcome))
+            self._agenda.over(step)
+            self._close_window()
+        elif isinstance(error, QuiesceError):
+            self._fail(attempt, error)
+        else:
+            self._fail(attempt, _unexpected(error))
+
+    def _account_late(self, attempt: Attempt, completion: Completion) -> None:
+        if completion.error is not None:
+            return
+        self._note(self._done(attempt, completion, completion.outcome or NOTHING))
+        self._agenda.settling.answered_late(attempt.step)
+
+    def _done(self, attempt: Attempt, completion: Completion, outcome: Outcome) -> Done:
+        return Done(
+            **self._times(),
+            step=attempt.step.id,
+            outcome=outcome,
+            began=completion.began,
+            ended=completion.ended,
+            attempt=attempt.number,
+        )
+
+    def _fail(self, attempt: Attempt, error: QuiesceError) -> None:
+        step = attempt.step
+        pause = (
+            None if attempt.given_up else retry_pause_s(step, attempt.number, error, self._plan.parameters)
+        )
+        if pause is not None and step.role is Role.MAIN and self._too_late(self._now() + pause):
+            pause = None
+        passed_over = pause is None and step.role is Role.MAIN and self._may_pass_over(step, error)
+        self._note(
+            Failed(
+                **self._times(),
+                step=step.id,
+                code=error.code,
+                message=str(error),
+                hint=error.hint,
+                retry_in_s=pause,
+                attempt=attempt.number,
+                abandoned=attempt.abandoned,
+                passed_over=passed_over,
+            )
+        )
+        self._agenda.over(step, again_at=None if pause is None else self._now() + pause)
+        if pause is None and step.role is Role.UNDO:
+            self._agenda.give_up_undo(step)
+        elif pause is None and step.role is Role.MAIN and not passed_over and not self._plan.carry_on:
+            self._falter(error.code, f"{step.id} failed: {error}", hint=error.hint)
+
+    def _may_pass_over(self, step: Step, error: QuiesceError) -> bool:
+        if step.operation is not Operation.FREEZE:
+            return False
+        return not self._plan.parameters.abort_on_prepare_error or (
+            isinstance(error, CannotFreezeError) and not step.declared
+        )
+
+    def _abandon(self, attempt: Attempt) -> None:
+        step = attempt.step
+        attempt.given_up = attempt.abandoned = True
+        self._out.workers.abandon(attempt.ticket)
+        self._thawing -= step.role is Role.SETTLE
+        waited = self._now() - attempt.began
+        self._fail(attempt, OperationTimeoutError(f"{step.instance} gave no answer in {waited:.1f} s"))
+
+    # -- bounds -----------------------------------------------------------------------------------------
+
+    def _falter(self, code: str, message: str, *, hint: str = "", cancelled: bool = False) -> None:
+        if self._history.faltered is not None or self._purpose is Purpose.SETTLE:
+            return
+        self._note(Faltered(**self._times(), code=code, message=message, hint=hint, cancelled=cancelled))
+        now = self._now()
+        for attempt in self._attempts.values():
+            if attempt.step.role is Role.MAIN and not attempt.abandoned:
+                attempt.given_up = True
+                patience = 0.0 if code == "max-freeze" else GIVEN_UP_PATIENCE_S
+                attempt.deadline = min(attempt.deadline, now + patience)
+
+    def _is_overdue(self, attempt: Attempt, now: float) -> bool:
+        if attempt.abandoned:
+            return False
+        grace = 0.0 if attempt.given_up else GRACE_S
+        return now >= attempt.deadline + grace
+
+    def _too_late(self, tick: float) -> bool:
+        return self._window_ends is not None and tick >= self._window_ends
+
+    def _close_window(self) -> None:
+        if self._window_ends is not None and not any(self._agenda.settling.owed):
+            self._window_ends = None
+
+    def _mind_patience(self, now: float) -> None:
+        owed = [step for step in self._agenda.settling.owed if step.id in self._history.failed]
+        if not owed:
+            self._settling_ends = None
+            return
+        if self._settling_ends is None:
+            self._settling_ends = now + self._out.settle_patience_s
+        if now >= self._settling_ends:
+            self._falter("not-thawed", f"{owed[0].instance} could not be thawed")
+            for step in owed:
+                if step.id not in self._agenda.running:
+                    self._agenda.settling.give_up(step)
+
+    def _wake_up_at(self) -> float | None:
+        now = self._now()
+        times = [now + CANCEL_LOOK_S] if self._purpose is Purpose.FORWARD else []
+        times += [
+            a.deadline + (0.0 if a.given_up else GRACE_S) for a in self._attempts.values() if not a.abandoned
+        ]
+        for tick in (self._window_ends, self._settling_ends, self._agenda.next_time(now)):
+            if tick is not None:
+                times.append(tick)
+        return min(times, default=None)
+
+    def _free(self) -> int:
+        running = sum(1 for a in self._attempts.values() if not a.abandoned) - self._thawing
+        return self._plan.parameters.parallel - running
+
+    def _free_for_thaws(self) -> int:
+        return max(self._plan.parameters.parallel, LEAST_THAW_PLACES) - self._thawing
+
+    # -- the journal ------------------------------------------------------------------------------------
+
+    def _note(self, record: Record) -> None:
+        while self._said:
+            self._note_one(self._said.popleft())
+        self._note_one(record)
+
+    def _note_one(self, record: Record) -> None:
+        self._history.add(record)
+        self._unsaved.append(record)
+
+    def _save(self, begun: Sequence[Begun] = ()) -> bool:
+        while self._said:
+            self._note_one(self._said.popleft())
+        records = [*self._unsaved, *begun]
+        if not records:
+            return True
+        try:
+            self._out.journal.append(records)
+        except (StoreError, SupersededError) as error:
+            self._lose_journal(error)
+            return False
+        self._journal_error = None
+        self._unsaved.clear()
+        self._out.listener(records)
+        return True
+
+    def _lose_journal(self, error: StoreError | SupersededError) -> None:
+        self._journal_error = error
+        if isinstance(error, SupersededError):
+            self._agenda.only_settle = True
+        self._falter(error.code, str(error), hint=error.hint)
+
+    def _times(self) -> dict[str, float]:
+        return {"at": self._out.clock.now(), "tick": self._out.clock.tick()}
+
+    def _now(self) -> float:
+        return self._out.clock.tick()
+
+
+def _unexpected(error: BaseException | None) -> QuiesceError:
+    return QuiesceError(
+        f"{type(error).__name__}: {error}", hint="This is a bug in a provider: please report it."
+    )

@@ -1,0 +1,38 @@
+"""An execution: one run of a plan."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, Json
+
+
+class ExecutionState(enum.StrEnum):
+    """Where an execution is in its life."""
+
+    #: begun and not ended; when no living process holds its lease, it was interrupted
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What is kept of an execution beside its plan and its journal."""
+
+    id: ExecutionId
+    deployment: DeploymentName
+    workflow: str
+    #: as given
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    created_at: float
+    state: ExecutionState = ExecutionState.RUNNING
+    ended_at: float | None = None
+    message: str = ""
+    #: whether a thaw is still owed
+    owes: bool = False
+    #: the restore points that it makes, applies or deletes
+    points: tuple[BackupName, ...] = ()

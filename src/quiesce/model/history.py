@@ -1,0 +1,99 @@
+"""The fold of a journal: what an execution has come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from quiesce.errors import CannotFreezeError
+from quiesce.model.ids import StepId
+from quiesce.model.plan import Plan, Role, Step
+from quiesce.model.records import Begun, Done, Ended, Failed, Faltered, Logged, Record, Started
+
+
+@dataclass(slots=True)
+class History:
+    """What *Record*s say so far. Positions are indexes into the journal."""
+
+    count: int = 0
+    started: Started | None = None
+    first_started: Started | None = None
+    faltered: Faltered | None = None
+    ended: Ended | None = None
+    #: position of the last Begun of a step
+    begun_at: dict[StepId, int] = field(default_factory=dict)
+    attempts: dict[StepId, int] = field(default_factory=dict)
+    #: position of the last Done of a step
+    done_at: dict[StepId, int] = field(default_factory=dict)
+    done: dict[StepId, Done] = field(default_factory=dict)
+    #: the last attempt's failure, while no Done has followed
+    failed: dict[StepId, Failed] = field(default_factory=dict)
+    #: position since which nothing can be owed for a step: it said that it did nothing
+    void_at: dict[StepId, int] = field(default_factory=dict)
+    #: first Begun of each step, for measuring
+    first_begun: dict[StepId, Begun] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> History:
+        """Fold *records*, oldest first."""
+        history = cls()
+        for record in records:
+            history.add(record)
+        return history
+
+    def add(self, record: Record) -> None:
+        """Take one more record in."""
+        match record:
+            case Started():
+                self._start(record)
+            case Begun(step=step):
+                self.begun_at[step] = self.count
+                self.attempts[step] = self.attempts.get(step, 0) + 1
+                self.first_begun.setdefault(step, record)
+            case Done(step=step):
+                self.done_at[step] = self.count
+                self.done[step] = record
+                self.failed.pop(step, None)
+            case Failed():
+                self._fail(record)
+            case Faltered():
+                self.faltered = self.faltered or record
+            case Ended():
+                self.ended = record
+            case Logged():
+                pass
+            case unknown:
+                assert_never(unknown)
+        self.count += 1
+
+    def _start(self, record: Started) -> None:
+        self.started = record
+        self.first_started = self.first_started or record
+        self.ended = None
+
+    def _fail(self, record: Failed) -> None:
+        self.failed[record.step] = record
+        if record.code == CannotFreezeError.code:
+            self.void_at[record.step] = self.count
+
+    def is_owed(self, step: Step) -> bool:
+        """Tell whether *step* (a SETTLE or an UNDO) is due because of what began or was done before.
+
+        The last sign of the step it settles counts: a freeze that is confirmed late is owed a thaw again.
+        """
+        if step.of is None:
+            return bool(self.begun_at) and step.id not in self.done_at
+        signs = (self.begun_at.get(step.of, -1), self.done_at.get(step.of, -1))
+        answered = max(self.done_at.get(step.id, -1), self.void_at.get(step.of, -1))
+        return max(signs) > answered
+
+    def debts(self, plan: Plan) -> list[Step]:
+        """Return the thaws that are owed, most recently begun first."""
+        owed = [step for step in plan.steps if step.role is Role.SETTLE and self.is_owed(step)]
+        owed.sort(key=lambda step: self.begun_at.get(step.of, -1) if step.of else -1, reverse=True)
+        return owed
+
+    def leftovers(self, plan: Plan) -> list[Step]:
+        """Return the removals that are owed if the execution does not complete."""
+        return [step for step in plan.steps if step.role is Role.UNDO and self.is_owed(step)]

@@ -1,0 +1,134 @@
+"""Who answers for which operation of which node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from quiesce.errors import PlanError
+from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.ids import NodeId
+from quiesce.model.operation import (
+    FREEZE_RESUME,
+    FREEZE_SUSPEND,
+    FS_FINALIZE,
+    FS_PREPARE,
+    INTERFACES,
+    LIFECYCLE_RESUME,
+    LIFECYCLE_SUSPEND,
+    SNAPSHOT_APPLY,
+    SNAPSHOT_CREATE,
+    SNAPSHOT_DELETE,
+    STATISTICS,
+    STATISTICS_ALIAS,
+)
+from quiesce.model.topology import Implementation, Node
+
+#: what a blueprint's own implementation of one name replaces, so that the provider's is not offered too
+_TOGETHER = (
+    frozenset({FS_PREPARE, FS_FINALIZE}),
+    frozenset({FREEZE_SUSPEND, LIFECYCLE_SUSPEND}),
+    frozenset({FREEZE_RESUME, LIFECYCLE_RESUME}),
+    frozenset({SNAPSHOT_CREATE, SNAPSHOT_APPLY, SNAPSHOT_DELETE}),
+    frozenset({STATISTICS, STATISTICS_ALIAS}),
+)
+_OFFERED = frozenset(INTERFACES) - {LIFECYCLE_SUSPEND, LIFECYCLE_RESUME, STATISTICS_ALIAS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """One operation of one node, and who performs it."""
+
+    provider: str
+    function: str
+    #: whether the blueprint brings it (else the provider offers it by itself)
+    declared: bool
+    capabilities: Capabilities
+
+
+Bindings = Mapping[NodeId, Mapping[str, Binding]]
+
+
+def bind(nodes: Iterable[Node], descriptions: Sequence[Description], interfaces: Iterable[str]) -> Bindings:
+    """Return who performs each of *interfaces* on each node; nodes without an operation lack the entry.
+
+    What the blueprint brings wins over what a provider offers; ``skip_actions`` are left out.
+
+    Raises:
+        PlanError: naming every implementation that no provider answers for.
+    """
+    bindings: dict[NodeId, dict[str, Binding]] = {}
+    unanswered: list[str] = []
+    interfaces = tuple(interfaces)
+    for node in nodes:
+        found = bindings[node.id] = {}
+        for interface in interfaces:
+            if interface in node.skip_actions:
+                continue
+            implementation = node.operations.get(interface)
+            binding = _declared(node, implementation, descriptions) or _offered(node, interface, descriptions)
+            if binding is not None:
+                found[interface] = binding
+            elif implementation is not None:
+                unanswered.append(f"{node.id}: {interface} is {implementation.function!r}")
+    if unanswered:
+        raise PlanError(
+            "no provider answers for " + "; ".join(unanswered),
+            hint="Install the extra that does (see 'quiesce providers'), or put the operation's name into "
+            "the node's skip_actions.",
+        )
+    return bindings
+
+
+def _declared(
+    node: Node, implementation: Implementation | None, descriptions: Sequence[Description]
+) -> Binding | None:
+    if implementation is None:
+        return None
+    for description in descriptions:
+        kind = _kind_by_function(description, implementation.function)
+        if kind is None and not _claims(description.functions, implementation.function):
+            continue
+        capabilities = (kind or _kind_by_type(description, node) or description).capabilities
+        return Binding(
+            provider=description.name,
+            function=implementation.function,
+            declared=True,
+            capabilities=capabilities,
+        )
+    return None
+
+
+def _offered(node: Node, interface: str, descriptions: Sequence[Description]) -> Binding | None:
+    brought = {name for together in _TOGETHER if interface in together for name in together}
+    if interface not in _OFFERED or brought & node.operations.keys():
+        return None
+    operation = INTERFACES[interface]
+    for description in descriptions:
+        kind = _kind_by_type(description, node)
+        if kind is not None and operation in kind.capabilities.operations:
+            return Binding(
+                provider=description.name,
+                function=f"quiesce.{description.name}.{operation}",
+                declared=False,
+                capabilities=kind.capabilities,
+            )
+    return None
+
+
+def _kind_by_function(description: Description, function: str) -> Kind | None:
+    return next((kind for kind in description.kinds if _claims(kind.functions, function)), None)
+
+
+def _kind_by_type(description: Description, node: Node) -> Kind | None:
+    for name in reversed(node.type_hierarchy):
+        for kind in description.kinds:
+            if name in kind.types:
+                return kind
+    return None
+
+
+def _claims(functions: frozenset[str], function: str) -> bool:
+    if function in functions:
+        return True
+    return any(claim.endswith(".") and function.startswith(claim) for claim in functions)

@@ -1,0 +1,287 @@
+"""The workflows' parameters: declared as data, read into a checked value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from quiesce.errors import UnknownNameError, UsageError
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import Json, backup_name
+from quiesce.model.parameters import Parameters
+
+_ALL: Final = ("suspend", "resume", "backup", "restore", "remove_backup", "statistics")
+_FREEZING: Final = ("backup", "restore")
+_NAMED: Final = ("backup", "restore", "remove_backup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One declared parameter of one or more workflows."""
+
+    name: str
+    workflows: tuple[str, ...]
+    read: Callable[[str, Json], Any]
+    help: str
+    default: Json = None
+    #: field of `Parameters`, where it is not the same word
+    field: str | None = None
+    #: whether operations receive it even when it was not given (the vocabulary of Cloudify's old plugin)
+    handed_on: bool = False
+
+
+def read_parameters(
+    workflow: str, given: Mapping[str, Json], *, now: float, allow_custom: bool = False
+) -> Parameters:
+    """Return *given* as a checked value, defaults filled in.
+
+    *now* (seconds since the epoch) names a backup that has no name. Custom parameters, when allowed, are
+    handed on to operations and mean nothing to quiesce.
+
+    Raises:
+        UsageError: for a value that is not accepted, or a missing name.
+        UnknownNameError: for a parameter that the workflow does not have.
+    """
+    declared = {parameter.name: parameter for parameter in parameters_of(workflow)}
+    if not allow_custom:
+        for name in given:
+            if name not in declared:
+                raise UnknownNameError(f"parameter of {workflow}", name, declared)
+    values = {**_defaults(workflow, declared.values(), now), **given}
+    fields = {
+        parameter.field or parameter.name: parameter.read(parameter.name, values[parameter.name])
+        for parameter in declared.values()
+        if parameter.name in values
+    }
+    _check_together(workflow, fields)
+    handed_on = {
+        name: value
+        for name, value in values.items()
+        if name in given or (name in declared and declared[name].handed_on)
+    }
+    return Parameters(**fields, raw=handed_on)
+
+
+def parameters_of(workflow: str) -> tuple[Parameter, ...]:
+    """Return the parameters that *workflow* declares."""
+    return tuple(parameter for parameter in PARAMETERS if workflow in parameter.workflows)
+
+
+def default_of(parameter: Parameter, workflow: str) -> Json:
+    """Return the default of *parameter* in *workflow*; None when it is computed or absent."""
+    if parameter.name == "max_freeze" and workflow == "restore":
+        return 3600
+    return parameter.default
+
+
+def _defaults(workflow: str, declared: Any, now: float) -> dict[str, Json]:
+    defaults: dict[str, Json] = {p.name: d for p in declared if (d := default_of(p, workflow)) is not None}
+    if workflow == "backup":
+        defaults["snapshot_name"] = f"backup-{int(now)}"
+    return defaults
+
+
+def _check_together(workflow: str, fields: Mapping[str, Any]) -> None:
+    if workflow == "remove_backup" and bool(fields.get("snapshot_name")) == bool(fields.get("all")):
+        raise UsageError(
+            "remove_backup needs a snapshot_name, or all=true, and not both",
+            hint="'quiesce backups list' shows the names there are.",
+        )
+
+
+def _name(name: str, value: Json) -> str:
+    del name
+    return backup_name(value)
+
+
+def _text(name: str, value: Json) -> str:
+    if not isinstance(value, str) or not value or len(value) > 255 or not value.isprintable():
+        raise _wrong(name, value, "1 to 255 printable characters")
+    return value
+
+
+def _flag(name: str, value: Json) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise _wrong(name, value, "true or false")
+
+
+def _count(least: int) -> Callable[[str, Json], int]:
+    def read(name: str, value: Json) -> int:
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"-?\d{1,9}", value) else value
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise _wrong(name, value, f"a whole number, at least {least}")
+        return number
+
+    return read
+
+
+def _seconds(name: str, value: Json) -> float:
+    units = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value)) if not isinstance(value, bool) else None
+    if match is None or match[2] not in units:
+        raise _wrong(name, value, "seconds, or a number with ms, s, m or h, such as 30 or 1.5m")
+    return float(match[1]) * units[match[2]]
+
+
+def _positive_seconds(name: str, value: Json) -> float:
+    seconds = _seconds(name, value)
+    if seconds <= 0:
+        raise _wrong(name, value, "more than 0 seconds")
+    return seconds
+
+
+def _names(name: str, value: Json) -> tuple[str, ...]:
+    items: list[Json] = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
+    if isinstance(value, list):
+        items = value
+    elif not isinstance(value, str):
+        raise _wrong(name, value, "a list of names")
+    if not all(isinstance(item, str) and item for item in items):
+        raise _wrong(name, value, "a list of names")
+    return tuple(str(item) for item in items)
+
+
+def _on_prepare_error(name: str, value: Json) -> bool:
+    if value not in ("abort", "continue"):
+        raise _wrong(name, value, "abort or continue")
+    return value == "abort"
+
+
+def _consistency(name: str, value: Json) -> Consistency:
+    if not isinstance(value, str) or value.upper() not in Consistency.__members__:
+        raise _wrong(name, value, "one of " + ", ".join(member.label for member in Consistency))
+    return Consistency[value.upper()]
+
+
+def _wrong(name: str, value: Json, right: str) -> UsageError:
+    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+    return UsageError(f"parameter {name}: {shown} is not {right}")
+
+
+PARAMETERS: Final = (
+    Parameter(
+        name="snapshot_name",
+        workflows=_NAMED,
+        read=_name,
+        handed_on=True,
+        help="name of the restore point (backup: default backup-<unix time>)",
+    ),
+    Parameter(
+        name="snapshot_incremental",
+        workflows=_NAMED,
+        read=_flag,
+        default=True,
+        handed_on=True,
+        help="true: a snapshot, tied to its source; false: a backup, a full copy that survives its source",
+    ),
+    Parameter(
+        name="snapshot_type",
+        workflows=("backup",),
+        read=_text,
+        default="irregular",
+        handed_on=True,
+        help="a tag such as daily, handed on to operations",
+    ),
+    Parameter(
+        name="snapshot_rotation",
+        workflows=("backup",),
+        read=_count(-1),
+        default=1,
+        handed_on=True,
+        help="how many to keep, handed on to operations; quiesce itself removes nothing because of it",
+    ),
+    Parameter(
+        name="include_instances",
+        workflows=_ALL,
+        read=_names,
+        help="only these node instances (a list, or names with commas between)",
+    ),
+    Parameter(name="include_nodes", workflows=_ALL, read=_names, help="only instances of these nodes"),
+    Parameter(name="exclude_nodes", workflows=_ALL, read=_names, help="no instances of these nodes"),
+    Parameter(name="include_types", workflows=_ALL, read=_names, help="only nodes of these types"),
+    Parameter(name="exclude_types", workflows=_ALL, read=_names, help="no nodes of these types"),
+    Parameter(
+        name="max_freeze",
+        workflows=_FREEZING,
+        read=_positive_seconds,
+        default=30,
+        field="max_freeze_s",
+        help="bound on the time from the first freeze to the last thaw (restore: default 1 h)",
+    ),
+    Parameter(
+        name="on_prepare_error",
+        workflows=_FREEZING,
+        read=_on_prepare_error,
+        default="abort",
+        field="abort_on_prepare_error",
+        help="abort, or continue with a visibly lower consistency",
+    ),
+    Parameter(
+        name="min_consistency",
+        workflows=("backup",),
+        read=_consistency,
+        default="none",
+        help="refuse to be satisfied with less: none, crash, filesystem or application",
+    ),
+    Parameter(
+        name="keep_partial",
+        workflows=("backup",),
+        read=_flag,
+        default=False,
+        help="keep the pieces already made when one instance fails, marked incomplete",
+    ),
+    Parameter(
+        name="safety_snapshot",
+        workflows=("restore",),
+        read=_flag,
+        help="take a restore point of the present state first (default: where that is cheap)",
+    ),
+    Parameter(
+        name="apply_network",
+        workflows=("restore",),
+        read=_flag,
+        default=False,
+        help="change networks to what was saved, instead of showing the difference",
+    ),
+    Parameter(
+        name="all",
+        workflows=("remove_backup",),
+        read=_flag,
+        default=False,
+        help="every restore point of the chosen instances",
+    ),
+    Parameter(
+        name="parallel",
+        workflows=_ALL,
+        read=_count(1),
+        default=32,
+        help="how many operations run side by side",
+    ),
+    Parameter(
+        name="task_retries",
+        workflows=_ALL,
+        read=_count(-1),
+        default=2,
+        help="how often a failed operation is tried again; -1: without end",
+    ),
+    Parameter(
+        name="task_retry_interval",
+        workflows=_ALL,
+        read=_seconds,
+        default=1,
+        field="task_retry_interval_s",
+        help="seconds between tries",
+    ),
+    Parameter(
+        name="operation_timeout",
+        workflows=_ALL,
+        read=_positive_seconds,
+        field="operation_timeout_s",
+        help="bound on each operation (default: 20 s to freeze, 10 min to cut, 24 h to copy or apply)",
+    ),
+)

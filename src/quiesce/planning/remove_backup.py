@@ -1,0 +1,22 @@
+"""remove_backup: delete, and disturb nothing that runs."""
+
+from __future__ import annotations
+
+from quiesce.model.operation import SNAPSHOT_DELETE
+from quiesce.model.plan import Plan
+from quiesce.planning.drafting import Draft, Request
+
+
+def plan_remove_backup(request: Request) -> Plan:
+    """Delete each chosen restore point, one after the other; newest first, because older may be its base."""
+    draft = Draft(request)
+    able = frozenset(draft.having(SNAPSHOT_DELETE))
+    for point in sorted(request.points, key=lambda point: point.made_at, reverse=True):
+        held = [a.instance for a in point.artifacts if a.instance in able]
+        draft.add_group(
+            f"delete {point.name}", SNAPSHOT_DELETE, held, suffix=f".{point.name}", point=point.name
+        )
+        for artifact in point.artifacts:
+            if artifact.instance in request.instances and artifact.instance not in able:
+                draft.warnings.append(f"{artifact.instance} has no operation to delete {point.name}")
+    return draft.finish("remove_backup", carry_on=True)

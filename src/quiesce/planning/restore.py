@@ -1,0 +1,69 @@
+"""restore: the state to be replaced at rest, then every instance put back."""
+
+from __future__ import annotations
+
+from quiesce.errors import PlanError
+from quiesce.model.ids import InstanceId, StepId
+from quiesce.model.operation import FS_FINALIZE, SNAPSHOT_APPLY, SNAPSHOT_CREATE, Operation
+from quiesce.model.plan import Plan
+from quiesce.model.restore_point import RestorePoint
+from quiesce.planning.drafting import Draft, Request, step_id
+from quiesce.planning.window import add_freezes, add_thaws
+
+
+def plan_restore(request: Request) -> Plan:
+    """Freeze, take a safety restore point where wanted, apply what others depend on first, thaw.
+
+    A thaw is also owed where nothing was frozen, because the restored state may hold the freeze that was
+    in force at its cut.
+
+    Raises:
+        PlanError: when the restore point holds nothing of the chosen instances.
+    """
+    draft = Draft(request)
+    (point,) = request.points
+    instances = _instances_to_apply(draft, point)
+    add_freezes(draft, for_apply=True)
+    safe = [instance for instance in instances if _wants_safety(draft, instance)]
+    draft.add_group("safety cut", SNAPSHOT_CREATE, safe, suffix=".safety", point=request.safety_name)
+    safety_cuts = [step for step in draft.steps if step.operation is Operation.SNAPSHOT]
+    order = draft.dependents_last(instances)
+    draft.add_group("apply", SNAPSHOT_APPLY, instances, order=order, point=point.name)
+    applied = frozenset(instances)
+
+    def owed_since(instance: InstanceId) -> StepId | None:
+        return step_id(instance, SNAPSHOT_APPLY) if instance in applied else None
+
+    add_thaws(draft, owed_since)
+    draft.add_undo("remove the unused safety cut", safety_cuts)
+    _warn_of_thawless(draft, instances)
+    return draft.finish("restore")
+
+
+def _instances_to_apply(draft: Draft, point: RestorePoint) -> tuple[InstanceId, ...]:
+    held = {artifact.instance for artifact in point.artifacts}
+    able = draft.having(SNAPSHOT_APPLY)
+    instances = tuple(instance for instance in able if instance in held)
+    if not instances:
+        raise PlanError(
+            f"{point.name} holds nothing that can be applied to the chosen instances; "
+            f"it holds: {', '.join(sorted(held)) or 'nothing'}"
+        )
+    for instance in sorted(held.intersection(draft.request.instances) - set(instances)):
+        draft.warnings.append(f"{instance} is in {point.name}, but its node has no operation to apply it")
+    return instances
+
+
+def _wants_safety(draft: Draft, instance: InstanceId) -> bool:
+    wanted = draft.request.parameters.safety_snapshot
+    binding = draft.binding(instance, SNAPSHOT_CREATE)
+    if binding is None or wanted is False:
+        return False
+    return wanted is True or binding.capabilities.cheap_snapshot
+
+
+def _warn_of_thawless(draft: Draft, instances: tuple[InstanceId, ...]) -> None:
+    frozen = {step.instance for step in draft.steps if step.operation is Operation.FREEZE}
+    for instance in instances:
+        if instance in frozen and draft.binding(instance, FS_FINALIZE) is None:
+            draft.warnings.append(f"{instance} is prepared before it is applied, and never finalized")

@@ -1,0 +1,16 @@
+"""resume: what others depend on comes first."""
+
+from __future__ import annotations
+
+from quiesce.model.operation import FREEZE_RESUME, LIFECYCLE_RESUME
+from quiesce.model.plan import Plan
+from quiesce.planning.drafting import Draft, Request
+
+
+def plan_resume(request: Request) -> Plan:
+    """Plan the resumes of all, then the deprecated resumes of all."""
+    draft = Draft(request)
+    for title, interface in (("resume", FREEZE_RESUME), ("resume (deprecated)", LIFECYCLE_RESUME)):
+        instances = draft.having(interface)
+        draft.add_group(title, interface, instances, order=draft.dependents_last(instances))
+    return draft.finish("resume", carry_on=True)

@@ -1,0 +1,18 @@
+"""statistics: every instance that can be measured, in no order."""
+
+from __future__ import annotations
+
+from quiesce.model.operation import STATISTICS, STATISTICS_ALIAS
+from quiesce.model.plan import Plan
+from quiesce.planning.drafting import Draft, Request
+
+
+def plan_statistics(request: Request) -> Plan:
+    """Plan one measuring for each instance, whichever way its blueprint spells the operation."""
+    draft = Draft(request)
+    usual = draft.having(STATISTICS)
+    draft.add_group("measure", STATISTICS, usual)
+    measured = frozenset(usual)
+    alias = [instance for instance in draft.having(STATISTICS_ALIAS) if instance not in measured]
+    draft.add_group("measure (other spelling)", STATISTICS_ALIAS, alias)
+    return draft.finish("statistics", carry_on=True)

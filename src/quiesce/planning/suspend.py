@@ -1,0 +1,16 @@
+"""suspend: a dependent before what it depends on."""
+
+from __future__ import annotations
+
+from quiesce.model.operation import FREEZE_SUSPEND, LIFECYCLE_SUSPEND
+from quiesce.model.plan import Plan
+from quiesce.planning.drafting import Draft, Request
+
+
+def plan_suspend(request: Request) -> Plan:
+    """Plan the deprecated suspends of all, then the suspends of all."""
+    draft = Draft(request)
+    for title, interface in (("suspend (deprecated)", LIFECYCLE_SUSPEND), ("suspend", FREEZE_SUSPEND)):
+        instances = draft.having(interface)
+        draft.add_group(title, interface, instances, order=draft.dependents_first(instances))
+    return draft.finish("suspend")

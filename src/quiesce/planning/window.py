@@ -1,0 +1,107 @@
+"""The frozen window: its steps in backup and restore, and how long it will be."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+
+from quiesce.model.ids import InstanceId, StepId
+from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, Operation
+from quiesce.model.plan import Plan, Role, Step
+from quiesce.model.topology import Node
+from quiesce.planning.drafting import Draft, step_id
+
+
+def add_freezes(draft: Draft, *, for_apply: bool = False) -> None:
+    """Append the groups that freeze: services, then computes."""
+    for title, is_wanted in (("freeze services", _is_service), ("freeze computes", _is_compute)):
+        instances = [
+            instance
+            for instance in draft.having(FS_PREPARE, is_wanted)
+            if not for_apply or _freezes_for_apply(draft, instance)
+        ]
+        draft.add_group(title, FS_PREPARE, instances, order=draft.dependents_first(instances))
+    for instance in draft.having(FS_PREPARE):
+        if draft.binding(instance, FS_FINALIZE) is None:
+            node = draft.request.topology.instances[instance].node
+            draft.warnings.append(f"{node} has fs_prepare but no fs_finalize: it is taken to owe no thaw")
+
+
+def add_thaws(draft: Draft, owed_since: Callable[[InstanceId], StepId | None] | None = None) -> None:
+    """Append the groups that thaw: computes, then services.
+
+    Each settles its instance's freeze; where there is none, what *owed_since* names.
+    """
+    frozen = {step.instance: step.id for step in draft.steps if step.operation is Operation.FREEZE}
+
+    def of(instance: InstanceId) -> StepId | None:
+        return frozen.get(instance) or (owed_since(instance) if owed_since else None)
+
+    for title, is_wanted in (("thaw computes", _is_compute), ("thaw services", _is_service)):
+        instances = draft.having(FS_FINALIZE, is_wanted)
+        draft.add_group(
+            title,
+            FS_FINALIZE,
+            instances,
+            order=draft.dependents_last(instances),
+            role=Role.SETTLE,
+            of=of,
+        )
+
+
+def predict_window_s(plan: Plan, duration_s: Callable[[Step], float]) -> float:
+    """Return how long *plan* will keep things frozen, in seconds, if steps last what *duration_s* says.
+
+    Simulates the engine: groups one after the other, at most ``parallel`` steps side by side.
+    """
+    freezes = [step.group for step in plan.steps if step.operation is Operation.FREEZE]
+    if not freezes:
+        return 0.0
+    thaws = [step.group for step in plan.steps if step.operation is Operation.THAW]
+    inside = range(min(freezes), max(thaws, default=max(freezes)) + 1)
+    groups: dict[int, list[Step]] = {group: [] for group in inside}
+    for step in plan.steps:
+        if step.group in groups:
+            groups[step.group].append(step)
+    return sum(_makespan_s(steps, plan.parameters.parallel, duration_s) for steps in groups.values())
+
+
+def _makespan_s(steps: Iterable[Step], parallel: int, duration_s: Callable[[Step], float]) -> float:
+    by_id = {step.id: step for step in steps}
+    waiting = {step.id: len(step.after) for step in by_id.values()}
+    followers: dict[StepId, list[StepId]] = {name: [] for name in by_id}
+    for step in by_id.values():
+        for name in step.after:
+            followers[name].append(step.id)
+    ready = [name for name, count in waiting.items() if count == 0]
+    ready.reverse()
+    running: list[tuple[float, StepId]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < parallel:
+            name = ready.pop()
+            heapq.heappush(running, (now + duration_s(by_id[name]), name))
+        now, over = heapq.heappop(running)
+        for name in followers[over]:
+            waiting[name] -= 1
+            if waiting[name] == 0:
+                ready.append(name)
+    return now
+
+
+def freeze_of(instance: InstanceId) -> StepId:
+    """Return the name of *instance*'s freeze."""
+    return step_id(instance, FS_PREPARE)
+
+
+def _freezes_for_apply(draft: Draft, instance: InstanceId) -> bool:
+    binding = draft.binding(instance, FS_PREPARE)
+    return binding is not None and (binding.declared or binding.capabilities.freeze_for_apply)
+
+
+def _is_compute(node: Node) -> bool:
+    return node.is_compute
+
+
+def _is_service(node: Node) -> bool:
+    return not node.is_compute

@@ -1,0 +1,35 @@
+"""What the core asks of the outside world. Adapters answer these; SDK types and errors never cross them."""
+
+from quiesce.ports.engine import Clock, Completion, Guard, Journal, Workers
+from quiesce.ports.providers import (
+    Context,
+    Discoverer,
+    Examiner,
+    Finding,
+    Provider,
+    ProviderFactory,
+    ProviderSettings,
+    Verifier,
+)
+from quiesce.ports.stores import Catalog, Deployments, Executions, Lease, Leases
+
+__all__ = [
+    "Catalog",
+    "Clock",
+    "Completion",
+    "Context",
+    "Deployments",
+    "Discoverer",
+    "Examiner",
+    "Executions",
+    "Finding",
+    "Guard",
+    "Journal",
+    "Lease",
+    "Leases",
+    "Provider",
+    "ProviderFactory",
+    "ProviderSettings",
+    "Verifier",
+    "Workers",
+]

@@ -1,0 +1,163 @@
+"""What the use cases ask of the store. Everything is durable when a method returns.
+
+All of them raise `StoreError` when the database cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from quiesce.model.deployment import Deployment
+from quiesce.model.execution import Execution
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
+from quiesce.model.operation import Operation
+from quiesce.model.plan import Plan
+from quiesce.model.restore_point import Proof, RestorePoint
+from quiesce.ports.engine import Journal
+
+
+class Deployments(Protocol):
+    """The deployments that were initialized here."""
+
+    def add(
+        self, deployment: Deployment, runtime_properties: Mapping[InstanceId, Mapping[str, Json]]
+    ) -> None:
+        """Keep a new deployment.
+
+        Raises:
+            UsageError: when there is one of that name.
+        """
+        ...
+
+    def get(self, name: str) -> Deployment:
+        """Return a deployment.
+
+        Raises:
+            UnknownNameError: listing those there are.
+        """
+        ...
+
+    def list(self) -> Sequence[Deployment]:
+        """Return every deployment, by name, without their topologies' instances being changed."""
+        ...
+
+    def remove(self, name: DeploymentName) -> None:
+        """Forget a deployment and its executions. Its platform objects are not touched."""
+        ...
+
+    def runtime_properties(self, name: DeploymentName) -> Mapping[InstanceId, Mapping[str, Json]]:
+        """Return the runtime properties of all instances that have any."""
+        ...
+
+    def set_runtime_properties(
+        self, name: DeploymentName, instance: InstanceId, properties: Mapping[str, Json]
+    ) -> None:
+        """Replace the runtime properties of one instance. Safe from any thread."""
+        ...
+
+
+class Executions(Protocol):
+    """The executions, their plans and their journals."""
+
+    def add(self, execution: Execution, plan: Plan) -> None:
+        """Keep a new execution, before anything of it is done."""
+        ...
+
+    def get(self, execution: str) -> Execution:
+        """Return an execution.
+
+        Raises:
+            UnknownNameError: when there is none of that id.
+        """
+        ...
+
+    def list(self, deployment: DeploymentName | None = None) -> Sequence[Execution]:
+        """Return executions, oldest first."""
+        ...
+
+    def open_ones(self, deployment: DeploymentName | None = None) -> Sequence[Execution]:
+        """Return those that have not ended, or that still owe a thaw."""
+        ...
+
+    def plan(self, execution: ExecutionId) -> Plan:
+        """Return the plan that the execution was begun with."""
+        ...
+
+    def take_over(self, execution: ExecutionId) -> Journal:
+        """Return the journal for writing; whoever held it before can write to it no more."""
+        ...
+
+    def journal(self, execution: ExecutionId) -> Journal:
+        """Return the journal for reading only."""
+        ...
+
+    def update(self, execution: Execution) -> None:
+        """Replace what is kept of the execution itself (state, end, what it owes)."""
+        ...
+
+    def ask_cancel(self, execution: ExecutionId, reason: str) -> None:
+        """Leave the wish that the execution be cancelled."""
+        ...
+
+    def cancel_asked(self, execution: ExecutionId) -> str | None:
+        """Return why it is to be cancelled; None: it is not."""
+        ...
+
+    def keep_durations(
+        self, deployment: DeploymentName, seconds: Mapping[tuple[InstanceId, Operation], float]
+    ) -> None:
+        """Remember how long operations lasted, for predicting the next frozen window."""
+        ...
+
+    def durations(self, deployment: DeploymentName) -> Mapping[tuple[InstanceId, Operation], float]:
+        """Return how long each operation lasted the last time, in seconds."""
+        ...
+
+
+class Catalog(Protocol):
+    """The restore points."""
+
+    def save(self, point: RestorePoint) -> None:
+        """Keep *point* as it is now, whether it was known or not. Proofs already kept stay."""
+        ...
+
+    def get(self, deployment: DeploymentName, name: str) -> RestorePoint:
+        """Return a restore point that is not removed.
+
+        Raises:
+            UnknownNameError: listing those there are.
+        """
+        ...
+
+    def list(self, deployment: DeploymentName | None = None) -> Sequence[RestorePoint]:
+        """Return restore points that are not removed, oldest first."""
+        ...
+
+    def add_proof(self, deployment: DeploymentName, name: BackupName, proof: Proof) -> None:
+        """Keep the result of a check."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to run on one deployment. It ends when its holder's process does, however that dies."""
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+
+class Leases(Protocol):
+    """One mutating execution per deployment."""
+
+    def acquire(self, deployment: DeploymentName, execution: ExecutionId) -> Lease:
+        """Take the lease for *execution*, at once or not at all.
+
+        Raises:
+            BusyError: naming the execution that holds it.
+        """
+        ...
+
+    def holder(self, deployment: DeploymentName) -> ExecutionId | None:
+        """Return the execution whose living process holds the lease; None when nobody does."""
+        ...

@@ -1,0 +1,77 @@
+"""Values to JSON and back. What is stored is read for ever: unknown fields are ignored, new ones default."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any, TypeVar
+
+import cattrs
+from cattrs.gen import make_dict_unstructure_fn
+
+from quiesce.model.outcome import Outcome
+from quiesce.model.records import Begun, Done, Ended, Failed, Faltered, Logged, Record, Started
+
+T = TypeVar("T")
+
+#: by the name that is stored
+RECORD_KINDS: dict[str, type[Any]] = {
+    "started": Started,
+    "begun": Begun,
+    "done": Done,
+    "failed": Failed,
+    "logged": Logged,
+    "faltered": Faltered,
+    "ended": Ended,
+}
+_KIND_OF = {kind: name for name, kind in RECORD_KINDS.items()}
+
+
+def _is_json(kind: Any) -> bool:
+    """Tell whether *kind* is `Json`, or made of it: its values are stored as they are."""
+    return not isinstance(kind, type) and "'Json'" in str(kind)
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(omit_if_default=True)
+    converter.register_structure_hook_func(_is_json, lambda value, _: value)
+    converter.register_unstructure_hook_func(_is_json, lambda value: value)
+    for kind in (*RECORD_KINDS.values(), Outcome):
+        unstructure: Any = make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True)
+        converter.register_unstructure_hook(kind, unstructure)
+    return converter
+
+
+_CONVERTER = _converter()
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def encode(value: object) -> str:
+    """Return *value* (a model value) as JSON."""
+    return _encoder(_CONVERTER.unstructure(value))
+
+
+def decode(kind: type[T], text: str) -> T:
+    """Return the value of type *kind* that `encode` wrote."""
+    return _CONVERTER.structure(json.loads(text), kind)
+
+
+def pack(value: object) -> bytes:
+    """Return *value* as compressed JSON, for large values."""
+    return zlib.compress(encode(value).encode(), level=1)
+
+
+def unpack(kind: type[T], data: bytes) -> T:
+    """Return the value of type *kind* that `pack` wrote."""
+    return decode(kind, zlib.decompress(data).decode())
+
+
+def encode_record(record: Record) -> tuple[str, str]:
+    """Return the kind and the body under which *record* is stored."""
+    return _KIND_OF[type(record)], encode(record)
+
+
+def decode_record(kind: str, body: str) -> Record:
+    """Return the record that `encode_record` wrote, in this or any earlier version."""
+    record: Record = decode(RECORD_KINDS[kind], body)
+    return record

@@ -1,0 +1,131 @@
+"""Open the database: private, durable, of our version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from quiesce.errors import NewerStoreError, StoreError
+from quiesce.stores.schema import HEAD
+
+#: how long a write waits for another process's, in seconds; short, because a thaw may wait behind it
+BUSY_TIMEOUT_S: Final = 5.0
+
+
+class Database:
+    """One SQLAlchemy engine over our tables, migrated to this version."""
+
+    def __init__(self, url: str) -> None:
+        """Open *url*, making the file (mode 0600) and the tables where there are none.
+
+        Raises:
+            NewerStoreError: when a newer version of quiesce has written it.
+            StoreError: when it cannot be opened.
+        """
+        self.engine = _engine(url)
+        with self.errors():
+            _migrate(self.engine)
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Give a connection whose changes are durable, all together, when the block ends."""
+        with self.errors(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Give a connection for reading."""
+        with self.errors(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the database's errors into ours."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise StoreError(f"the database cannot be used: {error.orig}", hint=_hint(error)) from error
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> sa.Engine:
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        _make_private(Path(parsed.database))
+    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+    sa.event.listen(engine, "connect", _set_pragmas)
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(
+            f"the database {path} cannot be opened: {error.strerror}",
+            hint="Check the directory's owner and mode, or set QUIESCE_HOME to another one.",
+        ) from error
+
+
+def _set_pragmas(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+    finally:
+        cursor.close()
+
+
+def _migrate(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        found = _revision(connection)
+    if found == HEAD:
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if _revision(connection) == HEAD:  # another process was faster
+            return
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise NewerStoreError(
+                f"the database is of version {found}, which this quiesce does not know (it knows {HEAD})"
+            ) from error
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
+
+
+def _hint(error: sa.exc.DBAPIError) -> str:
+    text = str(error.orig)
+    if "full" in text:
+        return "Free space on the disk that holds QUIESCE_HOME, then run the command again."
+    if "locked" in text:
+        return "Another program holds the database; end it, then run the command again."
+    if "not a database" in text or "malformed" in text:
+        return "The file is damaged or not ours: put it aside, then run the command again."
+    return "Check the disk and the permissions of QUIESCE_HOME."

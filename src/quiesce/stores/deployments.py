@@ -1,0 +1,119 @@
+"""Deployments in the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from quiesce.errors import UnknownNameError, UsageError
+from quiesce.model.deployment import Deployment
+from quiesce.model.ids import DeploymentName, InstanceId, Json
+from quiesce.model.topology import Topology
+from quiesce.stores.codec import pack, unpack
+from quiesce.stores.database import Database
+from quiesce.stores.schema import (
+    deployments,
+    durations,
+    executions,
+    proofs,
+    records,
+    restore_points,
+    runtime_properties,
+)
+
+
+class SqlDeployments:
+    """Answers the port `Deployments`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self, deployment: Deployment, runtime_properties: Mapping[InstanceId, Mapping[str, Json]]
+    ) -> None:
+        """Keep a new deployment."""
+        row = {
+            "name": deployment.name,
+            "blueprint": deployment.blueprint,
+            "blueprint_dir": deployment.blueprint_dir,
+            "created_at": deployment.created_at,
+            "topology": pack(deployment.topology),
+        }
+        with self._database.errors(), self._database.engine.begin() as connection:
+            try:
+                connection.execute(sa.insert(deployments).values(row))
+            except sa.exc.IntegrityError:
+                raise UsageError(
+                    f"there is a deployment {deployment.name!r} already",
+                    hint=f"Choose another name, or forget it first: "
+                    f"quiesce deployments remove {deployment.name}",
+                ) from None
+            for instance, properties in runtime_properties.items():
+                _replace(connection, deployment.name, instance, properties)
+
+    def get(self, name: str) -> Deployment:
+        """Return a deployment."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(deployments).where(deployments.c.name == name)).one_or_none()
+        if row is None:
+            raise UnknownNameError(
+                "deployment",
+                name,
+                self._names(),
+                hint="Make one: quiesce init BLUEPRINT -b NAME",
+            )
+        return _deployment(row)
+
+    def list(self) -> Sequence[Deployment]:
+        """Return every deployment, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(deployments).order_by(deployments.c.name))
+            return [_deployment(row) for row in rows]
+
+    def remove(self, name: DeploymentName) -> None:
+        """Forget a deployment, its executions and its restore points."""
+        own = sa.select(executions.c.id).where(executions.c.deployment == name).scalar_subquery()
+        with self._database.write() as connection:
+            connection.execute(sa.delete(records).where(records.c.execution.in_(own)))
+            for table in (executions, runtime_properties, durations, restore_points, proofs):
+                connection.execute(sa.delete(table).where(table.c.deployment == name))
+            connection.execute(sa.delete(deployments).where(deployments.c.name == name))
+
+    def runtime_properties(self, name: DeploymentName) -> Mapping[InstanceId, Mapping[str, Json]]:
+        """Return the runtime properties of all instances that have any."""
+        query = sa.select(runtime_properties).where(runtime_properties.c.deployment == name)
+        with self._database.read() as connection:
+            return {InstanceId(row.instance): json.loads(row.properties) for row in connection.execute(query)}
+
+    def set_runtime_properties(
+        self, name: DeploymentName, instance: InstanceId, properties: Mapping[str, Json]
+    ) -> None:
+        """Replace the runtime properties of one instance."""
+        with self._database.write() as connection:
+            _replace(connection, name, instance, properties)
+
+    def _names(self) -> Sequence[str]:
+        with self._database.read() as connection:
+            return connection.execute(sa.select(deployments.c.name)).scalars().all()
+
+
+def _replace(
+    connection: sa.Connection, name: DeploymentName, instance: InstanceId, properties: Mapping[str, Json]
+) -> None:
+    table = runtime_properties
+    connection.execute(sa.delete(table).where(table.c.deployment == name, table.c.instance == instance))
+    row = {"deployment": name, "instance": instance, "properties": json.dumps(properties)}
+    connection.execute(sa.insert(table).values(row))
+
+
+def _deployment(row: Any) -> Deployment:
+    return Deployment(
+        name=DeploymentName(row.name),
+        blueprint=row.blueprint,
+        blueprint_dir=row.blueprint_dir,
+        created_at=row.created_at,
+        topology=unpack(Topology, row.topology),
+    )

@@ -1,0 +1,143 @@
+"""Executions in the database."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from quiesce.errors import UnknownNameError
+from quiesce.model.execution import Execution, ExecutionState
+from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId
+from quiesce.model.operation import Operation
+from quiesce.model.plan import Plan
+from quiesce.stores.codec import decode, encode, pack, unpack
+from quiesce.stores.database import Database
+from quiesce.stores.journal import SqlJournal
+from quiesce.stores.schema import durations, executions
+
+#: no execution has this fencing token, so a journal with it can only be read
+_READ_ONLY = -1
+
+
+class SqlExecutions:
+    """Answers the port `Executions`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, execution: Execution, plan: Plan) -> None:
+        """Keep a new execution."""
+        row = _columns(execution) | {"id": execution.id, "plan": pack(plan), "fence": 0, "length": 0}
+        with self._database.write() as connection:
+            connection.execute(sa.insert(executions).values(row))
+
+    def get(self, execution: str) -> Execution:
+        """Return an execution."""
+        body = self._column(executions.c.body, execution)
+        if body is None:
+            known = [other.id for other in self.list()][-20:]
+            raise UnknownNameError("execution", execution, known)
+        return decode(Execution, body)
+
+    def list(self, deployment: DeploymentName | None = None) -> Sequence[Execution]:
+        """Return executions, oldest first."""
+        where = [] if deployment is None else [executions.c.deployment == deployment]
+        return self._select(*where)
+
+    def open_ones(self, deployment: DeploymentName | None = None) -> Sequence[Execution]:
+        """Return those that have not ended, or that still owe a thaw."""
+        is_open = sa.or_(executions.c.state == ExecutionState.RUNNING.value, executions.c.owes)
+        where = [] if deployment is None else [executions.c.deployment == deployment]
+        return self._select(is_open, *where)
+
+    def plan(self, execution: ExecutionId) -> Plan:
+        """Return the plan that the execution was begun with."""
+        data = self._column(executions.c.plan, execution)
+        if data is None:
+            raise UnknownNameError("execution", execution, ())
+        return unpack(Plan, data)
+
+    def take_over(self, execution: ExecutionId) -> SqlJournal:
+        """Return the journal for writing; an earlier holder's token is worth nothing from now on."""
+        query = (
+            sa.update(executions)
+            .where(executions.c.id == execution)
+            .values(fence=executions.c.fence + 1)
+            .returning(executions.c.fence)
+        )
+        with self._database.write() as connection:
+            fence = connection.execute(query).scalar_one()
+        return SqlJournal(self._database, execution, fence)
+
+    def journal(self, execution: ExecutionId) -> SqlJournal:
+        """Return the journal for reading only."""
+        return SqlJournal(self._database, execution, _READ_ONLY)
+
+    def update(self, execution: Execution) -> None:
+        """Replace what is kept of the execution itself."""
+        query = sa.update(executions).where(executions.c.id == execution.id).values(_columns(execution))
+        with self._database.write() as connection:
+            connection.execute(query)
+
+    def ask_cancel(self, execution: ExecutionId, reason: str) -> None:
+        """Leave the wish that the execution be cancelled."""
+        query = sa.update(executions).where(executions.c.id == execution).values(cancel_asked=reason)
+        with self._database.write() as connection:
+            connection.execute(query)
+
+    def cancel_asked(self, execution: ExecutionId) -> str | None:
+        """Return why it is to be cancelled; None: it is not."""
+        reason: str | None = self._column(executions.c.cancel_asked, execution)
+        return reason
+
+    def keep_durations(
+        self, deployment: DeploymentName, seconds: Mapping[tuple[InstanceId, Operation], float]
+    ) -> None:
+        """Remember how long operations lasted."""
+        if not seconds:
+            return
+        keys = [{"d": deployment, "i": instance, "o": operation.value} for instance, operation in seconds]
+        old = sa.delete(durations).where(
+            durations.c.deployment == sa.bindparam("d"),
+            durations.c.instance == sa.bindparam("i"),
+            durations.c.operation == sa.bindparam("o"),
+        )
+        new = [
+            {"deployment": deployment, "instance": key["i"], "operation": key["o"], "seconds": value}
+            for key, value in zip(keys, seconds.values(), strict=True)
+        ]
+        with self._database.write() as connection:
+            connection.execute(old, keys)
+            connection.execute(sa.insert(durations), new)
+
+    def durations(self, deployment: DeploymentName) -> Mapping[tuple[InstanceId, Operation], float]:
+        """Return how long each operation lasted the last time, in seconds."""
+        query = sa.select(durations).where(durations.c.deployment == deployment)
+        with self._database.read() as connection:
+            return {
+                (InstanceId(row.instance), Operation(row.operation)): row.seconds
+                for row in connection.execute(query)
+            }
+
+    def _select(self, *where: sa.ColumnElement[bool]) -> builtins.list[Execution]:
+        query = sa.select(executions.c.body).where(*where).order_by(executions.c.created_at)
+        with self._database.read() as connection:
+            return [decode(Execution, body) for body in connection.execute(query).scalars()]
+
+    def _column(self, column: sa.Column[Any], execution: str) -> Any:
+        with self._database.read() as connection:
+            return connection.execute(sa.select(column).where(executions.c.id == execution)).scalar()
+
+
+def _columns(execution: Execution) -> dict[str, object]:
+    return {
+        "deployment": execution.deployment,
+        "workflow": execution.workflow,
+        "created_at": execution.created_at,
+        "state": execution.state.value,
+        "owes": execution.owes,
+        "body": encode(execution),
+    }
