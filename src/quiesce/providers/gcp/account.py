@@ -50,7 +50,8 @@ def account_of(properties: Mapping[str, Json]) -> Account:
     endpoint = _text(config.get("api_endpoint")).rstrip("/") or DEFAULT_ENDPOINT
     if not _ENDPOINT.fullmatch(endpoint):
         raise NonRecoverableError(
-            f"api_endpoint {endpoint!r} is not usable", hint="Write https://HOST or https://HOST:PORT, no path."
+            f"api_endpoint {endpoint!r} is not usable",
+            hint="Write https://HOST or https://HOST:PORT, no path.",
         )
     return Account(
         project=_text(config.get("project")) or _text((auth or {}).get("project_id")),
@@ -84,7 +85,7 @@ def _content(path: str) -> str:
     except (OSError, ValueError) as error:
         raise NonRecoverableError(
             "gcp_config.auth is neither JSON nor a file that can be read",
-            hint="Give the key file's content or path, or leave auth out for application default credentials.",
+            hint="Give the key file's content or path, or leave auth out for default credentials.",
         ) from error
 
 

@@ -18,7 +18,7 @@ import google.auth
 import requests
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import GoogleAPICallError, from_http_response
-from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import compute_v1
@@ -69,7 +69,7 @@ class Connection:
         self._clients: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE, thread_name_prefix="gcp")
         self._credentials, self.default_project = _credentials(account)
-        self._session: AuthorizedSession | None = None
+        self._session: Any = None
 
     def client(self, name: str) -> Any:
         """Return the SDK's client of that class, speaking to the configured endpoint."""
@@ -78,9 +78,7 @@ class Connection:
                 self._clients[name] = self._made(name)
             return self._clients[name]
 
-    def post(
-        self, path: str, query: Mapping[str, str], body: Mapping[str, object], timeout_s: float
-    ) -> compute_v1.Operation:
+    def post(self, path: str, query: Mapping[str, str], body: Mapping[str, object], timeout_s: float) -> Any:
         """Send what the SDK's classes have no fields for; the answer is an operation."""
         with self._lock:
             self._session = self._session or AuthorizedSession(self._credentials)
@@ -204,9 +202,7 @@ class Compute:
 
     # -- changing ---------------------------------------------------------------------------------------
 
-    def insert(
-        self, reference: Reference, body: Mapping[str, object], **extra: object
-    ) -> Reference:
+    def insert(self, reference: Reference, body: Mapping[str, object], **extra: object) -> Reference:
         """Begin to make *reference*; returns the operation.
 
         Raises:
@@ -252,7 +248,8 @@ class Compute:
                 f"wait for {operation.name}", lambda s: client.wait(request=request, retry=None, timeout=s)
             )
             if messages.is_done(answer):
-                return messages.raise_failure(answer)
+                messages.raise_failure(answer)
+                return
             if turn > 1:  # it came back undone at once: the service may do that as often as it likes
                 self.patience.back_off(min(turn - 1, 3))
 
@@ -300,7 +297,9 @@ class Compute:
 
     def _list(self, within: Reference, expression: str) -> list[Any]:
         client, _ = self._client_of(within)
-        request = self._scope_of(within) | {"max_results": _PAGE} | ({"filter": expression} if expression else {})
+        request = (
+            self._scope_of(within) | {"max_results": _PAGE} | ({"filter": expression} if expression else {})
+        )
         return self.ask(
             f"list {within.collection}",
             lambda s: list(client.list(request=request, retry=None, timeout=s)),
@@ -317,7 +316,7 @@ class Compute:
         name, noun = _CLIENTS[reference.collection, reference.kind]
         return self.connection.client(name), noun
 
-    def _scope_of(self, reference: Reference) -> dict[str, object]:
+    def _scope_of(self, reference: Reference) -> dict[str, Any]:
         place = {"zones": "zone", "regions": "region"}.get(reference.kind)
         return {"project": reference.project} | ({place: reference.place} if place else {})
 
@@ -325,8 +324,9 @@ class Compute:
 class _Failure:
     """A request that did not succeed, as a value."""
 
-    def __init__(self, problem: ProviderError, *, worth_another: bool) -> None:
+    def __init__(self, problem: ProviderError, cause: Exception, *, worth_another: bool) -> None:
         self.problem = problem
+        self.problem.__cause__ = cause
         self.worth_another = worth_another
 
 
@@ -336,21 +336,23 @@ def _attempt(what: str, send: Callable[[], T], *, changes: bool) -> T | _Failure
     except GoogleAPICallError as error:
         found = _problem(error)
         again = found.retryable and not messages.is_about_existence(found)
-        return _Failure(_from(found, error), worth_another=again)
-    except TransportError as error:
-        return _Failure(_from(RecoverableError("no token could be had from Google"), error), worth_another=True)
-    except GoogleAuthError as error:
-        return _Failure(_from(no_credentials(error), error), worth_another=False)
-    except requests.RequestException as error:
-        return _Failure(_from(lost(what, changes=changes), error), worth_another=True)
-    except (ParseError, ValueError) as error:
-        found = NonRecoverableError(f"the answer to {what} is not what Compute Engine would say")
-        return _Failure(_from(found, error), worth_another=False)
+        return _Failure(found, error, worth_another=again)
+    except (GoogleAuthError, requests.RequestException, ParseError, ValueError) as error:
+        found = _lost(what, error, changes=changes)
+        return _Failure(found, error, worth_another=found.retryable)
 
 
-def _from(found: ProviderError, error: Exception) -> ProviderError:
-    found.__cause__ = error
-    return found
+def _lost(what: str, error: Exception, *, changes: bool) -> ProviderError:
+    """Return our error for what went wrong before there was an answer that could be read."""
+    match error:
+        case TransportError():
+            return RecoverableError("no token could be had from Google")
+        case GoogleAuthError():
+            return no_credentials(error)
+        case requests.RequestException():
+            return lost(what, changes=changes)
+        case _:
+            return NonRecoverableError(f"the answer to {what} is not what Compute Engine would say")
 
 
 def _problem(error: GoogleAPICallError) -> ProviderError:
@@ -366,7 +368,7 @@ def _problem(error: GoogleAPICallError) -> ProviderError:
     )
 
 
-def _credentials(account: Account) -> tuple[Credentials, str]:
+def _credentials(account: Account) -> tuple[Any, str]:
     if account.anonymous:
         return AnonymousCredentials(), ""
     try:
@@ -378,7 +380,7 @@ def _credentials(account: Account) -> tuple[Credentials, str]:
         raise no_credentials(error) from error
 
 
-def _from_key(auth: Mapping[str, Any]) -> Credentials:
+def _from_key(auth: Mapping[str, Any]) -> Any:
     match auth.get("type", "service_account"):
         case "service_account":
             return service_account.Credentials.from_service_account_info(auth, scopes=_SCOPES)

@@ -19,8 +19,8 @@ from quiesce.providers.gcp.target import Noun
 from quiesce.providers.gcp.task import Task, places_of
 
 _DIFFERENT_MOMENTS = (
-    "its disks were snapshotted one by one and nothing of the blueprint freezes this node, so they may contradict "
-    "each other; bind a freeze hook, or use copy_as: machine_image"
+    "its disks were snapshotted one by one and nothing of the blueprint freezes this node, so they may "
+    "contradict each other; bind a freeze hook, or use copy_as: machine_image"
 )
 
 
@@ -146,7 +146,9 @@ def _begin_instant(task: Task, part: Part) -> Piece:
     try:
         return _begun(task, copy, (part,), lambda: task.compute.insert(copy, body))
     except (UnsupportedError, RefusedError) as error:
-        task.context.log(Level.INFO, f"{part.disk.name}: a standard snapshot instead of an instant one: {error}")
+        task.context.log(
+            Level.INFO, f"{part.disk.name}: a standard snapshot instead of an instant one: {error}"
+        )
         return _begin_snapshot(task, part)
 
 
@@ -199,7 +201,9 @@ def _body(task: Task, part: Part | None) -> dict[str, object]:
 
 
 def _places(task: Task) -> dict[str, object]:
-    return {"storage_locations": list(task.options.storage_locations)} if task.options.storage_locations else {}
+    return (
+        {"storage_locations": list(task.options.storage_locations)} if task.options.storage_locations else {}
+    )
 
 
 # -- waiting --------------------------------------------------------------------------------------------
@@ -240,7 +244,8 @@ def _described(task: Task, made: Set) -> Set:
     return replace(
         made,
         pieces=tuple(
-            replace(piece, parts=tuple(_described_part(task, part) for part in piece.parts)) for piece in made.pieces
+            replace(piece, parts=tuple(_described_part(task, part) for part in piece.parts))
+            for piece in made.pieces
         ),
     )
 
@@ -252,6 +257,11 @@ def _described_part(task: Task, part: Part) -> Part:
     if disk is None:
         return part
     return replace(
-        part, disk_id=disk.id, size_gb=disk.size_gb, type=disk.type, replica_zones=disk.replica_zones,
-        iops=disk.iops, throughput=disk.throughput,
+        part,
+        disk_id=disk.id,
+        size_gb=disk.size_gb,
+        type=disk.type,
+        replica_zones=disk.replica_zones,
+        iops=disk.iops,
+        throughput=disk.throughput,
     )

@@ -14,7 +14,9 @@ from quiesce.errors import (
 )
 
 _QUOTA_HINT = "Wait, or ask Google for more of this quota; 'quiesce doctor' shows what is left."
-_RIGHTS_HINT = "Give the account the role Compute Instance Admin (v1), or see docs/providers/gcp.md for the rights."
+_RIGHTS_HINT = (
+    "Give the account the role Compute Instance Admin (v1), or see docs/providers/gcp.md for the rights."
+)
 _TRANSIENT_STATUS: Final = frozenset({408, 412, 429, 500, 502, 503, 504})
 #: reasons and operation error codes, with everything but letters left out, that pass by themselves
 _TRANSIENT_REASONS: Final = frozenset(
@@ -35,6 +37,7 @@ _LIMITS: Final = frozenset(
     {"quotaexceeded", "rateexceeded", "ratelimitexceeded", "userratelimitexceeded", "limitexceeded"}
 )
 _UNSUPPORTED: Final = frozenset({"unsupportedoperation", "notimplemented", "invalidusage", "unsupported"})
+_EXISTING: Final = frozenset({"alreadyexists", "resourcealreadyexists"})
 _MISSING: Final = frozenset({"notfound", "resourcenotfound"})
 
 
@@ -55,20 +58,23 @@ class QuotaError(RecoverableError):
 def problem(status: int, reason: str, message: str, *, retry_after_s: float | None = None) -> ProviderError:
     """Return the error for an HTTP status and Google's reason, or for an operation's error code."""
     kind = "".join(filter(str.isalpha, reason)).lower()
+    error = _class_of(status, kind)
     text = f"Compute Engine: {message} [{status} {reason}]"
-    if kind == "alreadyexists" or kind == "resourcealreadyexists":
-        return AlreadyThereError(text)
-    if kind in _LIMITS or status == 429:
-        return QuotaError(text, retry_after_s=retry_after_s)
-    if kind in _MISSING or (status == 404 and not kind):
-        return ResourceNotFoundError(text)
-    if kind in _UNSUPPORTED or status == 501:
-        return UnsupportedError(text)
-    if kind in _TRANSIENT_REASONS or status in _TRANSIENT_STATUS:
-        return RecoverableError(text, retry_after_s=retry_after_s)
-    if status == 400:
-        return RefusedError(text)
-    return NonRecoverableError(text, hint=_RIGHTS_HINT if status in (401, 403) else None)
+    forbidden = error is NonRecoverableError and status in (401, 403)
+    return error(text, hint=_RIGHTS_HINT if forbidden else None, retry_after_s=retry_after_s)
+
+
+def _class_of(status: int, kind: str) -> type[ProviderError]:
+    """Return the first class whose reasons or statuses fit; the reason says more than the status."""
+    rules: tuple[tuple[type[ProviderError], bool], ...] = (
+        (AlreadyThereError, kind in _EXISTING),
+        (QuotaError, kind in _LIMITS or status == 429),
+        (ResourceNotFoundError, kind in _MISSING or (status == 404 and not kind)),
+        (UnsupportedError, kind in _UNSUPPORTED or status == 501),
+        (RecoverableError, kind in _TRANSIENT_REASONS or status in _TRANSIENT_STATUS),
+        (RefusedError, status == 400),
+    )
+    return next((error for error, fits in rules if fits), NonRecoverableError)
 
 
 def lost(what: str, *, changes: bool) -> ProviderError:

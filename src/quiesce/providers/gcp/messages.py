@@ -35,7 +35,9 @@ def machine(message: Any) -> Machine:
         labels=dict(message.labels),
         machine_type=last_part(message.machine_type),
         gpus=sum(card.accelerator_count for card in message.guest_accelerators),
-        confidential=bool(confidential.enable_confidential_compute or confidential.confidential_instance_type),
+        confidential=bool(
+            confidential.enable_confidential_compute or confidential.confidential_instance_type
+        ),
         started_at=message.last_start_timestamp,
         stopped_at=message.last_stop_timestamp,
         suspended_at=message.last_suspended_timestamp,
@@ -82,7 +84,8 @@ def listed(scope: Any) -> Iterable[Any]:
     """Return what one scope of an aggregated list holds."""
     for name in ("instances", "disks"):
         if hasattr(scope, name):
-            return getattr(scope, name)
+            found: Iterable[Any] = getattr(scope, name)
+            return found
     return ()
 
 

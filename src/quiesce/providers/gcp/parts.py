@@ -90,7 +90,9 @@ def set_of(artifact: Mapping[str, Json]) -> Set:
             machine_type=str(artifact["machine_type"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedArtifactError(f"the artifact of this restore point is not readable: {error!r}") from error
+        raise DamagedArtifactError(
+            f"the artifact of this restore point is not readable: {error!r}"
+        ) from error
 
 
 def _objects(value: Json) -> Iterable[dict[str, Json]]:

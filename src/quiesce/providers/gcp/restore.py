@@ -33,18 +33,24 @@ def apply(task: Task) -> Outcome:
         ResourceNotFoundError: when a copy is gone or another object has its name; nothing was touched.
     """
     made = set_of(task.call.artifact or {})
-    if not made.pieces:
-        return Outcome(note="nothing of its own was copied, so nothing is restored")
     _prove(task, made)
     under_way = swap_of(task.notes.read(UNDER_WAY), task.mark.execution)
-    if task.options.beside and under_way is None:
+    if under_way is not None:
+        return _carry_out(task, made, under_way)
+    if task.options.beside and made.pieces:
         return _beside(task, made)
-    if task.target.noun is Noun.DISK:
-        return _carry_out(task, made, under_way or _plan_disk(task, made))
+    return _restore_disk(task, made) if task.target.noun is Noun.DISK else _restore_machine(task, made)
+
+
+def _restore_disk(task: Task, made: Set) -> Outcome:
+    return _carry_out(task, made, _plan_disk(task, made))
+
+
+def _restore_machine(task: Task, made: Set) -> Outcome:
     machine = _machine(task, task.target.reference)
-    if machine is None or _made_here(task, machine):
+    if machine is None or task.mark.made(machine.labels):
         return _anew(task, made, task.target.reference)
-    return _carry_out(task, made, under_way or _plan_machine(task, made, machine))
+    return _carry_out(task, made, _plan_machine(task, made, machine))
 
 
 def _prove(task: Task, made: Set) -> None:
@@ -53,9 +59,13 @@ def _prove(task: Task, made: Set) -> None:
     for piece in made.pieces:
         found = seen.get(piece.copy) or task.compute.copy(piece.copy)
         if piece.id and found.id != piece.id:
-            raise ResourceNotFoundError(f"{piece.copy.path} is not the one that was made for {task.call.point}")
+            raise ResourceNotFoundError(
+                f"{piece.copy.path} is not the one that was made for {task.call.point}"
+            )
         if found.status != READY:
-            raise NonRecoverableError(f"{piece.copy.path} is {found.status}, not {READY}; nothing was restored")
+            raise NonRecoverableError(
+                f"{piece.copy.path} is {found.status}, not {READY}; nothing was restored"
+            )
 
 
 def _machine(task: Task, reference: Reference) -> Machine | None:
@@ -63,11 +73,6 @@ def _machine(task: Task, reference: Reference) -> Machine | None:
         return power.settled(task.compute, reference)
     except ResourceNotFoundError:
         return None
-
-
-def _made_here(task: Task, machine: Machine) -> bool:
-    """Tell whether an earlier try of this very restore made the machine anew."""
-    return task.mark.made(machine.labels) and task.notes.read(UNDER_WAY) is None
 
 
 # -- planning: read, decide, write down ------------------------------------------------------------------
@@ -136,7 +141,7 @@ def _unattached(part: Part, new: Reference, old: Reference | None) -> Exchange:
 def _refuse_unfit(task: Task, machine: Machine) -> None:
     if machine.status != RUNNING and not power.is_stopped(machine):
         raise UnsupportedError(
-            f"{machine.reference.name} is {machine.status}: the memory that it keeps would not fit restored disks",
+            f"{machine.reference.name} is {machine.status}, and its memory would not fit restored disks",
             hint="Resume it, or stop it, and restore again.",
         )
     if machine.status == RUNNING and machine.local_ssds and task.options.discard_local_ssd is None:
@@ -158,7 +163,9 @@ def _free_name(task: Task, part: Part) -> Reference:
 
 
 def _name(task: Task, *what: str) -> str:
-    return unique_name(task.call.instance, str(task.call.point), *what, task.call.deployment, task.call.execution)
+    return unique_name(
+        task.call.instance, str(task.call.point), *what, task.call.deployment, task.call.execution
+    )
 
 
 def _written(task: Task, exchanges: Sequence[Exchange], machines: Sequence[Machine]) -> Swap:
@@ -316,7 +323,9 @@ def _anew(task: Task, made: Set, machine: Reference) -> Outcome:
         body = _likeness(made) | {"labels": labels}
         _insert(task, machine, body, source_machine_image=images[0].copy.path)
     else:
-        disks = {machine.sibling("disks", _name(task, machine.name, part.device)): part for _, part in made.parts}
+        disks = {
+            machine.sibling("disks", _name(task, machine.name, part.device)): part for _, part in made.parts
+        }
         _make_disks(task, made, {new: part.disk for new, part in disks.items()})
         attached = [_attached(new, part) for new, part in disks.items()]
         _insert(task, machine, _likeness(made) | {"labels": labels, "disks": attached})

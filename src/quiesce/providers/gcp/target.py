@@ -64,7 +64,9 @@ def target_of(call: Call, account: Account) -> Target:
 def disks_with_own_nodes(call: Call, account: Account) -> frozenset[Reference]:
     """Return the disks near *call*'s machine that other nodes of the deployment stand for."""
     return frozenset(
-        _reference(_described(related), account_of(related.properties) if _config(related) else account, Noun.DISK)
+        _reference(
+            _described(related), account_of(related.properties) if _config(related) else account, Noun.DISK
+        )
         for related in call.related
         if DISK_TYPES.intersection(related.node.type_hierarchy)
     )

@@ -9,6 +9,7 @@ from quiesce.model.call import Call
 from quiesce.ports import Context
 from quiesce.providers.gcp.client import Compute
 from quiesce.providers.gcp.names import POINT, Mark
+from quiesce.providers.gcp.notebook import Notebook
 from quiesce.providers.gcp.options import Options
 from quiesce.providers.gcp.parts import IMAGE, INSTANT, SNAPSHOT, Piece
 from quiesce.providers.gcp.references import Reference, region_of
@@ -44,6 +45,7 @@ class Task:
     options: Options
     mark: Mark
     shared: Shared
+    notes: Notebook
     #: disks of the target's machine that other nodes of the deployment stand for
     covered: Callable[[], frozenset[Reference]]
 

@@ -15,6 +15,7 @@ T = TypeVar("T")
 SPACING_S: Final = 0.1
 _LOOK_UP_S: Final = 0.5
 
+
 class Watch(Generic[T]):
     """Shares listings between threads.
 
