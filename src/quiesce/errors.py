@@ -85,6 +85,38 @@ class PlanError(QuiesceError):
     exit_status = ExitStatus.REFUSED
 
 
+class ExecutionFailedError(QuiesceError):
+    """An execution failed; everything that was frozen is thawed. *code* is that of its cause."""
+
+    code = "failed"
+
+    def __init__(self, message: str, *, code: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class NotThawedError(QuiesceError):
+    """Something may still be frozen."""
+
+    code = "not-thawed"
+    exit_status = ExitStatus.FROZEN
+    hint = "A guard goes on trying. Look at the nodes, then: quiesce recover"
+
+
+class CancelledError(QuiesceError):
+    """An execution was cancelled; everything that was frozen is thawed."""
+
+    code = "cancelled"
+    exit_status = ExitStatus.CANCELLED
+
+
+class UnfinishedError(QuiesceError):
+    """An earlier execution was interrupted, and going on regardless could do harm."""
+
+    code = "unfinished"
+    exit_status = ExitStatus.REFUSED
+
+
 class NotConsistentError(QuiesceError):
     """The restore point is worth less than was asked for."""
 

@@ -46,6 +46,9 @@ class Attempt:
     deadline: float
     given_up: bool = False
     abandoned: bool = False
+    #: how far a copy or an apply says that it is
+    done_bytes: int = 0
+    total_bytes: int | None = None
 
 
 Perform: TypeAlias = Callable[[Attempt], Outcome]

@@ -22,6 +22,8 @@ class Call:
     function: str
     deployment: DeploymentName
     execution: ExecutionId
+    #: the workflow's name
+    workflow: str = ""
     step: StepId
     attempt: int
     instance: InstanceId

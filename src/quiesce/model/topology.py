@@ -87,6 +87,8 @@ class Instance:
     id: InstanceId
     node: NodeId
     links: tuple[Link, ...] = ()
+    #: ids of the scaling group copies it belongs to, ``<group>_<suffix>``, innermost first
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Topology and request in, plan out: pure functions."""
 
 from quiesce.planning.parameters import PARAMETERS, default_of, parameters_of, read_parameters
+from quiesce.planning.prediction import predictor
 from quiesce.planning.registry import WORKFLOWS, Workflow, plan_workflow, workflow_named
 from quiesce.planning.window import predict_window_s
 
@@ -12,6 +13,7 @@ __all__ = [
     "parameters_of",
     "plan_workflow",
     "predict_window_s",
+    "predictor",
     "read_parameters",
     "workflow_named",
 ]

@@ -11,7 +11,7 @@ from quiesce.ports.providers import (
     ProviderSettings,
     Verifier,
 )
-from quiesce.ports.stores import Catalog, Deployments, Executions, Lease, Leases
+from quiesce.ports.stores import Catalog, Deployments, Executions, Lease, Leases, LiveDeployment
 
 __all__ = [
     "Catalog",
@@ -27,6 +27,7 @@ __all__ = [
     "Journal",
     "Lease",
     "Leases",
+    "LiveDeployment",
     "Provider",
     "ProviderFactory",
     "ProviderSettings",

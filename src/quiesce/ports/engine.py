@@ -73,16 +73,20 @@ class Workers(Protocol):
 class Guard(Protocol):
     """The engine's side of the process that thaws when the engine cannot."""
 
+    def prepare(self, execution: str) -> None:
+        """Tell the guard which execution it is for. Does not wait for it."""
+        ...
+
     def watch(self, max_freeze_s: float) -> None:
-        """Be ready to thaw from now on; returns when the guard has answered.
+        """Return when the guard is ready to thaw; called before the first freeze begins.
 
         Raises:
-            StoreError: when no guard could be started. Nothing may be frozen then.
+            StoreError: when there is no guard. Nothing may be frozen then.
         """
         ...
 
     def window_opened(self) -> None:
-        """Say that the first freeze begins now: the guard's own `max_freeze` runs from here."""
+        """Say that the first freeze begins now: the guard's own ``max_freeze`` runs from here."""
         ...
 
     def release(self, *, settled: bool) -> None:

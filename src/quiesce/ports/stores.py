@@ -161,3 +161,35 @@ class Leases(Protocol):
     def holder(self, deployment: DeploymentName) -> ExecutionId | None:
         """Return the execution whose living process holds the lease; None when nobody does."""
         ...
+
+
+class LiveDeployment(Protocol):
+    """A deployment as its operations see it: intrinsic functions evaluated. Safe from many threads."""
+
+    def properties(self, instance: InstanceId) -> Mapping[str, Json]:
+        """Return the node properties of *instance*, evaluated. May hold secrets: never log or store it.
+
+        Raises:
+            NonRecoverableError: when a function cannot be evaluated; the message names it.
+        """
+        ...
+
+    def inputs(self, instance: InstanceId, interface: str) -> Mapping[str, Json]:
+        """Return the inputs that the blueprint gives an operation, evaluated; see `properties`."""
+        ...
+
+    def runtime_properties(self, instance: InstanceId) -> Mapping[str, Json]:
+        """Return the runtime properties of *instance*."""
+        ...
+
+    def set_runtime_properties(self, instance: InstanceId, properties: Mapping[str, Json]) -> None:
+        """Replace the runtime properties of *instance*, durably."""
+        ...
+
+    def secret(self, name: str) -> str:
+        """Return a secret's value.
+
+        Raises:
+            NonRecoverableError: when there is none of that name.
+        """
+        ...

@@ -1,0 +1,208 @@
+"""Run, continue, settle or roll back one execution. Starting and recovering are the same call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from quiesce.app.performing import Performer
+from quiesce.app.points import points_made, points_removed
+from quiesce.app.services import Services
+from quiesce.engine import Purpose, Runner, Surroundings, ThreadWorkers
+from quiesce.errors import CancelledError, ExecutionFailedError, NotThawedError, QuiesceError, StoreError
+from quiesce.model.deployment import Deployment
+from quiesce.model.execution import Execution, ExecutionState
+from quiesce.model.history import History
+from quiesce.model.ids import InstanceId
+from quiesce.model.operation import Operation
+from quiesce.model.plan import Plan
+from quiesce.model.records import Ending, Record
+from quiesce.model.restore_point import PointState, RestorePoint
+from quiesce.ports import Guard, Journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """How whoever started an execution follows it and stops it."""
+
+    #: told every record, in order, from the coordinator's thread
+    listener: Callable[[Sequence[Record]], None] = lambda _: None
+    #: why it is to be cancelled (a signal, say); None: it is not
+    cancel_asked: Callable[[], str | None] = lambda: None
+    #: handed a function that makes the engine look at `cancel_asked` at once; safe in a signal handler
+    on_wake: Callable[[Callable[[], None]], None] = lambda _: None
+    by: str = "engine"
+    settle_patience_s: float = 60.0
+
+
+class NoGuard:
+    """For executions that freeze nothing, and for the guard itself."""
+
+    def prepare(self, execution: str) -> None:
+        """Nothing to prepare."""
+
+    def watch(self, max_freeze_s: float) -> None:
+        """Nothing to watch."""
+
+    def window_opened(self) -> None:
+        """Nothing to bound."""
+
+    def release(self, *, settled: bool) -> None:
+        """Nothing to release."""
+
+
+def execute(
+    services: Services,
+    execution: Execution,
+    purpose: Purpose,
+    watching: Watching,
+    *,
+    guard: Guard | None = None,
+) -> tuple[Execution, Plan, History]:
+    """Run *execution* for *purpose* and keep what came of it in the catalog.
+
+    The caller holds the deployment's lease, or is the guard. What is returned is also stored.
+
+    Raises:
+        StoreError, SupersededError: when the journal could not be written; see `Runner.run`.
+    """
+    undertaking = undertake(services, execution)
+    journal = services.executions.take_over(execution.id)
+    if purpose is Purpose.SETTLE:
+        history = undertaking.run(purpose, journal, watching)
+        return undertaking.note_debts(history), undertaking.plan, history
+    undertaking.announce(History.of(journal.read()))
+    history = undertaking.run(purpose, journal, watching, guard)
+    return undertaking.conclude(history), undertaking.plan, history
+
+
+def undertake(services: Services, execution: Execution) -> Undertaking:
+    """Load everything that running *execution* needs."""
+    return Undertaking(
+        services=services,
+        execution=execution,
+        deployment=services.deployments.get(execution.deployment),
+        plan=services.executions.plan(execution.id),
+        points=[p for p in services.catalog.list(execution.deployment) if _is_given(p, execution)],
+    )
+
+
+def _is_given(point: RestorePoint, execution: Execution) -> bool:
+    return point.name in execution.points and point.execution != execution.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undertaking:
+    """One execution, and all that is known of it beside its journal."""
+
+    services: Services
+    execution: Execution
+    deployment: Deployment
+    plan: Plan
+    #: restore points that were there before, which are applied or removed
+    points: Sequence[RestorePoint]
+
+    def announce(self, history: History) -> None:
+        """Put what is about to happen into the catalog, so that a crash leaves a trace of it."""
+        for point in self._made(history):
+            self.services.catalog.save(replace(point, state=PointState.INCOMPLETE))
+        if self.plan.workflow == "remove_backup":
+            for point in self.points:
+                self.services.catalog.save(replace(point, state=PointState.REMOVING))
+
+    def run(
+        self, purpose: Purpose, journal: Journal, watching: Watching, guard: Guard | None = None
+    ) -> History:
+        """Let the engine run; see `Runner.run`."""
+        performer = Performer(
+            self.services,
+            self.deployment,
+            self.execution,
+            self.plan,
+            points=self.points,
+            history=History.of(journal.read()),
+        )
+        workers = ThreadWorkers(self.services.clock)
+        watching.on_wake(workers.wake)
+        surroundings = Surroundings(
+            journal=journal,
+            perform=performer,
+            workers=workers,
+            clock=self.services.clock,
+            guard=guard or NoGuard(),
+            listener=watching.listener,
+            cancel_asked=lambda: watching.cancel_asked() or self._cancel_asked_elsewhere(),
+            by=watching.by,
+            settle_patience_s=watching.settle_patience_s,
+        )
+        runner = Runner(self.plan, surroundings, purpose)
+        performer.say = runner.say
+        return runner.run()
+
+    def note_debts(self, history: History) -> Execution:
+        """Keep whether a thaw is still owed."""
+        noted = replace(self.execution, owes=bool(history.debts(self.plan)))
+        if noted != self.execution:
+            self.services.executions.update(noted)
+        return noted
+
+    def conclude(self, history: History) -> Execution:
+        """Keep what came of it."""
+        changed = [*self._made(history), *points_removed(self.plan, history, self.points)]
+        for point in changed:
+            self.services.catalog.save(point)
+        self.services.executions.keep_durations(self.execution.deployment, _durations(self.plan, history))
+        ended = history.ended
+        concluded = replace(
+            self.execution,
+            state=_STATES[ended.ending] if ended is not None else ExecutionState.RUNNING,
+            ended_at=ended.at if ended is not None else None,
+            message=ended.message if ended is not None else "",
+            owes=bool(history.debts(self.plan)),
+        )
+        self.services.executions.update(concluded)
+        return concluded
+
+    def _made(self, history: History) -> list[RestorePoint]:
+        return points_made(self.plan, history, self.execution, self.deployment.topology)
+
+    def _cancel_asked_elsewhere(self) -> str | None:
+        try:
+            return self.services.executions.cancel_asked(self.execution.id)
+        except StoreError:
+            return None  # the journal meets the same trouble, and tells it
+
+
+_STATES = {
+    Ending.COMPLETED: ExecutionState.COMPLETED,
+    Ending.FAILED: ExecutionState.FAILED,
+    Ending.CANCELLED: ExecutionState.CANCELLED,
+}
+
+
+def _durations(plan: Plan, history: History) -> Mapping[tuple[InstanceId, Operation], float]:
+    return {
+        (step.instance, step.operation): history.done[step.id].ended - history.done[step.id].began
+        for step in plan.steps
+        if step.id in history.done and step.operation in _IN_WINDOW
+    }
+
+
+_IN_WINDOW = (Operation.FREEZE, Operation.SNAPSHOT, Operation.THAW, Operation.APPLY)
+
+
+def failure_of(execution: Execution, history: History) -> QuiesceError | None:
+    """Return the error that tells why *execution* did not complete; None when it did."""
+    told = f"execution {execution.id}: {execution.message}"
+    if execution.owes:
+        return NotThawedError(told)
+    if execution.state is ExecutionState.COMPLETED:
+        return None
+    if execution.state is ExecutionState.CANCELLED:
+        return CancelledError(told)
+    faltered = history.faltered
+    return ExecutionFailedError(
+        told,
+        code=faltered.code if faltered is not None else ExecutionFailedError.code,
+        hint=faltered.hint if faltered is not None else f"See: quiesce events {execution.id}",
+    )

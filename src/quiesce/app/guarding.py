@@ -1,0 +1,139 @@
+"""What the guard process does: wait, and thaw what the journal owes when the engine does not."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+from quiesce.app.executing import Undertaking, Watching, undertake
+from quiesce.app.services import Services
+from quiesce.engine import Purpose
+from quiesce.errors import BusyError, QuiesceError, StoreError, SupersededError
+from quiesce.model.history import History
+from quiesce.model.ids import ExecutionId
+from quiesce.model.operation import Operation
+from quiesce.model.records import Begun, Record
+from quiesce.ports import Journal
+
+#: how much longer than ``max_freeze`` the guard gives a living engine, in seconds
+GRACE_S: Final = 1.0
+#: pause before the guard tries again when it could not even try, in seconds
+PAUSE_S: Final = 0.2
+
+
+class Order(enum.Enum):
+    """What the guard hears from its engine."""
+
+    #: the first freeze begins
+    OPENED = enum.auto()
+    #: all is thawed: the guard may end
+    SETTLED = enum.auto()
+    #: the engine has given up on a thaw: the guard goes on
+    OWING = enum.auto()
+    #: the engine's process is dead
+    GONE = enum.auto()
+
+
+class Orders(Protocol):
+    """The guard's ear."""
+
+    def next(self, until_tick: float | None) -> Order | None:
+        """Return the next order; None when *until_tick* passes first."""
+        ...
+
+
+class Watchman:
+    """The guard of one execution."""
+
+    def __init__(self, services: Services, execution: ExecutionId, pause: Callable[[float], None]) -> None:
+        """Load everything that a thaw will need, so that nothing has to be loaded then."""
+        self._services = services
+        self._undertaking = undertake(services, services.executions.get(execution))
+        self._pause = pause
+        for name in {s.provider for s in self._undertaking.plan.steps if s.operation is Operation.THAW}:
+            services.provider(name)
+
+    def keep_watch(self, orders: Orders, max_freeze_s: float) -> None:
+        """Return when nothing is owed and the engine is done, or dead and settled."""
+        bound: float | None = None
+        while True:
+            match orders.next(bound):
+                case Order.OPENED:
+                    bound = self._services.clock.tick() + max_freeze_s + GRACE_S
+                case Order.SETTLED:
+                    return
+                case Order.OWING:
+                    self._settle_with_lease()
+                    return
+                case Order.GONE:
+                    self._thaw_again_what_never_answered()
+                    self._settle_with_lease()
+                    return
+                case None:
+                    bound = None
+                    self._settle()  # the engine lives and does not act: its journal is taken from it
+
+    def _settle_with_lease(self) -> None:
+        while self._owes():
+            try:
+                lease = self._services.leases.acquire(
+                    self._undertaking.execution.deployment, self._undertaking.execution.id
+                )
+            except BusyError:  # another engine has taken it up, and settles first of all
+                self._pause(PAUSE_S)
+                continue
+            try:
+                self._settle()
+            finally:
+                lease.release()
+
+    def _settle(self) -> None:
+        if not self._owes():
+            return
+        watching = Watching(by="guard", settle_patience_s=math.inf)
+        try:
+            history = self._undertaking.run(Purpose.SETTLE, self._journal(), watching)
+        except (StoreError, SupersededError):
+            self._pause(PAUSE_S)
+            return  # thawed all the same; whether it could be written is looked at again
+        with suppress(StoreError):
+            self._undertaking.note_debts(history)
+
+    def _journal(self) -> Journal:
+        executions, execution = self._services.executions, self._undertaking.execution.id
+        try:
+            return executions.take_over(execution)
+        except StoreError:
+            return executions.journal(execution)  # cannot be written: thaw first, and say so later
+
+    def _owes(self) -> bool:
+        try:
+            return bool(self._history().debts(self._undertaking.plan))
+        except QuiesceError:
+            return True
+
+    def _history(self) -> History:
+        return History.of(self._services.executions.journal(self._undertaking.execution.id).read())
+
+    def _thaw_again_what_never_answered(self) -> None:
+        """Owe a thaw anew for each freeze that the dead engine began and never heard of again.
+
+        Its effect may have come after an earlier thaw of ours.
+        """
+        with suppress(StoreError, SupersededError):
+            unanswered = self._unanswered(self._history())
+            if unanswered:
+                self._services.executions.take_over(self._undertaking.execution.id).append(unanswered)
+
+    def _unanswered(self, history: History) -> Sequence[Record]:
+        clock = self._services.clock
+        return [
+            Begun(at=clock.now(), tick=clock.tick(), step=step.id, attempt=history.attempts[step.id])
+            for step in self._undertaking.plan.steps
+            if step.operation is Operation.FREEZE
+            and history.begun_at.get(step.id, -1) > history.done_at.get(step.id, -1)
+            and step.id not in history.failed
+        ]

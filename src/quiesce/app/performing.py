@@ -1,0 +1,191 @@
+"""From a step to a provider's call, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from quiesce.app.services import Services
+from quiesce.engine import Attempt
+from quiesce.errors import NotFrozenError, ProviderError
+from quiesce.model.call import Call, Related
+from quiesce.model.consistency import Consistency
+from quiesce.model.deployment import Deployment
+from quiesce.model.execution import Execution
+from quiesce.model.history import History
+from quiesce.model.ids import BackupName, InstanceId, Json, StepId
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.model.plan import Plan, Role, Step
+from quiesce.model.records import Level, Logged
+from quiesce.model.restore_point import RestorePoint
+from quiesce.ports import Clock, LiveDeployment
+
+#: the node's own timer fires so many seconds after the engine and the guard should have thawed
+TIMER_MARGIN_S = 5.0
+
+Say = Callable[[Logged], None]
+
+
+class AttemptContext:
+    """What a provider may use while it performs one attempt."""
+
+    def __init__(self, attempt: Attempt, live: LiveDeployment, clock: Clock, say: Say) -> None:
+        self._attempt = attempt
+        self._live = live
+        self._clock = clock
+        self._say = say
+
+    def log(self, level: Level, message: str) -> None:
+        """Put a line into the execution's events."""
+        at, tick = self._clock.now(), self._clock.tick()
+        self._say(Logged(at=at, tick=tick, level=level, message=message, step=self._attempt.step.id))
+
+    def remaining_s(self) -> float:
+        """Return how many seconds this attempt still has."""
+        return max(0.0, self._attempt.deadline - self._clock.tick())
+
+    def given_up(self) -> bool:
+        """Tell whether nobody waits for the answer any more."""
+        return self._attempt.given_up
+
+    def progress(self, done_bytes: int, total_bytes: int | None = None) -> None:
+        """Keep how far the attempt is, for whoever shows it."""
+        self._attempt.done_bytes, self._attempt.total_bytes = done_bytes, total_bytes
+
+    def set_runtime_properties(self, properties: Mapping[str, Json]) -> None:
+        """Replace the instance's runtime properties, durably."""
+        self._live.set_runtime_properties(self._attempt.step.instance, properties)
+
+    def secret(self, name: str) -> str:
+        """Return a secret's value."""
+        return self._live.secret(name)
+
+
+class Performer:
+    """Performs the attempts of one execution. Safe from many threads."""
+
+    def __init__(
+        self,
+        services: Services,
+        deployment: Deployment,
+        execution: Execution,
+        plan: Plan,
+        *,
+        points: Sequence[RestorePoint] = (),
+        history: History | None = None,
+    ) -> None:
+        self._services = services
+        self._deployment = deployment
+        self._execution = execution
+        self._plan = plan
+        self._live = services.live(deployment)
+        self._artifacts: dict[tuple[BackupName, InstanceId], Mapping[str, Json]] = {
+            (point.name, artifact.instance): artifact.content
+            for point in points
+            for artifact in point.artifacts
+        }
+        self._full = {point.name: point.full for point in points}
+        self._frozen: set[StepId] = set()
+        self._steps = {step.id: step for step in plan.steps}
+        self._dependents = _dependents(deployment)
+        self.say: Say = lambda _: None
+        for step_id, done in (history.done if history else {}).items():
+            if step_id in self._steps:
+                self._remember(self._steps[step_id], done.outcome)
+
+    def __call__(self, attempt: Attempt) -> Outcome:
+        """Perform *attempt*; called by a worker."""
+        step = attempt.step
+        context = AttemptContext(attempt, self._live, self._services.clock, self.say)
+        provider = self._services.provider(step.provider)
+        call = self.call_of(step, attempt.number)
+        if step.operation is Operation.THAW and step.of in self._frozen:
+            doubt = self._doubt(call, context)
+            outcome = provider.perform(call, context)
+            return outcome if doubt is None else _demoted(outcome, doubt)
+        outcome = provider.perform(call, context)
+        self._remember(step, outcome)
+        return outcome
+
+    def call_of(self, step: Step, attempt: int = 1) -> Call:
+        """Return what the provider is told about *step*."""
+        topology = self._deployment.topology
+        parameters = self._plan.parameters
+        inputs = self._live.inputs(step.instance, step.interface) if step.declared else {}
+        own = None if step.point is None else self._artifacts.get((step.point, step.instance))
+        return Call(
+            operation=step.operation,
+            interface=step.interface,
+            function=step.function,
+            workflow=self._plan.workflow,
+            deployment=self._deployment.name,
+            execution=self._execution.id,
+            step=step.id,
+            attempt=attempt,
+            instance=step.instance,
+            node=topology.node_of(step.instance),
+            properties=self._live.properties(step.instance),
+            runtime_properties=self._live.runtime_properties(step.instance),
+            inputs={**inputs, **parameters.raw},
+            parameters=parameters,
+            point=step.point,
+            full=self._is_full(step),
+            undo=step.role is Role.UNDO,
+            artifact=own if step.operation is not Operation.SNAPSHOT else None,
+            thaw_after_s=parameters.max_freeze_s + TIMER_MARGIN_S if step.self_thaw else None,
+            blueprint_dir=self._deployment.blueprint_dir,
+            related=self._related(step.instance),
+        )
+
+    def _is_full(self, step: Step) -> bool:
+        if step.point in self._full:
+            return self._full[step.point]
+        return self._plan.workflow == "backup" and not self._plan.parameters.snapshot_incremental
+
+    def _remember(self, step: Step, outcome: Outcome) -> None:
+        if step.operation is Operation.FREEZE:
+            self._frozen.add(step.id)
+        made = step.operation in (Operation.SNAPSHOT, Operation.COPY)
+        if made and step.point is not None and outcome.artifact is not None:
+            self._artifacts[step.point, step.instance] = outcome.artifact
+
+    def _doubt(self, call: Call, context: AttemptContext) -> str | None:
+        """Return why the freeze cannot be trusted to have lasted until now; None: it can."""
+        try:
+            frozen = self._services.provider(self._steps[call.step].provider).is_frozen(call, context)
+        except ProviderError:
+            return None  # it cannot be asked; the thaw that follows says what is wrong
+        if frozen is False:
+            return str(NotFrozenError(f"{call.instance} had thawed by itself before its thaw"))
+        return None
+
+    def _related(self, instance: InstanceId) -> tuple[Related, ...]:
+        links = self._deployment.topology.instances[instance].links
+        below = [
+            (link.target, link.type, False) for link in sorted(links, key=lambda link: not link.contained)
+        ]
+        above = [(other, kind, True) for other, kind in self._dependents.get(instance, ())]
+        return tuple(
+            Related(
+                instance=other,
+                node=self._deployment.topology.node_of(other),
+                relationship=kind,
+                properties=self._live.properties(other),
+                runtime_properties=self._live.runtime_properties(other),
+                dependent=dependent,
+            )
+            for other, kind, dependent in below + above
+        )
+
+
+def _dependents(deployment: Deployment) -> Mapping[InstanceId, Sequence[tuple[InstanceId, str]]]:
+    found: dict[InstanceId, list[tuple[InstanceId, str]]] = {}
+    for instance in deployment.topology.instances.values():
+        for link in instance.links:
+            found.setdefault(link.target, []).append((instance.id, link.type))
+    return found
+
+
+def _demoted(outcome: Outcome, why: str) -> Outcome:
+    return replace(outcome, consistency=Consistency.CRASH, note=why)

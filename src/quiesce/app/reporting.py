@@ -1,0 +1,128 @@
+"""Reports of plans and executions, from their records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from quiesce.app.points import frozen_intervals, window_s
+from quiesce.model.execution import Execution, ExecutionState
+from quiesce.model.history import History
+from quiesce.model.ids import DeploymentName, InstanceId
+from quiesce.model.operation import Operation
+from quiesce.model.plan import Plan, Role, Step
+from quiesce.model.report import ExecutionReport, PlanReport, StepReport
+from quiesce.model.restore_point import RestorePoint
+
+
+def report_execution(
+    execution: Execution, plan: Plan, history: History, points: Sequence[RestorePoint] = ()
+) -> ExecutionReport:
+    """Return what became of every step of *execution*, and of the window."""
+    zero = history.first_started.tick if history.first_started is not None else 0.0
+    intervals = frozen_intervals(plan, history)
+    freezes = [step for step in plan.steps if step.operation is Operation.FREEZE]
+    begun = [step for step in freezes if step.id in history.begun_at and step.id not in history.void_at]
+    owed = history.debts(plan)
+    owing = {step.of for step in owed}
+    thawless = {step.id for step in begun} - {s.of for s in plan.steps if s.role is Role.SETTLE}
+    return ExecutionReport(
+        execution=execution,
+        groups=tuple(group.title for group in plan.groups),
+        steps=tuple(_step(step, history, zero) for step in plan.steps if _concerns(step, history)),
+        window_s=window_s(plan, history),
+        frozen_s={instance: end - begin for instance, (begin, end) in intervals.items()},
+        frozen=len(begun) - len(thawless),
+        thawed=sum(step.id not in owing for step in begun) - len(thawless),
+        owed=tuple(step.instance for step in owed),
+        points=tuple(point for point in points if point.name in execution.points),
+        measurements={
+            step.instance: done.outcome.measurements
+            for step in plan.steps
+            if (done := history.done.get(step.id)) is not None and done.outcome.measurements is not None
+        },
+        results={
+            step.id: done.outcome.result
+            for step in plan.steps
+            if (done := history.done.get(step.id)) is not None and done.outcome.result is not None
+        },
+        notes=_notes(plan, history),
+        advice=_advice(execution, plan, history),
+    )
+
+
+def report_plan(
+    deployment: DeploymentName, plan: Plan, predicted_window_s: float, worth: Mapping[InstanceId, str]
+) -> PlanReport:
+    """Return *plan* for people."""
+    groups: list[list[StepReport]] = [[] for _ in plan.groups]
+    nothing = History()
+    for step in plan.steps:
+        groups[step.group].append(_step(step, nothing, 0.0))
+    return PlanReport(
+        deployment=deployment,
+        workflow=plan.workflow,
+        parameters=plan.parameters.raw,
+        groups=tuple(
+            (group.title, tuple(steps)) for group, steps in zip(plan.groups, groups, strict=True) if steps
+        ),
+        warnings=plan.warnings,
+        predicted_window_s=predicted_window_s,
+        max_freeze_s=plan.parameters.max_freeze_s,
+        worth=worth,
+        digest=plan.digest,
+    )
+
+
+def _concerns(step: Step, history: History) -> bool:
+    return step.role is Role.MAIN or step.id in history.begun_at or history.is_owed(step)
+
+
+def _step(step: Step, history: History, zero: float) -> StepReport:
+    done, failed = history.done.get(step.id), history.failed.get(step.id)
+    first = history.first_begun.get(step.id)
+    began = done.began if done is not None and done.began else first.tick if first is not None else None
+    ended = done.ended if done is not None else failed.tick if failed is not None else None
+    return StepReport(
+        step=step.id,
+        instance=step.instance,
+        operation=step.operation,
+        interface=step.interface,
+        role=step.role,
+        group=step.group,
+        state=_state(step, history),
+        attempts=history.attempts.get(step.id, 0),
+        began_s=began - zero if began is not None else None,
+        ended_s=ended - zero if ended is not None else None,
+        message=failed.message if failed is not None else "",
+    )
+
+
+def _state(step: Step, history: History) -> str:
+    failed = history.failed.get(step.id)
+    if step.id in history.done:
+        return "done"
+    if failed is not None:
+        return "passed over" if failed.passed_over else "failed"
+    return "running" if step.id in history.begun_at else "waiting"
+
+
+def _notes(plan: Plan, history: History) -> dict[InstanceId, str]:
+    notes: dict[InstanceId, list[str]] = {}
+    for step in plan.steps:
+        done, failed = history.done.get(step.id), history.failed.get(step.id)
+        note = done.outcome.note if done is not None else failed.message if failed is not None else ""
+        if note:
+            notes.setdefault(step.instance, []).append(note)
+    return {instance: "; ".join(dict.fromkeys(texts)) for instance, texts in notes.items()}
+
+
+def _advice(execution: Execution, plan: Plan, history: History) -> str:
+    safety = {step.point for step in plan.steps if step.id.endswith(".safety") and step.id in history.done}
+    if safety:
+        (name,) = safety
+        return f"To go back: quiesce restore {execution.deployment} -p snapshot_name={name}"
+    if execution.owes:
+        return "Something may still be frozen: quiesce recover"
+    if execution.workflow == "suspend" and execution.state is ExecutionState.FAILED:
+        return f"Part of it is suspended: quiesce resume {execution.deployment}, or suspend it again"
+    return ""

@@ -1,0 +1,279 @@
+"""Plan and run a workflow on a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from quiesce.app.executing import Watching, execute, failure_of
+from quiesce.app.points import Surroundings
+from quiesce.app.reporting import report_execution, report_plan
+from quiesce.app.services import Services
+from quiesce.app.unfinished import take_up_unfinished
+from quiesce.engine import Purpose
+from quiesce.errors import NotConsistentError, PlanError, QuiesceError, UsageError
+from quiesce.model.consistency import Consistency, weakest
+from quiesce.model.deployment import Deployment
+from quiesce.model.execution import Execution
+from quiesce.model.history import History
+from quiesce.model.ids import BackupName, ExecutionId, InstanceId, Json
+from quiesce.model.operation import Operation
+from quiesce.model.parameters import Parameters
+from quiesce.model.plan import Plan
+from quiesce.model.report import ExecutionReport, PlanReport
+from quiesce.model.restore_point import PointState, RestorePoint
+from quiesce.planning import plan_workflow, predict_window_s, predictor, read_parameters, workflow_named
+from quiesce.ports import Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a user asks for."""
+
+    deployment: str
+    workflow: str
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    allow_custom_parameters: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of it: always a report, and the error that an exit status follows from."""
+
+    report: ExecutionReport
+    error: QuiesceError | None = None
+
+
+def preview(services: Services, request: Request) -> PlanReport:
+    """Return what *request* would do and how long things would be frozen; touches nothing.
+
+    Raises:
+        UsageError, UnknownNameError, PlanError: when it would be refused.
+    """
+    deployment = services.deployments.get(request.deployment)
+    plan, _ = _plan(services, deployment, request)
+    predicted = _predicted_s(services, deployment, plan)
+    return report_plan(
+        deployment.name, _with_window_warning(plan, predicted), predicted, _labels(plan, deployment)
+    )
+
+
+def run_workflow(services: Services, request: Request, watching: Watching) -> Result:
+    """Run *request* to its end.
+
+    What an interrupted execution of the same deployment owes is settled first.
+
+    Raises:
+        UsageError, UnknownNameError, PlanError: nothing was touched.
+        BusyError: another execution runs on the deployment; nothing was touched.
+        StoreError: the database could not be written; everything that was frozen is thawed.
+    """
+    deployment = services.deployments.get(request.deployment)
+    workflow = workflow_named(request.workflow)
+    execution_id = ExecutionId(f"{workflow.name.replace('_', '-')}-{services.random_text(10)}")
+    lease = services.leases.acquire(deployment.name, execution_id) if workflow.mutating else None
+    try:
+        if workflow.mutating:
+            take_up_unfinished(services, deployment.name, workflow.name, watching)
+        return _run(services, deployment, execution_id, request, watching)
+    finally:
+        _give_back(lease)
+
+
+def _run(
+    services: Services,
+    deployment: Deployment,
+    execution_id: ExecutionId,
+    request: Request,
+    watching: Watching,
+) -> Result:
+    plan, points = _plan(services, deployment, request)
+    _refuse_what_cannot_be_worth_it(plan, deployment)
+    execution = Execution(
+        id=execution_id,
+        deployment=deployment.name,
+        workflow=plan.workflow,
+        parameters=dict(request.parameters),
+        created_at=services.clock.now(),
+        points=_points_of(plan, points),
+    )
+    for name in {step.provider for step in plan.steps}:
+        services.provider(name)  # refused here, before anything is touched, when its SDK is missing
+    services.executions.add(execution, plan)
+    freezes = any(step.operation is Operation.FREEZE for step in plan.steps)
+    guard = services.guard() if freezes else None
+    if guard is not None:
+        guard.prepare(execution.id)
+    ended, plan, history = execute(services, execution, Purpose.FORWARD, watching, guard=guard)
+    return result_of(services, ended, plan, history)
+
+
+def result_of(services: Services, ended: Execution, plan: Plan, history: History) -> Result:
+    """Return the report of a run that is over, and its error where there is one."""
+    points = services.catalog.list(ended.deployment)
+    report = report_execution(ended, plan, history, points)
+    return Result(report=report, error=failure_of(ended, history) or _disappointment(report, plan))
+
+
+def _plan(
+    services: Services, deployment: Deployment, request: Request
+) -> tuple[Plan, Sequence[RestorePoint]]:
+    workflow = workflow_named(request.workflow)
+    given = dict(request.parameters)
+    points = _points(services, deployment, workflow.name, given) if workflow.needs_point else ()
+    parameters = read_parameters(
+        workflow.name,
+        given,
+        now=services.clock.now(),
+        allow_custom=request.allow_custom_parameters,
+    )
+    if workflow.name == "backup":
+        _refuse_known_name(services, deployment, parameters)
+    plan = plan_workflow(
+        workflow.name,
+        deployment.topology,
+        services.descriptions,
+        parameters,
+        points=points,
+        safety_name=BackupName(f"safety-{int(services.clock.now())}"),
+    )
+    return plan, points
+
+
+def _points(
+    services: Services, deployment: Deployment, workflow: str, given: dict[str, Json]
+) -> Sequence[RestorePoint]:
+    known = services.catalog.list(deployment.name)
+    if workflow == "remove_backup" and given.get("all") in (True, "true"):
+        return known
+    name = given.get("snapshot_name")
+    if not name:
+        names = ", ".join(point.name for point in known) or "none"
+        raise UsageError(
+            f"{workflow} needs a snapshot_name; there is: {names}",
+            hint=f"quiesce {workflow.replace('_', '-')} {deployment.name} -p snapshot_name=NAME",
+        )
+    point = services.catalog.get(deployment.name, str(name))
+    wanted_full = given.setdefault("snapshot_incremental", not point.full) in (False, "false")
+    if wanted_full != point.full:
+        kind = "backup (a full copy)" if point.full else "snapshot"
+        raise UsageError(
+            f"{point.name} is a {kind}",
+            hint=f"Leave snapshot_incremental out, or say snapshot_incremental={str(not point.full).lower()}",
+        )
+    if workflow == "restore" and point.state not in (PointState.COMPLETE, PointState.PARTIAL):
+        raise PlanError(
+            f"{point.name} is {point.state}, so it cannot be restored",
+            hint=f"Remove what is left of it: quiesce remove-backup {deployment.name} "
+            f"-p snapshot_name={point.name}",
+        )
+    return (point,)
+
+
+def _refuse_known_name(services: Services, deployment: Deployment, parameters: Parameters) -> None:
+    for point in services.catalog.list(deployment.name):
+        if point.name == parameters.snapshot_name:
+            raise PlanError(
+                f"there is a restore point {point.name!r} of {deployment.name} already ({point.state})",
+                hint="Choose another snapshot_name, or remove that one first.",
+            )
+
+
+def _points_of(plan: Plan, points: Sequence[RestorePoint]) -> tuple[BackupName, ...]:
+    made = {step.point for step in plan.steps if step.point is not None}
+    return tuple(sorted(made | {point.name for point in points}))
+
+
+def _predicted_s(services: Services, deployment: Deployment, plan: Plan) -> float:
+    measured = services.executions.durations(deployment.name)
+    return predict_window_s(plan, predictor(measured, services.descriptions))
+
+
+def _with_window_warning(plan: Plan, predicted_s: float) -> Plan:
+    bound = plan.parameters.max_freeze_s
+    if predicted_s <= bound:
+        return plan
+    warning = (
+        f"the predicted frozen window of {predicted_s:.1f} s is over max_freeze ({bound:g} s): "
+        "raise max_freeze, raise parallel, or back up fewer nodes together"
+    )
+    return replace(plan, warnings=(*plan.warnings, warning))
+
+
+def _labels(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, str]:
+    return {instance: worth.label for instance, worth in _reachable(plan, deployment).items()}
+
+
+def _reachable(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, Consistency]:
+    around = Surroundings.of(plan, History(), deployment.topology)
+    cuts = [step for step in plan.steps if step.operation is Operation.SNAPSHOT]
+    return {step.instance: around.reachable(step) for step in cuts}
+
+
+def _refuse_what_cannot_be_worth_it(plan: Plan, deployment: Deployment) -> None:
+    least = plan.parameters.min_consistency
+    if plan.workflow != "backup" or least is Consistency.NONE:
+        return
+    poor = {i: worth for i, worth in _reachable(plan, deployment).items() if worth < least}
+    if poor:
+        shown = ", ".join(f"{instance} ({worth.label})" for instance, worth in sorted(poor.items())[:10])
+        raise PlanError(
+            f"min_consistency {least.label} cannot be reached by {shown}",
+            hint="Give those nodes fs_prepare and fs_finalize, exclude them, or ask for less.",
+        )
+
+
+def _disappointment(report: ExecutionReport, plan: Plan) -> QuiesceError | None:
+    least = plan.parameters.min_consistency
+    worth = weakest(point.consistency for point in report.points)
+    if plan.workflow != "backup" or not report.points or worth >= least:
+        return None
+    return NotConsistentError(
+        f"restore point {report.points[0].name} is worth {worth.label}, less than {least.label}"
+    )
+
+
+def _give_back(lease: Lease | None) -> None:
+    if lease is not None:
+        lease.release()
+
+
+def cancel(services: Services, execution_id: str) -> Execution:
+    """Ask for *execution_id* to be cancelled; a living engine stops by itself, a dead one is rolled back.
+
+    Raises:
+        UnknownNameError: when there is none of that id.
+        UsageError: when it is over.
+    """
+    execution = services.executions.get(execution_id)
+    if not any(e.id == execution.id for e in services.executions.open_ones(execution.deployment)):
+        raise UsageError(f"execution {execution.id} is {execution.state} already")
+    services.executions.ask_cancel(execution.id, "it was cancelled on request")
+    return execution
+
+
+def go_on(services: Services, execution_id: str, purpose: Purpose, watching: Watching) -> Result:
+    """Take an interrupted execution up again: to its end, or back (*purpose*).
+
+    Raises:
+        BusyError: when it runs.
+        UsageError: when it is over and owes nothing.
+    """
+    execution = services.executions.get(execution_id)
+    if not any(e.id == execution.id for e in services.executions.open_ones(execution.deployment)):
+        raise UsageError(f"execution {execution.id} is {execution.state}; there is nothing to go on with")
+    lease = services.leases.acquire(execution.deployment, execution.id)
+    try:
+        plan = services.executions.plan(execution.id)
+        freezes = any(step.operation is Operation.FREEZE for step in plan.steps)
+        guard = services.guard() if freezes and purpose is Purpose.FORWARD else None
+        if guard is not None:
+            guard.prepare(execution.id)
+        return result_of(services, *execute(services, execution, purpose, watching, guard=guard))
+    finally:
+        lease.release()
+
+
+def is_busy(services: Services, deployment: str) -> ExecutionId | None:
+    """Return the living execution that holds *deployment*'s lease."""
+    return services.leases.holder(services.deployments.get(deployment).name)

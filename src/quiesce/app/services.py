@@ -1,0 +1,39 @@
+"""Everything that the use cases work with, put together by `quiesce.bootstrap`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from quiesce.model.capabilities import Description
+from quiesce.model.deployment import Deployment
+from quiesce.ports import (
+    Catalog,
+    Clock,
+    Deployments,
+    Executions,
+    Guard,
+    Leases,
+    LiveDeployment,
+    Provider,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Ports and the adapters that answer them."""
+
+    deployments: Deployments
+    executions: Executions
+    catalog: Catalog
+    leases: Leases
+    clock: Clock
+    #: every installed provider, described
+    descriptions: Sequence[Description]
+    #: returns the one object that serves all calls of this process
+    provider: Callable[[str], Provider]
+    live: Callable[[Deployment], LiveDeployment]
+    #: starts a guard process; called once for each execution that freezes
+    guard: Callable[[], Guard]
+    #: random lower-case letters and digits
+    random_text: Callable[[int], str]

@@ -1,0 +1,113 @@
+"""Executions whose engine died: found by every later command, settled, and taken up where that is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from quiesce.app.executing import Watching, execute
+from quiesce.app.services import Services
+from quiesce.engine import Purpose
+from quiesce.errors import BusyError, UnfinishedError
+from quiesce.model.execution import Execution, ExecutionState
+from quiesce.model.history import History
+from quiesce.model.ids import DeploymentName, InstanceId
+from quiesce.model.plan import Plan
+from quiesce.planning import workflow_named
+
+#: these change nothing that runs, so they are ended (or rolled back) without asking
+_SAFE_TO_END = frozenset({"backup", "remove_backup"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """One execution that nobody runs any more, or that still owes a thaw."""
+
+    execution: Execution
+    #: instances that may be frozen
+    owed: tuple[InstanceId, ...]
+
+
+def find_unfinished(services: Services, deployment: DeploymentName | None = None) -> Sequence[Unfinished]:
+    """Return what needs somebody's attention; executions that a living process runs are left out."""
+    found = []
+    for execution in services.executions.open_ones(deployment):
+        mutating = workflow_named(execution.workflow).mutating
+        if not mutating or services.leases.holder(execution.deployment) == execution.id:
+            continue
+        _, owed = _debts(services, execution)
+        found.append(Unfinished(execution=execution, owed=owed))
+    return found
+
+
+def settle(services: Services, execution: Execution, watching: Watching) -> Unfinished:
+    """Pay what *execution* owes, and tell what is left."""
+    execute(services, execution, Purpose.SETTLE, watching)
+    _, owed = _debts(services, execution)
+    return Unfinished(execution=services.executions.get(execution.id), owed=owed)
+
+
+def take_up_unfinished(
+    services: Services, deployment: DeploymentName, workflow: str, watching: Watching
+) -> None:
+    """Settle what earlier executions of *deployment* owe, and end those that it is safe to end.
+
+    The caller holds the deployment's lease.
+
+    Raises:
+        UnfinishedError: when a restore was interrupted and *workflow* would work on its half-replaced state.
+    """
+    for execution in services.executions.open_ones(deployment):
+        if execution.workflow in _SAFE_TO_END:
+            execute(services, execution, Purpose.FORWARD, watching)
+            continue
+        if _debts(services, execution)[1]:
+            settle(services, execution, watching)
+        if execution.state is not ExecutionState.RUNNING:
+            continue
+        if execution.workflow == "restore" and workflow in ("backup", "suspend"):
+            raise UnfinishedError(
+                f"restore {execution.id} was interrupted, so the deployment may be half restored",
+                hint=f"Go on: quiesce executions resume {execution.id}; "
+                f"or give it up: quiesce executions cancel {execution.id}",
+            )
+        _write_off(services, execution)
+
+
+def recover(
+    services: Services, watching: Watching, deployment: DeploymentName | None = None
+) -> Sequence[Unfinished]:
+    """Settle every debt that no living process settles; return what is still unfinished."""
+    left = []
+    for unfinished in find_unfinished(services, deployment):
+        execution = unfinished.execution
+        if unfinished.owed:
+            try:
+                lease = services.leases.acquire(execution.deployment, execution.id)
+            except BusyError:  # whoever has it settles first
+                left.append(unfinished)
+                continue
+            try:
+                unfinished = settle(services, execution, watching)  # noqa: PLW2901  the same one, later
+            finally:
+                lease.release()
+        if unfinished.owed or unfinished.execution.state is ExecutionState.RUNNING:
+            left.append(unfinished)
+    return left
+
+
+def _write_off(services: Services, execution: Execution) -> None:
+    services.executions.update(
+        replace(
+            services.executions.get(execution.id),
+            state=ExecutionState.FAILED,
+            ended_at=services.clock.now(),
+            message="its engine died; another execution was started since",
+        )
+    )
+
+
+def _debts(services: Services, execution: Execution) -> tuple[Plan, tuple[InstanceId, ...]]:
+    plan = services.executions.plan(execution.id)
+    history = History.of(services.executions.journal(execution.id).read())
+    return plan, tuple(step.instance for step in history.debts(plan))

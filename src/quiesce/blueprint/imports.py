@@ -1,0 +1,206 @@
+"""Reads a blueprint with everything it imports, in the order in which it is merged."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from quiesce.blueprint import versions
+from quiesce.blueprint.marked import MarkedMap, Value, key_mark, value_mark
+from quiesce.blueprint.problems import InvalidBlueprintError, Mark, Problems, suggestion
+from quiesce.blueprint.sources import ImportPolicy, Resolver, Source
+from quiesce.blueprint.versions import DslVersion
+
+#: what separates a namespace from what it is put before
+DELIMITER: Final = "--"
+#: more files than this in one blueprint are refused
+MAX_FILES: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One file that was read, and the namespace that its names get."""
+
+    source: Source
+    content: MarkedMap
+    namespace: str = ""
+    #: whether it defines the basic types, whose names never get a namespace
+    basic: bool = False
+    #: the values for its plugins' properties, given by the import
+    properties: MarkedMap | None = None
+    #: the names of the sources that led here, this one included
+    trail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """The main file first, then what it imports, breadth first."""
+
+    version: DslVersion
+    all: tuple[Document, ...]
+
+
+@dataclass(slots=True)
+class _Gathering:
+    resolver: Resolver
+    version: DslVersion
+    problems: Problems
+    found: dict[tuple[str, str], Document] = field(default_factory=dict)
+    waiting: deque[Document] = field(default_factory=deque)
+
+
+def read_documents(path: Path, policy: ImportPolicy, problems: Problems) -> Documents:
+    """Read the blueprint at *path* and all that it imports.
+
+    Raises:
+        InvalidBlueprintError: when the main file cannot be read or has no version. What is wrong with
+            imports is added to *problems*.
+    """
+    main = Source(name=str(path.resolve()))
+    content = main.read()
+    version = _main_version(content)
+    gathering = _Gathering(Resolver(policy, path.resolve(), version), version, problems)
+    _add(gathering, Document(source=main, content=content, trail=(main.name,)))
+    while gathering.waiting:
+        _follow(gathering, gathering.waiting.popleft())
+    return Documents(version=version, all=tuple(gathering.found.values()))
+
+
+def _main_version(content: MarkedMap) -> DslVersion:
+    problems = Problems()
+    if versions.KEY not in content:
+        problems.add(
+            content.mark, f"the main file must say its {versions.KEY}", f"for example {versions.V1_3}"
+        )
+    name = content.get(versions.KEY)
+    version = DslVersion.of(name)
+    if version is None:
+        remedy = suggestion(name, versions.VERSIONS, listed="supported are")
+        problems.add(
+            value_mark(content, versions.KEY), f"{name!r} is not a version of the DSL that we read", remedy
+        )
+    problems.stop_if_any()
+    return version or versions.V1_3
+
+
+def _add(gathering: _Gathering, document: Document) -> None:
+    gathering.found[document.source.name, document.namespace] = document
+    gathering.waiting.append(document)
+
+
+def _follow(gathering: _Gathering, parent: Document) -> None:
+    for text, properties, mark in _imports_of(parent.content, gathering.problems):
+        if len(gathering.found) > MAX_FILES:
+            gathering.problems.add(mark, f"the blueprint imports more than {MAX_FILES} files")
+            return
+        _import(gathering, parent, text, properties, mark)
+
+
+def _imports_of(content: MarkedMap, problems: Problems) -> Iterator[tuple[str, MarkedMap | None, Mark]]:
+    """Yield text, plugin properties and place of each import."""
+    imports = content.get("imports")
+    if imports is None:
+        return
+    if not isinstance(imports, list):
+        problems.add(value_mark(content, "imports"), "'imports' must be a list")
+        return
+    seen: set[str] = set()
+    for index, item in enumerate(imports):
+        mark = value_mark(imports, index)
+        text, properties = _import_item(item)
+        if text is None:
+            problems.add(mark, "an import must be a text, or a mapping with one text as its key")
+        elif text in seen:
+            problems.add(mark, f"{text!r} is imported twice", "keep one of them")
+        else:
+            seen.add(text)
+            yield text, properties, mark
+
+
+def _import_item(item: Value) -> tuple[str | None, MarkedMap | None]:
+    if isinstance(item, str):
+        return item, None
+    if isinstance(item, MarkedMap) and len(item) == 1:
+        [(text, properties)] = item.items()
+        if isinstance(text, str):
+            return text, properties if isinstance(properties, MarkedMap) else None
+    return None, None
+
+
+def _import(
+    gathering: _Gathering, parent: Document, text: str, properties: MarkedMap | None, mark: Mark
+) -> None:
+    own, _, target = text.rpartition(DELIMITER)
+    if DELIMITER in own:
+        gathering.problems.add(
+            mark, f"a namespace cannot contain {DELIMITER!r}", "name the import with one namespace"
+        )
+        return
+    namespace = DELIMITER.join(part for part in (parent.namespace, own) if part)
+    for source in gathering.resolver.resolve(target, parent.source, mark, gathering.problems):
+        _import_source(gathering, parent, source, namespace, own, properties, mark)
+
+
+def _import_source(
+    gathering: _Gathering,
+    parent: Document,
+    source: Source,
+    namespace: str,
+    own: str,
+    properties: MarkedMap | None,
+    mark: Mark,
+) -> None:
+    problems = gathering.problems
+    if source.name in parent.trail:
+        chain = " -> ".join(Path(name).name for name in (*parent.trail, source.name))
+        problems.add(mark, f"this import closes a circle: {chain}", "remove it")
+        return
+    unprefixed = gathering.found.get((source.name, ""))
+    if (source.name, namespace) in gathering.found or (unprefixed and unprefixed.basic and not own):
+        return
+    try:
+        content = source.read()
+    except InvalidBlueprintError as error:
+        problems.found.extend(error.problems)
+        return
+    basic = defines_basic_types(content)
+    if basic and own:
+        problems.add(
+            mark, f"the basic types cannot be put into the namespace {own!r}", "import them without one"
+        )
+        return
+    _check_version(gathering, content, mark)
+    _add(
+        gathering,
+        Document(
+            source=source,
+            content=content,
+            namespace="" if basic else namespace,
+            basic=basic,
+            properties=properties,
+            trail=(*parent.trail, source.name),
+        ),
+    )
+
+
+def defines_basic_types(content: MarkedMap) -> bool:
+    """Tell whether *content* is a ``types.yaml``: whether it defines ``cloudify.nodes.Root``."""
+    node_types = content.get("node_types")
+    return isinstance(node_types, dict) and bool(node_types.get("cloudify.nodes.Root"))
+
+
+def _check_version(gathering: _Gathering, content: MarkedMap, mark: Mark) -> None:
+    if versions.KEY not in content:
+        return
+    name = content[versions.KEY]
+    version = DslVersion.of(name)
+    where = key_mark(content, versions.KEY)
+    if version is None:
+        remedy = suggestion(name, versions.VERSIONS, listed="supported are")
+        gathering.problems.add(where, f"{name!r} is not a version of the DSL that we read", remedy)
+    elif version > gathering.version:
+        what = f"the imported file needs {version}, the main file has {gathering.version}"
+        gathering.problems.warn(mark, what, f"write {versions.KEY}: {version} in the main file")

@@ -1,0 +1,189 @@
+"""Inputs: what a blueprint declares, and the values that a deployment gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from quiesce.blueprint.constraints import Constraint, applies, read_constraints
+from quiesce.blueprint.evaluation import Evaluator, Scope, function_of, matches_type
+from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, value_mark
+from quiesce.blueprint.namespaces import KNOWN_TYPES
+from quiesce.blueprint.problems import FunctionError, Mark, Problems, suggestion
+from quiesce.blueprint.properties import MISSING, DataTypes, Property, Schema, Subject
+from quiesce.blueprint.shapes import shown
+from quiesce.blueprint.versions import DslVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One declared input of a blueprint or parameter of a workflow."""
+
+    name: str
+    type: str | None = None
+    item_type: str | None = None
+    #: MISSING when there is none
+    default: Value = MISSING
+    required: bool = True
+    hidden: bool = False
+    description: str = ""
+    display_label: str = ""
+    constraints: tuple[Constraint, ...] = ()
+    mark: Mark = Mark("")
+
+    @property
+    def has_default(self) -> bool:
+        """Tell whether a deployment may leave this input out."""
+        return self.default is not MISSING and self.default is not None
+
+
+def input_schema(section: Value, subject: str, data_types: DataTypes, problems: Problems) -> Schema:
+    """Return the inputs that *section* declares as a schema: type and default only."""
+    if not isinstance(section, MarkedMap):
+        return {}
+    return {name: _property(section, name, subject, data_types, problems) for name in section}
+
+
+def _property(
+    section: MarkedMap, name: str, subject: str, data_types: DataTypes, problems: Problems
+) -> Property:
+    content = section[name] if isinstance(section[name], MarkedMap) else empty_map(key_mark(section, name))
+    kind = data_types.checked_type(content, "type")
+    item = content.get("item_type")
+    if item is not None and (kind != "list" or item not in KNOWN_TYPES):
+        what = f"{subject} {name!r}: 'item_type' goes with the type 'list' and names a type of the DSL, not {item!r}"
+        problems.add(value_mark(content, "item_type"), what)
+    default: Value = None if "default" in content else MISSING
+    if content.get("default") is not None:
+        mark = value_mark(content, "default")
+        default = data_types.conform(
+            content["default"], kind, Subject(name=f"default of {subject} {name!r}"), mark
+        )
+    return Property(type=kind, default=default, mark=key_mark(section, name))
+
+
+def read_inputs(
+    section: Value, subject: str, data_types: DataTypes, version: DslVersion, problems: Problems
+) -> dict[str, Input]:
+    """Return the inputs of a blueprint, or the parameters of a workflow, that *section* declares."""
+    schema = input_schema(section, subject, data_types, problems)
+    result: dict[str, Input] = {}
+    for name, declared in schema.items():
+        content = section[name] if isinstance(section[name], MarkedMap) else empty_map(declared.mark)
+        result[name] = Input(
+            name=name,
+            type=declared.type,
+            item_type=content.get("item_type"),
+            default=declared.default,
+            required=content.get("required") is not False,
+            hidden=bool(content.get("hidden")),
+            description=str(content.get("description") or ""),
+            display_label=str(content.get("display_label") or ""),
+            constraints=read_constraints(content.get("constraints"), version, problems),
+            mark=declared.mark,
+        )
+        _check(result[name], content, subject, problems)
+    return result
+
+
+def _check(declared: Input, content: MarkedMap, subject: str, problems: Problems) -> None:
+    name = f"{subject} {declared.name!r}"
+    if declared.required and declared.hidden and declared.default is MISSING:
+        problems.add(declared.mark, f"{name} is hidden and required, so it needs a default")
+    if content.get("display") and declared.type != "textarea":
+        problems.add(value_mark(content, "display"), f"{name}: 'display' goes with the type 'textarea'")
+    if declared.has_default:
+        _check_value(declared, declared.default, name, value_mark(content, "default"), problems)
+
+
+class _NoAnswers:
+    """Answers for constraints: they can only use functions of their own arguments."""
+
+    def answer(self, function: str, arguments: Value, scope: Scope, evaluator: Evaluator) -> Any:  # noqa: ARG002
+        raise FunctionError(f"{function} cannot be used in a constraint")
+
+
+def input_values(
+    declared: Mapping[str, Input], given: Mapping[str, Value], data_types: DataTypes, problems: Problems
+) -> dict[str, Value]:
+    """Return the value of every input: the one *given*, or its default.
+
+    What is missing, unknown, of the wrong type or against a constraint is added to *problems*.
+    """
+    for name in given:
+        if name not in declared:
+            remedy = suggestion(name, declared, listed="inputs are")
+            problems.add(Mark("inputs"), f"there is no input {name!r}", remedy)
+    result: dict[str, Value] = {}
+    for name, each in declared.items():
+        value = _value(each, given, data_types, problems)
+        if value is not MISSING:
+            result[name] = value
+    return result
+
+
+def _value(declared: Input, given: Mapping[str, Value], data_types: DataTypes, problems: Problems) -> Value:
+    name = f"input {declared.name!r}"
+    mark = Mark("inputs")
+    if declared.name in given:
+        value = given[declared.name]
+    elif declared.has_default:
+        value, mark = declared.default, declared.mark
+    else:
+        return _absent(declared, data_types, problems)
+    fine = _check_value(declared, value, name, mark, problems)
+    return data_types.conform(value, declared.type, Subject(name=name), mark) if fine else value
+
+
+def _absent(declared: Input, data_types: DataTypes, problems: Problems) -> Value:
+    """Return what an input is when nobody gives it: what its type makes of nothing, or null."""
+    if declared.type is not None and declared.type not in KNOWN_TYPES:
+        own = Problems()
+        subject = Subject(name=f"input {declared.name!r}")
+        made = data_types.noting(own).conform(empty_map(declared.mark), declared.type, subject, declared.mark)
+        if made and not own.found:
+            return made
+    if not declared.required:
+        return None
+    about = f" ({declared.description.strip()})" if declared.description else ""
+    problems.add(
+        declared.mark,
+        f"the required input {declared.name!r} is missing{about}",
+        f"give it: -i {declared.name}=VALUE",
+    )
+    return MISSING
+
+
+def _check_value(declared: Input, value: Value, name: str, mark: Mark, problems: Problems) -> bool:
+    """Tell whether items and constraints of an input are met, noting it when they are not."""
+    before = len(problems.found)
+    if declared.type == "list" and declared.item_type and isinstance(value, list):
+        for index, item in enumerate(value):
+            if not matches_type(item, declared.item_type):
+                problems.add(
+                    mark, f"{name}[{index}] must be of type {declared.item_type!r}, not {shown(item)}"
+                )
+            _check_constraints(declared, item, declared.item_type, f"{name}[{index}]", mark, problems)
+    else:
+        _check_constraints(declared, value, declared.type, name, mark, problems)
+    return len(problems.found) == before
+
+
+def _check_constraints(
+    declared: Input, value: Value, kind: str | None, name: str, mark: Mark, problems: Problems
+) -> None:
+    if declared.constraints and function_of(value) is not None:
+        problems.add(mark, f"{name} has constraints, so its value cannot be a function")
+        return
+    for constraint in declared.constraints:
+        if not applies(constraint, kind):
+            continue
+        try:
+            argument = Evaluator(_NoAnswers()).value(constraint.argument, Scope())
+        except FunctionError as error:
+            problems.add(mark, f"{name}: constraint {constraint.name!r}: {error}")
+            continue
+        violation = replace(constraint, argument=argument).violation(value)
+        if violation:
+            problems.add(mark, f"{name}: {shown(value)} {violation}")

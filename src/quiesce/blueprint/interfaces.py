@@ -1,0 +1,283 @@
+"""Operations of types and templates, how the one overrides the other, and what implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+from quiesce.blueprint.imports import DELIMITER
+from quiesce.blueprint.inputs import input_schema
+from quiesce.blueprint.marked import MarkedMap, Value, key_mark, value_mark
+from quiesce.blueprint.namespaces import without_namespace
+from quiesce.blueprint.problems import Mark, Problems, suggestion
+from quiesce.blueprint.properties import DataTypes, Schema, defaults_of
+from quiesce.model.topology import Implementation
+
+RUN_SCRIPT: Final = "script_runner.tasks.run"
+RUN_WORKFLOW_SCRIPT: Final = "script_runner.tasks.execute_workflow"
+_SCRIPT_PLUGIN: Final = "script"
+_SCRIPT_PATH: Final = "script_path"
+_SCRIPT_SOURCE: Final = "script_source"
+_EXECUTORS: Final = ("central_deployment_agent", "host_agent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """An operation as a type or a template declares it."""
+
+    implementation: str = ""
+    #: of a template: the values that it gives
+    values: Mapping[str, Value] = field(default_factory=dict)
+    #: of a type: the inputs that it declares
+    inputs: Schema = field(default_factory=dict)
+    executor: str | None = None
+    max_retries: int | None = None
+    retry_interval: float | None = None
+    timeout: float | None = None
+    timeout_recoverable: bool | None = None
+    mark: Mark = field(default=Mark(""), compare=False)
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether this says that nothing is to be done."""
+        return self == _NOTHING
+
+
+_NOTHING: Final = Declared()
+
+#: operations by interface and name
+Interfaces: TypeAlias = Mapping[str, Mapping[str, Declared]]
+_Merge: TypeAlias = Callable[[Declared | None, Declared | None], Declared]
+
+
+class InterfaceReader:
+    """Reads interfaces of types and of templates."""
+
+    def __init__(self, data_types: DataTypes, problems: Problems) -> None:
+        self._data_types = data_types
+        self._problems = problems
+
+    def of_type(self, section: Value) -> Interfaces:
+        """Return the operations that a type declares."""
+        return self._read(section, is_type=True)
+
+    def of_template(self, section: Value) -> Interfaces:
+        """Return the operations that a template declares."""
+        return self._read(section, is_type=False)
+
+    def merged(self, base: Interfaces, own: Interfaces, subject: str) -> Interfaces:
+        """Return a template's operations on top of its type's."""
+        return _merged(base, own, lambda first, second: self._completed(first, second, subject))
+
+    def _read(self, section: Value, *, is_type: bool) -> Interfaces:
+        if not isinstance(section, MarkedMap):
+            return {}
+        return {
+            name: {
+                operation: self._operation(operations, operation, is_type=is_type)
+                for operation in operations or ()
+            }
+            for name, operations in section.items()
+        }
+
+    def _operation(self, section: MarkedMap, name: str, *, is_type: bool) -> Declared:
+        content, mark = section[name], key_mark(section, name)
+        if isinstance(content, str):
+            return Declared(implementation=content, mark=value_mark(section, name))
+        if not isinstance(content, MarkedMap):
+            return Declared(mark=mark)
+        self._check(content, name)
+        inputs = content.get("inputs") or {}
+        subject = f"input of operation {name!r}"
+        return Declared(
+            implementation=content.get("implementation") or "",
+            values={} if is_type else inputs,
+            inputs=input_schema(inputs, subject, self._data_types, self._problems) if is_type else {},
+            executor=content.get("executor"),
+            max_retries=content.get("max_retries"),
+            retry_interval=content.get("retry_interval"),
+            timeout=content.get("timeout"),
+            timeout_recoverable=content.get("timeout_recoverable"),
+            mark=value_mark(content, "implementation") if "implementation" in content else mark,
+        )
+
+    def _check(self, content: MarkedMap, name: str) -> None:
+        executor = content.get("executor")
+        if executor is not None and executor not in _EXECUTORS:
+            what = f"operation {name!r} cannot have the executor {executor!r}"
+            self._problems.add(value_mark(content, "executor"), what, suggestion(executor, _EXECUTORS))
+        for key, least in (("max_retries", -1), ("retry_interval", 0), ("timeout", 0)):
+            value = content.get(key)
+            if value is not None and value < least:
+                self._problems.add(value_mark(content, key), f"{key!r} must be {least} or more, not {value}")
+
+    def _completed(self, base: Declared | None, own: Declared | None, subject: str) -> Declared:
+        if base is None or (own is not None and (own.is_empty or base.is_empty)):
+            return own or _NOTHING
+        mine = own or Declared(mark=base.mark)
+        same = not mine.implementation or mine.implementation == base.implementation
+        if not same:
+            return mine
+        return Declared(
+            implementation=base.implementation,
+            values=self._values(base.inputs, mine.values, mine.mark, subject),
+            executor=base.executor if mine.executor is None else mine.executor,
+            max_retries=base.max_retries if mine.max_retries is None else mine.max_retries,
+            retry_interval=base.retry_interval if mine.retry_interval is None else mine.retry_interval,
+            timeout=base.timeout if mine.timeout is None else mine.timeout,
+            mark=mine.mark,
+        )
+
+    def _values(
+        self, schema: Schema, given: Mapping[str, Value], mark: Mark, subject: str
+    ) -> Mapping[str, Value]:
+        result = MarkedMap(mark)
+        for name, default in defaults_of(schema).items():
+            result.put(name, default, mark, mark)
+        for name in given:
+            result.put(name, given[name], key_mark(given, name), value_mark(given, name))
+        for name, declared in schema.items():
+            if name not in result:
+                self._problems.add(mark, f"{subject} gives no value for the operation input {name!r}")
+            elif declared.type is not None and isinstance(result[name], MarkedMap):
+                result.put(name, _typed(result[name], declared.type), mark, value_mark(result, name))
+        return result
+
+
+def _typed(value: MarkedMap, kind: str) -> MarkedMap:
+    """Return *value* with its declared type inside, as the operation of a typed input receives a mapping."""
+    result = MarkedMap(value.mark)
+    for key in value:
+        result.take(value, key)
+    result.put("type", kind, value.mark, value.mark)
+    return result
+
+
+def inherited(base: Interfaces, own: Interfaces) -> Interfaces:
+    """Return a derived type's operations on top of those that it inherits."""
+    return _merged(base, own, lambda first, second: second if second is not None else first or _NOTHING)
+
+
+def _merged(base: Interfaces, own: Interfaces, merge: _Merge) -> Interfaces:
+    result: dict[str, dict[str, Declared]] = {}
+    for name in (*base, *(name for name in own if name not in base)):
+        first, second = base.get(name, {}), own.get(name, {})
+        operations = (*first, *(operation for operation in second if operation not in first))
+        result[name] = {
+            operation: merge(first.get(operation), second.get(operation)) for operation in operations
+        }
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What an implementation text turns out to mean."""
+
+    plugin: str
+    function: str
+    #: the input that names the script (path or source) and its value
+    script: tuple[str, str] | None = None
+
+
+class Implementations:
+    """Finds what an operation's or workflow's implementation means."""
+
+    def __init__(self, plugins: Mapping[str, Value], directory: Path, problems: Problems) -> None:
+        self._plugins = plugins
+        self._directory = directory
+        self._problems = problems
+
+    def target(
+        self, text: str, mark: Mark, subject: str, *, script_function: str = RUN_SCRIPT
+    ) -> Target | None:
+        """Return the plugin and function that *text* names, or the script that it is; None after a problem."""
+        kind = self._script_kind(text)
+        if kind is None:
+            return self._function(text, mark, subject)
+        plugin = next((name for name in self._plugins if name.endswith(_SCRIPT_PLUGIN)), None)
+        if plugin is None:
+            what = f"{subject} is a script, and no plugin 'script' is defined"
+            self._problems.add(mark, what, "import cloudify/types/types.yaml")
+            return None
+        return Target(plugin=plugin, function=script_function, script=(kind, text))
+
+    def implementation(self, declared: Declared, subject: str) -> Implementation | None:
+        """Return the operation as the topology has it; None when nothing implements it."""
+        if not declared.implementation:
+            return None
+        target = self.target(declared.implementation, declared.mark, subject)
+        if target is None:
+            return None
+        values = declared.values
+        if target.script is not None:
+            values = self._with_script(declared, target.script, subject)
+        executor = declared.executor or ("auto" if target.script else self._plugin_executor(target.plugin))
+        return Implementation(
+            plugin=target.plugin,
+            function=target.function,
+            inputs=values,
+            executor=executor,
+            max_retries=declared.max_retries,
+            retry_interval_s=declared.retry_interval,
+            timeout_s=declared.timeout,
+        )
+
+    def _script_kind(self, text: str) -> str | None:
+        if _is_url(text) or self._is_file(text):
+            return _SCRIPT_PATH
+        return _SCRIPT_SOURCE if "\n" in text.strip() else None
+
+    def _is_file(self, text: str) -> bool:
+        name = without_namespace(text)
+        try:
+            return bool(name) and (self._directory / name).is_file()
+        except (OSError, ValueError):
+            return False
+
+    def _function(self, text: str, mark: Mark, subject: str) -> Target | None:
+        for candidate in dict.fromkeys((text, without_namespace(text))):
+            plugins = [name for name in self._plugins if candidate.startswith(f"{name}.")]
+            if len(plugins) > 1:
+                what = f"{subject}: {text!r} may mean the plugins {', '.join(map(repr, plugins))}"
+                self._problems.add(mark, what, "rename one of them")
+                return None
+            if plugins:
+                return Target(plugin=plugins[0], function=candidate.removeprefix(f"{plugins[0]}."))
+        self._unknown(text, mark, subject)
+        return None
+
+    def _unknown(self, text: str, mark: Mark, subject: str) -> None:
+        what = f"{subject}: {text!r} is neither a function of a defined plugin nor a script next to the blueprint"
+        remedy = suggestion(text.partition(".")[0], self._plugins, listed="plugins are")
+        self._problems.add(mark, what, remedy)
+
+    def _with_script(self, declared: Declared, script: tuple[str, str], subject: str) -> Mapping[str, Value]:
+        result = MarkedMap(declared.mark)
+        for name in declared.values:
+            if name in {_SCRIPT_PATH, _SCRIPT_SOURCE}:
+                what = f"{subject}: the implementation is a script already, so {name!r} cannot be an input"
+                self._problems.add(key_mark(declared.values, name), what, "remove one of them")
+            result.put(
+                name,
+                declared.values[name],
+                key_mark(declared.values, name),
+                value_mark(declared.values, name),
+            )
+        name, text = script
+        result.put(name, text, declared.mark, declared.mark)
+        return result
+
+    def _plugin_executor(self, name: str) -> str | None:
+        plugin = self._plugins[name]
+        executor = plugin.get("executor") if isinstance(plugin, dict) else None
+        return executor if isinstance(executor, str) else None
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return bool(urlsplit(text.rpartition(DELIMITER)[2]).scheme)
+    except ValueError:
+        return False

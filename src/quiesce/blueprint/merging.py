@@ -1,0 +1,196 @@
+"""Merges a blueprint and its imports into one mapping of sections."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from quiesce.blueprint import versions
+from quiesce.blueprint.imports import Document, Documents
+from quiesce.blueprint.marked import MarkedList, MarkedMap, Value, key_mark, value_mark
+from quiesce.blueprint.namespaces import BUILT_IN_PREFIX, in_namespace
+from quiesce.blueprint.problems import Mark, Problems, suggestion
+
+_MERGED: Final = frozenset(
+    {
+        "node_types",
+        "plugins",
+        "workflows",
+        "relationships",
+        "policy_types",
+        "policy_triggers",
+        "groups",
+        "data_types",
+    }
+)
+_MERGED_SINCE_1_3: Final = frozenset(
+    {"inputs", "outputs", "node_templates", "capabilities", "labels", "blueprint_labels", "resource_tags"}
+)
+_FIRST_COUNTS: Final = frozenset({"description", "metadata"})
+_OF_ONE_FILE: Final = frozenset({"dsl_definitions", "imports", versions.KEY})
+_FIRST_ENTRY_COUNTS: Final = frozenset({"labels", "blueprint_labels", "resource_tags"})
+SECTIONS: Final = (
+    _MERGED | _MERGED_SINCE_1_3 | _FIRST_COUNTS | _OF_ONE_FILE | {"policies", "deployment_settings"}
+)
+
+
+def merge(documents: Documents, problems: Problems) -> MarkedMap:
+    """Return all sections of all *documents*; conflicts are added to *problems*."""
+    main = documents.all[0].content
+    merged = MarkedMap(main.mark)
+    merging = _Merging(documents, merged, problems)
+    for document in documents.all:
+        merging.document(document)
+    merged.take(main, versions.KEY)
+    return merged
+
+
+class _Merging:
+    def __init__(self, documents: Documents, merged: MarkedMap, problems: Problems) -> None:
+        self.merged = merged
+        self.problems = problems
+        self.mergeable = _MERGED | (_MERGED_SINCE_1_3 if documents.version >= versions.V1_3 else frozenset())
+
+    def document(self, document: Document) -> None:
+        """Merge one document into what there is."""
+        content = document.content
+        for section in content:
+            if section not in SECTIONS:
+                remedy = suggestion(section, SECTIONS, listed="sections are")
+                self.problems.add(key_mark(content, section), f"there is no section {section!r}", remedy)
+            elif section not in _OF_ONE_FILE:
+                self._section(document, section)
+
+    def _section(self, document: Document, section: str) -> None:
+        content = document.content
+        value = in_namespace(section, content[section], document.namespace)
+        if section == "plugins" and document.properties is not None:
+            value = _with_properties(value, document.properties, self.problems)
+        if section not in self.merged:
+            self._insert(section, value, key_mark(content, section), value_mark(content, section))
+        elif section in _FIRST_COUNTS or value is None:
+            return
+        elif section in self.mergeable:
+            self._entries(section, value, document)
+        else:
+            self._conflict(section, key_mark(content, section))
+
+    def _insert(self, section: str, value: Value, key: Mark, mark: Mark) -> None:
+        """Put a section that nobody had; a copy, as later files add to it."""
+        if isinstance(value, MarkedMap):
+            copy = MarkedMap(value.mark)
+            for name in value:
+                copy.take(value, name)
+            value = copy
+        self.merged.put(section, value, key, mark)
+
+    def _entries(self, section: str, value: Value, document: Document) -> None:
+        there = self.merged[section]
+        if there is None or not isinstance(value, MarkedMap) or not isinstance(there, MarkedMap):
+            self._insert(section, value if there is None else there, *_marks(self.merged, section))
+            return
+        for name in value:
+            if name not in there or document.basic or str(name).startswith(BUILT_IN_PREFIX):
+                there.take(value, name)
+            else:
+                self._entry(section, there, value, name)
+
+    def _entry(self, section: str, there: MarkedMap, value: MarkedMap, name: str) -> None:
+        """Merge what two files both define."""
+        if section in _FIRST_ENTRY_COUNTS:
+            return
+        old, new = there[name], value[name]
+        joined = _joined(section, old, new)
+        if joined is not None:
+            there.put(name, joined, *_marks(there, name))
+        elif section != "workflows":
+            where = key_mark(value, name)
+            what = f"{name!r} in {section!r} was already defined at {key_mark(there, name)}"
+            self.problems.add(where, what, "rename one, or import one of them into a namespace")
+
+    def _conflict(self, section: str, mark: Mark) -> None:
+        what = f"{section!r} was already given at {key_mark(self.merged, section)}"
+        since = section in _MERGED_SINCE_1_3
+        remedy = f"from {versions.V1_3} on they are merged" if since else "keep it in one file"
+        self.problems.add(mark, what, remedy)
+
+
+def _marks(container: MarkedMap, key: str) -> tuple[Mark, Mark]:
+    return key_mark(container, key), value_mark(container, key)
+
+
+def _joined(section: str, old: Value, new: Value) -> Value | None:
+    """Return two definitions of one name as one, or None when they cannot be."""
+    if not isinstance(old, MarkedMap) or not isinstance(new, MarkedMap):
+        return None
+    if section == "workflows":
+        return _filled(old, new)
+    return _with_relationships(old, new) if section == "node_templates" else None
+
+
+def _filled(old: MarkedMap, new: MarkedMap) -> MarkedMap:
+    result = MarkedMap(old.mark)
+    for source in (old, new):
+        for key in source:
+            if key not in result:
+                result.take(source, key)
+    return result
+
+
+def _with_relationships(old: MarkedMap, new: MarkedMap) -> MarkedMap | None:
+    """Join a node template with one that only adds relationships to it."""
+    first, second = old.get("relationships"), new.get("relationships")
+    only_old, only_new = set(old) == {"relationships"}, set(new) == {"relationships"}
+    if not isinstance(first, MarkedList) or not (only_new or (only_old and "type" in new)):
+        return None
+    result = MarkedMap(old.mark)
+    for source in (old, new):
+        for key in source:
+            result.take(source, key)
+    both = MarkedList(first.mark)
+    for part in (first, second if isinstance(second, MarkedList) else MarkedList(first.mark)):
+        for item, mark in zip(part, part.item_marks, strict=True):
+            both.put(item, mark)
+    result.put("relationships", both, *_marks(result, "relationships"))
+    return result
+
+
+def _with_properties(plugins: Value, properties: MarkedMap, problems: Problems) -> Value:
+    """Return *plugins* with the property values that the import gives them."""
+    if not isinstance(plugins, MarkedMap):
+        return plugins
+    result = MarkedMap(plugins.mark)
+    for name in plugins:
+        plugin = plugins[name]
+        declared = plugin.get("properties") if isinstance(plugin, MarkedMap) else None
+        if not isinstance(declared, MarkedMap):
+            result.take(plugins, name)
+            continue
+        _check_known(properties, declared, name, problems)
+        result.put(name, _with_values(plugin, declared, properties), *_marks(plugins, name))
+    return result
+
+
+def _check_known(properties: MarkedMap, declared: MarkedMap, plugin: str, problems: Problems) -> None:
+    for name in properties:
+        if name not in declared:
+            what = f"the plugin {plugin!r} has no property {name!r}"
+            problems.add(key_mark(properties, name), what, suggestion(name, declared, listed="it has"))
+
+
+def _with_values(plugin: MarkedMap, declared: MarkedMap, given: MarkedMap) -> MarkedMap:
+    values = MarkedMap(declared.mark)
+    for name in declared:
+        schema = declared[name]
+        if name in given and isinstance(schema, MarkedMap):
+            filled = MarkedMap(schema.mark)
+            for key in schema:
+                filled.take(schema, key)
+            filled.put("value", given[name], *_marks(given, name))
+            values.put(name, filled, *_marks(declared, name))
+        else:
+            values.take(declared, name)
+    result = MarkedMap(plugin.mark)
+    for key in plugin:
+        result.take(plugin, key)
+    result.put("properties", values, *_marks(plugin, "properties"))
+    return result

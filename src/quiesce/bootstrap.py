@@ -1,0 +1,154 @@
+"""The composition root: settings in, services out."""
+
+from __future__ import annotations
+
+import os
+import secrets as random_source
+import stat
+import string
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from quiesce.app.services import Services
+from quiesce.blueprint.live import EvaluatedDeployment
+from quiesce.errors import NonRecoverableError, QuiesceError, UsageError
+from quiesce.guard import GuardProcess
+from quiesce.model.capabilities import Description
+from quiesce.ports import Guard, ProviderSettings
+from quiesce.providers.registry import Providers, describe_providers
+from quiesce.stores.catalog import SqlCatalog
+from quiesce.stores.database import Database
+from quiesce.stores.deployments import SqlDeployments
+from quiesce.stores.executions import SqlExecutions
+from quiesce.stores.leases import FileLeases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where state is kept. Everything else is a parameter of the workflow, or in the blueprint."""
+
+    home: Path
+    database_url: str
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Settings:
+        """Read ``QUIESCE_HOME`` and ``QUIESCE_DATABASE``; default is the user's data directory."""
+        data = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        home = Path(environment.get("QUIESCE_HOME") or Path(data) / "quiesce").absolute()
+        return cls(
+            home=home, database_url=environment.get("QUIESCE_DATABASE") or f"sqlite:///{home}/quiesce.db"
+        )
+
+
+class SystemClock:
+    """Answers the port `Clock`."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+    def tick(self) -> float:
+        """Return seconds of the monotonic clock, the same for all processes since the machine's start."""
+        return time.monotonic()
+
+
+class Assembly:
+    """The services, and what has to be given back after use."""
+
+    def __init__(self, settings: Settings, guard: GuardProcess | None = None) -> None:
+        """Open the database and find the providers; *guard* is one that was started ahead.
+
+        Raises:
+            StoreError: when the database cannot be used.
+        """
+        self._guards = [guard] if guard is not None else []
+        self._settings = settings
+        self._database = Database(settings.database_url)
+        descriptions = describe_providers()
+        self._providers = Providers(descriptions, _provider_settings(settings, descriptions))
+        deployments = SqlDeployments(self._database)
+        secrets = Secrets(settings.home / "secrets.yaml", os.environ)
+        self.services = Services(
+            deployments=deployments,
+            executions=SqlExecutions(self._database),
+            catalog=SqlCatalog(self._database),
+            leases=FileLeases(settings.home / "leases"),
+            clock=SystemClock(),
+            descriptions=descriptions,
+            provider=self._providers.get,
+            live=lambda deployment: EvaluatedDeployment(deployment, deployments, secrets),
+            guard=self._take_guard,
+            random_text=_random_text,
+        )
+
+    def close(self) -> None:
+        """Give everything back."""
+        for guard in self._guards:
+            with suppress(QuiesceError):
+                guard.dismiss()
+        self._providers.close()
+        self._database.close()
+
+    def _take_guard(self) -> Guard:
+        return self._guards.pop() if self._guards else start_guard(self._settings)
+
+
+def start_guard(settings: Settings) -> GuardProcess:
+    """Start a guard process; it gets ready while the caller does other things."""
+    command = [sys.executable, "-m", "quiesce.cli.guard", str(settings.home), settings.database_url]
+    return GuardProcess(command, settings.home / "guard.log")
+
+
+class Secrets:
+    """Values for ``get_secret``: the environment (``QUIESCE_SECRET_<NAME>``), else a private YAML file."""
+
+    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+        self._path = path
+        self._environment = environment
+        self._known: Mapping[str, object] | None = None
+
+    def __call__(self, name: str) -> str:
+        """Return the secret called *name*."""
+        variable = "QUIESCE_SECRET_" + "".join(c if c.isalnum() else "_" for c in name).upper()
+        if variable in self._environment:
+            return self._environment[variable]
+        if self._known is None:
+            self._known = self._read()
+        if name not in self._known:
+            raise NonRecoverableError(
+                f"there is no secret {name!r}",
+                hint=f"Set {variable}, or put it into {self._path} (mode 0600).",
+            )
+        return str(self._known[name])
+
+    def _read(self) -> Mapping[str, object]:
+        if not self._path.exists():
+            return {}
+        if self._path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise UsageError(
+                f"{self._path} can be read by others", hint=f"Make it private: chmod 600 {self._path}"
+            )
+        import yaml
+
+        content = yaml.safe_load(self._path.read_text())
+        return content if isinstance(content, dict) else {}
+
+
+def _provider_settings(
+    settings: Settings, descriptions: Sequence[Description]
+) -> dict[str, ProviderSettings]:
+    return {
+        description.name: ProviderSettings(
+            state_dir=str(settings.home / "providers" / description.name),
+            repository_dir=str(settings.home / "repository"),
+        )
+        for description in descriptions
+    }
+
+
+def _random_text(length: int) -> str:
+    return "".join(random_source.choice(string.ascii_lowercase + string.digits) for _ in range(length))

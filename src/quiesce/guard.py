@@ -1,0 +1,107 @@
+"""The engine's side of the guard: a process of its own that thaws when the engine cannot.
+
+The pipe to it closes when the engine's process dies, in whatever way; that is how the guard knows. It is
+in a session of its own, so neither the terminal nor a signal to the engine's process group reaches it.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from quiesce.errors import StoreError
+
+READY: Final = b"ready\n"
+#: how long the guard may take to start, in seconds; it is started long before it is needed
+START_TIMEOUT_S: Final = 60.0
+
+
+class GuardProcess:
+    """Answers the port `Guard`. The process starts when the object is made."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=descriptor,
+                start_new_session=True,
+                cwd="/",
+            )
+        finally:
+            os.close(descriptor)
+
+    def prepare(self, execution: str) -> None:
+        """Tell the guard which execution it is for."""
+        self._tell(f"execution {execution}")
+
+    def watch(self, max_freeze_s: float) -> None:
+        """Return when the guard has answered that it is ready."""
+        self._tell(f"max-freeze {max_freeze_s!r}")
+        answer = self._read_line(START_TIMEOUT_S)
+        if answer != READY:
+            raise StoreError(
+                "the guard, which thaws when this process dies, did not start; nothing was frozen",
+                hint="Look at guard.log in QUIESCE_HOME.",
+            )
+
+    def window_opened(self) -> None:
+        """Say that the first freeze begins now."""
+        self._tell("opened")
+
+    def release(self, *, settled: bool) -> None:
+        """Say that the engine is done; a guard with nothing to do ends."""
+        self._tell("settled" if settled else "owing")
+        if settled:
+            self._end()
+
+    def dismiss(self) -> None:
+        """End a guard that was never needed."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._tell("settled")
+            self._end()
+
+    def _tell(self, order: str) -> None:
+        pipe = self._process.stdin
+        try:
+            if pipe is not None and not pipe.closed:
+                pipe.write(order.encode() + b"\n")
+                pipe.flush()
+        except OSError as error:
+            raise StoreError(
+                "the guard, which thaws when this process dies, has died",
+                hint="Look at guard.log in QUIESCE_HOME.",
+            ) from error
+
+    def _end(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _read_line(self, timeout_s: float) -> bytes:
+        pipe = self._process.stdout
+        ends = time.monotonic() + timeout_s
+        line = b""
+        with selectors.DefaultSelector() as selector:
+            if pipe is None:
+                return line
+            selector.register(pipe, selectors.EVENT_READ)
+            while not line.endswith(b"\n") and selector.select(max(0.0, ends - time.monotonic())):
+                read = os.read(pipe.fileno(), 64)
+                if not read:
+                    break
+                line += read
+        return line

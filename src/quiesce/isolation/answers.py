@@ -1,0 +1,105 @@
+"""Answers a child's requests. They are checked as what comes from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from quiesce.errors import NonRecoverableError, RecoverableError
+from quiesce.isolation.verdict import Verdict
+from quiesce.model.ids import Json
+from quiesce.model.records import Level
+from quiesce.ports import Context
+
+_LEVELS = {
+    "debug": Level.DEBUG,
+    "info": Level.INFO,
+    "warning": Level.WARNING,
+    "warn": Level.WARNING,
+    "error": Level.ERROR,
+    "critical": Level.ERROR,
+    "exception": Level.ERROR,
+}
+
+
+class Answers:
+    """What one child can ask for, and the verdict that its words make up."""
+
+    def __init__(self, told: dict[str, Any], context: Context) -> None:
+        self.verdict = Verdict()
+        self._told = told
+        self._context = context
+        self._verbs: Mapping[str, Callable[[dict[str, Any]], Json]] = {
+            "told": self._tell,
+            "log": self._log,
+            "save": self._save,
+            "returns": self._returns,
+            "abort": self._abort,
+            "retry": self._retry,
+            "retry_operation": self._retry_operation,
+            "raised": self._raised,
+        }
+
+    def answer(self, line: bytes) -> bytes:
+        """Return the answer to one line, which may be anything at all."""
+        try:
+            request = json.loads(line)
+            value = self._verbs[request.pop("verb")](request)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            return _line({"error": str(error) or type(error).__name__})
+        return _line({"value": value})
+
+    def _tell(self, _: dict[str, Any]) -> Json:
+        return self._told
+
+    def _log(self, request: dict[str, Any]) -> Json:
+        self._context.log(_LEVELS.get(request["level"], Level.INFO), str(request["message"]))
+        return None
+
+    def _save(self, request: dict[str, Any]) -> Json:
+        properties: dict[str, Json] = {
+            key: value
+            for key, value in self._told["instance"]["runtime_properties"].items()
+            if key not in request["removed"]
+        } | request["changed"]
+        self._context.set_runtime_properties(properties)
+        self._told["instance"]["runtime_properties"] = properties
+        return properties
+
+    def _returns(self, request: dict[str, Any]) -> Json:
+        self.verdict.say("returns")
+        self.verdict.value = request["value"]
+        return None
+
+    def _abort(self, request: dict[str, Any]) -> Json:
+        self.verdict.say("abort")
+        self.verdict.raised = NonRecoverableError(request["message"] or "the script aborted the operation")
+        return None
+
+    def _retry(self, request: dict[str, Any]) -> Json:
+        self.verdict.retry = RecoverableError(
+            request["message"] or "the script asked to be run again",
+            retry_after_s=_seconds(request["retry_after"]),
+        )
+        return None
+
+    def _retry_operation(self, request: dict[str, Any]) -> Json:
+        self.verdict.say("retry_operation")
+        return self._retry(request)
+
+    def _raised(self, request: dict[str, Any]) -> Json:
+        message = f"{request['kind']}: {request['message']}"
+        if request["recoverable"]:
+            self.verdict.raised = RecoverableError(message, retry_after_s=_seconds(request["retry_after"]))
+        else:
+            self.verdict.raised = NonRecoverableError(message)
+        return None
+
+
+def _seconds(value: object) -> float | None:
+    return None if value in (None, "") else float(str(value))
+
+
+def _line(answer: dict[str, Json]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"

@@ -1,0 +1,52 @@
+"""Runs one operation in a child, from beginning to end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from quiesce.errors import NonRecoverableError
+from quiesce.isolation.answers import Answers
+from quiesce.isolation.child import Child, Command
+from quiesce.isolation.keeper import Keeper
+from quiesce.isolation.session import Session
+from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
+from quiesce.ports import Context
+
+ADDRESS = "CTX_SOCKET_URL"
+_GRACE_S = 2.0
+
+
+def run_child(
+    command: Callable[[str], Command], told: dict[str, Any], context: Context, *, name: str, keeper: Keeper
+) -> Json:
+    """Run what *command* answers for the address of the child's ``ctx``, and return its result.
+
+    Raises:
+        ProviderError: when *name* failed, was not done in time, or asked to be run again.
+    """
+    answers = Answers(told, context)
+    with tempfile.TemporaryDirectory(prefix="quiesce-", ignore_cleanup_errors=True) as directory:
+        try:
+            session = Session(answers, context, directory=directory)
+        except OSError as error:
+            raise NonRecoverableError(f"{name} cannot be given its ctx: {error}") from error
+        with session, Child(command(session.address), keeper) as child:
+            status = session.serve(child, name)
+    return answers.verdict.result(name, status)
+
+
+def inherited_environment() -> dict[str, str]:
+    """Return our own environment for a child, without quiesce's settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("QUIESCE_")}
+
+
+def grace_s(operation: Operation) -> float:
+    """Return how long a child may take to end when it is asked to.
+
+    A freeze gets no time: it could still take effect after the thaw that follows.
+    """
+    return 0.0 if operation is Operation.FREEZE else _GRACE_S

@@ -1,0 +1,63 @@
+"""How an operation in a child went, from what the child said and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections import deque
+from dataclasses import dataclass, field
+
+from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
+from quiesce.model.ids import Json
+
+_TAIL_LINES = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Verdict:
+    """Collects what a child says about its operation; the last word is `result`."""
+
+    value: Json = None
+    #: `returns`, `abort` or `retry_operation` were said; only one of them may be
+    said: str = ""
+    contradicted: bool = False
+    raised: ProviderError | None = None
+    retry: RecoverableError | None = None
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+
+    def say(self, word: str) -> None:
+        """Note the child's one final word.
+
+        Raises:
+            ValueError: when there was one before.
+        """
+        if self.said:
+            self.contradicted = True
+            raise ValueError("ctx may only abort or return once")
+        self.said = word
+
+    def result(self, name: str, status: int) -> Json:
+        """Return the operation's result, now that *name* ended with *status*.
+
+        Raises:
+            ProviderError: when it failed or asked to be run again.
+        """
+        if self.contradicted:
+            raise NonRecoverableError(f"{name} used more than one of ctx returns, abort and retry")
+        error = self.raised or self.retry
+        if error is not None:
+            raise error
+        if status != 0:
+            raise RecoverableError(f"{name} {_ending(status)}{self._last_words()}")
+        return self.value
+
+    def _last_words(self) -> str:
+        return f": {' | '.join(self.tail)}" if self.tail else ""
+
+
+def _ending(status: int) -> str:
+    if status > 0:
+        return f"ended with exit status {status}"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"

@@ -1,0 +1,62 @@
+"""Answers the provider port by running scripts."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from quiesce.errors import NonRecoverableError
+from quiesce.isolation.keeper import Keeper
+from quiesce.isolation.run import run_child
+from quiesce.isolation.told import told
+from quiesce.model.call import Call
+from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.ports import Context, ProviderSettings
+from quiesce.providers.script.command import script_command
+from quiesce.providers.script.location import find_script
+from quiesce.providers.script.settings import operation_inputs, process_settings
+
+
+class ScriptProvider:
+    """Runs each operation's script in a child process of its own."""
+
+    def __init__(self, settings: ProviderSettings) -> None:  # noqa: ARG002  every factory is given them
+        self._keeper = Keeper()
+
+    def perform(self, call: Call, context: Context) -> Outcome:
+        """Run the script that the blueprint names for this operation."""
+        with tempfile.TemporaryDirectory(prefix="quiesce-") as directory:
+            script = find_script(call, Path(directory))
+            process = process_settings(call.inputs.get("process"))
+            inputs = operation_inputs(call.inputs)
+            result = run_child(
+                lambda address: script_command(call, script, process, inputs, address),
+                told(call, plugin="script", inputs=inputs),
+                context,
+                name=script.name,
+                keeper=self._keeper,
+            )
+        return _outcome(call.operation, result)
+
+    def is_frozen(self, call: Call, context: Context) -> bool | None:  # noqa: ARG002  the port's shape
+        """Tell that only the script's author knows."""
+        return None
+
+    def close(self) -> None:
+        """End the process that watches over the children."""
+        self._keeper.close()
+
+
+def _outcome(operation: Operation, result: Json) -> Outcome:
+    shown = result if isinstance(result, dict) else {"result": result}
+    match operation:
+        case Operation.SNAPSHOT:
+            return Outcome(artifact=shown, result=result)
+        case Operation.MEASURE:
+            return Outcome(measurements=shown, result=result)
+        case Operation.COPY:
+            raise NonRecoverableError("a script's snapshot is whole when its cut is over; it has no copy")
+        case _:
+            return Outcome(result=result)

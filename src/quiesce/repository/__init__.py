@@ -1,0 +1,35 @@
+"""A directory that holds backups, and knows which of them are complete and undamaged.
+
+Layout: ``<root>/<deployment>/<point>/<instance>/``, each with its files and, written last, a manifest.
+Everything is private to the user. What is there is safe against a power cut: a manifest is either
+absent (a *draft*) or complete, and every byte that it vouches for is on the disk before it.
+
+    repository = Repository(Path(settings.repository_dir))
+    draft = repository.begin(place, execution=call.execution, provider="host")
+    with draft.create("tree.tar", Compression.GZIP) as out:
+        out.write(b"...")
+    manifest = draft.complete(function=call.function, consistency=Consistency.CRASH)
+"""
+
+from quiesce.repository.draft import Draft
+from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory, write_durably
+from quiesce.repository.manifest import Compression, Manifest, Place, StoredFile
+from quiesce.repository.repository import Contents, Damage, Repository
+from quiesce.repository.streams import FileReader, FileWriter
+
+__all__ = [
+    "Compression",
+    "Contents",
+    "Damage",
+    "Draft",
+    "FileReader",
+    "FileWriter",
+    "Manifest",
+    "Place",
+    "Repository",
+    "StoredFile",
+    "make_private_directory",
+    "storage_errors",
+    "sync_directory",
+    "write_durably",
+]

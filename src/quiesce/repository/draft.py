@@ -1,0 +1,197 @@
+"""A backup that is being written, until its manifest makes it complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from quiesce.errors import ForeignObjectError, NonRecoverableError
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import ExecutionId, Json
+from quiesce.repository.durable import storage_errors, write_durably
+from quiesce.repository.manifest import Compression, Manifest, Place, StoredFile, file_name
+from quiesce.repository.streams import FileWriter, Progress, checksum, nobody
+
+MANIFEST: Final = "manifest.json"
+DRAFT: Final = "draft.json"
+FORMAT: Final = "quiesce-draft"
+
+
+class Draft:
+    """One instance's backup on its way. Made by `Repository.begin` only.
+
+    It is resumed by the execution that began it: `finished` tells which files it need not write again.
+    Several threads may write a file each.
+    """
+
+    def __init__(self, directory: Path, place: Place, execution: ExecutionId, provider: str) -> None:
+        self.directory = directory
+        self.place = place
+        self.execution = execution
+        self.provider = provider
+        self._finished: dict[str, StoredFile] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def finished(self) -> Mapping[str, StoredFile]:
+        """The files that are durable already, by name."""
+        return self._finished
+
+    def path(self, name: str) -> Path:
+        """Return where the file *name* belongs, for a tool that writes it itself; then `adopt` it."""
+        return self.directory / file_name(name)
+
+    def create(
+        self, name: str, compression: Compression = Compression.NONE, progress: Progress = nobody
+    ) -> FileWriter:
+        """Return a new file to write to, empty even when an earlier attempt had begun it."""
+        path = self.path(name)
+        self._forget(name)
+        with storage_errors(f"write {path}"):
+            return FileWriter(path, compression, self._enter, progress)
+
+    def adopt(
+        self, name: str, compression: Compression = Compression.NONE, progress: Progress = nobody
+    ) -> StoredFile:
+        """Make a file that a tool has written at `path` part of the backup: private, durable, checksummed.
+
+        *compression* says what the tool did, for those who read the file through the repository.
+        """
+        path = self.path(name)
+        with storage_errors(f"store {path}"):
+            path.chmod(0o600)
+            _sync(path)
+            size_bytes, sha256 = checksum(path, progress)
+            stored = StoredFile(path=name, size_bytes=size_bytes, sha256=sha256, compression=compression)
+            self._enter(stored)
+        return stored
+
+    def complete(
+        self,
+        *,
+        function: str,
+        consistency: Consistency,
+        cut_at: float | None = None,
+        made_at: float = 0.0,
+        content: Mapping[str, Json] | None = None,
+        note: str = "",
+    ) -> Manifest:
+        """Write the manifest over every finished file; the backup is complete when this returns.
+
+        *content* is the provider's artifact; its ``files`` and ``size_bytes`` are filled in.
+        """
+        files = tuple(self._finished[name] for name in sorted(self._finished))
+        manifest = Manifest(
+            place=self.place,
+            execution=self.execution,
+            provider=self.provider,
+            function=function,
+            consistency=consistency,
+            files=files,
+            cut_at=cut_at,
+            made_at=made_at,
+            content={**(content or {}), **_artifact_of(files)},
+            note=note,
+        )
+        with storage_errors(f"complete {self.directory}"):
+            self._remove_strangers()
+            write_durably(self.directory / MANIFEST, manifest.as_bytes())
+            (self.directory / DRAFT).unlink(missing_ok=True)
+        return manifest
+
+    def take_up(self) -> None:
+        """Begin, or continue what the same execution had begun.
+
+        Raises:
+            ForeignObjectError: when what is there is not this execution's draft.
+        """
+        found = _read(self.directory / DRAFT)
+        if found is None:
+            self._begin_anew()
+        elif found.get("execution") != self.execution:
+            raise ForeignObjectError(
+                f"{self.directory} is being written by execution {found.get('execution')}",
+                hint="Remove what it left with 'quiesce remove-backup', or choose another snapshot_name.",
+            )
+        else:
+            self._finished = {file.path: file for file in _files_of(found) if self._is_there(file)}
+
+    def _begin_anew(self) -> None:
+        if any(not path.name.startswith(f".{DRAFT}.") for path in self.directory.iterdir()):
+            raise ForeignObjectError(f"{self.directory} is not empty, and quiesce did not make what is there")
+        self._write()
+
+    def _is_there(self, file: StoredFile) -> bool:
+        path = self.directory / file.path
+        return path.is_file() and path.stat().st_size == file.size_bytes
+
+    def _enter(self, file: StoredFile) -> None:
+        with self._lock:
+            self._finished[file.path] = file
+            self._write()
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            if self._finished.pop(name, None) is not None:
+                self._write()
+
+    def _write(self) -> None:
+        body = {
+            "format": FORMAT,
+            "version": 1,
+            "deployment": self.place.deployment,
+            "point": self.place.point,
+            "instance": self.place.instance,
+            "execution": self.execution,
+            "provider": self.provider,
+            "files": [file.as_json() for file in self._finished.values()],
+        }
+        with storage_errors(f"write {self.directory / DRAFT}"):
+            write_durably(self.directory / DRAFT, json.dumps(body).encode())
+
+    def _remove_strangers(self) -> None:
+        for path in self.directory.iterdir():
+            if path.name not in self._finished and path.name != DRAFT:
+                path.unlink()
+
+
+def is_ours(directory: Path) -> bool:
+    """Tell whether quiesce made *directory*: it holds a draft's or a backup's mark."""
+    return (directory / MANIFEST).is_file() or _read(directory / DRAFT) is not None
+
+
+def drafted_by(directory: Path) -> ExecutionId | None:
+    """Return which execution writes the draft in *directory*; None when there is no draft."""
+    found = _read(directory / DRAFT)
+    return ExecutionId(str(found["execution"])) if found else None
+
+
+def _read(path: Path) -> Mapping[str, Json] | None:
+    try:
+        data = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise NonRecoverableError(f"{path} is damaged: {error}", hint="Remove that directory.") from error
+    return data if isinstance(data, dict) and data.get("format") == FORMAT else None
+
+
+def _files_of(found: Mapping[str, Json]) -> list[StoredFile]:
+    files = found.get("files")
+    return (
+        [StoredFile.of(file) for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    )
+
+
+def _artifact_of(files: tuple[StoredFile, ...]) -> dict[str, Json]:
+    listed: list[Json] = [file.as_json() for file in files]
+    return {"files": listed, "size_bytes": sum(file.size_bytes for file in files)}
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

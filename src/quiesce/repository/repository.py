@@ -1,0 +1,171 @@
+"""The directory that holds backups: begin one, find it, check it, list all, delete it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, ResourceNotFoundError
+from quiesce.model.ids import DeploymentName, ExecutionId
+from quiesce.repository.draft import MANIFEST, Draft, drafted_by, is_ours
+from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory
+from quiesce.repository.manifest import Manifest, Place, describe, read_manifest
+from quiesce.repository.streams import FileReader, Progress, damage_of, nobody
+
+_REMOVING: Final = ".removing-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """One file that is not what was written."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """Everything in a repository whose manifest is there."""
+
+    complete: tuple[Manifest, ...]
+    #: manifests that cannot be trusted
+    damaged: tuple[Damage, ...]
+
+
+class Repository:
+    """Backups of many deployments under one directory. Safe from many threads and processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def directory(self, place: Place) -> Path:
+        """Return where the backup of *place* lies, whether it exists or not."""
+        return self.root.joinpath(*place.components())
+
+    def begin(self, place: Place, *, execution: ExecutionId, provider: str) -> Draft:
+        """Return a draft to write into; the one that the same execution had begun, when there is one.
+
+        Raises:
+            ForeignObjectError: when something else is there: a complete backup, another execution's
+                draft, or what quiesce did not make. It was not touched.
+        """
+        directory = self.directory(place)
+        with storage_errors(f"write {directory}"):
+            make_private_directory(directory)
+            if (directory / MANIFEST).exists():
+                raise ForeignObjectError(f"there is a backup of {describe(place)} already: {directory}")
+            draft = Draft(directory, place, execution, provider)
+            draft.take_up()
+        return draft
+
+    def find(self, place: Place) -> Manifest | None:
+        """Return the manifest of *place*; None when there is no complete backup.
+
+        Raises:
+            DamagedArtifactError: when there is one that cannot be trusted.
+        """
+        path = self.directory(place) / MANIFEST
+        with storage_errors(f"read {path}"):
+            try:
+                data = path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        manifest = read_manifest(data, str(path))
+        if manifest.place != place:
+            raise DamagedArtifactError(f"the manifest {path} belongs to {describe(manifest.place)}")
+        return manifest
+
+    def manifest(self, place: Place) -> Manifest:
+        """Return the manifest of *place*.
+
+        Raises:
+            ResourceNotFoundError: when there is no complete backup.
+            DamagedArtifactError: when there is one that cannot be trusted.
+        """
+        manifest = self.find(place)
+        if manifest is None:
+            raise ResourceNotFoundError(f"{self.root} has no complete backup of {describe(place)}")
+        return manifest
+
+    def path(self, manifest: Manifest, name: str) -> Path:
+        """Return where a stored file lies, for a tool that reads it itself; `verify` first."""
+        return self.directory(manifest.place) / manifest.file(name).path
+
+    def open(self, manifest: Manifest, name: str, progress: Progress = nobody) -> FileReader:
+        """Return a stored file's plain content; trust it when `FileReader.check` has returned."""
+        return FileReader(self.path(manifest, name), manifest.file(name), progress)
+
+    def verify(self, manifest: Manifest, progress: Progress = nobody) -> tuple[Damage, ...]:
+        """Read every byte and return the first damage of each damaged file; empty when there is none."""
+        directory = self.directory(manifest.place)
+        found = ((file.path, damage_of(directory / file.path, file, progress)) for file in manifest.files)
+        return tuple(Damage(path=str(directory / path), reason=reason) for path, reason in found if reason)
+
+    def contents(self, deployment: DeploymentName | None = None) -> Contents:
+        """Return all complete backups, oldest first: enough to rebuild a catalog."""
+        complete: list[Manifest] = []
+        damaged: list[Damage] = []
+        for path in self._manifest_paths(deployment):
+            try:
+                complete.append(read_manifest(path.read_bytes(), str(path)))
+            except QuiesceError as error:
+                damaged.append(Damage(path=str(path), reason=str(error)))
+            except FileNotFoundError:
+                continue
+        return Contents(complete=tuple(sorted(complete, key=_age)), damaged=tuple(damaged))
+
+    def owner(self, place: Place) -> ExecutionId | None:
+        """Return which execution made the backup or draft of *place*; None when nothing of ours is there."""
+        manifest = self.find(place)
+        return manifest.execution if manifest else drafted_by(self.directory(place))
+
+    def delete(self, place: Place, *, made_by: ExecutionId | None = None) -> None:
+        """Remove the backup or draft of *place*; it is fine when nothing is there.
+
+        With *made_by* only what that execution made is removed, as an undo must.
+
+        Raises:
+            ForeignObjectError: when quiesce, or that execution, did not make what is there. It was not
+                touched.
+        """
+        directory = self.directory(place)
+        if made_by is not None and self.owner(place) not in {None, made_by}:
+            raise ForeignObjectError(f"{directory} was made by execution {self.owner(place)}")
+        doomed = directory.with_name(f"{_REMOVING}{directory.name}")
+        with storage_errors(f"remove {directory}"):
+            _remove_tree(doomed)
+            if directory.exists():
+                _rename_away(directory, doomed)
+                _remove_tree(doomed)
+            self._remove_empty(directory.parent)
+
+    def _manifest_paths(self, deployment: DeploymentName | None) -> Iterator[Path]:
+        for path in sorted(self.root.glob(f"{deployment or '*'}/*/*/{MANIFEST}")):
+            if not any(part.startswith(".") for part in path.relative_to(self.root).parts):
+                yield path
+
+    def _remove_empty(self, directory: Path) -> None:
+        while directory != self.root:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+            directory = directory.parent
+
+
+def _rename_away(directory: Path, doomed: Path) -> None:
+    if any(directory.iterdir()) and not is_ours(directory):
+        raise ForeignObjectError(f"quiesce did not make {directory}")
+    directory.rename(doomed)
+    sync_directory(directory.parent)
+
+
+def _remove_tree(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def _age(manifest: Manifest) -> tuple[float, str, str]:
+    return manifest.made_at, manifest.place.point, manifest.place.instance
