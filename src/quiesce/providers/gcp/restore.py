@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from quiesce.errors import (
     ForeignObjectError,
@@ -14,9 +15,10 @@ from quiesce.errors import (
 from quiesce.model.outcome import Outcome
 from quiesce.providers.gcp import power
 from quiesce.providers.gcp.errors import AlreadyThereError
-from quiesce.providers.gcp.names import EXECUTION, unique_name
+from quiesce.providers.gcp.names import unique_name
 from quiesce.providers.gcp.parts import IMAGE, SNAPSHOT, Part, Piece, Set, set_of
 from quiesce.providers.gcp.references import Reference
+from quiesce.providers.gcp.removal import remove_all
 from quiesce.providers.gcp.replaced import forget, remember
 from quiesce.providers.gcp.resources import READY, RUNNING, Disk, Machine
 from quiesce.providers.gcp.swap import UNDER_WAY, Exchange, Swap, swap_of
@@ -34,8 +36,8 @@ def apply(task: Task) -> Outcome:
     """
     made = set_of(task.call.artifact or {})
     _prove(task, made)
-    under_way = swap_of(task.notes.read(UNDER_WAY), task.mark.execution)
-    if under_way is not None:
+    under_way = swap_of(task.notes.read(UNDER_WAY))
+    if under_way is not None and under_way.execution == task.mark.execution:
         return _carry_out(task, made, under_way)
     if task.options.beside and made.pieces:
         return _beside(task, made)
@@ -169,10 +171,14 @@ def _name(task: Task, *what: str) -> str:
 
 
 def _written(task: Task, exchanges: Sequence[Exchange], machines: Sequence[Machine]) -> Swap:
+    given_up = swap_of(task.notes.read(UNDER_WAY))
+    stopped_by_us = given_up.restart if given_up else ()
+    unused = [exchange.new for exchange in given_up.exchanges] if given_up else []
     swap = Swap(
         execution=task.mark.execution,
         exchanges=tuple(exchanges),
-        restart=tuple(machine.reference for machine in machines if machine.status == RUNNING),
+        restart=tuple(m.reference for m in machines if m.status == RUNNING or m.reference in stopped_by_us),
+        leftovers=(*unused, *(given_up.leftovers if given_up else ())),
     )
     task.notes.write(**{UNDER_WAY: swap.as_json()})
     return swap
@@ -185,8 +191,8 @@ def _carry_out(task: Task, made: Set, swap: Swap) -> Outcome:
     new = list(dict.fromkeys(exchange.new for exchange in swap.exchanges))
     sources = {exchange.new: exchange.source for exchange in swap.exchanges}
     _make_disks(task, made, {reference: sources[reference] for reference in new})
-    old = _replaced(task, swap)
-    remember(task, [disk for disk in old if not _ours(task, disk)])
+    old = _existing(task, (exchange.old for exchange in swap.exchanges))
+    remember(task, [disk for disk in old if not _is_ours(task, swap, disk)])
     for machine in swap.machines:
         power.stop(task.compute, machine, discard_local_ssd=task.options.discard_local_ssd)
         _exchange(task, machine, [exchange for exchange in swap.exchanges if exchange.machine == machine])
@@ -194,7 +200,7 @@ def _carry_out(task: Task, made: Set, swap: Swap) -> Outcome:
         task.notes.write(**{CURRENT_DISK: new[0].path})
     for machine in swap.restart:
         power.start(task.compute, machine)
-    kept = _tidy(task, old)
+    kept = _tidy(task, swap, old)
     task.notes.write(**{UNDER_WAY: None})
     return Outcome(note=f"the replaced disks are kept: {', '.join(kept)}" if kept else "")
 
@@ -217,7 +223,7 @@ def _begin_disk(task: Task, new: Reference, piece: Piece, part: Part) -> Referen
         return task.compute.insert(new, _body_from_snapshot(task, piece, part))
     except AlreadyThereError:
         found = task.compute.disk(new)
-    if not _ours(task, found):
+    if not task.mark.made(found.labels):
         raise ForeignObjectError(f"{new.path} exists and was not made by this execution")
     return None
 
@@ -258,15 +264,13 @@ def _until_ready(task: Task, new: Reference) -> None:
         task.compute.patience.back_off(min(turn, 5))
 
 
-def _replaced(task: Task, swap: Swap) -> list[Disk]:
-    """Return the disks that are to be replaced, as far as they still exist."""
+def _existing(task: Task, references: Iterable[Reference | None]) -> list[Disk]:
+    """Return the disks among *references* that exist."""
     found = []
-    for old in dict.fromkeys(exchange.old for exchange in swap.exchanges):
-        if old is not None:
-            try:
-                found.append(task.compute.disk(old))
-            except ResourceNotFoundError:
-                continue
+    for reference in dict.fromkeys(references):
+        if reference is not None:
+            with suppress(ResourceNotFoundError):
+                found.append(task.compute.disk(reference))
     return found
 
 
@@ -288,18 +292,19 @@ def _exchange(task: Task, machine: Reference, exchanges: Sequence[Exchange]) -> 
             task.compute.wait(task.compute.act(machine, "attach_disk", attached_disk_resource=body))
 
 
-def _tidy(task: Task, old: Sequence[Disk]) -> list[str]:
-    """Remove replaced disks that this execution itself made, and all of them when none is to be kept."""
-    kept = [disk for disk in old if not _ours(task, disk) and task.options.keep_replaced]
-    gone = [disk for disk in old if disk not in kept]
-    for operation in task.compute.side_by_side(task.compute.delete, [disk.reference for disk in gone]):
-        task.compute.wait(operation)
-    forget(task, [disk.reference for disk in gone])
+def _tidy(task: Task, swap: Swap, old: Sequence[Disk]) -> list[str]:
+    """Remove what restores made and nobody needs, and the replaced disks when none is to be kept."""
+    kept = [disk for disk in old if task.options.keep_replaced and not _is_ours(task, swap, disk)]
+    gone = {disk.reference for disk in old if disk not in kept}
+    gone |= {disk.reference for disk in _existing(task, swap.leftovers) if not disk.users}
+    remove_all(task, sorted(gone, key=lambda reference: reference.path))
+    forget(task, list(gone))
     return [disk.reference.name for disk in kept]
 
 
-def _ours(task: Task, disk: Disk) -> bool:
-    return task.mark.made(disk.labels) and disk.labels.get(EXECUTION) == task.mark.execution
+def _is_ours(task: Task, swap: Swap, disk: Disk) -> bool:
+    """Tell whether a replaced disk is nobody's data: a try of this restore, or of one that was given up."""
+    return disk.reference in swap.leftovers or task.mark.made(disk.labels)
 
 
 # -- beside the original, and anew ----------------------------------------------------------------------

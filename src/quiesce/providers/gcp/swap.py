@@ -38,6 +38,8 @@ class Swap:
     exchanges: tuple[Exchange, ...]
     #: the machines that ran before, and will run again
     restart: tuple[Reference, ...]
+    #: disks that an earlier restore made and did not bring to its end
+    leftovers: tuple[Reference, ...] = ()
 
     @property
     def machines(self) -> tuple[Reference, ...]:
@@ -51,17 +53,19 @@ class Swap:
             "execution": self.execution,
             "exchanges": [_as_json(exchange) for exchange in self.exchanges],
             "restart": [machine.path for machine in self.restart],
+            "leftovers": [disk.path for disk in self.leftovers],
         }
 
 
-def swap_of(entry: Json, execution: str) -> Swap | None:
-    """Return the swap that *execution* has begun and not finished, if any."""
-    if not isinstance(entry, dict) or entry.get("execution") != execution:
+def swap_of(entry: Json) -> Swap | None:
+    """Return the swap that was begun and not finished, if any."""
+    if not isinstance(entry, dict):
         return None
     return Swap(
-        execution=execution,
+        execution=str(entry.get("execution")),
         exchanges=tuple(_exchange_of(exchange) for exchange in _mappings(entry.get("exchanges"))),
         restart=tuple(parse(str(path)) for path in _values(entry.get("restart"))),
+        leftovers=tuple(parse(str(path)) for path in _values(entry.get("leftovers"))),
     )
 
 
