@@ -15,7 +15,7 @@ from quiesce.errors import (
 from quiesce.model.outcome import Outcome
 from quiesce.providers.gcp import power
 from quiesce.providers.gcp.errors import AlreadyThereError
-from quiesce.providers.gcp.names import unique_name
+from quiesce.providers.gcp.names import MADE_BY, unique_name
 from quiesce.providers.gcp.parts import IMAGE, SNAPSHOT, Part, Piece, Set, set_of
 from quiesce.providers.gcp.references import Reference
 from quiesce.providers.gcp.removal import remove_all
@@ -173,15 +173,20 @@ def _name(task: Task, *what: str) -> str:
 def _written(task: Task, exchanges: Sequence[Exchange], machines: Sequence[Machine]) -> Swap:
     given_up = swap_of(task.notes.read(UNDER_WAY))
     stopped_by_us = given_up.restart if given_up else ()
-    unused = [exchange.new for exchange in given_up.exchanges] if given_up else []
     swap = Swap(
         execution=task.mark.execution,
         exchanges=tuple(exchanges),
         restart=tuple(m.reference for m in machines if m.status == RUNNING or m.reference in stopped_by_us),
-        leftovers=(*unused, *(given_up.leftovers if given_up else ())),
+        leftovers=_given_up(task),
     )
     task.notes.write(**{UNDER_WAY: swap.as_json()})
     return swap
+
+
+def _given_up(task: Task) -> tuple[Reference, ...]:
+    """Return the disks that earlier restores made, or were about to make, and did not bring to an end."""
+    swap = swap_of(task.notes.read(UNDER_WAY))
+    return (*(exchange.new for exchange in swap.exchanges), *swap.leftovers) if swap else ()
 
 
 # -- carrying out: every step brings about a state, so it may be done again ------------------------------
@@ -296,7 +301,8 @@ def _tidy(task: Task, swap: Swap, old: Sequence[Disk]) -> list[str]:
     """Remove what restores made and nobody needs, and the replaced disks when none is to be kept."""
     kept = [disk for disk in old if task.options.keep_replaced and not _is_ours(task, swap, disk)]
     gone = {disk.reference for disk in old if disk not in kept}
-    gone |= {disk.reference for disk in _existing(task, swap.leftovers) if not disk.users}
+    unused = [disk for disk in _existing(task, swap.leftovers) if not disk.users]
+    gone |= {disk.reference for disk in unused if _is_ours(task, swap, disk)}
     remove_all(task, sorted(gone, key=lambda reference: reference.path))
     forget(task, list(gone))
     return [disk.reference.name for disk in kept]
@@ -304,7 +310,8 @@ def _tidy(task: Task, swap: Swap, old: Sequence[Disk]) -> list[str]:
 
 def _is_ours(task: Task, swap: Swap, disk: Disk) -> bool:
     """Tell whether a replaced disk is nobody's data: a try of this restore, or of one that was given up."""
-    return disk.reference in swap.leftovers or task.mark.made(disk.labels)
+    left_over = disk.reference in swap.leftovers and disk.labels.get(MADE_BY) == _RESTORED
+    return left_over or task.mark.made(disk.labels)
 
 
 # -- beside the original, and anew ----------------------------------------------------------------------
@@ -323,19 +330,24 @@ def _beside(task: Task, made: Set) -> Outcome:
 def _anew(task: Task, made: Set, machine: Reference) -> Outcome:
     """Make a machine of the copies; one that an earlier try began is finished."""
     images = [piece for piece in made.pieces if piece.copy.collection == IMAGE]
-    labels = _labels(task, made)
+    body = _likeness(made) | {"labels": _labels(task, made)}
     if images:
-        body = _likeness(made) | {"labels": labels}
         _insert(task, machine, body, source_machine_image=images[0].copy.path)
     else:
-        disks = {
-            machine.sibling("disks", _name(task, machine.name, part.device)): part for _, part in made.parts
-        }
-        _make_disks(task, made, {new: part.disk for new, part in disks.items()})
-        attached = [_attached(new, part) for new, part in disks.items()]
-        _insert(task, machine, _likeness(made) | {"labels": labels, "disks": attached})
+        _insert_of_disks(task, made, machine, body)
     power.start(task.compute, machine)
     return Outcome(note=f"restored as the machine {machine.name}")
+
+
+def _insert_of_disks(task: Task, made: Set, machine: Reference, body: Mapping[str, object]) -> None:
+    disks = {machine.sibling("disks", _name(task, machine.name, part.device)): part for _, part in made.parts}
+    given_up = _given_up(task)
+    unfinished = Swap(execution="", exchanges=(), restart=(), leftovers=(*given_up, *disks))
+    task.notes.write(**{UNDER_WAY: unfinished.as_json()})
+    _make_disks(task, made, {new: part.disk for new, part in disks.items()})
+    _insert(task, machine, {**body, "disks": [_attached(new, part) for new, part in disks.items()]})
+    _tidy(task, unfinished, [])
+    task.notes.write(**{UNDER_WAY: None})
 
 
 def _likeness(made: Set) -> dict[str, object]:

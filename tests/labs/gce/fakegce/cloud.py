@@ -113,9 +113,7 @@ class Cloud:
 
     def add(self, collection: str, ctx: Context, body: Resource, kind: str, **fields: Any) -> Resource:
         name, scope, project = body["name"], fields.pop("scope", ctx["scope"]), ctx["project"]
-        if (collection, scope, name) in self.items:
-            path = f"projects/{project}/{scope}/{collection}/{name}"
-            raise ApiError(409, "alreadyExists", f"The resource '{path}' already exists")
+        self._absent(collection, ctx | {"scope": scope}, name)
         self.seq += 1
         resource = {
             **copy.deepcopy(body),
@@ -130,6 +128,11 @@ class Cloud:
             resource[scope.split("/")[0][:-1]] = self.link(project, scope)
         self.items[collection, scope, name] = resource
         return resource
+
+    def _absent(self, collection: str, ctx: Context, name: str) -> None:
+        if (collection, ctx["scope"], name) in self.items:
+            path = f"projects/{ctx['project']}/{ctx['scope']}/{collection}/{name}"
+            raise ApiError(409, "alreadyExists", f"The resource '{path}' already exists")
 
     def begin(
         self,
@@ -460,6 +463,7 @@ class Cloud:
 
     def instances_insert(self, ctx: Context, body: Resource) -> Resource:
         with self.lock:
+            self._absent("instances", ctx, body["name"])
             image = None
             if ctx.get("sourceMachineImage"):
                 image = self.by_url(ctx["sourceMachineImage"], ctx["project"])

@@ -6,14 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fakegce.estate import PROJECT, ZONE
 from quiesce.app.executing import Watching
 from quiesce.app.run_workflow import Request, Result, run_workflow
 from quiesce.bootstrap import Assembly, Settings
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import DeploymentName, InstanceId, Json, NodeId
 from quiesce.model.topology import Instance, Link, Node, Relationship, Topology
-
-from fakegce.estate import PROJECT, ZONE
 
 CONTAINED = "cloudify.relationships.contained_in"
 CONNECTED = "cloudify.relationships.connected_to"
