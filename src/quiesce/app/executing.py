@@ -27,6 +27,8 @@ class Watching:
 
     #: told every record, in order, from the coordinator's thread
     listener: Callable[[Sequence[Record]], None] = lambda _: None
+    #: told which execution follows, before its first record
+    on_started: Callable[[Execution, Plan], None] = lambda _execution, _plan: None
     #: why it is to be cancelled (a signal, say); None: it is not
     cancel_asked: Callable[[], str | None] = lambda: None
     #: handed a function that makes the engine look at `cancel_asked` at once; safe in a signal handler
@@ -123,6 +125,7 @@ class Undertaking:
             history=History.of(journal.read()),
         )
         workers = ThreadWorkers(self.services.clock)
+        watching.on_started(self.execution, self.plan)
         watching.on_wake(workers.wake)
         surroundings = Surroundings(
             journal=journal,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
-from quiesce.app.executing import Undertaking, Watching, undertake
+from quiesce.app.executing import Watching, undertake
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
 from quiesce.errors import BusyError, QuiesceError, StoreError, SupersededError

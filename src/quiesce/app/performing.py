@@ -97,7 +97,7 @@ class Performer:
     def __call__(self, attempt: Attempt) -> Outcome:
         """Perform *attempt*; called by a worker."""
         step = attempt.step
-        context = AttemptContext(attempt, self._live, self._services.clock, self.say)
+        context = self.context_of(attempt)
         provider = self._services.provider(step.provider)
         call = self.call_of(step, attempt.number)
         if step.operation is Operation.THAW and step.of in self._frozen:
@@ -107,6 +107,10 @@ class Performer:
         outcome = provider.perform(call, context)
         self._remember(step, outcome)
         return outcome
+
+    def context_of(self, attempt: Attempt) -> AttemptContext:
+        """Return what the provider may use while it performs *attempt*."""
+        return AttemptContext(attempt, self._live, self._services.clock, self.say)
 
     def call_of(self, step: Step, attempt: int = 1) -> Call:
         """Return what the provider is told about *step*."""

@@ -187,9 +187,10 @@ def _import_source(
 
 
 def defines_basic_types(content: MarkedMap) -> bool:
-    """Tell whether *content* is a ``types.yaml``: whether it defines ``cloudify.nodes.Root``."""
-    node_types = content.get("node_types")
-    return isinstance(node_types, dict) and bool(node_types.get("cloudify.nodes.Root"))
+    """Tell whether *content* is a ``types.yaml``, or an addition to it."""
+    metadata, node_types = content.get("metadata"), content.get("node_types")
+    says_so = isinstance(metadata, dict) and bool(metadata.get("cloudify_types"))
+    return says_so or (isinstance(node_types, dict) and bool(node_types.get("cloudify.nodes.Root")))
 
 
 def _check_version(gathering: _Gathering, content: MarkedMap, mark: Mark) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from quiesce.blueprint import packs
+from quiesce.blueprint.packs import shorthand
 from quiesce.blueprint.marked import MarkedMap, Value
 from quiesce.blueprint.problems import InvalidBlueprintError, Mark, Problem, Problems, suggestion
 from quiesce.blueprint.versions import DslVersion
@@ -196,7 +197,8 @@ def _short(text: str) -> str:
 
 @functools.cache
 def _shipped(name: str) -> MarkedMap:
-    return read_file(Path(name))
+    content = read_file(Path(name))
+    return shorthand.spelt_out(content, name) if shorthand.is_used_in(content) else content
 
 
 def _as_map(value: Value, name: str) -> MarkedMap:

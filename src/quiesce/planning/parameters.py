@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def read_parameters(
     }
     _check_together(workflow, fields)
     handed_on = {
-        name: value
+        name: _as_handed_on(declared.get(name), value)
         for name, value in values.items()
         if name in given or (name in declared and declared[name].handed_on)
     }
@@ -83,6 +84,14 @@ def _defaults(workflow: str, declared: Any, now: float) -> dict[str, Json]:
     return defaults
 
 
+def _as_handed_on(parameter: Parameter | None, value: Json) -> Json:
+    """Return *value* in its own type: ``false`` typed on a command line is no text."""
+    read = value if parameter is None else parameter.read(parameter.name, value)
+    if isinstance(read, tuple):
+        return [str(item) for item in read]
+    return read if isinstance(read, bool | int | str) and not isinstance(read, enum.Enum) else value
+
+
 def _check_together(workflow: str, fields: Mapping[str, Any]) -> None:
     if workflow == "remove_backup" and bool(fields.get("snapshot_name")) == bool(fields.get("all")):
         raise UsageError(
@@ -93,7 +102,7 @@ def _check_together(workflow: str, fields: Mapping[str, Any]) -> None:
 
 def _name(name: str, value: Json) -> str:
     del name
-    return backup_name(value)
+    return backup_name(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
 
 
 def _text(name: str, value: Json) -> str:

@@ -123,6 +123,19 @@ class Repository:
         manifest = self.find(place)
         return manifest.execution if manifest else drafted_by(self.directory(place))
 
+    def made_before(self, place: Place, execution: ExecutionId) -> Manifest | None:
+        """Return the complete backup that *execution* made; None when it is still to be made.
+
+        Raises:
+            ForeignObjectError: when another execution, or somebody else, made what is there.
+        """
+        directory, owner = self.directory(place), self.owner(place)
+        if owner not in {None, execution}:
+            raise ForeignObjectError(f"{directory} was made by execution {owner}")
+        if owner is None and directory.is_dir() and any(directory.iterdir()):
+            raise ForeignObjectError(f"quiesce did not make {directory}")
+        return self.find(place)
+
     def delete(self, place: Place, *, made_by: ExecutionId | None = None) -> None:
         """Remove the backup or draft of *place*; it is fine when nothing is there.
 

@@ -1,7 +1,7 @@
 """The type packs that quiesce ships: what blueprints import by name, and where it is.
 
-A pack is one or more YAML files. The file ``<pack>_<major>_<minor>.yaml`` is taken for blueprints of that
-DSL version or a later one; ``<pack>.yaml`` for any other.
+A pack is one or more YAML files: ``<pack>.yaml``, and ``<pack>_<major>_<minor>.yaml`` for what that DSL
+version and later ones have besides. They are written in the `shorthand`; those of `OWN` in plain DSL.
 """
 
 from __future__ import annotations
@@ -45,9 +45,8 @@ def files_of(pack: str, version: DslVersion) -> tuple[Path, ...]:
         return tuple(
             sorted((DIRECTORY / OWN).glob("*.yaml"), key=lambda path: (path.stem != "base", path.stem))
         )
-    candidates = [(_since(path), path) for path in DIRECTORY.glob(f"{pack}*.yaml") if _stem(path) == pack]
-    fitting = [(since, path) for since, path in candidates if since <= version]
-    return (max(fitting)[1],) if fitting else ()
+    candidates = sorted((_since(path), path) for path in DIRECTORY.glob(f"{pack}*.yaml") if _stem(path) == pack)
+    return tuple(path for since, path in candidates if since <= version)
 
 
 def _plugin_pack(name: str) -> str | None:

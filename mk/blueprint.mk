@@ -1,0 +1,7 @@
+# cloudify-common is old and stays out of our own environment: tests ask it in one of its own.
+.PHONY: reference-parser
+reference-parser: .venv-cfy/bin/python
+
+.venv-cfy/bin/python:
+	python3.11 -m venv .venv-cfy
+	.venv-cfy/bin/python -m pip install --quiet cloudify-common==7.0.5

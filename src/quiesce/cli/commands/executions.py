@@ -1,0 +1,201 @@
+"""executions start, list, show, cancel and resume; events; report; recover."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from quiesce.app.executing import Watching
+from quiesce.app.reporting import report_execution
+from quiesce.app.run_workflow import Request, cancel, go_on
+from quiesce.app.services import Services
+from quiesce.app.unfinished import find_unfinished
+from quiesce.app.unfinished import recover as recover_all
+from quiesce.cli.commands.workflows import follow, start
+from quiesce.cli.session import json_option, services
+from quiesce.cli.values import read_assignments
+from quiesce.engine import Purpose
+from quiesce.errors import ExitStatus, NotThawedError
+from quiesce.model.execution import ExecutionState
+from quiesce.model.history import History
+from quiesce.model.ids import Json
+from quiesce.model.report import ExecutionReport
+from quiesce.reports.events import Events
+from quiesce.reports.json import render_json, render_json_line
+from quiesce.reports.text import execution_text, executions_text
+
+#: how often a followed execution is looked at, in seconds
+_FOLLOW_S = 0.2
+
+
+@click.group()
+def executions() -> None:
+    """Start, list, look at, cancel and resume executions."""
+
+
+@executions.command("start")
+@click.argument("workflow")
+@click.option("-b", "--deployment", required=True, metavar="NAME")
+@click.option("-p", "--parameter", "assignments", multiple=True, metavar="NAME=VALUE", help="A parameter.")
+@click.option("--allow-custom-parameters", is_flag=True, help="Accept parameters that are not declared.")
+@click.option("--task-retries", type=int, help="How often a failed operation is retried; -1: without end.")
+@click.option("--task-retry-interval", type=float, help="Seconds between tries.")
+@click.option("--dry-run", is_flag=True, help="Show the plan; touch nothing.")
+@json_option
+def start_execution(
+    workflow: str,
+    deployment: str,
+    assignments: tuple[str, ...],
+    allow_custom_parameters: bool,
+    task_retries: int | None,
+    task_retry_interval: float | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Run WORKFLOW, with the options that cfy has.
+
+    \b
+    Example:
+      quiesce executions start backup -b shop -p snapshot_name=nightly --task-retries 30
+    """
+    parameters: dict[str, Json] = dict(read_assignments(assignments))
+    if task_retries is not None:
+        parameters["task_retries"] = task_retries
+    if task_retry_interval is not None:
+        parameters["task_retry_interval"] = task_retry_interval
+    request = Request(
+        deployment=deployment,
+        workflow=workflow,
+        parameters=parameters,
+        allow_custom_parameters=allow_custom_parameters,
+    )
+    return start(request, dry_run=dry_run, as_json=as_json)
+
+
+@executions.command("list")
+@click.argument("deployment", required=False)
+@json_option
+def list_executions(deployment: str | None, as_json: bool) -> None:
+    """List executions, oldest first; of DEPLOYMENT only, when it is named."""
+    with services() as given:
+        name = given.deployments.get(deployment).name if deployment else None
+        found = given.executions.list(name)
+        dead = [
+            unfinished.execution.id
+            for unfinished in find_unfinished(given, name)
+            if unfinished.execution.state is ExecutionState.RUNNING
+        ]
+    click.echo(render_json("executions", found) if as_json else executions_text(found, dead))
+
+
+@executions.command("show")
+@click.argument("execution")
+@json_option
+def show_execution(execution: str, as_json: bool) -> None:
+    """Show what became of EXECUTION, step by step with --json."""
+    with services() as given:
+        report = _report(given, execution)
+    click.echo(render_json("report", report) if as_json else execution_text(report))
+
+
+@executions.command("cancel")
+@click.argument("execution")
+@json_option
+def cancel_execution(execution: str, as_json: bool) -> int:
+    """Cancel EXECUTION: nothing new starts, what is frozen is thawed, what is half-made is removed.
+
+    An execution whose engine has died is rolled back here.
+    """
+    with services(shout=False) as given:
+        asked = cancel(given, execution)
+        if given.leases.holder(asked.deployment) == asked.id:
+            click.echo(f"{asked.id} is asked to stop; follow it: quiesce events {asked.id} --follow")
+            return ExitStatus.OK
+        return follow(
+            lambda watching: go_on(given, execution, Purpose.ROLL_BACK, watching),
+            as_json=as_json,
+            expected="cancelled",
+        )
+
+
+@executions.command("resume")
+@click.argument("execution")
+@json_option
+def resume_execution(execution: str, as_json: bool) -> int:
+    """Take up EXECUTION, whose engine has died: it goes on, or is rolled back where going on would lie."""
+    with services(freezing=True, shout=False) as given:
+        return follow(lambda watching: go_on(given, execution, Purpose.FORWARD, watching), as_json=as_json)
+
+
+@click.command()
+@click.argument("execution")
+@click.option("--follow", "following", is_flag=True, help="Go on until the execution is over.")
+@json_option
+def events(execution: str, following: bool, as_json: bool) -> None:
+    """Print the events of EXECUTION, in the format that users of cfy know."""
+    with services() as given:
+        found = given.executions.get(execution)
+        rendered = Events(found, given.executions.plan(found.id))
+        shown = 0
+        while True:
+            over = given.executions.get(execution).state is not ExecutionState.RUNNING
+            records = list(given.executions.journal(found.id).read())
+            for record in records[shown:]:
+                for event in rendered.of(record):
+                    click.echo(render_json_line("event", event) if as_json else str(event))
+            shown = len(records)
+            if over or not following:
+                return
+            time.sleep(_FOLLOW_S)
+
+
+@click.command()
+@click.argument("execution")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="FILE.html")
+def report(execution: str, output: str) -> None:
+    """Write a page about EXECUTION: its timeline, and who was frozen for how long.
+
+    \b
+    Example:
+      quiesce report backup-a1b2c3d4e5 -o report.html
+    """
+    from quiesce.reports.html import render_html
+
+    with services() as given:
+        page = render_html(_report(given, execution))
+    Path(output).write_text(page)
+    click.echo(f"written: {output}")
+
+
+@click.command()
+@click.argument("deployment", required=False)
+@json_option
+def recover(deployment: str | None, as_json: bool) -> None:
+    """Thaw everything that dead executions may have left frozen; of DEPLOYMENT only, when it is named."""
+    with services(shout=False) as given:
+        name = given.deployments.get(deployment).name if deployment else None
+        left = recover_all(given, Watching(by="recover", settle_patience_s=30.0), name)
+    if as_json:
+        click.echo(render_json("unfinished", left))
+    for unfinished in left:
+        execution = unfinished.execution
+        if unfinished.owed:
+            names = ", ".join(unfinished.owed)
+            raise NotThawedError(f"{names} of {execution.deployment} could not be thawed ({execution.id})")
+        if not as_json:
+            click.echo(
+                f"{execution.id} was interrupted; nothing of it is frozen. "
+                f"Go on: quiesce executions resume {execution.id}; "
+                f"or roll back: quiesce executions cancel {execution.id}"
+            )
+    if not left and not as_json:
+        click.echo("nothing is owed: everything is thawed")
+
+
+def _report(given: Services, execution: str) -> ExecutionReport:
+    found = given.executions.get(execution)
+    plan = given.executions.plan(found.id)
+    history = History.of(given.executions.journal(found.id).read())
+    return report_execution(found, plan, history, given.catalog.list(found.deployment))

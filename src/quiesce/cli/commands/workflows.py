@@ -1,0 +1,151 @@
+"""plan, and the six verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from quiesce.app.executing import Watching
+from quiesce.app.run_workflow import Request, Result, preview, run_workflow
+from quiesce.app.services import Services
+from quiesce.cli.console import EventLines, LiveProgress, Signals
+from quiesce.cli.session import json_option, on_terminal, services
+from quiesce.cli.values import read_assignments
+from quiesce.errors import ExitStatus
+from quiesce.model.ids import Json
+from quiesce.planning import Workflow, default_of, parameters_of, workflow_named
+from quiesce.reports.json import render_json, render_json_line
+from quiesce.reports.text import execution_text, plan_text
+
+
+@click.command()
+@click.argument("workflow")
+@click.argument("deployment")
+@click.option("-p", "--parameter", "assignments", multiple=True, metavar="NAME=VALUE", help="A parameter.")
+@click.option("--allow-custom-parameters", is_flag=True, help="Accept parameters that are not declared.")
+@json_option
+def plan(
+    workflow: str, deployment: str, assignments: tuple[str, ...], allow_custom_parameters: bool, as_json: bool
+) -> None:
+    """Show what WORKFLOW would do to DEPLOYMENT, and the predicted frozen window. Touches nothing.
+
+    \b
+    Example:
+      quiesce plan backup shop -p snapshot_incremental=false
+    """
+    request = Request(
+        deployment=deployment,
+        workflow=workflow,
+        parameters=read_assignments(assignments),
+        allow_custom_parameters=allow_custom_parameters,
+    )
+    with services() as given:
+        show_plan(given, request, as_json=as_json)
+
+
+def show_plan(given: Services, request: Request, *, as_json: bool) -> None:
+    """Print the plan of *request*."""
+    report = preview(given, request)
+    click.echo(render_json("plan", report) if as_json else plan_text(report))
+
+
+def start(request: Request, *, dry_run: bool, as_json: bool) -> int:
+    """Run *request* (or show its plan) and return the exit status."""
+    freezing = request.workflow.replace("-", "_") in ("backup", "restore")
+    with services(freezing=freezing and not dry_run) as given:
+        if dry_run:
+            show_plan(given, request, as_json=as_json)
+            return ExitStatus.OK
+        return follow(lambda watching: run_workflow(given, request, watching), as_json=as_json)
+
+
+def follow(run: Callable[[Watching], Result], *, as_json: bool, expected: str | None = None) -> int:
+    """Run something that can be watched and cancelled; print its report; return the exit status.
+
+    An error of code *expected* is what was asked for.
+    """
+    listener = LiveProgress() if on_terminal() and not as_json else EventLines(as_json=as_json)
+    with Signals().caught() as signals:
+        try:
+            result = run(
+                Watching(
+                    listener=listener,
+                    on_started=listener.started,
+                    cancel_asked=signals.cancel_asked,
+                    on_wake=signals.on_wake,
+                )
+            )
+        finally:
+            if isinstance(listener, LiveProgress):
+                listener.stopped()
+    if as_json:
+        click.echo(render_json_line("report", result.report))
+    elif on_terminal():
+        click.echo(execution_text(result.report))
+    if result.error is not None and result.error.code != expected:
+        raise result.error
+    return ExitStatus.OK
+
+
+def _verb(workflow: Workflow) -> click.Command:
+    declared = parameters_of(workflow.name)
+
+    def run(deployment: str, assignments: tuple[str, ...], **options: Any) -> int:
+        dry_run, as_json_ = options.pop("dry_run"), options.pop("as_json")
+        allow_custom = options.pop("allow_custom_parameters")
+        given: dict[str, Json] = {name: value for name, value in options.items() if value is not None}
+        request = Request(
+            deployment=deployment,
+            workflow=workflow.name,
+            parameters={**given, **read_assignments(assignments)},
+            allow_custom_parameters=allow_custom,
+        )
+        return start(request, dry_run=dry_run, as_json=as_json_)
+
+    options = [
+        click.Option(
+            [f"--{parameter.name.replace('_', '-')}", parameter.name],
+            metavar="VALUE",
+            help=parameter.help + _default_text(default_of(parameter, workflow.name)),
+        )
+        for parameter in declared
+    ]
+    return click.Command(
+        workflow.name.replace("_", "-"),
+        callback=run,
+        params=[
+            click.Argument(["deployment"]),
+            click.Option(
+                ["-p", "--parameter", "assignments"],
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="A parameter, as in cfy; the options below say the same.",
+            ),
+            *options,
+            click.Option(
+                ["--allow-custom-parameters"],
+                is_flag=True,
+                help="Accept parameters that are not declared, and hand them to operations.",
+            ),
+            click.Option(["--dry-run"], is_flag=True, help="Show the plan; touch nothing."),
+            click.Option(["--json", "as_json"], is_flag=True, help="Print events and report as JSON lines."),
+        ],
+        help=f"{workflow.help}\n\n\b\nExample:\n  quiesce {workflow.name.replace('_', '-')} shop"
+        + (" -p snapshot_name=nightly" if workflow.needs_point or workflow.name == "backup" else ""),
+    )
+
+
+def _default_text(default: Json) -> str:
+    if default is None:
+        return ""
+    return f"  [default: {str(default).lower() if isinstance(default, bool) else default}]"
+
+
+suspend = _verb(workflow_named("suspend"))
+resume = _verb(workflow_named("resume"))
+backup = _verb(workflow_named("backup"))
+restore = _verb(workflow_named("restore"))
+remove_backup = _verb(workflow_named("remove_backup"))
+statistics = _verb(workflow_named("statistics"))

@@ -1,0 +1,154 @@
+"""Follow an execution: live on a terminal, event lines elsewhere; and turn signals into a cancel."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import click
+
+from quiesce.model.execution import Execution
+from quiesce.model.history import History
+from quiesce.model.operation import Operation
+from quiesce.model.plan import Plan, Role
+from quiesce.model.records import Record
+from quiesce.reports.events import Events, is_alarming
+from quiesce.reports.json import render_json_line
+from quiesce.reports.text import seconds
+
+
+class EventLines:
+    """Prints each event as a line, in the format that users of ``cfy`` know, or as JSON."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
+        self._broken = False
+
+    def started(self, execution: Execution, plan: Plan) -> None:
+        """Begin following *execution*."""
+        self._events = Events(execution, plan)
+
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Print the lines of *records*; an output that has gone away is given up, never the execution."""
+        if self._broken:
+            return
+        lines = [event for record in records for event in self._events.of(record)]
+        texts = [render_json_line("event", event) if self._as_json else str(event) for event in lines]
+        try:
+            if texts:
+                sys.stdout.write("\n".join(texts) + "\n")
+                sys.stdout.flush()
+        except (OSError, ValueError):
+            self._broken = True
+
+
+class LiveProgress:
+    """One line on a terminal: the group, how far it is, how long things are frozen. Alarms stay above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, refresh_per_second=10, get_renderable=self._line)
+        self._history = History()
+        self._plan: Plan | None = None
+        self._broken = False
+
+    def started(self, execution: Execution, plan: Plan) -> None:
+        """Begin following *execution*."""
+        self._events = Events(execution, plan)
+        self._plan = plan
+        with suppress(OSError):
+            self._live.start()
+
+    def stopped(self) -> None:
+        """Take the line away."""
+        with suppress(OSError, ValueError):
+            self._live.stop()
+
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Take *records* in; the line is drawn from another thread."""
+        for record in records:
+            self._history.add(record)
+            if is_alarming(record) and not self._broken:
+                try:
+                    for event in self._events.of(record):
+                        self._console.print(str(event), style="yellow", markup=False, highlight=False)
+                except (OSError, ValueError):
+                    self._broken = True
+
+    def _line(self) -> Any:
+        from rich.text import Text
+
+        if self._plan is None:
+            return Text("planning")
+        text = Text(f"{self._plan.workflow}: {self._where(self._plan)}")
+        frozen = self._frozen_s(self._plan)
+        if frozen is not None:
+            text.append(f"  frozen for {seconds(frozen)}", style="bold red")
+        return text
+
+    def _where(self, plan: Plan) -> str:
+        running = [s for s in plan.steps if self._is_running(s.id)]
+        group = min((step.group for step in running), default=None)
+        if group is None:
+            return "waiting"
+        members = [s for s in plan.steps if s.group == group and s.role is not Role.UNDO]
+        done = sum(step.id in self._history.done for step in members)
+        return f"{plan.groups[group].title}: {done} of {len(members)} done, {len(running)} running"
+
+    def _is_running(self, step: Any) -> bool:
+        begun = self._history.begun_at.get(step, -1)
+        return begun > self._history.done_at.get(step, -1) and step not in self._history.failed
+
+    def _frozen_s(self, plan: Plan) -> float | None:
+        if not self._history.debts(plan):
+            return None
+        firsts = [
+            self._history.first_begun[s.id].tick
+            for s in plan.steps
+            if s.operation is Operation.FREEZE and s.id in self._history.first_begun
+        ]
+        return time.monotonic() - min(firsts) if firsts else None
+
+
+class Signals:
+    """Turns SIGINT, SIGTERM and SIGHUP into a cancel; a second one does not skip the thaw."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self._wake: Callable[[], None] = lambda: None
+
+    def on_wake(self, wake: Callable[[], None]) -> None:
+        """Take the function that makes the engine look."""
+        self._wake = wake
+
+    def cancel_asked(self) -> str | None:
+        """Return why to cancel; None: no signal came."""
+        return self.reason
+
+    @contextmanager
+    def caught(self) -> Iterator[Signals]:
+        """Catch the signals within the block."""
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._handle) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.reason is None:
+            self.reason = f"it was cancelled by {signal.Signals(number).name}"
+        else:
+            with suppress(OSError, RuntimeError):
+                click.echo("quiesce: still thawing; it takes as long as it takes", err=True)
+        self._wake()

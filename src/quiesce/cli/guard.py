@@ -1,0 +1,93 @@
+"""The guard process: ``python -m quiesce.cli.guard HOME DATABASE``, started by `quiesce.guard`.
+
+It reads orders from its standard input, one a line; the end of the input means that the engine is dead.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from quiesce.app.guarding import Order, Watchman
+from quiesce.bootstrap import Assembly, Settings
+from quiesce.guard import READY
+from quiesce.model.ids import ExecutionId
+
+_ORDERS: Final = {b"opened": Order.OPENED, b"settled": Order.SETTLED, b"owing": Order.OWING}
+
+
+class PipeOrders:
+    """Answers `Orders` from a pipe."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(descriptor, selectors.EVENT_READ)
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+        self._closed = False
+
+    def next(self, until_tick: float | None) -> Order | None:
+        """Return the next order; None when *until_tick* passes first."""
+        line = self.line(until_tick)
+        if line is None:
+            return None
+        return Order.GONE if line == b"" else _ORDERS[line]
+
+    def line(self, until_tick: float | None) -> bytes | None:
+        """Return the next line; empty when the other end is gone, None when *until_tick* passes first."""
+        while not self._lines:
+            if self._closed:
+                return b""
+            timeout = None if until_tick is None else max(0.0, until_tick - time.monotonic())
+            if not self._selector.select(timeout):
+                return None
+            self._read()
+        return self._lines.popleft()
+
+    def _read(self) -> None:
+        read = os.read(self._descriptor, 4096)
+        self._closed = not read
+        *lines, self._rest = (self._rest + read).split(b"\n")
+        self._lines.extend(lines)
+
+
+def main() -> None:
+    """Be the guard of one execution."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it ends when nothing is owed, and not before
+    os.umask(0o077)
+    orders = PipeOrders(sys.stdin.fileno())
+    assembly = Assembly(Settings(home=Path(sys.argv[1]), database_url=sys.argv[2]))
+    try:
+        execution = _words(orders, b"execution")
+        if execution is None:
+            return
+        watchman = Watchman(assembly.services, ExecutionId(execution), time.sleep)
+        bound = _words(orders, b"max-freeze")
+        if bound is None:
+            return
+        with suppress(OSError):
+            os.write(sys.stdout.fileno(), READY)
+        watchman.keep_watch(orders, float(bound))
+    finally:
+        assembly.close()
+
+
+def _words(orders: PipeOrders, key: bytes) -> str | None:
+    """Return what the line that begins with *key* says; None when the engine needs no guard any more."""
+    line = orders.line(None)
+    if line is None or not line.startswith(key + b" "):
+        return None
+    return line[len(key) + 1 :].decode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The command line: parse, run a use case, print, exit. Nothing here decides anything."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Final
+
+import click
+
+from quiesce import __version__
+from quiesce.errors import ExitStatus, QuiesceError
+
+#: command -> module that defines it; imported only when it is used, so that starting is quick
+COMMANDS: Final = {
+    "init": "deployments",
+    "deployments": "deployments",
+    "blueprint": "blueprint",
+    "plan": "workflows",
+    "suspend": "workflows",
+    "resume": "workflows",
+    "backup": "workflows",
+    "restore": "workflows",
+    "remove-backup": "workflows",
+    "statistics": "workflows",
+    "executions": "executions",
+    "events": "executions",
+    "report": "executions",
+    "recover": "executions",
+    "backups": "backups",
+    "doctor": "platforms",
+    "discover": "platforms",
+    "providers": "platforms",
+    "completion": "completion",
+}
+
+
+class Commands(click.Group):
+    """Finds commands by `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order in which a newcomer needs them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the command *cmd_name*."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"quiesce.cli.commands.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="quiesce")
+def quiesce() -> None:
+    """Suspend, resume, back up and restore whole deployments; nothing ever stays frozen.
+
+    \b
+    Example:
+      quiesce init blueprint.yaml -b shop      describe a deployment
+      quiesce plan backup shop                 see what would happen
+      quiesce backup shop                      one consistent cut through all of it
+      quiesce backups list shop
+      quiesce restore shop -p snapshot_name=NAME
+
+    State is kept below QUIESCE_HOME (default: ~/.local/share/quiesce).
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with a documented status (``docs/exit-statuses.md``)."""
+    os.umask(0o077)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; return its exit status. Anything that is no `QuiesceError` is a bug, and escapes."""
+    try:
+        status = quiesce.main(args=arguments, prog_name="quiesce", standalone_mode=False)
+    except (click.ClickException, click.exceptions.Exit, click.Abort) as finished:
+        return _finished(finished)
+    except QuiesceError as error:
+        _show(error, as_json="--json" in arguments)
+        return error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.OK
+    return status if isinstance(status, int) else ExitStatus.OK
+
+
+def _finished(how: click.ClickException | click.exceptions.Exit | click.Abort) -> int:
+    if isinstance(how, click.exceptions.Exit):
+        return how.exit_code
+    if isinstance(how, click.ClickException):
+        how.show()
+        return ExitStatus.USAGE
+    return ExitStatus.CANCELLED
+
+
+def _show(error: QuiesceError, *, as_json: bool) -> None:
+    if as_json:
+        from quiesce.reports.json import render_error
+
+        click.echo(render_error(error))
+    click.echo(f"quiesce: {error} [{error.code}]", err=True)
+    if error.hint:
+        click.echo(f"  hint: {error.hint}", err=True)
+
+
+if __name__ == "__main__":
+    main()

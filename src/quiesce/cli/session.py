@@ -1,0 +1,61 @@
+"""What every command that works on stored state does first and last."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from quiesce.app.services import Services
+from quiesce.app.unfinished import find_unfinished
+from quiesce.bootstrap import Assembly, Settings, start_guard
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, a stable interface.")
+
+
+@contextmanager
+def services(*, freezing: bool = False, shout: bool = True) -> Iterator[Services]:
+    """Give the services, and close them afterwards; *freezing* starts a guard ahead.
+
+    What earlier executions left behind is told on standard error, by every command, until it is settled.
+    """
+    settings = Settings.of(os.environ)
+    guard = start_guard(settings) if freezing else None
+    assembly = Assembly(settings, guard)
+    try:
+        if shout:
+            _shout(assembly.services)
+        yield assembly.services
+    finally:
+        assembly.close()
+
+
+def _shout(services: Services) -> None:
+    for unfinished in find_unfinished(services):
+        execution = unfinished.execution
+        if unfinished.owed:
+            click.secho(
+                f"quiesce: {', '.join(unfinished.owed)} of {execution.deployment} may STILL BE FROZEN by "
+                f"{execution.id}. Settle it: quiesce recover",
+                err=True,
+                fg="red",
+                bold=True,
+            )
+        elif execution.state == "running":
+            click.secho(
+                f"quiesce: {execution.id} was interrupted. Go on: quiesce executions resume {execution.id}; "
+                f"or roll back: quiesce executions cancel {execution.id}",
+                err=True,
+                fg="yellow",
+            )
+
+
+def on_terminal() -> bool:
+    """Tell whether somebody is watching."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,65 @@
+"""Values from the command line: ``name=value`` and files of inputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from quiesce.errors import UsageError
+from quiesce.model.ids import Json
+
+#: an inputs file larger than this is refused before it is read
+_MAX_BYTES = 10 << 20
+
+
+def read_assignments(assignments: Iterable[str]) -> Mapping[str, Json]:
+    """Return ``name=value`` texts as a mapping. A value that is JSON means what it says, else it is text.
+
+    Raises:
+        UsageError: when a text has no ``=``.
+    """
+    values: dict[str, Json] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{assignment!r} is not of the form NAME=VALUE")
+        values[name] = _value(text)
+    return values
+
+
+def read_inputs(texts: Iterable[str]) -> Mapping[str, Json]:
+    """Return inputs given as ``name=value``, or as the path of a YAML or JSON file; later ones win.
+
+    Raises:
+        UsageError: when a file cannot be read or does not hold a mapping.
+    """
+    inputs: dict[str, Json] = {}
+    for text in texts:
+        if "=" in text and not Path(text).is_file():
+            inputs.update(read_assignments([text]))
+        else:
+            inputs.update(_file(Path(text)))
+    return inputs
+
+
+def _value(text: str) -> Json:
+    try:
+        value: Json = json.loads(text)
+    except ValueError:
+        return text
+    return value
+
+
+def _file(path: Path) -> Mapping[str, Json]:
+    import yaml
+
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageError(f"{path} is larger than {_MAX_BYTES >> 20} MiB")
+        content = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"inputs cannot be read from {str(path)!r}: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} does not hold a mapping of inputs")
+    return content

@@ -1,0 +1,68 @@
+"""One Linux machine: its processes, directories, SQLite databases and file systems."""
+
+from __future__ import annotations
+
+from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.consistency import Consistency
+from quiesce.model.operation import Operation
+
+_FREEZE = frozenset({Operation.FREEZE, Operation.THAW})
+_SWITCH = frozenset({Operation.SUSPEND, Operation.RESUME})
+_SAVE = frozenset({Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE})
+_MEASURE = frozenset({Operation.MEASURE})
+_FREEZE_S = {Operation.FREEZE: 0.01, Operation.THAW: 0.005}
+
+PROCESS = "quiesce.nodes.host.Process"
+PAUSED_PROCESS = "quiesce.nodes.host.PausedProcess"
+DIRECTORY = "quiesce.nodes.host.Directory"
+SQLITE = "quiesce.nodes.host.SQLite"
+SQLITE_ALONE = "quiesce.nodes.host.SQLiteAlone"
+FILE_SYSTEM = "quiesce.nodes.host.FileSystem"
+
+DESCRIPTION = Description(
+    name="host",
+    factory="quiesce.providers.host.provider:HostProvider",
+    functions=frozenset({"quiesce.host."}),
+    kinds=(
+        Kind(types=frozenset({PROCESS}), capabilities=Capabilities(operations=_SWITCH | _MEASURE)),
+        Kind(
+            types=frozenset({PAUSED_PROCESS}),
+            capabilities=Capabilities(
+                operations=_SWITCH | _FREEZE | _MEASURE, self_thaw=True, typical_s=_FREEZE_S
+            ),
+        ),
+        Kind(
+            types=frozenset({DIRECTORY}),
+            capabilities=Capabilities(
+                operations=_SAVE | _MEASURE,
+                copies_snapshots=True,
+                copies_backups=True,
+                alone=Consistency.NONE,
+                typical_s={Operation.SNAPSHOT: 0.5},
+            ),
+        ),
+        Kind(
+            types=frozenset({SQLITE}),
+            capabilities=Capabilities(operations=_FREEZE | _MEASURE, self_thaw=True, typical_s=_FREEZE_S),
+        ),
+        Kind(
+            types=frozenset({SQLITE_ALONE}),
+            capabilities=Capabilities(
+                operations=_FREEZE | _SAVE | _MEASURE,
+                copies_snapshots=True,
+                copies_backups=True,
+                self_thaw=True,
+                alone=Consistency.APPLICATION,
+                typical_s=_FREEZE_S | {Operation.SNAPSHOT: 0.2},
+            ),
+        ),
+        Kind(
+            types=frozenset({FILE_SYSTEM}),
+            capabilities=Capabilities(
+                operations=_FREEZE | _MEASURE,
+                self_thaw=True,
+                typical_s={Operation.FREEZE: 0.1, Operation.THAW: 0.01},
+            ),
+        ),
+    ),
+)

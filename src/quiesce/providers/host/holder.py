@@ -1,0 +1,382 @@
+"""The program of the processes that hold freezes. It runs by itself and imports nothing of quiesce.
+
+The provider starts one *nursery* ahead of time. For each freeze the nursery forks a *holder*, in a
+session of its own, which arms its timer, freezes, writes its state file and then does nothing but wait.
+It thaws, whatever comes first: when it is asked to (SIGTERM), when its timer fires, or when the process
+that asked for the freeze dies (end of file on its socket) without having handed the watch over.
+
+A lock on the state file lasts as long as the holder: whoever gets that lock knows that it is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+LONGEST_MESSAGE: Final = 1 << 17
+FIFREEZE: Final = 0xC0045877
+FITHAW: Final = 0xC0045878
+_LOCK_ALL_MEMORY: Final = 3
+_NEVER_KILLED: Final = "-1000"
+_THAW_RETRY_S: Final = 0.05
+#: somebody who only looks at the state holds its lock for an instant
+_STATE_TRIES: Final = 20
+_STATE_PAUSE_S: Final = 0.005
+_COPY_RETRY_S: Final = 0.02
+
+
+class Refusal(Exception):  # noqa: N818  it is an answer
+    """The freeze cannot be had; *code* is the caller's word for why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Hold(Protocol):
+    """One kind of freeze."""
+
+    def freeze(self) -> None:
+        """Freeze; what raises has frozen nothing."""
+
+    def thaw(self) -> None:
+        """Thaw; returns when it is thawed."""
+
+    def extend(self, message: dict[str, Any]) -> None:
+        """Take more under the freeze."""
+
+
+def main(nursery: socket.socket) -> None:
+    """Fork a holder for each request until the provider's process closes the socket."""
+    os.setsid()
+    os.chdir("/")
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(nursery, LONGEST_MESSAGE, 1)
+        if not descriptors:
+            return
+        if os.fork() == 0:
+            nursery.close()
+            _serve(json.loads(request), socket.socket(fileno=descriptors[0]))
+            os._exit(0)
+        os.close(descriptors[0])
+
+
+def _serve(request: dict[str, Any], watcher: socket.socket) -> None:
+    os.setsid()
+    try:
+        if request["kind"] in _JOBS:
+            _JOBS[request["kind"]](request)
+            watcher.send(b"{}")
+        else:
+            _hold(request, watcher)
+    except BrokenPipeError:
+        return
+    except Refusal as refusal:
+        _answer(watcher, {"code": refusal.code, "error": str(refusal)})
+    except Exception as error:  # noqa: BLE001  the provider's process turns it into an error of ours
+        _answer(watcher, {"code": "failed", "error": f"{type(error).__name__}: {error}"})
+
+
+def _hold(request: dict[str, Any], watcher: socket.socket) -> None:
+    hold = _KINDS[request["kind"]](request)
+    wakeup = _arm(request["thaw_after_s"])
+    state = _take_state(request)
+    try:
+        hold.freeze()
+        try:
+            _answer(watcher, {})
+            _wait(wakeup, watcher, hold)
+        finally:
+            hold.thaw()
+    finally:
+        Path(request["state"]).unlink(missing_ok=True)
+        os.close(state)
+
+
+def _arm(thaw_after_s: float) -> int:
+    """Set the timer; from now on it, or SIGTERM, makes the returned descriptor readable."""
+    readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, thaw_after_s)
+    return readable
+
+
+def _take_state(request: dict[str, Any]) -> int:
+    """Write who holds what, before anything is frozen, and keep it locked for life."""
+    for _ in range(_STATE_TRIES):
+        state = os.open(request["state"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if _locked(state) and _is_still(request["state"], state):
+            write_state(state, {**request, "pid": os.getpid(), "started": start_time(os.getpid())})
+            return state
+        os.close(state)
+        time.sleep(_STATE_PAUSE_S)
+    raise Refusal("busy", "another process holds this freeze")
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_still(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(Path(path).stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def write_state(descriptor: int, state: dict[str, Any]) -> None:
+    """Replace what the state file says."""
+    data = json.dumps(state).encode()
+    os.pwrite(descriptor, data, 0)
+    os.ftruncate(descriptor, len(data))
+
+
+def _wait(wakeup: int, watcher: socket.socket, hold: Hold) -> None:
+    """Return when it is time to thaw."""
+    poll = select.poll()
+    poll.register(wakeup, select.POLLIN)
+    poll.register(watcher, select.POLLIN)
+    while True:
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if wakeup in ready:
+            return
+        data = _received(watcher)
+        if not data:
+            return
+        message = json.loads(data)
+        if message.get("handed_over"):
+            poll.unregister(watcher)
+        else:
+            hold.extend(message)
+            _answer(watcher, {})
+
+
+def _received(watcher: socket.socket) -> bytes:
+    try:
+        return watcher.recv(LONGEST_MESSAGE)
+    except ConnectionError:
+        return b""
+
+
+def _answer(watcher: socket.socket, answer: dict[str, Any]) -> None:
+    try:
+        watcher.send(json.dumps(answer).encode())
+    except ConnectionError:
+        return
+
+
+class DatabaseHold:
+    """The write lock of an SQLite database, with everything committed written to the disk.
+
+    Nobody can commit while it is held; reading goes on. With ``apply`` the database is first replaced by
+    another one's content, and nobody can write between that and the lock but for an instant.
+    """
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self._path = request["path"]
+        self._apply = request.get("apply")
+        self._busy_s = request["busy_s"]
+        self._connections: list[sqlite3.Connection] = []
+
+    def freeze(self) -> None:
+        """Take the lock, then write back what the log holds."""
+        holder = self._connect()
+        if self._apply:
+            _copy(self._apply, holder, self._busy_s)
+        _begin(holder)
+        if holder.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            self._connect().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def thaw(self) -> None:
+        """Give the lock back."""
+        for connection in self._connections:
+            connection.close()
+
+    def extend(self, message: dict[str, Any]) -> None:
+        """Do nothing: a database is one thing."""
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect(self._path, "rw", self._busy_s)
+        self._connections.append(connection)
+        return connection
+
+
+class FileSystemHold:
+    """A file system frozen by the kernel. Nothing of it is touched while it is frozen."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self._root = os.open(request["path"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def freeze(self) -> None:
+        """Flush while writers still run, so that little is left to flush, then freeze."""
+        self._stay_in_memory()
+        self._libc.syncfs(self._root)
+        try:
+            fcntl.ioctl(self._root, FIFREEZE, 0)
+        except OSError as error:
+            raise Refusal(
+                _FREEZE_ERRORS.get(error.errno or 0, "failed"), os.strerror(error.errno or 0)
+            ) from error
+
+    def thaw(self) -> None:
+        """Thaw, and try again until it is thawed: nobody else may be there to do it."""
+        while True:
+            try:
+                fcntl.ioctl(self._root, FITHAW, 0)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    return
+                time.sleep(_THAW_RETRY_S)
+            else:
+                return
+
+    def extend(self, message: dict[str, Any]) -> None:
+        """Do nothing: a file system is one thing."""
+
+    def _stay_in_memory(self) -> None:
+        self._libc.mlockall(_LOCK_ALL_MEMORY)
+        try:
+            Path("/proc/self/oom_score_adj").write_text(_NEVER_KILLED)
+        except OSError:
+            return
+
+
+class ProcessesHold:
+    """Processes that are stopped. They are named before they are stopped, never after."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self._state = request["state"]
+        self._members: list[list[int]] = request["members"]
+
+    def freeze(self) -> None:
+        """Do nothing: the provider stops them, once they are known here."""
+
+    def thaw(self) -> None:
+        """Let all of them go on."""
+        for pid, started in self._members:
+            send_signal(pid, started, signal.SIGCONT)
+
+    def extend(self, message: dict[str, Any]) -> None:
+        """Know more of them; durable against this process's own death, too."""
+        self._members += message["members"]
+        path = Path(self._state)
+        state = json.loads(path.read_bytes())
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        write_state(descriptor, {**state, "members": self._members})
+        os.close(descriptor)
+
+
+def send_signal(pid: int, started: int, number: int) -> bool:
+    """Send a signal to the process that has *pid* since *started*; tell whether there still is one."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if start_time(pid) != started:
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def start_time(pid: int) -> int | None:
+    """Return when *pid* was started, in clock ticks since boot; None when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(stat.rpartition(b")")[2].split()[19])
+
+
+def connect(path: str, mode: str, busy_s: float) -> sqlite3.Connection:
+    """Open an SQLite database that must exist."""
+    uri = f"file:{quote(path)}?mode={mode}"
+    try:
+        return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_s)
+    except sqlite3.OperationalError as error:
+        code = "failed" if Path(path).exists() else "missing"
+        raise Refusal(code, f"cannot open {path}: {error}") from error
+
+
+def copy_database(request: dict[str, Any]) -> None:
+    """Replace the target's content by the source's, in one transaction; makes a target that is missing.
+
+    A *scratch* target is made durable by somebody else, later.
+    """
+    connection = connect(request["target"], "rwc", request["busy_s"])
+    try:
+        if request["scratch"]:
+            connection.execute("PRAGMA synchronous=OFF")
+        _copy(request["source"], connection, request["busy_s"])
+    finally:
+        connection.close()
+
+
+def thaw_file_system(request: dict[str, Any]) -> None:
+    """Thaw what a holder that was killed has left frozen."""
+    FileSystemHold(request).thaw()
+
+
+def _copy(source: str, target: sqlite3.Connection, busy_s: float) -> None:
+    ends = time.monotonic() + busy_s
+
+    def give_up_when_late(status: int, _remaining: int, _total: int) -> None:
+        if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} and time.monotonic() > ends:
+            raise Refusal("busy", "the database is locked")
+
+    connection = connect(source, "rw", busy_s)
+    try:
+        connection.backup(target, progress=give_up_when_late, sleep=_COPY_RETRY_S)
+    except sqlite3.OperationalError as error:
+        raise Refusal(_sqlite_code(error), str(error)) from error
+    finally:
+        connection.close()
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        raise Refusal(_sqlite_code(error), str(error)) from error
+
+
+def _sqlite_code(error: sqlite3.OperationalError) -> str:
+    return "busy" if error.sqlite_errorname.startswith("SQLITE_BUSY") else "failed"
+
+
+_FREEZE_ERRORS: Final = {errno.EBUSY: "busy", errno.EOPNOTSUPP: "unsupported", errno.EPERM: "forbidden"}
+#: what is done at once, and holds nothing
+_JOBS: Final[dict[str, Any]] = {"copy": copy_database, "thaw": thaw_file_system}
+_KINDS: Final[dict[str, Any]] = {
+    "database": DatabaseHold,
+    "file_system": FileSystemHold,
+    "processes": ProcessesHold,
+}
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,14 @@
+"""Commands over SSH that a blueprint brings: ``cloudify_terminal.tasks.run``."""
+
+from __future__ import annotations
+
+from quiesce.model.capabilities import Capabilities, Description
+from quiesce.model.operation import Operation
+
+DESCRIPTION = Description(
+    name="terminal",
+    factory="quiesce.providers.terminal.provider:TerminalProvider",
+    functions=frozenset({"cloudify_terminal.tasks.run", "quiesce.terminal."}),
+    capabilities=Capabilities(self_thaw=True, typical_s=dict.fromkeys(Operation, 0.5)),
+    extra="ssh",
+)

@@ -1,0 +1,206 @@
+"""Types lines into a terminal and reads what comes back."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quiesce.errors import NonRecoverableError, OperationTimeoutError, RecoverableError
+from quiesce.model.records import Level
+from quiesce.ports import Context
+from quiesce.providers.terminal.auth import Reactions, TerminalAuth
+from quiesce.providers.terminal.calls import Response, TerminalCall
+from quiesce.providers.terminal.client import Connection
+from quiesce.providers.terminal.errors import too_slow, unreachable
+
+if TYPE_CHECKING:
+    import paramiko
+
+_BEAT_S = 0.1
+_CHUNK_BYTES = 65536
+_EXIT_S = 2.0
+_CONTROL = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|[()][0-9A-B]|[=>])|[\x00\x07\x0f]|.\x08")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one line gave."""
+
+    output: str
+    #: exit status; None where there is no such thing
+    status: int | None = None
+
+
+class Dialogue:
+    """An open terminal. Where the far side is a shell, every prompt carries the last exit status."""
+
+    def __init__(self, connection: Connection, auth: TerminalAuth) -> None:
+        self.connection = connection
+        self.is_shell = False
+        self._auth = auth
+        self._mark = f"quiesce-{secrets.token_hex(8)}:"
+        self._channel: paramiko.Channel = connection.open_shell()
+        self._channel.settimeout(_BEAT_S)
+
+    def begin(self, context: Context) -> None:
+        """Wait for the first prompt and find out who answers."""
+        usual = self._auth.reactions
+        self._read(context, usual.prompts, ())
+        if self._auth.shell is None:
+            answer = self._type("echo $((40 + 2))$((3 + 4))", context, usual.prompts)
+            self.is_shell = "427" in answer.output.split()
+        else:
+            self.is_shell = self._auth.shell
+        if self.is_shell:
+            self._tame(context)
+
+    def run(self, call: TerminalCall, context: Context) -> str:
+        """Type the lines of *call* and return what they gave.
+
+        Raises:
+            ProviderError: when an output or an exit status means that it failed.
+        """
+        outputs = [self._insist(line, call, context) for line in call.lines]
+        return "\n".join(outputs).strip()
+
+    def is_alive(self) -> bool:
+        """Tell whether it can still be used, as far as can be seen from here."""
+        return self.connection.is_alive() and not self._channel.closed
+
+    def end(self, context: Context) -> None:
+        """Say goodbye where the far side wants that, and hang up."""
+        if self._auth.exit_command and not self.is_shell and not self._channel.closed:
+            ends = time.monotonic() + min(_EXIT_S, context.remaining_s())
+            self._channel.sendall(f"{self._auth.exit_command}\n".encode())
+            while not self._channel.closed and time.monotonic() < ends:
+                self._receive()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connection; what runs on the far side's terminal gets a hang-up."""
+        self._channel.close()
+        self.connection.close()
+
+    def _insist(self, line: str, call: TerminalCall, context: Context) -> str:
+        for _ in range(call.retry_count + 1):
+            answer = self._type(line, context, call.reactions.prompts, call.responses)
+            _log(answer.output, context)
+            if not _found(call.reactions.warnings, answer.output):
+                _judge(answer, call.reactions)
+                return answer.output
+            _pause(call.retry_sleep_s, context)
+        raise RecoverableError(f"the output was still a warning after {call.retry_count} more tries")
+
+    def _tame(self, context: Context) -> None:
+        """Make the shell quiet, with a prompt of ours that nothing else can print."""
+        self._send(
+            f"setopt PROMPT_SUBST 2>/dev/null; unset PROMPT_COMMAND; stty -echo; PS2=; PS1='{self._mark}$?:'"
+        )
+        self._read(context, (), ())
+
+    def _type(
+        self, line: str, context: Context, prompts: tuple[str, ...], responses: tuple[Response, ...] = ()
+    ) -> Answer:
+        self._send(line)
+        output, status = self._read(context, prompts, responses)
+        return Answer(output=_without_echo(output, line), status=status)
+
+    def _send(self, line: str) -> None:
+        try:
+            self._channel.sendall(f"{line}\n".encode())
+        except OSError as error:
+            raise unreachable(self.connection.address, error) from error
+
+    def _read(
+        self, context: Context, prompts: tuple[str, ...], responses: tuple[Response, ...]
+    ) -> tuple[str, int | None]:
+        """Read up to the next prompt, answering questions on the way."""
+        text, answered = "", 0
+        while True:
+            if self._channel.closed:
+                raise unreachable(self.connection.address, "it closed the connection")
+            self._check_time(context)
+            text += self._show(self._receive(), context)
+            answered = self._respond(text, answered, responses)
+            end = self._end_of(text, prompts)
+            if end is not None:
+                return end
+
+    def _respond(self, text: str, answered: int, responses: tuple[Response, ...]) -> int:
+        for response in responses:
+            place = text.find(response.question, answered)
+            if place >= 0:
+                self._channel.sendall((response.answer + ("\n" if response.newline else "")).encode())
+                return place + len(response.question)
+        return answered
+
+    def _end_of(self, text: str, prompts: tuple[str, ...]) -> tuple[str, int | None] | None:
+        if self.is_shell:
+            match = re.search(rf"{re.escape(self._mark)}(\d+):$", text)
+            return (text[: match.start()], int(match[1])) if match else None
+        before, _, last = text.rpartition("\n")
+        if last.strip() and any(last.rstrip().endswith(prompt) for prompt in prompts):
+            return before, None
+        return None
+
+    def _receive(self) -> str:
+        try:
+            chunk = self._channel.recv(_CHUNK_BYTES)
+        except TimeoutError:
+            return ""
+        except OSError as error:
+            raise unreachable(self.connection.address, error) from error
+        if not chunk:
+            self._channel.close()
+        return _CONTROL.sub("", chunk.decode(errors="replace")).replace("\r\n", "\n").replace("\r", "")
+
+    def _show(self, text: str, context: Context) -> str:
+        if self._auth.show_dialogue and text.strip():
+            context.log(Level.DEBUG, text)
+        return text
+
+    def _check_time(self, context: Context) -> None:
+        if context.given_up():
+            raise OperationTimeoutError("nobody waits for the answer any more")
+        if context.remaining_s() <= 0:
+            raise too_slow(self.connection.address, "waiting for its prompt")
+
+
+def _judge(answer: Answer, reactions: Reactions) -> None:
+    if _found(reactions.successes, answer.output):
+        return
+    critical = _found(reactions.criticals, answer.output)
+    if critical:
+        raise NonRecoverableError(f"the output has {critical!r}")
+    error = _found(reactions.errors, answer.output)
+    if error:
+        raise RecoverableError(f"the output has {error!r}")
+    if reactions.check_status and answer.status:
+        last = answer.output.strip().rpartition("\n")[2][:300]
+        raise RecoverableError(f"a command ended with exit status {answer.status}: {last}")
+
+
+def _found(examples: tuple[str, ...], output: str) -> str:
+    return next((example for example in examples if example in output), "")
+
+
+def _without_echo(output: str, line: str) -> str:
+    first, _, rest = output.partition("\n")
+    return (rest if first.strip().endswith(line.strip()) else output).strip("\n")
+
+
+def _log(output: str, context: Context) -> None:
+    for line in output.split("\n"):
+        if line.strip():
+            context.log(Level.INFO, line.rstrip())
+
+
+def _pause(seconds: float, context: Context) -> None:
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends and not context.given_up() and context.remaining_s() > 0:
+        time.sleep(min(_BEAT_S, seconds))
+    if context.given_up() or context.remaining_s() <= 0:
+        raise OperationTimeoutError("the output was a warning until the time was over")

@@ -1,0 +1,194 @@
+"""Reports as plain text, for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+
+from quiesce.model.deployment import Deployment
+from quiesce.model.execution import Execution
+from quiesce.model.report import ExecutionReport, PlanReport
+from quiesce.model.restore_point import RestorePoint
+
+#: how many instances of a group a plan names before it counts the rest
+_NAMED = 8
+
+
+def plan_text(report: PlanReport) -> str:
+    """Return *report*: the groups in order, the predicted window, what each cut would be worth."""
+    return "\n".join(_plan_lines(report))
+
+
+def _plan_lines(report: PlanReport) -> Iterator[str]:
+    yield f"{report.workflow} of {report.deployment} would run, group after group:"
+    for number, (title, steps) in enumerate(report.groups, start=1):
+        names = ", ".join(step.instance for step in steps[:_NAMED])
+        more = f" and {len(steps) - _NAMED} more" if len(steps) > _NAMED else ""
+        condition = {"settle": "  (whatever happens)", "undo": "  (only if it fails)"}.get(steps[0].role, "")
+        yield f"  {number}. {title}: {names}{more}{condition}"
+    if report.predicted_window_s:
+        yield (
+            f"predicted frozen window: {seconds(report.predicted_window_s)} "
+            f"(bound: {seconds(report.max_freeze_s)})"
+        )
+    classes = sorted(set(report.worth.values()))
+    for label in classes:
+        members = [instance for instance, worth in report.worth.items() if worth == label]
+        names = ", ".join(members[:_NAMED]) + (
+            f" and {len(members) - _NAMED} more" if members[_NAMED:] else ""
+        )
+        yield f"consistency that can be reached: {label}: {names}"
+    for warning in report.warnings:
+        yield f"warning: {warning}"
+
+
+def execution_text(report: ExecutionReport) -> str:
+    """Return how an execution went, what it made and what is left to do."""
+    return "\n".join(_execution_lines(report))
+
+
+def _execution_lines(report: ExecutionReport) -> Iterator[str]:
+    execution = report.execution
+    message = f": {execution.message}" if execution.message else ""
+    whose = f"{execution.workflow} of {execution.deployment}, execution {execution.id}"
+    yield f"{whose}: {execution.state}{message}"
+    if report.frozen:
+        yield (
+            f"frozen window: {seconds(report.window_s)} "
+            f"({report.frozen} frozen, {report.thawed} thawed{_longest(report)})"
+        )
+    for point in report.points:
+        yield _point_line(point)
+    for instance, figures in report.measurements.items():
+        yield f"{instance}: " + ", ".join(f"{name} {_figure(value)}" for name, value in figures.items())
+    for instance, note in report.notes.items():
+        yield f"note on {instance}: {note}"
+    if report.owed:
+        yield f"NOT THAWED: {', '.join(report.owed)}"
+    if report.advice:
+        yield report.advice
+
+
+def _longest(report: ExecutionReport) -> str:
+    if not report.frozen_s:
+        return ""
+    instance, longest = max(report.frozen_s.items(), key=lambda item: item[1])
+    return f"; longest {instance}, {seconds(longest)}"
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def point_text(point: RestorePoint) -> str:
+    """Return everything that is known of a restore point."""
+    lines = [_point_line(point), f"  made at {moment(point.made_at)} by {point.execution}"]
+    if point.window_s:
+        lines.append(
+            f"  frozen window {seconds(point.window_s)}, cuts within {seconds(point.skew_s)} of each other"
+        )
+    for artifact in point.artifacts:
+        size = artifact.content.get("size_bytes")
+        shown = f", {size_text(size)}" if isinstance(size, int) else ""
+        note = f" ({artifact.note})" if artifact.note else ""
+        lines.append(f"  {artifact.instance}: {artifact.state}, {artifact.consistency.label}{shown}{note}")
+    lines += [
+        f"  proof of {moment(proof.at)}: {proof.kind} {'passed' if proof.passed else 'FAILED'} {proof.detail}"
+        for proof in point.proofs
+    ]
+    if not point.proofs:
+        lines.append("  never proven: quiesce backups verify")
+    return "\n".join(lines)
+
+
+def _point_line(point: RestorePoint) -> str:
+    kind = "backup" if point.full else "snapshot"
+    safety = ", taken for safety before a restore" if point.safety else ""
+    return (
+        f"restore point {point.name}: {kind}, {point.state}, consistency {point.consistency.label}, "
+        f"{len(point.artifacts)} instances{safety}"
+    )
+
+
+def points_text(points: Sequence[RestorePoint]) -> str:
+    """Return restore points as a table."""
+    return table(
+        ("NAME", "KIND", "STATE", "CONSISTENCY", "MADE", "WINDOW", "INSTANCES", "PROVEN"),
+        [
+            (
+                point.name,
+                "backup" if point.full else "snapshot",
+                point.state,
+                point.consistency.label,
+                moment(point.made_at),
+                seconds(point.window_s) if point.window_s else "-",
+                str(len(point.artifacts)),
+                moment(point.proofs[-1].at) if point.proofs and point.proofs[-1].passed else "never",
+            )
+            for point in points
+        ],
+    )
+
+
+def executions_text(executions: Sequence[Execution], interrupted: Iterable[str]) -> str:
+    """Return executions as a table; those that nobody runs any more are marked."""
+    dead = set(interrupted)
+    return table(
+        ("ID", "WORKFLOW", "DEPLOYMENT", "STATE", "STARTED", "MESSAGE"),
+        [
+            (
+                execution.id,
+                execution.workflow,
+                execution.deployment,
+                ("INTERRUPTED" if execution.id in dead else execution.state)
+                + (" OWES A THAW" if execution.owes else ""),
+                moment(execution.created_at),
+                execution.message,
+            )
+            for execution in executions
+        ],
+    )
+
+
+def deployments_text(deployments: Sequence[Deployment]) -> str:
+    """Return deployments as a table."""
+    return table(
+        ("NAME", "NODES", "INSTANCES", "MADE", "BLUEPRINT"),
+        [
+            (
+                deployment.name,
+                str(len(deployment.topology.nodes)),
+                str(len(deployment.topology.instances)),
+                moment(deployment.created_at),
+                deployment.blueprint,
+            )
+            for deployment in deployments
+        ],
+    )
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return *rows* under *heads*, columns aligned."""
+    widths = [max(len(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in (heads, *rows)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def moment(at: float) -> str:
+    """Return a time for people, in local time."""
+    return dt.datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006
+
+
+def seconds(value: float) -> str:
+    """Return a duration for people: milliseconds below ten seconds."""
+    return f"{value * 1000:.0f} ms" if value < 10 else f"{value:.1f} s"
+
+
+def size_text(size: int) -> str:
+    """Return a size for people."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"

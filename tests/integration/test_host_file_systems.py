@@ -1,0 +1,273 @@
+"""Real file systems on loop devices, frozen by the kernel. Needs root; runs in a mount namespace of its own.
+
+Each test is a program run under ``unshare --mount``, so that nothing it mounts outlives it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROLOGUE = '''
+import json, os, signal, subprocess, sys, threading, time
+from pathlib import Path
+from quiesce.errors import CannotFreezeError, NonRecoverableError, ProviderError, RecoverableError
+from quiesce.model.operation import Operation
+from quiesce.ports import ProviderSettings
+from quiesce.providers import host
+from quiesce.providers.host.provider import HostProvider
+from quiesce.testing import RecordingContext, Subject
+
+root, kind = Path(sys.argv[1]), sys.argv[2]
+
+class FileSystem(Subject):
+    node_type = host.FILE_SYSTEM
+    def __init__(self, path, instance="fs_1"):
+        self.properties, self.instance = {"path": str(path)}, instance
+
+class Directory(Subject):
+    node_type = host.DIRECTORY
+    instance = "dir_1"
+    def __init__(self, path, **more):
+        self.properties = {"path": str(path), **more}
+
+def mounted(name, where, size="320M"):
+    image, point = where / f"{name}.img", root / f"on-{name}"
+    subprocess.run(["truncate", "-s", size, image], check=True)
+    options = {"ext4": ["-q"], "xfs": ["-q"], "btrfs": ["-q"]}[kind]
+    subprocess.run([f"mkfs.{kind}", *options, image], check=True)
+    point.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, point], check=True)
+    return point
+
+def provider():
+    return HostProvider(ProviderSettings(state_dir=str(root / "state"), repository_dir=str(root / "backups")))
+
+def do(who, subject, operation, **changes):
+    return who.perform(subject.call(operation, **changes), RecordingContext(timeout_s=20))
+
+class Writer:
+    """Writes to a file in a process of its own, so that a frozen file system hangs it and not the test."""
+    def __init__(self, point):
+        self.path = point / "written"
+        self.process = subprocess.Popen([sys.executable, "-c", (
+            "import sys, time\\n"
+            "n = 0\\n"
+            "while True:\\n"
+            "    n += 1\\n"
+            "    open(sys.argv[1], 'w').write(str(n))\\n"
+            "    print(n, flush=True)\\n"
+            "    time.sleep(0.01)\\n"), self.path], stdout=subprocess.PIPE)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.moves_within(10)
+    def moves_within(self, seconds):
+        self.drain()
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            if self.drain():
+                return True
+            time.sleep(0.01)
+        return False
+    def drain(self):
+        try:
+            return os.read(self.process.stdout.fileno(), 1 << 20)
+        except BlockingIOError:
+            return b""
+    def stands_still(self):
+        time.sleep(0.1)
+        return not self.moves_within(0.5)
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+'''
+
+FREEZE_AND_THAW = """
+point = mounted("a", root)
+writer, one, subject = Writer(point), provider(), FileSystem(point)
+do(one, subject, Operation.FREEZE)
+assert writer.stands_still(), "nothing is written while it is frozen"
+assert one.is_frozen(subject.call(Operation.FREEZE), RecordingContext())
+do(provider(), subject, Operation.THAW)
+assert writer.moves_within(5), "after the thaw, by another process, writing goes on"
+assert not one.is_frozen(subject.call(Operation.FREEZE), RecordingContext())
+do(one, subject, Operation.THAW)
+writer.end()
+"""
+
+TIMER = """
+point = mounted("a", root)
+writer, one, subject = Writer(point), provider(), FileSystem(point)
+do(one, subject, Operation.FREEZE, thaw_after_s=1.5)
+assert writer.stands_still()
+assert writer.moves_within(10), "its own timer has thawed it"
+assert not one.is_frozen(subject.call(Operation.FREEZE), RecordingContext())
+writer.end()
+"""
+
+ENGINE_KILLED = """
+point = mounted("a", root)
+writer, subject = Writer(point), FileSystem(point)
+engine = os.fork()
+if engine == 0:
+    one = provider()
+    do(one, subject, Operation.FREEZE, thaw_after_s=60)
+    (root / "frozen").touch()
+    signal.pause()
+while not (root / "frozen").exists():
+    time.sleep(0.01)
+assert writer.stands_still()
+os.kill(engine, signal.SIGKILL)
+os.waitpid(engine, 0)
+assert writer.moves_within(1), "it is writable within a second after the engine was killed"
+writer.end()
+"""
+
+HOLDER_KILLED = """
+point = mounted("a", root)
+writer, one, subject = Writer(point), provider(), FileSystem(point)
+do(one, subject, Operation.FREEZE)
+[state] = (root / "state" / "holds").glob("*.json")
+os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
+assert writer.stands_still()
+assert one.is_frozen(subject.call(Operation.FREEZE), RecordingContext())
+do(one, subject, Operation.THAW)
+assert writer.moves_within(5), "the thaw does not need the holder"
+writer.end()
+"""
+
+FROZEN_BY_SOMEBODY = """
+point = mounted("a", root)
+one, subject = provider(), FileSystem(point)
+subprocess.run(["fsfreeze", "--freeze", point], check=True)
+try:
+    do(one, subject, Operation.FREEZE)
+    raise AssertionError("it is frozen by somebody else")
+except RecoverableError:
+    pass
+do(one, subject, Operation.THAW)
+still = subprocess.run(["fsfreeze", "--freeze", point], capture_output=True)
+assert still.returncode != 0, "our thaw leaves somebody else's freeze alone"
+subprocess.run(["fsfreeze", "--unfreeze", point], check=True)
+"""
+
+NESTED = """
+outer = mounted("outer", root, "900M")
+inner = mounted("inner", outer, "320M")
+one = provider()
+do(one, FileSystem(outer, "outer_1"), Operation.FREEZE, thaw_after_s=20)
+try:
+    do(one, FileSystem(inner, "inner_1"), Operation.FREEZE)
+    raise AssertionError("it would hang: its file is on a frozen file system")
+except RecoverableError as error:
+    assert str(outer) in str(error)
+do(one, FileSystem(outer, "outer_1"), Operation.THAW)
+for operation, order in ((Operation.FREEZE, (inner, outer)), (Operation.THAW, (outer, inner))):
+    for point in order:
+        do(one, FileSystem(point, point.name), operation, thaw_after_s=20)
+subprocess.run(["umount", inner], check=True)
+"""
+
+REFUSED = """
+point = mounted("a", root)
+for path, state in (("/", root / "state"), (point, point / "state")):
+    one = HostProvider(ProviderSettings(state_dir=str(state), repository_dir=str(root / "backups")))
+    try:
+        do(one, FileSystem(path), Operation.FREEZE)
+        raise AssertionError(f"{path} must not be frozen")
+    except CannotFreezeError:
+        pass
+one, subject = provider(), FileSystem(point)
+(point / "data").mkdir()
+do(one, subject, Operation.FREEZE)
+try:
+    do(one, Directory(point / "data"), Operation.SNAPSHOT)
+    raise AssertionError("a cut on a frozen file system would hang")
+except NonRecoverableError as error:
+    assert "snapshot_dir" in error.hint
+do(one, subject, Operation.THAW)
+"""
+
+REFLINK = """
+point = mounted("a", root)
+data = point / "data"
+data.mkdir()
+(data / "big").write_bytes(os.urandom(64 << 20))
+one, subject = provider(), Directory(data)
+os.sync()
+free = os.statvfs(point).f_bfree * os.statvfs(point).f_bsize
+outcome = do(one, subject, Operation.SNAPSHOT)
+assert outcome.artifact["copied_bytes"] == 0 and not outcome.note, outcome
+os.sync()
+assert free - os.statvfs(point).f_bfree * os.statvfs(point).f_bsize < (32 << 20), "the data is shared"
+was = (data / "big").read_bytes()
+with open(data / "big", "r+b") as file:
+    file.write(b"written in place after the cut")
+do(one, subject, Operation.COPY)
+do(one, subject, Operation.APPLY)
+assert (data / "big").read_bytes() == was
+do(one, subject, Operation.DELETE)
+assert not list(point.glob(".quiesce*"))
+"""
+
+EVERY_KIND = pytest.mark.parametrize("kind", ["ext4", "xfs"])
+
+
+@EVERY_KIND
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(FREEZE_AND_THAW, id="frozen until thawed by another process"),
+        pytest.param(TIMER, id="thawed by its own timer"),
+        pytest.param(ENGINE_KILLED, id="thawed within a second of kill -9"),
+        pytest.param(HOLDER_KILLED, id="thawed although its holder was killed"),
+        pytest.param(FROZEN_BY_SOMEBODY, id="somebody else's freeze is left alone"),
+        pytest.param(NESTED, id="what lies on a frozen one is refused"),
+        pytest.param(REFUSED, id="what quiesce needs itself is refused"),
+    ],
+)
+def test_a_real_file_system_is(program: str, kind: str, tmp_path: Path) -> None:
+    run(program, kind, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_a_cut_shares_its_data_where_the_file_system_can(kind: str, tmp_path: Path) -> None:
+    run(REFLINK, kind, tmp_path)
+
+
+def run(program: str, kind: str, tmp_path: Path) -> None:
+    skip_without(kind)
+    script = tmp_path / "program.py"
+    script.write_text(PROLOGUE + program)
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, script, tmp_path, kind]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        detach(tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def skip_without(kind: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("freezing a file system needs root")
+    for tool in ("unshare", "mount", "losetup", "fsfreeze", f"mkfs.{kind}"):
+        if shutil.which(tool) is None:
+            package = {"mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs"}.get(tool, "util-linux, e2fsprogs")
+            pytest.skip(f"{tool} is missing (package {package})")
+    if subprocess.run(["losetup", "--find"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine has no loop devices")
+
+
+def detach(tmp_path: Path) -> None:
+    """The loop devices go with the namespace's mounts; whatever is left is ours to detach."""
+    listed = subprocess.run(
+        ["losetup", "--list", "--noheadings", "-O", "NAME,BACK-FILE"], capture_output=True, check=False
+    )
+    for line in listed.stdout.decode().splitlines():
+        device, _, file = line.partition(" ")
+        if file.strip().startswith(str(tmp_path)):
+            subprocess.run(["losetup", "--detach", device], check=False)
