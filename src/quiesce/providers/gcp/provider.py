@@ -82,8 +82,8 @@ class GcpProvider:
         return verify(self._task(call, context))
 
     def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
-        """Return a blueprint of a project's machines and disks."""
-        config: dict[str, Json] = {**options}
+        """Return a blueprint of a project's machines and disks; ``endpoint`` may name it."""
+        config: dict[str, Json] = {"project": options.get("endpoint", ""), **options}
         account = account_of({"gcp_config": config})
         connection = self._connection(account)
         project = account.project or connection.default_project

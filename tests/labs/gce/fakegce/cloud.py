@@ -82,6 +82,9 @@ class Cloud:
             self.faults: list[Fault] = []
             self.log: list[tuple[str, str, str | None, int]] = []
             self.denied: set[str] = set()
+            #: told each method's id before it is served, and after
+            self.before: Callable[[str], None] = lambda _: None
+            self.after: Callable[[str], None] = lambda _: None
             self.disk_quota_gb = 1 << 20
             #: disk types without instant snapshots
             self.no_instant = {"pd-extreme"}
@@ -226,6 +229,7 @@ class Cloud:
             args = self.spec.arguments(method, path, query)
             body = self._body(method, raw)
             ctx = self._context(method, args, body)
+            self.before(method["id"])
             answer = self._early_answer(ctx)
             handler = self._handler(ctx)
         if answer is None:
@@ -235,6 +239,7 @@ class Cloud:
         bad = self.spec.problems(method["response"], answer, method["response"]["$ref"])
         if bad:
             raise ApiError(500, "labResponseInvalid", f"{method['id']} answer: {'; '.join(bad[:5])}")
+        self.after(method["id"])
         if any(fault.kind == "lost" and fault.strikes(ctx["id"], ctx.get("name")) for fault in self.faults):
             raise LostError(method["id"])
         return method["id"], answer
