@@ -54,15 +54,9 @@ def test_backup_restore_and_removal_bring_everything_back(shell: CommandLine) ->
         shell.run("restore", "shop", "-p", f"snapshot_name={name}")
         assert shell.read_all() == ("good", "good")
         assert shell.estate.find(WEB)["status"] == shell.estate.find(STORE)["status"] == "RUNNING"
-        shell.run(
-            "remove-backup",
-            "shop",
-            "-p",
-            f"snapshot_name={name}",
-            "-p",
-            "drop_replaced=true",
-            "--allow-custom-parameters",
-        )
+    for name in ("quick", "full"):
+        custom = ("-p", "drop_replaced=true", "--allow-custom-parameters")
+        shell.run("remove-backup", "shop", "-p", f"snapshot_name={name}", *custom)
     assert shell.estate.copies() == frozenset()
     assert len(shell.estate.objects()) == len(before)
 

@@ -141,9 +141,9 @@ class Compute:
         """Return a snapshot, an instant snapshot or a machine image as it is now."""
         return messages.copy(self._get(reference))
 
-    def copies(self, within: Reference, label: str, value: str) -> dict[Reference, Copy]:
-        """Return every copy of *within*'s collection and scope that has the label, all pages of it."""
-        found = self._list(within, f'labels.{label}="{value}"')
+    def copies(self, within: Reference, label: str = "", value: str = "") -> dict[Reference, Copy]:
+        """Return the copies in *within*'s place, all pages of them; with *label* only those that have it."""
+        found = self._list(within, f'labels.{label}="{value}"' if label else "")
         return {copy.reference: copy for copy in map(messages.copy, found)}
 
     def disks(self, within: Reference, label: str = "", value: str = "") -> dict[Reference, Disk]:

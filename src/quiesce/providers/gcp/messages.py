@@ -72,6 +72,7 @@ def copy(message: Any) -> Copy:
         labels=dict(message.labels),
         disk_size_gb=getattr(message, "disk_size_gb", 0),
         stored_bytes=getattr(message, "storage_bytes", 0) or getattr(message, "total_storage_bytes", 0),
+        source=parse(message.source_disk) if getattr(message, "source_disk", "") else None,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from quiesce.errors import ResourceNotFoundError
 from quiesce.model.ids import Json
+from quiesce.providers.gcp.parts import INSTANT
 from quiesce.providers.gcp.references import Reference, parse
 from quiesce.providers.gcp.resources import Disk
 from quiesce.providers.gcp.task import Task
@@ -41,14 +42,30 @@ def forget(task: Task, references: Sequence[Reference]) -> None:
 def drop_replaced(task: Task) -> list[str]:
     """Remove the disks that restores of the call's restore point replaced; returns their names.
 
-    A disk that is attached again, or that is another one of the same name, is left alone.
+    A disk that is attached again, or that is another one of the same name, is left alone; so is, for a
+    later time, one with instant snapshots, which would go with it.
     """
     entries = [entry for entry in _entries(task) if entry.get("point") == task.call.point]
     unused = [reference for entry in entries if (reference := _unused(task, entry)) is not None]
-    for operation in task.compute.side_by_side(task.compute.delete, unused):
+    needed = needed_by_instants(task, unused)
+    dropped = [reference for reference in unused if reference not in needed]
+    for operation in task.compute.side_by_side(task.compute.delete, dropped):
         task.compute.wait(operation)
-    forget(task, [parse(str(entry["disk"])) for entry in entries])
-    return [reference.name for reference in unused]
+    gone = {parse(str(entry["disk"])) for entry in entries} - needed
+    forget(task, list(gone))
+    return [reference.name for reference in dropped]
+
+
+def needed_by_instants(task: Task, disks: Iterable[Reference]) -> frozenset[Reference]:
+    """Return those of *disks* that have instant snapshots: these live and die with their disk."""
+    wanted = set(disks)
+    scopes = {disk.scope: disk for disk in wanted}
+    found = {
+        copy.source
+        for disk in scopes.values()
+        for copy in task.compute.copies(disk.sibling(INSTANT, "any")).values()
+    }
+    return frozenset(disk for disk in wanted if disk in found)
 
 
 def _unused(task: Task, entry: Mapping[str, Json]) -> Reference | None:

@@ -104,6 +104,8 @@ class Copy:
     disk_size_gb: int
     #: what it takes in storage, as far as known
     stored_bytes: int
+    #: the disk that it is a copy of; None for a machine image
+    source: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from quiesce.providers.gcp.names import MADE_BY, unique_name
 from quiesce.providers.gcp.parts import IMAGE, SNAPSHOT, Part, Piece, Set, set_of
 from quiesce.providers.gcp.references import Reference
 from quiesce.providers.gcp.removal import remove_all
-from quiesce.providers.gcp.replaced import forget, remember
+from quiesce.providers.gcp.replaced import forget, needed_by_instants, remember
 from quiesce.providers.gcp.resources import READY, RUNNING, Disk, Machine
 from quiesce.providers.gcp.swap import UNDER_WAY, Exchange, Swap, swap_of
 from quiesce.providers.gcp.target import CURRENT_DISK, Noun
@@ -299,7 +299,9 @@ def _exchange(task: Task, machine: Reference, exchanges: Sequence[Exchange]) -> 
 
 def _tidy(task: Task, swap: Swap, old: Sequence[Disk]) -> list[str]:
     """Remove what restores made and nobody needs, and the replaced disks when none is to be kept."""
-    kept = [disk for disk in old if task.options.keep_replaced and not _is_ours(task, swap, disk)]
+    theirs = [disk for disk in old if not _is_ours(task, swap, disk)]
+    needed = () if task.options.keep_replaced else needed_by_instants(task, (d.reference for d in theirs))
+    kept = [disk for disk in theirs if task.options.keep_replaced or disk.reference in needed]
     gone = {disk.reference for disk in old if disk not in kept}
     unused = [disk for disk in _existing(task, swap.leftovers) if not disk.users]
     gone |= {disk.reference for disk in unused if _is_ours(task, swap, disk)}
