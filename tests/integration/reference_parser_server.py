@@ -41,7 +41,8 @@ def told(plan):
     return {
         "nodes": [node(each) for each in sorted(plan["nodes"], key=lambda each: each["id"])],
         "workflows": {
-            name: {"operation": each["operation"], "plugin": each["plugin"]} for name, each in plan["workflows"].items()
+            name: {"operation": each["operation"], "plugin": each["plugin"]}
+            for name, each in plan["workflows"].items()
         },
         "instances": dict(Counter(nodes.values())),
         "links": sorted(
@@ -70,7 +71,11 @@ def node(each):
             for link in each["relationships"]
         ],
         "operations": {
-            name: {"plugin": operation["plugin"], "operation": operation["operation"], "inputs": operation["inputs"]}
+            name: {
+                "plugin": operation["plugin"],
+                "operation": operation["operation"],
+                "inputs": operation["inputs"],
+            }
             for name, operation in each["operations"].items()
             if "." in name and operation["operation"]
         },

@@ -45,7 +45,9 @@ def files_of(pack: str, version: DslVersion) -> tuple[Path, ...]:
         return tuple(
             sorted((DIRECTORY / OWN).glob("*.yaml"), key=lambda path: (path.stem != "base", path.stem))
         )
-    candidates = sorted((_since(path), path) for path in DIRECTORY.glob(f"{pack}*.yaml") if _stem(path) == pack)
+    candidates = sorted(
+        (_since(path), path) for path in DIRECTORY.glob(f"{pack}*.yaml") if _stem(path) == pack
+    )
     return tuple(path for since, path in candidates if since <= version)
 
 

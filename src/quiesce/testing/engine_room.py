@@ -1,0 +1,80 @@
+"""A clock and workers without time and threads, so that every run is the same run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from quiesce.model.outcome import Outcome
+from quiesce.ports import Completion
+from quiesce.testing.fuses import PowerCut
+
+
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, at: float = 1_000_000.0) -> None:
+        self.at = at
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return self.at
+
+    def tick(self) -> float:
+        """Return the same."""
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        """Move on."""
+        self.at += seconds
+
+
+class Hung(BaseException):
+    """Raised inside a call that never answers."""
+
+
+def hang(seconds: float) -> None:
+    """Never answer, whatever *seconds* says."""
+    del seconds
+    raise Hung
+
+
+class InlineWorkers:
+    """Performs one call at each `wait`, in the caller's thread; a wait for nothing moves the clock."""
+
+    def __init__(self, clock: FakeClock, *, call_s: float = 0.001) -> None:
+        self._clock = clock
+        self._call_s = call_s
+        self._tasks: deque[tuple[int, Callable[[], Outcome]]] = deque()
+
+    def start(self, ticket: int, action: Callable[[], Outcome]) -> None:
+        """Queue *action*."""
+        self._tasks.append((ticket, action))
+
+    def wait(self, until_tick: float | None) -> Sequence[Completion]:
+        """Perform the call that has waited longest; without one, let the time pass."""
+        if not self._tasks:
+            if until_tick is None or until_tick == float("inf"):
+                raise AssertionError("the engine waits for nothing, for ever")
+            self._clock.at = max(self._clock.at + 1e-6, until_tick)
+            return []
+        ticket, action = self._tasks.popleft()
+        began = self._clock.tick()
+        self._clock.sleep(self._call_s)
+        try:
+            outcome, error = action(), None
+        except (PowerCut, KeyboardInterrupt):
+            raise
+        except Hung:
+            return []
+        except BaseException as raised:  # noqa: BLE001  whatever a provider raises must reach the engine
+            outcome, error = None, raised
+        return [
+            Completion(ticket=ticket, began=began, ended=self._clock.tick(), outcome=outcome, error=error)
+        ]
+
+    def wake(self) -> None:
+        """Nothing waits."""
+
+    def abandon(self, ticket: int) -> None:
+        """Nothing to leave behind."""

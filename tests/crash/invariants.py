@@ -1,0 +1,78 @@
+"""What must hold when an execution is over, wherever the power was cut on the way."""
+
+from __future__ import annotations
+
+from quiesce.model.records import Ending
+from quiesce.model.restore_point import PointState
+from tests.crash.scenes import POINT, Scene
+
+
+def check(scene: Scene, *, lies: bool = False) -> None:
+    """Assert every invariant on *scene*, whose last process has ended its execution."""
+    history = scene.history()
+    assert scene.world.frozen == set(), "something stayed frozen"
+    assert scene.world.timers == {}, "a node-side timer was left armed"
+    assert history.debts(scene.plan) == [], "a thaw is still owed"
+    assert history.ended is not None, "the execution was lost"
+    assert scene.world.things["theirs"].content == "theirs", "somebody else's object was touched"
+    _CHECKS[scene.workflow](scene, lies)
+
+
+def _check_backup(scene: Scene, lies: bool) -> None:
+    history, ours = scene.history(), scene.our_things()
+    (point,) = scene.made()
+    if history.ended is not None and history.ended.ending is Ending.COMPLETED:
+        assert point.state is PointState.COMPLETE
+        if not lies:
+            assert {thing.instance for thing in ours.values()} == set(scene.topology.instances)
+            assert all(thing.complete for thing in ours.values()), "a completed backup has half-made pieces"
+            assert len({thing.content for thing in ours.values()}) == 1, "cuts of two times were mixed"
+    else:
+        assert ours == {}, "a failed backup left objects behind"
+        assert point.state is PointState.REMOVED, "the catalog knows of objects that are not there"
+
+
+def _check_restore(scene: Scene, lies: bool) -> None:
+    history, contents = scene.history(), scene.world.contents
+    if history.ended is not None and history.ended.ending is Ending.COMPLETED:
+        assert set(contents.values()) == {"as it was"}, "a completed restore left something as it is"
+    replaced = [i for i, content in contents.items() if content == "as it was"]
+    (safety,) = scene.made()
+    if replaced and not lies:
+        assert safety.state is PointState.COMPLETE, "something was replaced and there is no way back"
+    if not replaced:
+        assert scene.our_things() == {}, "a restore that replaced nothing left its safety cut behind"
+    for instance in scene.topology.instances:
+        assert scene.world.things[f"{instance}-{POINT}"].content == "as it was", "the restore point changed"
+
+
+def _check_remove_backup(scene: Scene, lies: bool) -> None:
+    (point,) = scene.left()
+    held = {artifact.instance for artifact in point.artifacts}
+    there = {thing.instance for name, thing in scene.world.things.items() if name.endswith(f"-{POINT}")}
+    assert held == there or lies, "the catalog and the platform disagree"
+    history = scene.history()
+    if history.ended is not None and history.ended.ending is Ending.COMPLETED:
+        assert point.state is PointState.REMOVED
+        assert there == set()
+
+
+def _check_suspend(scene: Scene, lies: bool) -> None:
+    history = scene.history()
+    if history.ended is not None and history.ended.ending is Ending.COMPLETED and not lies:
+        assert scene.world.suspended == set(scene.topology.instances)
+
+
+def _check_nothing_changed(scene: Scene, lies: bool) -> None:
+    assert scene.world.suspended == set()
+    assert scene.world.things == scene.things_before
+
+
+_CHECKS = {
+    "backup": _check_backup,
+    "restore": _check_restore,
+    "remove_backup": _check_remove_backup,
+    "suspend": _check_suspend,
+    "resume": _check_nothing_changed,
+    "statistics": _check_nothing_changed,
+}

@@ -1,0 +1,252 @@
+"""What the crash tests run: deployments, fault worlds, and one life of one execution."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+from quiesce.app.performing import Performer
+from quiesce.app.points import points_made, points_removed
+from quiesce.engine import Purpose, Runner, Surroundings
+from quiesce.model.consistency import Consistency
+from quiesce.model.deployment import Deployment
+from quiesce.model.execution import Execution
+from quiesce.model.history import History
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId
+from quiesce.model.operation import Operation
+from quiesce.model.plan import Plan
+from quiesce.model.restore_point import Artifact, PointState, RestorePoint
+from quiesce.model.topology import COMPUTE, CONTAINED_IN, Instance, Link, Node, Relationship, Topology
+from quiesce.planning import plan_workflow, read_parameters, workflow_named
+from quiesce.providers.fake import DESCRIPTION
+from quiesce.providers.fake.provider import FakeProvider
+from quiesce.providers.fake.world import Fault, Misbehaviour, Thing, World
+from quiesce.stores.memory import MemoryRecords
+from quiesce.testing import FakeClock, Fuse, FusedJournal, FusedProvider, InlineWorkers, hang
+
+NIGHTLY = os.environ.get("QUIESCE_SIZE") == "nightly"
+EXECUTION = ExecutionId("this-execution")
+POINT = BackupName("point")
+
+
+def topology(**links: tuple[str, ...]) -> Topology:
+    """One instance for each name; ``vm*`` are hosts; a name's links are what it is contained in."""
+    nodes, instances = {}, {}
+    for name, targets in links.items():
+        kind = "quiesce.nodes.fake.Machine" if name.startswith("vm") else "quiesce.nodes.fake.Service"
+        root = ("cloudify.nodes.Root", COMPUTE) if name.startswith("vm") else ("cloudify.nodes.Root",)
+        nodes[NodeId(name)] = Node(
+            id=NodeId(name),
+            type=kind,
+            type_hierarchy=(*root, kind),
+            relationships=tuple(
+                Relationship(target=NodeId(t), type=CONTAINED_IN, type_hierarchy=(CONTAINED_IN,))
+                for t in targets
+            ),
+        )
+        instances[InstanceId(name)] = Instance(
+            id=InstanceId(name),
+            node=NodeId(name),
+            links=tuple(Link(target=InstanceId(t), type=CONTAINED_IN, contained=True) for t in targets),
+        )
+    return Topology(nodes=nodes, instances=instances)
+
+
+TOPOLOGIES = {
+    "one machine": topology(vm=()),
+    "a service on a machine": topology(vm=(), db=("vm",)),
+    "three tiers on two machines": topology(vm1=(), vm2=(), db=("vm1",), app=("vm2", "db"), web=("app",)),
+}
+
+
+def _faults(*faults: tuple[Operation, Misbehaviour, int]) -> Callable[[], list[Fault]]:
+    return lambda: [Fault(operation=o, misbehaviour=m, times=n) for o, m, n in faults]
+
+
+WORLDS: dict[str, Callable[[], list[Fault]]] = {
+    "healthy": _faults(),
+    "snapshot fails": _faults((Operation.SNAPSHOT, Misbehaviour.PERMANENT, 1)),
+    "freeze fails": _faults((Operation.FREEZE, Misbehaviour.PERMANENT, 1)),
+    "freeze unconfirmed": _faults((Operation.FREEZE, Misbehaviour.MUTE, 1)),
+    "freeze unconfirmed for good": _faults((Operation.FREEZE, Misbehaviour.MUTE, 9)),
+    "freeze comes late": _faults((Operation.FREEZE, Misbehaviour.LATE, 9)),
+    "thaw fails twice": _faults((Operation.THAW, Misbehaviour.RECOVERABLE, 2)),
+    "thaw unconfirmed": _faults((Operation.THAW, Misbehaviour.MUTE, 1)),
+    "snapshot hangs": _faults((Operation.SNAPSHOT, Misbehaviour.HANG, 1)),
+    "freeze hangs": _faults((Operation.FREEZE, Misbehaviour.HANG, 1)),
+    "snapshot unconfirmed": _faults((Operation.SNAPSHOT, Misbehaviour.MUTE, 9)),
+    "copy fails": _faults((Operation.COPY, Misbehaviour.PERMANENT, 1)),
+    "removal fails twice": _faults(
+        (Operation.SNAPSHOT, Misbehaviour.PERMANENT, 1), (Operation.DELETE, Misbehaviour.RECOVERABLE, 2)
+    ),
+    "provider lies": _faults(
+        (Operation.FREEZE, Misbehaviour.LIE, 1), (Operation.SNAPSHOT, Misbehaviour.LIE, 1)
+    ),
+}
+
+PARAMETERS: dict[str, dict[str, object]] = {
+    "backup": {"snapshot_name": POINT, "snapshot_incremental": False},
+    "restore": {"snapshot_name": POINT, "safety_snapshot": True},
+    "remove_backup": {"snapshot_name": POINT},
+}
+
+
+@dataclass(slots=True)
+class Guardless:
+    """A guard that only notes what it is told."""
+
+    watched: bool = False
+    released: list[bool] = field(default_factory=list)
+
+    def prepare(self, execution: str) -> None: ...
+
+    def watch(self, max_freeze_s: float) -> None:
+        self.watched = True
+
+    def window_opened(self) -> None:
+        assert self.watched, "a freeze began before the guard was ready"
+
+    def release(self, *, settled: bool) -> None:
+        self.released.append(settled)
+
+
+class Scene:
+    """One deployment, one workflow on it, and a world in which it runs, again and again."""
+
+    def __init__(self, workflow: str, topology_name: str, world_name: str) -> None:
+        self.topology = TOPOLOGIES[topology_name]
+        self.clock = FakeClock()
+        self.world = World(tick=self.clock.tick, faults=WORLDS[world_name]())
+        self.kept = MemoryRecords()
+        self.workflow = workflow
+        self.epoch = 0
+        self.write_everywhere()
+        self.world.things["theirs"] = Thing(
+            instance="vm", maker=None, content="theirs", complete=True, full=True
+        )
+        self.points = self._make_point() if workflow_named(workflow).needs_point else []
+        self.plan = self._plan()
+        self.execution = Execution(
+            id=EXECUTION, deployment=DeploymentName("d"), workflow=workflow, created_at=1.0, points=(POINT,)
+        )
+        self.things_before = dict(self.world.things)
+        self.contents_before = dict(self.world.contents)
+
+    def live(
+        self,
+        fuse: Fuse | None = None,
+        purpose: Purpose = Purpose.FORWARD,
+        cancel: Callable[[], str | None] = lambda: None,
+        runner: type[Runner] = Runner,
+    ) -> History:
+        """Let one process live: until the execution is over, or the fuse blows."""
+        fuse = fuse or Fuse(None)
+        provider = FusedProvider(FakeProvider(world=self.world, sleep=hang), fuse)
+        journal = FusedJournal(self.kept.take_over(), fuse)
+        performer = Performer(
+            self._services(provider),  # type: ignore[arg-type]
+            Deployment(
+                name=self.execution.deployment,
+                blueprint="",
+                blueprint_dir="",
+                created_at=1.0,
+                topology=self.topology,
+            ),
+            self.execution,
+            self.plan,
+            points=self.points,
+            history=self.history(),
+        )
+        run = runner(
+            self.plan,
+            Surroundings(
+                journal=journal,
+                perform=performer,
+                workers=InlineWorkers(self.clock),
+                clock=self.clock,
+                guard=Guardless(),
+                cancel_asked=cancel,
+            ),
+            purpose,
+        )
+        performer.say = run.say
+        return run.run()
+
+    def write_everywhere(self) -> None:
+        """Let the applications that are not frozen write: what is copied from now on is of another time.
+
+        What has been put back stays as it is, so that it can be recognized.
+        """
+        self.epoch += 1
+        for instance in self.topology.instances:
+            if instance not in self.world.frozen and (Operation.APPLY, instance) not in self.world.effects:
+                self.world.contents[instance] = f"epoch {self.epoch}"
+
+    def history(self) -> History:
+        return History.of(self.kept.records)
+
+    def made(self) -> list[RestorePoint]:
+        return points_made(self.plan, self.history(), self.execution, self.topology)
+
+    def left(self) -> list[RestorePoint]:
+        return points_removed(self.plan, self.history(), self.points)
+
+    def our_things(self) -> dict[str, Thing]:
+        return {name: thing for name, thing in self.world.things.items() if thing.maker == EXECUTION}
+
+    def _plan(self) -> Plan:
+        parameters = read_parameters(self.workflow, PARAMETERS.get(self.workflow, {}), now=1.0)  # type: ignore[arg-type]
+        return plan_workflow(
+            self.workflow,
+            self.topology,
+            [DESCRIPTION],
+            parameters,
+            points=self.points,
+            safety_name=BackupName("safety"),
+        )
+
+    def _make_point(self) -> list[RestorePoint]:
+        for instance in self.topology.instances:
+            self.world.things[f"{instance}-{POINT}"] = Thing(
+                instance=instance,
+                maker="an-earlier-execution",
+                content="as it was",
+                complete=True,
+                full=False,
+            )
+        artifacts = tuple(
+            Artifact(
+                instance=instance,
+                provider="fake",
+                function="",
+                state=PointState.COMPLETE,
+                consistency=Consistency.APPLICATION,
+                content={"objects": [f"{instance}-{POINT}"]},
+            )
+            for instance in self.topology.instances
+        )
+        point = RestorePoint(
+            deployment=DeploymentName("d"),
+            name=POINT,
+            full=False,
+            type="irregular",
+            rotation=1,
+            execution=ExecutionId("an-earlier-execution"),
+            state=PointState.COMPLETE,
+            consistency=Consistency.APPLICATION,
+            made_at=0.5,
+            artifacts=artifacts,
+        )
+        return [point]
+
+    def _services(self, provider: object) -> SimpleNamespace:
+        live = SimpleNamespace(
+            properties=lambda _: {},
+            inputs=lambda _instance, _interface: {},
+            runtime_properties=lambda _: {},
+            set_runtime_properties=lambda _instance, _properties: None,
+            secret=lambda name: name,
+        )
+        return SimpleNamespace(live=lambda _: live, provider=lambda _: provider, clock=self.clock)
