@@ -89,8 +89,8 @@ class Evaluator:
 
     def _mapping(self, value: dict[Any, Value], scope: Scope) -> dict[Any, Value]:
         result = MarkedMap(value.mark) if isinstance(value, MarkedMap) else MarkedMap(value_mark(value, None))
-        for key in value:
-            result.put(key, self.value(value[key], scope), key_mark(value, key), value_mark(value, key))
+        for key, each in value.items():
+            result.put(key, self.value(each, scope), key_mark(value, key), value_mark(value, key))
         return result
 
     def _list(self, value: list[Value], scope: Scope) -> list[Value]:

@@ -12,7 +12,7 @@ from quiesce.blueprint.imports import DELIMITER
 from quiesce.blueprint.inputs import input_schema
 from quiesce.blueprint.marked import MarkedMap, Value, key_mark, value_mark
 from quiesce.blueprint.namespaces import without_namespace
-from quiesce.blueprint.problems import Mark, Problems, suggestion
+from quiesce.blueprint.problems import NOWHERE, Mark, Problems, suggestion
 from quiesce.blueprint.properties import DataTypes, Schema, defaults_of
 from quiesce.model.topology import Implementation
 
@@ -38,7 +38,7 @@ class Declared:
     retry_interval: float | None = None
     timeout: float | None = None
     timeout_recoverable: bool | None = None
-    mark: Mark = field(default=Mark(""), compare=False)
+    mark: Mark = field(default=NOWHERE, compare=False)
 
     @property
     def is_empty(self) -> bool:
@@ -193,7 +193,7 @@ class Implementations:
     def target(
         self, text: str, mark: Mark, subject: str, *, script_function: str = RUN_SCRIPT
     ) -> Target | None:
-        """Return the plugin and function that *text* names, or the script that it is; None after a problem."""
+        """Return the plugin and function that *text* names, or the script that it is, or None."""
         kind = self._script_kind(text)
         if kind is None:
             return self._function(text, mark, subject)
@@ -250,7 +250,7 @@ class Implementations:
         return None
 
     def _unknown(self, text: str, mark: Mark, subject: str) -> None:
-        what = f"{subject}: {text!r} is neither a function of a defined plugin nor a script next to the blueprint"
+        what = f"{subject}: {text!r} is no function of a plugin, and no script next to the blueprint"
         remedy = suggestion(text.partition(".")[0], self._plugins, listed="plugins are")
         self._problems.add(mark, what, remedy)
 

@@ -138,19 +138,17 @@ def _check_functions(written: _Written, problems: Problems) -> None:
     for node in written.nodes.values():
         check.check(node.properties, Place.NODE, node.mark)
         check.check(node.count.default, Place.NODE, node.count.mark)
-        _check_operations(check, node.operations, Place.NODE, node.mark)
+        _check_operations(check, node.operations, Place.NODE)
         for relationship in node.relationships:
-            _check_operations(check, relationship.source_operations, Place.RELATIONSHIP, relationship.mark)
-            _check_operations(check, relationship.target_operations, Place.RELATIONSHIP, relationship.mark)
+            _check_operations(check, relationship.source_operations, Place.RELATIONSHIP)
+            _check_operations(check, relationship.target_operations, Place.RELATIONSHIP)
     for group in written.groups.values():
         check.check(group.count.default, Place.ELSEWHERE, group.count.mark)
     for section in ("outputs", "capabilities", "labels", "deployment_settings"):
         check.check(written.merged.get(section), Place.ELSEWHERE, value_mark(written.merged, section))
 
 
-def _check_operations(
-    check: FunctionCheck, operations: Mapping[str, Implementation], place: Place, mark: Mark
-) -> None:
+def _check_operations(check: FunctionCheck, operations: Mapping[str, Implementation], place: Place) -> None:
     for implementation in operations.values():
         for name in implementation.inputs:
             check.check(implementation.inputs[name], place, value_mark(implementation.inputs, name))

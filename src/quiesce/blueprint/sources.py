@@ -15,8 +15,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from quiesce.blueprint import packs
-from quiesce.blueprint.packs import shorthand
 from quiesce.blueprint.marked import MarkedMap, Value
+from quiesce.blueprint.packs import shorthand
 from quiesce.blueprint.problems import InvalidBlueprintError, Mark, Problem, Problems, suggestion
 from quiesce.blueprint.versions import DslVersion
 from quiesce.blueprint.yaml_text import MAX_BYTES, parse_yaml, too_large

@@ -54,16 +54,16 @@ def read_archive(stored: IO[bytes] | io.RawIOBase, root: Path) -> None:
 
 
 def _members(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield every path of the tree with its name in the archive, a directory before what it holds."""
+    """Yield every path of the tree with its name in the archive, what a directory holds right after it."""
     yield root, "."
-    pending = [(root, "")]
-    while pending:
-        directory, prefix = pending.pop()
-        for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
-            name = f"{prefix}{entry.name}"
-            yield Path(entry.path), name
-            if entry.is_dir(follow_symlinks=False):
-                pending.append((Path(entry.path), f"{name}/"))
+    yield from _below(root, "")
+
+
+def _below(directory: Path, prefix: str) -> Iterator[tuple[Path, str]]:
+    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+        yield Path(entry.path), f"{prefix}{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(Path(entry.path), f"{prefix}{entry.name}/")
 
 
 def _write_member(
