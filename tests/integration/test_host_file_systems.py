@@ -250,7 +250,8 @@ writer.end()
 (root / "slow.sh").write_text("true")
 subprocess.run([quiesce, "recover"], check=True)
 listed = subprocess.run([quiesce, "executions", "list", "--json"], check=True, capture_output=True).stdout
-assert [each["owes"] for each in json.loads(listed)["executions"]] == [False], "every freeze has its thaw in the journal"
+[execution] = json.loads(listed)["executions"]
+assert not execution["owes"], "every freeze has its thaw in the journal"
 """
 
 CONTRACT = """
