@@ -13,6 +13,7 @@ from quiesce.model.capabilities import Capabilities
 from quiesce.model.ids import BackupName, ExecutionId
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
+from quiesce.model.restore_point import Proof
 from quiesce.ports import ProviderSettings
 from quiesce.testing import RecordingContext, Subject
 
@@ -58,6 +59,7 @@ class Bench(Subject):
         self.capabilities: Capabilities = DOMAIN.capabilities
         self.guest = guest
         self.folder = folder
+        self.repository = folder / "repository"
         self.scratch = lab.FOLDER / "scratch" / guest.name
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
@@ -76,9 +78,11 @@ class Bench(Subject):
         return LibvirtProvider(self.settings())
 
     def settings(self) -> ProviderSettings:
-        return ProviderSettings(state_dir=str(self.folder / "state"), repository_dir=str(self.folder / "repository"))
+        return ProviderSettings(state_dir=str(self.folder / "state"), repository_dir=str(self.repository))
 
-    def do(self, operation: Operation, point: str = "one", *, timeout_s: float = 60.0, **changes: Any) -> Outcome:
+    def do(
+        self, operation: Operation, point: str = "one", *, timeout_s: float = 60.0, **changes: Any
+    ) -> Outcome:
         """Perform one operation; each restore point has an execution of its own."""
         if self._provider is None:
             self._provider = self.provider()
@@ -105,9 +109,19 @@ class Bench(Subject):
         """Remove a full copy."""
         return self.do(Operation.DELETE, point, full=True, **changes)
 
+    def verify(self, point: str) -> Proof:
+        """Check a full copy."""
+        call = self.call(Operation.DELETE, full=True, point=BackupName(point))
+        proof: Proof = self.provider().verify(call, RecordingContext())
+        return proof
+
+    def use(self, provider: Any) -> None:
+        """Work through a provider that others use, too."""
+        self._provider = provider
+
     def files(self, point: str = "one") -> Path:
         """Return the folder of a stored backup."""
-        return self.folder / "repository" / "contract" / point / self.instance
+        return self.repository / "contract" / point / self.instance
 
     def leftovers(self) -> list[str]:
         """Return what a job leaves that is not cleared away: scratch files and sockets."""
