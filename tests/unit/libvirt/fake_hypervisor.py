@@ -149,7 +149,9 @@ class FakeDomain:
             self._require_active()
             self._machine.live_metadata = element
         else:
-            self._machine.config_metadata = element
+            self._machine.config_metadata = element and element.replace(
+                "<points", f'<points xmlns="{META}"', 1
+            )
 
     def agent(self, command: str, arguments: Mapping[str, Json] | None = None, *, limit_s: float) -> Json:
         self._require(self._machine.state == "running", errors.NO_SUPPORT - 3, "domain is not running")
