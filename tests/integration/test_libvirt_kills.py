@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 import pytest
 
 from ..labs.libvirt import lab  # noqa: TID252  shared by several test modules
-from ..labs.libvirt.fixtures import libvirt_lab, make_guest  # noqa: F401, TID252
+from ..labs.libvirt.fixtures import CommandLine, libvirt_lab, make_guest  # noqa: F401, TID252
 
 pytestmark = [pytest.mark.platform("libvirt"), pytest.mark.timeout(600)]
 
@@ -26,45 +23,15 @@ BLUEPRINT: dict[str, Any] = {
 }
 
 
-class Quiesce:
-    """The command line, with a home of its own."""
+class Quiesce(CommandLine):
+    """One guest's deployment."""
 
     def __init__(self, home: Path, guest: lab.Guest) -> None:
-        self.home = home
-        self.guest = guest
         self.scratch = lab.FOLDER / "scratch" / f"{guest.name}-cli"
         self.scratch.mkdir(parents=True, exist_ok=True)
         properties = {"libvirt_auth": guest.uri, "resource_id": guest.name, "scratch_dir": str(self.scratch)}
         node = {"type": "quiesce.nodes.libvirt.Domain", "properties": properties}
-        blueprint = home / "blueprint.yaml"
-        blueprint.write_text(json.dumps(BLUEPRINT | {"node_templates": {"vm": node}}))
-        self.run("init", str(blueprint), "-b", "shop")
-
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            self._command(*arguments), env=self._environment(), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self._command(*arguments),
-            env=self._environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def stored(self) -> list[Path]:
-        return sorted(path for path in (self.home / "repository").rglob("*") if path.is_file())
-
-    @staticmethod
-    def _command(*arguments: str) -> list[str]:
-        return [sys.executable, "-m", "quiesce.cli.main", *arguments]
-
-    def _environment(self) -> dict[str, str]:
-        return os.environ | {"QUIESCE_HOME": str(self.home)}
+        super().__init__(home, BLUEPRINT | {"node_templates": {"vm": node}})
 
 
 @pytest.fixture(scope="module")

@@ -216,9 +216,8 @@ class TestRawVolume(ProviderContract):
         yield made
         made.forget()
 
-    def test_what_is_written_after_the_cut_is_not_in_it(
-        self, subject: VolumeSubject, full: bool = True
-    ) -> None:
+    @pytest.mark.parametrize("full", [True], ids=["backup"])
+    def test_what_is_written_after_the_cut_is_not_in_it(self, subject: VolumeSubject, full: bool) -> None:
         from quiesce.errors import NonRecoverableError
 
         subject.write("before")

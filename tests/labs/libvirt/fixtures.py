@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +50,45 @@ def make_guest(libvirt_lab: str) -> Iterator[Callable[[str], lab.Guest]]:
     yield make
     for guest in made:
         guest.forget()
+
+
+class CommandLine:
+    """``quiesce`` as users call it, with a home and a blueprint of its own."""
+
+    def __init__(self, home: Path, blueprint: Mapping[str, Any]) -> None:
+        self.home = home
+        path = home / "blueprint.yaml"
+        path.write_text(json.dumps(blueprint))
+        self.run("init", str(path), "-b", "shop")
+
+    def run(self, *arguments: str) -> str:
+        """Return what a command prints; it must succeed."""
+        done = subprocess.run(
+            self._command(arguments), env=self._environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        return subprocess.Popen(
+            self._command(arguments),
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def stored(self) -> list[Path]:
+        """Return every file in the repository."""
+        return sorted(path for path in (self.home / "repository").rglob("*") if path.is_file())
+
+    @staticmethod
+    def _command(arguments: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "quiesce.cli.main", *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {"QUIESCE_HOME": str(self.home)}
 
 
 class Bench(Subject):
