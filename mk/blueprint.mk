@@ -4,4 +4,4 @@ reference-parser: .venv-cfy/bin/python
 
 .venv-cfy/bin/python:
 	python3.11 -m venv .venv-cfy
-	.venv-cfy/bin/python -m pip install --quiet cloudify-common==7.0.5
+	.venv-cfy/bin/python -m pip install --quiet "cloudify-common[dispatcher]==7.0.5"

@@ -20,6 +20,7 @@ from quiesce.model.plan import Plan
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.model.topology import COMPUTE, CONTAINED_IN, Instance, Link, Node, Relationship, Topology
 from quiesce.planning import plan_workflow, read_parameters, workflow_named
+from quiesce.ports import Journal
 from quiesce.providers.fake import DESCRIPTION
 from quiesce.providers.fake.provider import FakeProvider
 from quiesce.providers.fake.world import Fault, Misbehaviour, Thing, World
@@ -76,6 +77,8 @@ WORLDS: dict[str, Callable[[], list[Fault]]] = {
     "thaw unconfirmed": _faults((Operation.THAW, Misbehaviour.MUTE, 1)),
     "snapshot hangs": _faults((Operation.SNAPSHOT, Misbehaviour.HANG, 1)),
     "freeze hangs": _faults((Operation.FREEZE, Misbehaviour.HANG, 1)),
+    "freeze comes after it was given up": _faults((Operation.FREEZE, Misbehaviour.SLOW, 1)),
+    "snapshot comes after it was given up": _faults((Operation.SNAPSHOT, Misbehaviour.SLOW, 1)),
     "snapshot unconfirmed": _faults((Operation.SNAPSHOT, Misbehaviour.MUTE, 9)),
     "copy fails": _faults((Operation.COPY, Misbehaviour.PERMANENT, 1)),
     "removal fails twice": _faults(
@@ -139,12 +142,12 @@ class Scene:
         fuse: Fuse | None = None,
         purpose: Purpose = Purpose.FORWARD,
         cancel: Callable[[], str | None] = lambda: None,
-        runner: type[Runner] = Runner,
+        spoil: Callable[[Journal], Journal] = lambda journal: journal,
     ) -> History:
         """Let one process live: until the execution is over, or the fuse blows."""
         fuse = fuse or Fuse(None)
         provider = FusedProvider(FakeProvider(world=self.world, sleep=hang), fuse)
-        journal = FusedJournal(self.kept.take_over(), fuse)
+        journal = spoil(FusedJournal(self.kept.take_over(), fuse))
         performer = Performer(
             self._services(provider),  # type: ignore[arg-type]
             Deployment(
@@ -159,7 +162,7 @@ class Scene:
             points=self.points,
             history=self.history(),
         )
-        run = runner(
+        run = Runner(
             self.plan,
             Surroundings(
                 journal=journal,
@@ -196,8 +199,13 @@ class Scene:
     def our_things(self) -> dict[str, Thing]:
         return {name: thing for name, thing in self.world.things.items() if thing.maker == EXECUTION}
 
-    def _plan(self) -> Plan:
-        parameters = read_parameters(self.workflow, PARAMETERS.get(self.workflow, {}), now=1.0)  # type: ignore[arg-type]
+    def plan_with(self, **parameters: object) -> Plan:
+        """Return this scene's plan with other parameters."""
+        return self._plan(parameters)
+
+    def _plan(self, changes: dict[str, object] | None = None) -> Plan:
+        given = PARAMETERS.get(self.workflow, {}) | (changes or {})
+        parameters = read_parameters(self.workflow, given, now=1.0)  # type: ignore[arg-type]
         return plan_workflow(
             self.workflow,
             self.topology,
@@ -241,12 +249,16 @@ class Scene:
         )
         return [point]
 
-    def _services(self, provider: object) -> SimpleNamespace:
-        live = SimpleNamespace(
+    def live_deployment(self) -> SimpleNamespace:
+        """Return a deployment without properties, inputs and secrets."""
+        return SimpleNamespace(
             properties=lambda _: {},
             inputs=lambda _instance, _interface: {},
             runtime_properties=lambda _: {},
             set_runtime_properties=lambda _instance, _properties: None,
             secret=lambda name: name,
         )
+
+    def _services(self, provider: object) -> SimpleNamespace:
+        live = self.live_deployment()
         return SimpleNamespace(live=lambda _: live, provider=lambda _: provider, clock=self.clock)

@@ -33,7 +33,18 @@ def answer(request):
 
 def is_verdict(error):
     """Tell whether the parser refuses the blueprint, as opposed to failing itself."""
-    return isinstance(error, (exceptions.DSLParsingException, exceptions.FunctionEvaluationError))
+    return isinstance(
+        error,
+        (
+            exceptions.DSLParsingException,
+            exceptions.FunctionEvaluationError,
+            exceptions.FunctionValidationError,
+            exceptions.MissingRequiredInputError,
+            exceptions.UnknownInputError,
+            exceptions.UnsupportedAllToOneInGroup,
+            exceptions.IllegalConnectedToConnectionType,
+        ),
+    )
 
 
 def told(plan):

@@ -140,26 +140,32 @@ def _import(
         )
         return
     namespace = DELIMITER.join(part for part in (parent.namespace, own) if part)
+    wanted = _Import(namespace=namespace, own_namespace=own, properties=properties, mark=mark)
     for source in gathering.resolver.resolve(target, parent.source, mark, gathering.problems):
-        _import_source(gathering, parent, source, namespace, own, properties, mark)
+        _import_source(gathering, parent, source, wanted)
 
 
-def _import_source(
-    gathering: _Gathering,
-    parent: Document,
-    source: Source,
-    namespace: str,
-    own: str,
-    properties: MarkedMap | None,
-    mark: Mark,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Import:
+    """One import as a file writes it."""
+
+    #: of everything around, and its own
+    namespace: str
+    own_namespace: str
+    properties: MarkedMap | None
+    mark: Mark
+
+
+def _import_source(gathering: _Gathering, parent: Document, source: Source, wanted: _Import) -> None:
     problems = gathering.problems
     if source.name in parent.trail:
         chain = " -> ".join(Path(name).name for name in (*parent.trail, source.name))
-        problems.add(mark, f"this import closes a circle: {chain}", "remove it")
+        problems.add(wanted.mark, f"this import closes a circle: {chain}", "remove it")
         return
     unprefixed = gathering.found.get((source.name, ""))
-    if (source.name, namespace) in gathering.found or (unprefixed and unprefixed.basic and not own):
+    if (source.name, wanted.namespace) in gathering.found or (
+        unprefixed and unprefixed.basic and not wanted.own_namespace
+    ):
         return
     try:
         content = source.read()
@@ -167,20 +173,22 @@ def _import_source(
         problems.found.extend(error.problems)
         return
     basic = defines_basic_types(content)
-    if basic and own:
+    if basic and wanted.own_namespace:
         problems.add(
-            mark, f"the basic types cannot be put into the namespace {own!r}", "import them without one"
+            wanted.mark,
+            f"the basic types cannot be put into the namespace {wanted.own_namespace!r}",
+            "import them without one",
         )
         return
-    _check_version(gathering, content, mark)
+    _check_version(gathering, content, wanted.mark)
     _add(
         gathering,
         Document(
             source=source,
             content=content,
-            namespace="" if basic else namespace,
+            namespace="" if basic else wanted.namespace,
             basic=basic,
-            properties=properties,
+            properties=wanted.properties,
             trail=(*parent.trail, source.name),
         ),
     )

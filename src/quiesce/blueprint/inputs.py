@@ -10,7 +10,7 @@ from quiesce.blueprint.constraints import Constraint, applies, read_constraints
 from quiesce.blueprint.evaluation import Evaluator, Scope, function_of, matches_type
 from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, value_mark
 from quiesce.blueprint.namespaces import KNOWN_TYPES
-from quiesce.blueprint.problems import FunctionError, Mark, Problems, suggestion
+from quiesce.blueprint.problems import NOWHERE, FunctionError, Mark, Problems, suggestion
 from quiesce.blueprint.properties import MISSING, DataTypes, Property, Schema, Subject
 from quiesce.blueprint.shapes import shown
 from quiesce.blueprint.versions import DslVersion
@@ -30,7 +30,7 @@ class Input:
     description: str = ""
     display_label: str = ""
     constraints: tuple[Constraint, ...] = ()
-    mark: Mark = Mark("")
+    mark: Mark = NOWHERE
 
     @property
     def has_default(self) -> bool:
@@ -52,7 +52,7 @@ def _property(
     kind = data_types.checked_type(content, "type")
     item = content.get("item_type")
     if item is not None and (kind != "list" or item not in KNOWN_TYPES):
-        what = f"{subject} {name!r}: 'item_type' goes with the type 'list' and names a type of the DSL, not {item!r}"
+        what = f"{subject} {name!r}: 'item_type' goes with 'type: list' and a type of the DSL, not {item!r}"
         problems.add(value_mark(content, "item_type"), what)
     default: Value = None if "default" in content else MISSING
     if content.get("default") is not None:
@@ -155,35 +155,51 @@ def _absent(declared: Input, data_types: DataTypes, problems: Problems) -> Value
     return MISSING
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A value, or an item of a list, that is to meet constraints."""
+
+    name: str
+    value: Value
+    type: str | None
+    mark: Mark
+
+
 def _check_value(declared: Input, value: Value, name: str, mark: Mark, problems: Problems) -> bool:
     """Tell whether items and constraints of an input are met, noting it when they are not."""
     before = len(problems.found)
-    if declared.type == "list" and declared.item_type and isinstance(value, list):
-        for index, item in enumerate(value):
-            if not matches_type(item, declared.item_type):
-                problems.add(
-                    mark, f"{name}[{index}] must be of type {declared.item_type!r}, not {shown(item)}"
-                )
-            _check_constraints(declared, item, declared.item_type, f"{name}[{index}]", mark, problems)
-    else:
-        _check_constraints(declared, value, declared.type, name, mark, problems)
+    whole = _Candidate(name=name, value=value, type=declared.type, mark=mark)
+    for candidate in _items(whole, declared.item_type):
+        if candidate is not whole and not matches_type(candidate.value, candidate.type or ""):
+            what = f"{candidate.name} must be of type {candidate.type!r}, not {shown(candidate.value)}"
+            problems.add(mark, what)
+        _check_constraints(declared, candidate, problems)
     return len(problems.found) == before
 
 
-def _check_constraints(
-    declared: Input, value: Value, kind: str | None, name: str, mark: Mark, problems: Problems
-) -> None:
-    if declared.constraints and function_of(value) is not None:
-        problems.add(mark, f"{name} has constraints, so its value cannot be a function")
+def _items(whole: _Candidate, item_type: str | None) -> list[_Candidate]:
+    """Return what constraints apply to: the items of a list whose items have a type, else the value."""
+    if whole.type != "list" or not item_type or not isinstance(whole.value, list):
+        return [whole]
+    return [
+        replace(whole, name=f"{whole.name}[{index}]", value=item, type=item_type)
+        for index, item in enumerate(whole.value)
+    ]
+
+
+def _check_constraints(declared: Input, candidate: _Candidate, problems: Problems) -> None:
+    if declared.constraints and function_of(candidate.value) is not None:
+        what = f"{candidate.name} has constraints, so its value cannot be a function"
+        problems.add(candidate.mark, what)
         return
     for constraint in declared.constraints:
-        if not applies(constraint, kind):
+        if not applies(constraint, candidate.type):
             continue
         try:
             argument = Evaluator(_NoAnswers()).value(constraint.argument, Scope())
         except FunctionError as error:
-            problems.add(mark, f"{name}: constraint {constraint.name!r}: {error}")
+            problems.add(candidate.mark, f"{candidate.name}: constraint {constraint.name!r}: {error}")
             continue
-        violation = replace(constraint, argument=argument).violation(value)
+        violation = replace(constraint, argument=argument).violation(candidate.value)
         if violation:
-            problems.add(mark, f"{name}: {shown(value)} {violation}")
+            problems.add(candidate.mark, f"{candidate.name}: {shown(candidate.value)} {violation}")

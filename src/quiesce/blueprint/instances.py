@@ -109,9 +109,13 @@ class _Growing:
 
 def _outer(blueprint: Blueprint) -> dict[str, str]:
     """Return what each node and group is directly in: a group before a node."""
-    containers = {name: each.target for name, node in blueprint.nodes.items() if (each := _container(node))}
+    containers = {
+        str(name): str(each.target) for name, node in blueprint.nodes.items() if (each := _container(node))
+    }
     groups = {member: name for name, group in blueprint.groups.items() for member in group.members}
-    outer: dict[str, str] = {**containers, **groups}
+    outer: dict[str, str] = {}
+    outer.update(containers)
+    outer.update(groups)
     for member, container in containers.items():
         if member in groups:
             outer[_outermost(groups, member)] = container
@@ -171,13 +175,13 @@ class _Linking:
         group = self._shared_group(node.id, relationship.target)
         targets = self._copies[relationship.target]
         if kind not in (ALL_TO_ALL, ALL_TO_ONE):
-            what = f"the relationship of node {node.id!r} to {relationship.target!r} has the connection_type {kind!r}"
+            what = f"node {node.id!r} is connected to {relationship.target!r} with connection_type {kind!r}"
             raise _impossible(self._blueprint, what, f"it is {ALL_TO_ALL!r} or {ALL_TO_ONE!r}")
-        if kind == ALL_TO_ONE:
+        if kind == ALL_TO_ONE and targets and self._copies[node.id]:
             if group is not None:
-                what = f"{ALL_TO_ONE!r} cannot connect {node.id!r} and {relationship.target!r}, both in group {group!r}"
+                what = f"{ALL_TO_ONE!r} cannot connect {node.id!r} to {relationship.target!r} in {group!r}"
                 raise _impossible(self._blueprint, what, f"use {ALL_TO_ALL!r} within a group")
-            targets = [min(targets, key=lambda copy: copy.id)] if targets else []
+            targets = [min(targets, key=lambda copy: copy.id)]
         return _finder(_links(targets, relationship), _by_group(targets, group, relationship), group)
 
     def _shared_group(self, source: str, target: str) -> str | None:

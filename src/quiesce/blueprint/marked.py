@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeAlias
 
-from quiesce.blueprint.problems import Mark
+from quiesce.blueprint.problems import NOWHERE, Mark
 from quiesce.model.ids import Json
 
 #: a scalar, a `MarkedMap`, a `MarkedList`, or a plain value that the loader itself made
@@ -76,7 +76,7 @@ def value_mark(container: Value, key: Hashable) -> Mark:
         return container.value_marks.get(key, container.mark)
     if isinstance(container, MarkedList):
         return container.item_marks[key] if isinstance(key, int) else container.mark
-    return Mark("")
+    return NOWHERE
 
 
 def rewritten(value: Value, scalar: Callable[[Value], Value]) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from quiesce.errors import BlueprintError
 
@@ -19,6 +19,10 @@ class Mark(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+#: no place known
+NOWHERE: Final = Mark("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

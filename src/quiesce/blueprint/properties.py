@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
@@ -10,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from quiesce.blueprint.evaluation import function_of, matches_type
 from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, value_mark
 from quiesce.blueprint.namespaces import KNOWN_TYPES, OBJECT_TYPES
-from quiesce.blueprint.problems import Mark, Problems, suggestion
+from quiesce.blueprint.problems import NOWHERE, Mark, Problems, suggestion
 from quiesce.blueprint.shapes import shown
 from quiesce.blueprint.versions import V1_4, V1_5, DslVersion
 
@@ -28,7 +27,7 @@ class Property:
     #: the default as it was written
     written: Value = None
     required: bool = True
-    mark: Mark = Mark("")
+    mark: Mark = NOWHERE
 
 
 Schema: TypeAlias = Mapping[str, Property]
@@ -56,7 +55,7 @@ class DataTypes:
     """The data types of a blueprint, worked out when first asked for."""
 
     def __init__(self, section: Value, version: DslVersion, problems: Problems) -> None:
-        self._section: MarkedMap = section if isinstance(section, MarkedMap) else empty_map(Mark(""))
+        self._section: MarkedMap = section if isinstance(section, MarkedMap) else empty_map(NOWHERE)
         self._version = version
         self._problems = problems
         self._known: dict[str, Schema] = {}
@@ -64,8 +63,8 @@ class DataTypes:
 
     def noting(self, problems: Problems) -> DataTypes:
         """Return the same data types, which add what is wrong with values to *problems* instead."""
-        other = copy.copy(self)
-        other._problems = problems
+        other = DataTypes(self._section, self._version, problems)
+        other._known = self._known
         return other
 
     def check_all(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from quiesce.blueprint.evaluation import function_of
 from quiesce.blueprint.marked import MarkedMap, Value, key_mark, value_mark
-from quiesce.blueprint.problems import Mark, Problems, suggestion
+from quiesce.blueprint.problems import NOWHERE, Mark, Problems, suggestion
 
 POLICY: Final = "cloudify.policies.scaling"
 UNBOUNDED: Final = -1
@@ -20,7 +20,7 @@ class Count:
     """How many instances a new deployment gets; a function until it is evaluated."""
 
     default: Value = 1
-    mark: Mark = Mark("")
+    mark: Mark = NOWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,9 +189,10 @@ def _check_shared_containers(section: Value, nesting: _Nesting, problems: Proble
         around = {node: (node, *nesting.containers_of(node)) for node in nodes}
         roots = {node: around[node][-1] for node in nodes if len(around[node]) > 1}
         free = [node for node in nodes if node not in roots]
+        together = set(_nodes_within(nesting, [name, *nesting.groups_of(name)][-1]))
         distinct = set(roots.values())
         outside = [node for node in free if node not in distinct]
-        if (len(distinct) > 1 and not distinct <= set(nodes)) or (distinct - set(nodes) and outside):
+        if (len(distinct) > 1 and not distinct <= together) or (distinct - together and outside):
             what = (
                 f"the nodes of group {name!r} are contained in different nodes: {', '.join(sorted(distinct))}"
             )

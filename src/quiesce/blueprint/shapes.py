@@ -124,23 +124,23 @@ class Check:
         if isinstance(shape, Record):
             self._record(value, shape, mark, name)
             return
-        for key in value:
-            self.value(value[key], shape.entry, value_mark(value, key), str(key))
+        for key, each in value.items():
+            self.value(each, shape.entry, value_mark(value, key), str(key))
 
     def _record(self, value: dict[Value, Value], shape: Record, mark: Mark, name: str) -> None:
         for key, wanted in shape.fields.items():
             if wanted.required and value.get(key) is None:
                 self.problems.add(mark, f"{name!r} lacks {key!r}")
-        for key in value:
+        for key, each in value.items():
             wanted_field = shape.fields.get(key)
             if wanted_field is None:
                 remedy = suggestion(key, shape.fields, listed="it may have")
                 self.problems.add(key_mark(value, key), f"{name!r} cannot have {key!r}", remedy)
                 continue
-            if wanted_field.since > self.version and value[key] is not None:
+            if wanted_field.since > self.version and each is not None:
                 what = f"{key!r} came with {wanted_field.since}, this blueprint has {self.version}"
                 self.problems.warn(key_mark(value, key), what)
-            self.value(value[key], wanted_field.shape, value_mark(value, key), str(key))
+            self.value(each, wanted_field.shape, value_mark(value, key), str(key))
 
 
 def shown(value: Value) -> str:

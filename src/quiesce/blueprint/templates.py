@@ -9,7 +9,7 @@ from typing import Final
 
 from quiesce.blueprint.interfaces import Implementations, InterfaceReader, Interfaces
 from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, value_mark
-from quiesce.blueprint.problems import Mark, Problems, suggestion
+from quiesce.blueprint.problems import NOWHERE, Mark, Problems, suggestion
 from quiesce.blueprint.properties import DataTypes, Subject
 from quiesce.blueprint.scaling import Count, read_count
 from quiesce.blueprint.types import NODE, RELATIONSHIP, Type, known_type
@@ -28,7 +28,7 @@ class RelationshipTemplate:
     properties: MarkedMap
     source_operations: Mapping[str, Implementation] = field(default_factory=dict)
     target_operations: Mapping[str, Implementation] = field(default_factory=dict)
-    mark: Mark = Mark("")
+    mark: Mark = NOWHERE
 
     @property
     def is_contained(self) -> bool:
@@ -46,7 +46,7 @@ class NodeTemplate:
     operations: Mapping[str, Implementation] = field(default_factory=dict)
     relationships: tuple[RelationshipTemplate, ...] = ()
     count: Count
-    mark: Mark = Mark("")
+    mark: Mark = NOWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Vocabulary:
 
 def read_nodes(section: Value, vocabulary: Vocabulary, problems: Problems) -> dict[str, NodeTemplate]:
     """Return every node template that can be understood; the rest is added to *problems*."""
-    content = section if isinstance(section, MarkedMap) else empty_map(Mark(""))
+    content = section if isinstance(section, MarkedMap) else empty_map(NOWHERE)
     reading = _Reading(content, vocabulary, problems)
     nodes = {name: reading.node(name) for name in content}
     found = {name: node for name, node in nodes.items() if node is not None}
@@ -150,8 +150,8 @@ class _Reading:
     def _relationship(self, node: str, content: MarkedMap, mark: Mark) -> RelationshipTemplate | None:
         subject = f"relationship of node {node!r} to {content.get('target')!r}"
         kind = known_type(self.vocabulary.relationship_types, content, RELATIONSHIP, subject, self.problems)
-        target = content.get("target")
-        if not self._fits(node, content, target) or kind is None:
+        target = self._target(node, content)
+        if target is None or kind is None:
             return None
         given = content.get("properties") or empty_map(mark)
         about = Subject(name=subject)
@@ -169,16 +169,17 @@ class _Reading:
             mark=mark,
         )
 
-    def _fits(self, node: str, content: MarkedMap, target: Value) -> bool:
+    def _target(self, node: str, content: MarkedMap) -> str | None:
         mark = value_mark(content, "target")
+        target = content.get("target")
         if target not in self.section:
             what = f"node {node!r} has a relationship to {target!r}, which is no node"
             self.problems.add(mark, what, suggestion(target, self.section))
-            return False
+            return None
         if target == node:
             self.problems.add(mark, f"node {node!r} has a relationship to itself")
-            return False
-        return True
+            return None
+        return str(target)
 
     def _check_order(self, kind: Type, given: Mapping[str, Value], target: str, subject: str) -> None:
         """Note a wait for an operation that the target does not define."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from quiesce.blueprint.interfaces import InterfaceReader, Interfaces, inherited
 from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, value_mark
-from quiesce.blueprint.problems import Mark, Problems, suggestion
+from quiesce.blueprint.problems import NOWHERE, Problems, suggestion
 from quiesce.blueprint.properties import DataTypes, Schema
 
 NODE: Final = "node type"
@@ -34,7 +34,7 @@ def read_types(
     section: Value, kind: str, data_types: DataTypes, reader: InterfaceReader, problems: Problems
 ) -> Mapping[str, Type]:
     """Return every type of *section*; unknown parents and circles are added to *problems*."""
-    content = section if isinstance(section, MarkedMap) else empty_map(Mark(""))
+    content = section if isinstance(section, MarkedMap) else empty_map(NOWHERE)
     reading = _Reading(content, kind, data_types, reader, problems)
     for name in content:
         reading.type(name)
@@ -107,7 +107,7 @@ def known_type(
 ) -> Type | None:
     """Return the type that *content* names; None after noting that there is none such."""
     name = content.get("type")
-    if name in types:
+    if isinstance(name, str) and name in types:
         return types[name]
     if name is not None:
         what = f"{subject}: there is no {kind} {name!r}"

@@ -57,15 +57,23 @@ def too_large(file: str, size: int) -> InvalidBlueprintError:
 
 
 @dataclass(slots=True)
-class _Frame:
-    """A collection that is being read."""
+class _ListFrame:
+    """A list that is being read."""
 
-    value: MarkedMap | MarkedList
+    value: MarkedList
     anchor: str | None
     weight: int = 1
-    key: Hashable = None
-    key_mark: Mark | None = None
-    key_is_merge: bool = False
+
+
+@dataclass(slots=True)
+class _MapFrame:
+    """A mapping that is being read."""
+
+    value: MarkedMap
+    anchor: str | None
+    weight: int = 1
+    #: the key whose value comes next, where it is, and whether it is ``<<``
+    key: tuple[Hashable, Mark, bool] | None = None
     merged: list[tuple[Value, Mark]] = field(default_factory=list)
 
 
@@ -74,7 +82,7 @@ class _Reading:
         self.loader = loader
         self.file = file
         self.problems = Problems()
-        self.frames: list[_Frame] = []
+        self.frames: list[_ListFrame | _MapFrame] = []
         self.anchors: dict[str, tuple[Value, int]] = {}
         self.root: Value = None
 
@@ -154,12 +162,14 @@ class _Reading:
             raise self._refused(
                 mark, f"the tag {event.tag!r} is not allowed", "only plain YAML values are read"
             )
-        mapping = isinstance(event, yaml.MappingStartEvent)
-        self.frames.append(_Frame(MarkedMap(mark) if mapping else MarkedList(mark), event.anchor))
+        if isinstance(event, yaml.MappingStartEvent):
+            self.frames.append(_MapFrame(MarkedMap(mark), event.anchor))
+        else:
+            self.frames.append(_ListFrame(MarkedList(mark), event.anchor))
 
     def _close(self, event: Any) -> None:
         frame = self.frames.pop()
-        if frame.merged:
+        if isinstance(frame, _MapFrame) and frame.merged:
             self._merge(frame)
         self._add(frame.value, event, weight=frame.weight, is_merge=False, anchor=frame.anchor)
 
@@ -180,37 +190,34 @@ class _Reading:
             raise self._refused(mark, f"aliases make this file stand for more than {MAX_VALUES} values")
         self._put(frame, value, mark, is_merge=is_merge)
 
-    def _put(self, frame: _Frame, value: Value, mark: Mark, *, is_merge: bool) -> None:
-        if isinstance(frame.value, MarkedList):
+    def _put(self, frame: _ListFrame | _MapFrame, value: Value, mark: Mark, *, is_merge: bool) -> None:
+        if isinstance(frame, _ListFrame):
             frame.value.put(value, mark)
-        elif frame.key_mark is None:
+        elif frame.key is None:
             self._key(frame, value, mark, is_merge=is_merge)
         else:
-            self._entry(frame, value, mark)
+            self._entry(frame, frame.key, value, mark)
 
-    def _key(self, frame: _Frame, key: Value, mark: Mark, *, is_merge: bool) -> None:
+    def _key(self, frame: _MapFrame, key: Value, mark: Mark, *, is_merge: bool) -> None:
         if isinstance(key, (dict, list)):
-            raise self._refused(
-                mark, "a key cannot be a mapping or a list", "quote text that begins with { or ["
-            )
+            remedy = "quote text that begins with { or ["
+            raise self._refused(mark, "a key cannot be a mapping or a list", remedy)
         if not is_merge and key in frame.value:
-            first = frame.value.key_marks[key].line if isinstance(frame.value, MarkedMap) else 0
+            first = frame.value.key_marks[key].line
             self.problems.add(mark, f"the key {key!r} was already given in line {first}", "keep one of them")
-        frame.key, frame.key_mark, frame.key_is_merge = key, mark, is_merge
+        frame.key = (key, mark, is_merge)
 
-    def _entry(self, frame: _Frame, value: Value, mark: Mark) -> None:
-        assert isinstance(frame.value, MarkedMap)
-        assert frame.key_mark is not None
-        if frame.key_is_merge:
+    def _entry(self, frame: _MapFrame, key: tuple[Hashable, Mark, bool], value: Value, mark: Mark) -> None:
+        name, name_mark, is_merge = key
+        if is_merge:
             frame.merged.append((value, mark))
-        elif frame.key not in frame.value:
-            frame.value.put(frame.key, value, frame.key_mark, mark)
-        frame.key_mark = None
+        elif name not in frame.value:
+            frame.value.put(name, value, name_mark, mark)
+        frame.key = None
 
-    def _merge(self, frame: _Frame) -> None:
+    def _merge(self, frame: _MapFrame) -> None:
         """Put what ``<<`` names first; own keys win, then later ``<<``, then earlier list items."""
         own = frame.value
-        assert isinstance(own, MarkedMap)
         result = MarkedMap(own.mark)
         for value, mark in frame.merged:
             sources = list(reversed(value)) if isinstance(value, list) else [value]

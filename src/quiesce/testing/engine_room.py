@@ -30,13 +30,20 @@ class FakeClock:
 
 
 class Hung(BaseException):
-    """Raised inside a call that never answers."""
+    """Raised inside a call that never answers, or only when nobody waits for it any more."""
+
+    def __init__(self, *, answers_late: bool = False) -> None:
+        super().__init__()
+        self.answers_late = answers_late
 
 
 def hang(seconds: float) -> None:
-    """Never answer, whatever *seconds* says."""
-    del seconds
-    raise Hung
+    """Never answer; with endless *seconds*, answer after the call was abandoned."""
+    raise Hung(answers_late=seconds == float("inf"))
+
+
+#: an engine that waits so often in a row for a time that is past would burn a processor
+_MOST_SPINS = 20
 
 
 class InlineWorkers:
@@ -46,6 +53,9 @@ class InlineWorkers:
         self._clock = clock
         self._call_s = call_s
         self._tasks: deque[tuple[int, Callable[[], Outcome]]] = deque()
+        self._late: dict[int, Callable[[], Outcome]] = {}
+        self._behind_next: list[tuple[int, Callable[[], Outcome]]] = []
+        self._spins = 0
 
     def start(self, ticket: int, action: Callable[[], Outcome]) -> None:
         """Queue *action*."""
@@ -54,18 +64,19 @@ class InlineWorkers:
     def wait(self, until_tick: float | None) -> Sequence[Completion]:
         """Perform the call that has waited longest; without one, let the time pass."""
         if not self._tasks:
-            if until_tick is None or until_tick == float("inf"):
-                raise AssertionError("the engine waits for nothing, for ever")
-            self._clock.at = max(self._clock.at + 1e-6, until_tick)
-            return []
+            return self._let_time_pass(until_tick)
         ticket, action = self._tasks.popleft()
+        self._tasks.extendleft(self._behind_next)
+        self._behind_next.clear()
         began = self._clock.tick()
         self._clock.sleep(self._call_s)
         try:
             outcome, error = action(), None
         except (PowerCut, KeyboardInterrupt):
             raise
-        except Hung:
+        except Hung as hung:
+            if hung.answers_late:
+                self._late[ticket] = action
             return []
         except BaseException as raised:  # noqa: BLE001  whatever a provider raises must reach the engine
             outcome, error = None, raised
@@ -73,8 +84,19 @@ class InlineWorkers:
             Completion(ticket=ticket, began=began, ended=self._clock.tick(), outcome=outcome, error=error)
         ]
 
+    def _let_time_pass(self, until_tick: float | None) -> Sequence[Completion]:
+        if until_tick is None or until_tick == float("inf"):
+            raise AssertionError("the engine waits for nothing, for ever")
+        self._spins = self._spins + 1 if until_tick <= self._clock.at else 0
+        if self._spins > _MOST_SPINS:
+            raise AssertionError("the engine spins: it waits for what is past")
+        self._clock.at = max(self._clock.at + 1e-6, until_tick)
+        return []
+
     def wake(self) -> None:
         """Nothing waits."""
 
     def abandon(self, ticket: int) -> None:
-        """Nothing to leave behind."""
+        """Let a call that answers late go on, right behind the next one that is performed."""
+        if ticket in self._late:
+            self._behind_next.append((ticket, self._late.pop(ticket)))

@@ -1,7 +1,7 @@
 """The type packs that quiesce ships: what blueprints import by name, and where it is.
 
 A pack is one or more YAML files: ``<pack>.yaml``, and ``<pack>_<major>_<minor>.yaml`` for what that DSL
-version and later ones have besides. They are written in the `shorthand`; those of `OWN` in plain DSL.
+version and later ones have besides. They are written in the `shorthand` or in plain DSL.
 """
 
 from __future__ import annotations
@@ -45,10 +45,8 @@ def files_of(pack: str, version: DslVersion) -> tuple[Path, ...]:
         return tuple(
             sorted((DIRECTORY / OWN).glob("*.yaml"), key=lambda path: (path.stem != "base", path.stem))
         )
-    candidates = sorted(
-        (_since(path), path) for path in DIRECTORY.glob(f"{pack}*.yaml") if _stem(path) == pack
-    )
-    return tuple(path for since, path in candidates if since <= version)
+    files = sorted((path for path in DIRECTORY.glob(f"{pack}*.yaml") if _stem(path) == pack), key=_since)
+    return tuple(path for path in files if _since(path) <= version)
 
 
 def _plugin_pack(name: str) -> str | None:

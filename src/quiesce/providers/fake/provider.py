@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import assert_never
@@ -81,6 +82,8 @@ class FakeProvider:
                 self._owe(call, context)
             case Misbehaviour.HANG:
                 self._sleep(context.remaining_s())
+            case Misbehaviour.SLOW:
+                self._sleep(math.inf)
             case unknown:
                 assert_never(unknown)
         raise OperationTimeoutError(f"{call.instance} gave no answer to {call.operation}")

@@ -23,6 +23,8 @@ class Misbehaviour(enum.StrEnum):
     LATE = "late"
     #: no answer before the call's time is over, and no effect
     HANG = "hang"
+    #: no answer before the call is given up; then it happens after all
+    SLOW = "slow"
     #: it says that it was done, and did nothing
     LIE = "lie"
 

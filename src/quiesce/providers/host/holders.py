@@ -31,8 +31,9 @@ from quiesce.model.ids import Json
 from quiesce.providers.host import holder
 from quiesce.repository import make_private_directory
 
-#: how long a holder may take to give up by itself before it is killed
-_GRACE_S: Final = 2.0
+#: how long a holder may take to end by itself before it is killed, when killing it is as good
+_GRACE_S: Final = 0.5
+_PAUSE_S: Final = 0.005
 
 _ERRORS: Final[Mapping[str, Callable[[str], ProviderError]]] = {
     "busy": RecoverableError,
@@ -66,7 +67,7 @@ class Holders:
         try:
             _await(connection, timeout_s)
         except BaseException:
-            self._forget(key)
+            self._forget(key, connection)
             raise
 
     def extend(self, key: str, message: Mapping[str, Json], *, timeout_s: float) -> None:
@@ -128,11 +129,16 @@ class Holders:
                 raise NonRecoverableError(f"the process that starts holders is gone: {error}") from error
         return ours
 
-    def _forget(self, key: str) -> None:
+    def _forget(self, key: str, only: socket.socket | None = None) -> None:
+        """Stop watching, which ends the freeze; whoever still waits for its answer hears of it."""
         with self._lock:
-            connection = self._watched.pop(key, None)
-        if connection is not None:
-            connection.close()
+            connection = self._watched.get(key)
+            if connection is None or only not in {None, connection}:
+                return
+            del self._watched[key]
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
 
     def _path(self, key: str) -> Path:
         return self._directory / f"{key}.json"
@@ -167,10 +173,11 @@ class _State:
         pid, started = self.body.get("pid"), self.body.get("started")
         self.close()
         if not isinstance(pid, int) or not isinstance(started, int):
-            time.sleep(0.001)
+            time.sleep(_PAUSE_S)  # it has not written yet who it is
             return
         with _pidfd(pid) as descriptor:
             if descriptor is None or not holder.send_signal(pid, started, signal.SIGTERM):
+                time.sleep(_PAUSE_S)
                 return
             if not _ended(descriptor, grace_s) and self.body.get("kind") == "database":
                 holder.send_signal(pid, started, signal.SIGKILL)

@@ -1,0 +1,186 @@
+"""One operation of a provider of ours, called by Cloudify's engine with Cloudify's ``ctx``."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cloudify import ctx as current_context
+from cloudify.decorators import operation as resumable_operation
+
+from quiesce.cloudify.calls import call_of, capabilities_of
+from quiesce.cloudify.errors import in_cloudifys_words
+from quiesce.engine.attempts import TIMEOUTS_S
+from quiesce.errors import NonRecoverableError, QuiesceError
+from quiesce.model.call import Call
+from quiesce.model.capabilities import Description
+from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.model.records import Level
+from quiesce.ports import Provider, ProviderSettings
+from quiesce.providers.registry import Providers, describe_providers
+
+#: runtime property with what snapshots and backups left, by the name of the restore point
+POINTS = "quiesce_points"
+
+_ORDER = (
+    Operation.FREEZE,
+    Operation.THAW,
+    Operation.SUSPEND,
+    Operation.RESUME,
+    Operation.SNAPSHOT,
+    Operation.APPLY,
+    Operation.DELETE,
+    Operation.MEASURE,
+)
+
+Function = Callable[..., Json]
+
+
+def offered_by(provider: str) -> tuple[Function, ...]:
+    """Return the functions of *provider*: freeze, thaw, suspend, resume, snapshot, apply, delete, measure."""
+    return tuple(_function(provider, operation) for operation in _ORDER)
+
+
+def _function(provider: str, operation: Operation) -> Function:
+    def perform(**kwargs: Any) -> Json:
+        context = kwargs.pop("ctx", None) or current_context
+        step = kwargs.pop("quiesce_step", None)
+        try:
+            return _perform(provider, operation, step, context, kwargs)
+        except QuiesceError as error:
+            raise in_cloudifys_words(error) from error
+
+    perform.__name__ = operation.value
+    perform.__doc__ = (
+        f"Have the provider {provider} perform {operation.value} on the node instance of ``ctx``."
+    )
+    marked: Function = resumable_operation(perform, resumable=True)
+    return marked
+
+
+def _perform(
+    name: str, operation: Operation, step: str | None, context: Any, kwargs: Mapping[str, Json]
+) -> Json:
+    description = _described(name)
+    call = call_of(name, operation, context, kwargs, description)
+    provider = _providers().get(name)
+    if step == Operation.COPY:
+        return _copy(provider, call, context)
+    outcome = provider.perform(call, CloudifyContext(operation, context))
+    _remember(call, outcome, context)
+    if operation is Operation.SNAPSHOT and step is None and _copies(description, call):
+        return _copy(provider, replace(call, artifact=outcome.artifact), context)
+    return _answer(outcome, context)
+
+
+def _copy(provider: Provider, call: Call, context: Any) -> Json:
+    """Move the data of a finished cut: after the thaw, when the workflow is ours; else at once."""
+    artifact = call.artifact if call.artifact is not None else _kept(call, context)
+    copying = replace(call, operation=Operation.COPY, artifact=artifact)
+    outcome = provider.perform(copying, CloudifyContext(Operation.COPY, context))
+    _remember(copying, outcome, context)
+    return _answer(outcome, context)
+
+
+def _kept(call: Call, context: Any) -> Mapping[str, Json]:
+    points = context.instance.runtime_properties.get(POINTS) or {}
+    if call.point not in points:
+        raise NonRecoverableError(f"{call.instance} has no cut {call.point} that could be copied")
+    artifact: Mapping[str, Json] = points[call.point]
+    return artifact
+
+
+def _remember(call: Call, outcome: Outcome, context: Any) -> None:
+    points = dict(context.instance.runtime_properties.get(POINTS) or {})
+    if call.operation is Operation.DELETE:
+        points.pop(call.point, None)
+    elif outcome.artifact is not None and call.point is not None:
+        points[call.point] = dict(outcome.artifact)
+    else:
+        return
+    context.instance.runtime_properties[POINTS] = points
+    context.instance.update()
+
+
+def _copies(description: Description, call: Call) -> bool:
+    capabilities = capabilities_of(description, call.node, call.function)
+    return capabilities.copies_backups if call.full else capabilities.copies_snapshots
+
+
+def _answer(outcome: Outcome, context: Any) -> Json:
+    if outcome.note:
+        context.logger.info("%s", outcome.note)
+    for name, value in (outcome.measurements or {}).items():
+        context.logger.info("%s: %s", name, value)
+    return dict(outcome.measurements) if outcome.measurements is not None else outcome.result
+
+
+class CloudifyContext:
+    """Answers what a provider asks while it performs, out of Cloudify's ``ctx``."""
+
+    def __init__(self, operation: Operation, context: Any) -> None:
+        self._context = context
+        self._ends = time.monotonic() + TIMEOUTS_S[operation]
+
+    def log(self, level: Level, message: str) -> None:
+        """Put a line into the execution's events."""
+        getattr(self._context.logger, level.value)("%s", message)
+
+    def remaining_s(self) -> float:
+        """Return what is left of the operation's usual time."""
+        return max(0.0, self._ends - time.monotonic())
+
+    def given_up(self) -> bool:
+        """Tell that Cloudify waits for every answer."""
+        return False
+
+    def progress(self, done_bytes: int, total_bytes: int | None = None) -> None:
+        """Show nothing: Cloudify has no place for it."""
+
+    def set_runtime_properties(self, properties: Mapping[str, Json]) -> None:
+        """Replace the instance's runtime properties."""
+        self._context.instance.runtime_properties = dict(properties)
+        self._context.instance.update()
+
+    def secret(self, name: str) -> str:
+        """Return a secret of the manager.
+
+        Raises:
+            NonRecoverableError: when there is none, or no manager.
+        """
+        from cloudify.manager import get_rest_client
+
+        try:
+            return str(get_rest_client().secrets.get(name).value)
+        except Exception as error:
+            raise NonRecoverableError(f"there is no secret {name!r}: {error}") from error
+
+
+@functools.cache
+def _described(name: str) -> Description:
+    found = [description for description in describe_providers() if description.name == name]
+    if not found:
+        raise NonRecoverableError(f"the provider {name} is not installed here")
+    return found[0]
+
+
+@functools.cache
+def _providers() -> Providers:
+    """Return the providers of this process, which share connections."""
+    descriptions = describe_providers()
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    home = Path(os.environ.get("QUIESCE_HOME") or Path(data) / "quiesce").absolute()
+    settings = {
+        description.name: ProviderSettings(
+            state_dir=str(home / "providers" / description.name), repository_dir=str(home / "repository")
+        )
+        for description in descriptions
+    }
+    return Providers(descriptions, settings)

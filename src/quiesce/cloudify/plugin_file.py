@@ -1,0 +1,90 @@
+"""Writes the files that Cloudify reads: ``plugin.yaml`` for each DSL version, from the same declarations.
+
+Run ``python -m quiesce.cloudify.plugin_file`` after parameters or node types have changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from quiesce import __version__
+from quiesce.blueprint.sources import own_packs
+from quiesce.model.ids import Json
+from quiesce.planning import WORKFLOWS, default_of, parameters_of
+from quiesce.planning.parameters import Parameter
+
+HERE: Final = Path(__file__).parent
+#: the file of each DSL version, and whether that version knows when a workflow may be started
+FILES: Final = {"plugin.yaml": False, "plugin_1_4.yaml": True, "plugin_1_5.yaml": True}
+
+_PLUGIN: Final = "quiesce"
+#: unless they are given, Cloudify's own settings count (``--task-retries``)
+_ENGINES_OWN: Final = ("task_retries", "task_retry_interval")
+#: when a workflow may be started, for managers that ask
+_AVAILABLE: Final = {
+    "suspend": ["all"],
+    "resume": ["all", "partial"],
+    "backup": ["all", "partial"],
+    "restore": ["all", "partial", "none"],
+    "remove_backup": ["all", "partial", "none"],
+    "statistics": ["all"],
+}
+
+
+def plugin_file(name: str) -> str:
+    """Return the content of the file called *name*, one of `FILES`."""
+    content = {
+        "plugins": {
+            _PLUGIN: {
+                "executor": "central_deployment_agent",
+                "package_name": "quiesce",
+                "package_version": __version__,
+            }
+        },
+        **_types(),
+        "workflows": {workflow: _workflow(workflow, FILES[name]) for workflow in WORKFLOWS},
+    }
+    return _HEAD + yaml.safe_dump(content, sort_keys=False, width=110)
+
+
+_HEAD: Final = "# Written by python -m quiesce.cloudify.plugin_file; do not edit.\n"
+
+
+def _types() -> dict[str, Any]:
+    """Return the node types that blueprints import as ``plugin:quiesce``, spelt out."""
+    sections = ("node_types", "relationships", "data_types")
+    return {name: content for name, content in own_packs().items() if name in sections}
+
+
+def _workflow(name: str, with_rules: bool) -> dict[str, Any]:
+    parameters = {each.name: _parameter(each, name) for each in parameters_of(name)}
+    parameters["dry_run"] = {"description": "only say what would be done", "default": False}
+    return {
+        "mapping": f"{_PLUGIN}.quiesce.cloudify.workflows.{name}",
+        **({"availability_rules": {"node_instances_active": _AVAILABLE[name]}} if with_rules else {}),
+        "parameters": parameters,
+    }
+
+
+def _parameter(parameter: Parameter, workflow: str) -> dict[str, Any]:
+    default = default_of(parameter, workflow)
+    if parameter.name in _ENGINES_OWN or default is None:
+        return {"description": parameter.help, "default": ""}
+    kind = "boolean" if isinstance(default, bool) else "integer" if _is_count(parameter, default) else None
+    return {
+        **({"type": kind} if kind else {}),
+        "description": parameter.help,
+        "default": default,
+    }
+
+
+def _is_count(parameter: Parameter, default: Json) -> bool:
+    return isinstance(default, int) and not (parameter.field or "").endswith("_s")
+
+
+if __name__ == "__main__":
+    for file in FILES:
+        (HERE / file).write_text(plugin_file(file))

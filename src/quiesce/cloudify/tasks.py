@@ -1,0 +1,141 @@
+"""Steps as tasks of Cloudify's engine."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cloudify.exceptions import NonRecoverableError as CloudifyNonRecoverableError
+from cloudify.exceptions import RecoverableError as CloudifyRecoverableError
+from cloudify.state import current_workflow_ctx
+from cloudify.workflows import workflow_api
+
+from quiesce.engine import Attempt, ThreadWorkers
+from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
+from quiesce.model.ids import Json, StepId
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.model.plan import Role, Step
+from quiesce.ports import Clock
+
+_applying = threading.Lock()
+
+
+class CloudifyTasks:
+    """Performs attempts as operations of Cloudify's engine, with the events that its users know."""
+
+    def __init__(self, context: Any, parameters: Mapping[str, Json]) -> None:
+        self._context = context
+        self._parameters = parameters
+        self._done: set[StepId] = set()
+
+    def __call__(self, attempt: Attempt) -> Outcome:
+        """Run *attempt*'s operation and wait for its end.
+
+        Raises:
+            ProviderError: as the operation's own error was recoverable or not.
+        """
+        step = attempt.step
+        if step.role is Role.UNDO and step.of not in self._done:
+            return self._leave_alone(step)
+        instance = self._context.get_node_instance(step.instance)
+        if attempt.number == 1:
+            self._tell(instance, f"Starting to {step.interface}")
+        result = self._result_of(self._task(instance, attempt))
+        self._tell(instance, f"Done {step.interface}")
+        self._done.add(step.id)
+        return Outcome(result=result)
+
+    def _task(self, instance: Any, attempt: Attempt) -> Any:
+        step = attempt.step
+        kwargs = dict(self._parameters)
+        if step.point is not None:
+            kwargs["snapshot_name"] = step.point
+        if step.function.startswith("quiesce."):
+            kwargs["quiesce_step"] = step.operation.value
+        task = instance.execute_operation(step.interface, kwargs=kwargs, allow_kwargs_override=True)
+        task.current_retries = attempt.number - 1
+        operation = task.kwargs["__cloudify_context"]["operation"]
+        operation["retry_number"] = attempt.number - 1
+        if self._context.local:
+            task.local_task = _unless_given_up(task.local_task, attempt)
+        return task
+
+    def _result_of(self, task: Any) -> Json:
+        over = threading.Event()
+        task.async_result.on_result(lambda _: over.set())
+        with despite_cancel(), current_workflow_ctx.push(self._context):
+            task.apply_async()
+        over.wait()
+        result = task.async_result.result
+        if task.get_state() != "succeeded" or isinstance(result, BaseException):
+            raise translated(result)
+        return result if isinstance(result, (str, int, float, bool, list, dict)) else None
+
+    def _tell(self, instance: Any, event: str) -> None:
+        """Send the event now, not when the pool of workers gets round to it."""
+        task = instance.send_event(event)
+        with current_workflow_ctx.push(self._context):
+            (task.local if self._context.local else task.remote)()
+
+    def _leave_alone(self, step: Step) -> Outcome:
+        self._context.logger.warning(
+            "%s may have left something half-made of %s. It was not removed, because it cannot be told "
+            "from an older one of that name; see to it, or run remove_backup.",
+            step.instance,
+            step.point,
+        )
+        return Outcome()
+
+
+class CloudifyWorkers(ThreadWorkers):
+    """Waits for Cloudify's workers; in the local engine, one that hangs is replaced by another."""
+
+    def __init__(self, clock: Clock, context: Any) -> None:
+        super().__init__(clock)
+        self._context = context
+
+    def abandon(self, ticket: int) -> None:
+        """Give the local engine another hand: the one that hangs would keep the thaw waiting."""
+        if self._context.local:
+            processor = self._context.internal.local_tasks_processor
+            threading.Thread(
+                target=processor._process_local_task,  # noqa: SLF001  there is no other way
+                name=f"Task-Processor-instead-of-{ticket}",
+                args=(self._context,),
+                daemon=True,
+            ).start()
+
+
+@contextlib.contextmanager
+def despite_cancel() -> Iterator[None]:
+    """Hide a request to cancel, because Cloudify starts no task under one, not even a thaw."""
+    with _applying:
+        cancel, kill = workflow_api.cancel_request, workflow_api.kill_request
+        workflow_api.cancel_request = workflow_api.kill_request = False
+        try:
+            yield
+        finally:
+            workflow_api.cancel_request = cancel or workflow_api.cancel_request
+            workflow_api.kill_request = kill or workflow_api.kill_request
+
+
+def translated(error: object) -> ProviderError:
+    """Return Cloudify's error in our words."""
+    message = str(error) or type(error).__name__
+    if isinstance(error, CloudifyNonRecoverableError):
+        return NonRecoverableError(message)
+    if isinstance(error, CloudifyRecoverableError):
+        return RecoverableError(message, retry_after_s=error.retry_after)
+    return RecoverableError(f"{type(error).__name__}: {message}")
+
+
+def _unless_given_up(action: Callable[..., Any], attempt: Attempt) -> Callable[..., Any]:
+    def act(**kwargs: Any) -> Any:
+        if attempt.given_up and attempt.step.operation is not Operation.THAW:
+            raise CloudifyNonRecoverableError("nobody waits for this any more")
+        return action(**kwargs)
+
+    return act

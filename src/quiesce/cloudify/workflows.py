@@ -1,0 +1,105 @@
+"""The six workflows, as ``plugin.yaml`` names them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from cloudify.decorators import workflow
+from cloudify.exceptions import NonRecoverableError
+
+from quiesce.cloudify.planning import Retries, plan_in_cloudify
+from quiesce.cloudify.running import run_plan, thaw_after_interruption
+from quiesce.cloudify.topology import topology_of
+from quiesce.cloudify.worth import judge
+from quiesce.errors import QuiesceError
+from quiesce.model.operation import Operation
+from quiesce.model.plan import Plan
+from quiesce.model.topology import Topology
+from quiesce.providers.registry import describe_providers
+
+
+@workflow(resumable=True)
+def suspend(ctx: Any, **parameters: Any) -> None:
+    """Stop the processors of the whole deployment."""
+    _run("suspend", ctx, parameters)
+
+
+@workflow(resumable=True)
+def resume(ctx: Any, **parameters: Any) -> None:
+    """Let a suspended deployment go on."""
+    _run("resume", ctx, parameters)
+
+
+@workflow(resumable=True)
+def backup(ctx: Any, **parameters: Any) -> None:
+    """Make a restore point."""
+    plan = _run("backup", ctx, parameters)
+    ctx.logger.info("Backuped to %r", str(plan.parameters.snapshot_name))
+
+
+@workflow(resumable=True)
+def restore(ctx: Any, **parameters: Any) -> None:
+    """Put the deployment back to a restore point."""
+    plan = _run("restore", ctx, parameters)
+    ctx.logger.info("Restored from %r", str(plan.parameters.snapshot_name))
+
+
+@workflow(resumable=True)
+def remove_backup(ctx: Any, **parameters: Any) -> None:
+    """Remove a restore point."""
+    plan = _run("remove_backup", ctx, parameters)
+    ctx.logger.info("Removed %r", str(plan.parameters.snapshot_name))
+
+
+@workflow(resumable=True)
+def statistics(ctx: Any, **parameters: Any) -> None:
+    """Measure every instance."""
+    _run("statistics", ctx, parameters)
+
+
+def _run(name: str, context: Any, parameters: dict[str, Any]) -> Plan:
+    topology = topology_of(context)
+    try:
+        plan = _plan(name, context, topology, parameters)
+    except QuiesceError as error:
+        raise NonRecoverableError(f"{error} {error.hint}".strip()) from None
+    for warning in plan.warnings:
+        context.logger.warning("%s", warning)
+    if str(parameters.get("dry_run", "")).lower() == "true":
+        _show(plan, context)
+    elif context.resume and any(step.operation is Operation.FREEZE for step in plan.steps):
+        thaw_after_interruption(plan, context)
+    else:
+        judge(plan, run_plan(plan, context), topology, context)
+    return plan
+
+
+def _plan(name: str, context: Any, topology: Topology, parameters: dict[str, Any]) -> Plan:
+    configured = context.internal.get_task_configuration()
+    plan = plan_in_cloudify(
+        name,
+        topology,
+        {key: value for key, value in parameters.items() if key != "ctx"},
+        deployment=context.deployment.id,
+        execution=context.execution_id,
+        retries=Retries(tries=configured["total_retries"], interval_s=configured["retry_interval"]),
+        descriptions=describe_providers(),
+    )
+    return replace(plan, parameters=replace(plan.parameters, parallel=_parallel(plan, context, parameters)))
+
+
+def _parallel(plan: Plan, context: Any, parameters: dict[str, Any]) -> int:
+    """Return how many operations run side by side: what Cloudify's local engine can run is never queued."""
+    if not context.local:
+        return plan.parameters.parallel
+    pool = context.internal.local_tasks_processor._local_task_processing_pool  # noqa: SLF001  no other way
+    hands = max(1, len(pool))
+    return min(plan.parameters.parallel, hands) if parameters.get("parallel") else hands
+
+
+def _show(plan: Plan, context: Any) -> None:
+    for number, group in enumerate(plan.groups):
+        names = [step.instance for step in plan.steps if step.group == number]
+        if names:
+            context.logger.info("would %s: %s", group.title, ", ".join(names))

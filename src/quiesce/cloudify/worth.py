@@ -1,0 +1,43 @@
+"""What a backup made inside Cloudify is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudify.exceptions import NonRecoverableError
+
+from quiesce.app.points import points_made
+from quiesce.model.consistency import weakest
+from quiesce.model.execution import Execution
+from quiesce.model.history import History
+from quiesce.model.ids import DeploymentName, ExecutionId
+from quiesce.model.plan import Plan
+from quiesce.model.topology import Topology
+
+
+def judge(plan: Plan, history: History, topology: Topology, context: Any) -> None:
+    """Say how long the deployment was frozen and how far the backup can be trusted.
+
+    Raises:
+        cloudify's NonRecoverableError: when that is less than ``min_consistency``. The backup stays.
+    """
+    if plan.workflow != "backup":
+        return
+    execution = Execution(
+        id=ExecutionId(context.execution_id),
+        deployment=DeploymentName(context.deployment.id),
+        workflow=plan.workflow,
+        created_at=0.0,
+    )
+    for point in points_made(plan, history, execution, topology):
+        context.logger.debug(
+            "%s: consistency %s, frozen for %.3f s, cuts within %.3f s",
+            point.name,
+            point.consistency.label,
+            point.window_s,
+            point.skew_s,
+        )
+        worth = weakest(artifact.consistency for artifact in point.artifacts)
+        if worth < plan.parameters.min_consistency:
+            least = plan.parameters.min_consistency.label
+            raise NonRecoverableError(f"{point.name} is worth {worth.label}, less than {least}")

@@ -1,0 +1,191 @@
+"""quiesce as its users have it: a process with a home of its own, and a small real application."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: how long anything may take before a test gives up; generous, never measured
+PATIENCE_S = 60.0
+
+SHOP = """\
+tosca_definitions_version: cloudify_dsl_1_3
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+inputs: {data: {type: string}}
+node_templates:
+  files:
+    type: quiesce.nodes.host.Directory
+    properties: {path: {get_input: data}}
+  orders:
+    type: quiesce.nodes.host.SQLite
+    properties: {path: {concat: [{get_input: data}, /orders.db]}}
+    relationships: [{type: cloudify.relationships.contained_in, target: files}]
+"""
+
+#: as above, and a node whose cut lasts until the file `go` is there
+SLOW_SHOP = (
+    SHOP
+    + """\
+  slow:
+    type: cloudify.nodes.Root
+    interfaces:
+      cloudify.interfaces.snapshot: {create: slow_cut.sh, delete: slow_delete.sh}
+"""
+)
+SLOW_CUT = "#!/bin/sh\ntouch started made\nwhile [ ! -e go ]; do sleep 0.05; done\n"
+SLOW_DELETE = "#!/bin/sh\nrm -f made\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one command said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on standard output."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        """The JSON documents on standard output, one a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass(kw_only=True)
+class CommandLine:
+    """Runs quiesce in *directory*, with a home of its own."""
+
+    home: Path
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __call__(self, *arguments: str, status: int = 0, **options: Any) -> Answer:
+        """Run one command and expect *status* of it."""
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(timeout=PATIENCE_S * 2)
+        assert process.returncode == status, f"quiesce {' '.join(arguments)}\n{out}\n{err}"
+        assert "Traceback" not in err
+        return Answer(status=process.returncode, out=out, err=err)
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Begin one command in the background."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "quiesce.cli.main", *arguments],
+            cwd=self.directory,
+            env={**os.environ, "QUIESCE_HOME": str(self.home), "NO_COLOR": "1", **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        self.started.append(process)
+        return process
+
+    def executions(self) -> list[dict[str, Any]]:
+        """Return every execution."""
+        found: list[dict[str, Any]] = self("executions", "list", "--json").json["executions"]
+        return found
+
+    def points(self, deployment: str) -> dict[str, dict[str, Any]]:
+        """Return the restore points by name."""
+        found = self("backups", "list", deployment, "--json").json["restore_points"]
+        return {point["name"]: point for point in found}
+
+    def end(self) -> None:
+        """End what a test has left running."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """A directory of files with a database in it, known to quiesce as the deployment ``shop``."""
+
+    directory: Path
+    instances: Mapping[str, str]
+
+    @property
+    def data(self) -> Path:
+        """What is backed up."""
+        return self.directory / "data"
+
+    def order(self, item: str) -> None:
+        """Commit one order."""
+        with contextlib.closing(sqlite3.connect(self.data / "orders.db")) as connection, connection:
+            connection.execute("INSERT INTO orders VALUES (?)", (item,))
+
+    def orders(self) -> list[str]:
+        """Return every order."""
+        with contextlib.closing(sqlite3.connect(self.data / "orders.db")) as connection:
+            return [item for (item,) in connection.execute("SELECT item FROM orders ORDER BY rowid")]
+
+    def is_frozen(self) -> bool:
+        """Tell whether orders cannot be taken now."""
+        path = self.data / "orders.db"
+        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            connection.execute("ROLLBACK")
+            return False
+
+    def contents(self) -> dict[str, bytes]:
+        """Return every file but the database's own passing ones."""
+        files = [path for path in self.data.rglob("*") if path.is_file()]
+        return {
+            str(path.relative_to(self.data)): path.read_bytes()
+            for path in files
+            if not path.name.endswith(("-wal", "-shm", "-journal"))
+        }
+
+
+def open_shop(quiesce: CommandLine, blueprint: str) -> Shop:
+    """Make the application and its deployment."""
+    directory = quiesce.directory
+    (directory / "data").mkdir()
+    (directory / "data" / "hours.txt").write_text("nine to five")
+    with contextlib.closing(sqlite3.connect(directory / "data" / "orders.db")) as connection:
+        connection.execute("CREATE TABLE orders (item)")
+    (directory / "shop.yaml").write_text(blueprint)
+    (directory / "slow_cut.sh").write_text(SLOW_CUT)
+    (directory / "slow_delete.sh").write_text(SLOW_DELETE)
+    made = quiesce("init", "shop.yaml", "-b", "shop", "-i", f"data={directory / 'data'}", "--json")
+    instances = made.json["deployment"]["topology"]["instances"].values()
+    return Shop(directory=directory, instances={entry["node"]: entry["id"] for entry in instances})
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait until *condition* holds."""
+    ends = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < ends, f"not within {PATIENCE_S:g} s: {what}"
+        time.sleep(0.02)
+
+
+def start_slow_backup(quiesce: CommandLine, shop: Shop, *options: str) -> subprocess.Popen[str]:
+    """Begin a backup and return when it is in the middle of its frozen window."""
+    process = quiesce.start("backup", "shop", "-p", "snapshot_name=slow", *options)
+    eventually(
+        lambda: (shop.directory / "started").exists() or process.poll() is not None, "the cut has begun"
+    )
+    assert process.poll() is None, process.communicate()
+    assert shop.is_frozen()
+    return process

@@ -1,0 +1,116 @@
+"""Signals and sudden death in the middle of a backup: everything is thawed, and it can be gone on with."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from quiesce.errors import ExitStatus
+
+from .shop import CommandLine, Shop, eventually, start_slow_backup
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_window_thaws_and_leaves_nothing(
+    quiesce: CommandLine, slow_shop: Shop, number: signal.Signals
+) -> None:
+    process = start_slow_backup(quiesce, slow_shop)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == ExitStatus.CANCELLED, err
+    assert not slow_shop.is_frozen()
+    assert f"Cancelling 'backup' workflow execution: it was cancelled by {number.name}" in out
+    assert quiesce.points("shop") == {}
+    assert not (slow_shop.directory / "made").exists()
+    assert [e["state"] for e in quiesce.executions()] == ["cancelled"]
+
+
+def test_a_second_signal_does_not_skip_the_thaw(quiesce: CommandLine, slow_shop: Shop) -> None:
+    process = start_slow_backup(quiesce, slow_shop)
+    for _ in range(5):
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == ExitStatus.CANCELLED, err
+    assert not slow_shop.is_frozen()
+
+
+def test_a_cancel_from_elsewhere_thaws_and_leaves_nothing(quiesce: CommandLine, slow_shop: Shop) -> None:
+    process = start_slow_backup(quiesce, slow_shop)
+    (running,) = quiesce.executions()
+    assert "is asked to stop" in quiesce("executions", "cancel", running["id"]).out
+    assert process.wait(60) == ExitStatus.CANCELLED
+    assert not slow_shop.is_frozen()
+    assert quiesce.points("shop") == {}
+
+
+def test_the_bound_on_the_window_holds_when_a_cut_hangs(quiesce: CommandLine, slow_shop: Shop) -> None:
+    process = start_slow_backup(quiesce, slow_shop, "--max-freeze", "2s")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == ExitStatus.FAILED
+    assert "[max-freeze]" in err
+    assert not slow_shop.is_frozen()
+    assert quiesce.points("shop") == {}
+
+
+def test_the_guard_thaws_when_the_engine_is_stopped_for_good(quiesce: CommandLine, slow_shop: Shop) -> None:
+    process = start_slow_backup(quiesce, slow_shop, "--max-freeze", "1s")
+    process.send_signal(signal.SIGSTOP)
+    eventually(lambda: not slow_shop.is_frozen(), "thawed by the guard")
+    process.send_signal(signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == ExitStatus.FAILED, err
+    assert not slow_shop.is_frozen()
+    quiesce("recover")
+
+
+def test_the_guard_thaws_when_the_engine_is_killed(quiesce: CommandLine, slow_shop: Shop) -> None:
+    _kill_in_the_window(quiesce, slow_shop)
+    (dead,) = quiesce.executions()
+    assert dead["state"] == "running"
+    listed = quiesce("executions", "list")
+    assert "INTERRUPTED" in listed.out
+    assert f"{dead['id']} was interrupted" in listed.err
+    assert "nothing of it is frozen" in quiesce("recover").out
+
+
+def test_an_interrupted_backup_is_rolled_back_when_it_is_resumed(
+    quiesce: CommandLine, slow_shop: Shop
+) -> None:
+    dead = _kill_in_the_window(quiesce, slow_shop)
+    answer = quiesce("executions", "resume", dead, status=ExitStatus.FAILED)
+    assert "[interrupted]" in answer.err
+    assert "cuts of two times are never mixed" in answer.err
+    assert quiesce.points("shop") == {}
+    assert not (slow_shop.directory / "made").exists()
+    assert (
+        "there is nothing to go on with" in quiesce("executions", "resume", dead, status=ExitStatus.USAGE).err
+    )
+
+
+def test_an_interrupted_backup_is_rolled_back_when_it_is_cancelled(
+    quiesce: CommandLine, slow_shop: Shop
+) -> None:
+    dead = _kill_in_the_window(quiesce, slow_shop)
+    quiesce("executions", "cancel", dead)
+    assert quiesce.points("shop") == {}
+    assert not (slow_shop.directory / "made").exists()
+    assert [e["state"] for e in quiesce.executions()] == ["cancelled"]
+    quiesce("executions", "cancel", dead, status=ExitStatus.USAGE)
+
+
+def test_the_next_backup_takes_an_interrupted_one_up_by_itself(quiesce: CommandLine, slow_shop: Shop) -> None:
+    _kill_in_the_window(quiesce, slow_shop)
+    (slow_shop.directory / "go").touch()
+    quiesce("backup", "shop", "-p", "snapshot_name=next")
+    assert [(e["state"]) for e in quiesce.executions()] == ["failed", "completed"]
+    assert list(quiesce.points("shop")) == ["next"]
+
+
+def _kill_in_the_window(quiesce: CommandLine, shop: Shop) -> str:
+    process = start_slow_backup(quiesce, shop)
+    (running,) = quiesce.executions()
+    process.kill()
+    process.communicate()
+    eventually(lambda: not shop.is_frozen(), "thawed by the guard")
+    return str(running["id"])

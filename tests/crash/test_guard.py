@@ -1,0 +1,221 @@
+"""The guard: thaws when the engine dies or stops acting, from the journal alone, and says so in it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quiesce.app.executing import Watching, execute
+from quiesce.app.guarding import Order, Watchman
+from quiesce.app.services import Services
+from quiesce.engine import Purpose
+from quiesce.errors import BusyError, StoreError, SupersededError
+from quiesce.model.deployment import Deployment
+from quiesce.model.history import History
+from quiesce.model.ids import ExecutionId
+from quiesce.model.operation import Operation
+from quiesce.model.records import Begun, Record, Started
+from quiesce.providers.fake import DESCRIPTION
+from quiesce.providers.fake.provider import FakeProvider
+from quiesce.providers.fake.world import Fault, Misbehaviour
+from quiesce.stores.catalog import SqlCatalog
+from quiesce.stores.database import Database
+from quiesce.stores.deployments import SqlDeployments
+from quiesce.stores.executions import SqlExecutions
+from quiesce.stores.leases import FileLeases
+from quiesce.testing import Fuse, FusedProvider, InlineWorkers, PowerCut, hang
+from tests.crash.scenes import Guardless, Scene
+
+
+class Theatre:
+    """A scene whose journal, lease and catalog are the real ones."""
+
+    def __init__(self, directory: Path, world: str = "healthy") -> None:
+        self.scene = Scene("backup", "a service on a machine", world)
+        self.database = Database(f"sqlite:///{directory}/quiesce.db")
+        self.leases = FileLeases(directory / "leases")
+        self.execution = replace(self.scene.execution, id=ExecutionId("this-execution"))
+        services = self.services()
+        services.deployments.add(
+            Deployment(
+                name=self.execution.deployment,
+                blueprint="",
+                blueprint_dir="",
+                created_at=1.0,
+                topology=self.scene.topology,
+            ),
+            {},
+        )
+        services.executions.add(self.execution, self.scene.plan)
+
+    def services(self, fuse: Fuse | None = None) -> Services:
+        """Return services as a process of its own would have them."""
+        provider = FusedProvider(FakeProvider(world=self.scene.world, sleep=hang), fuse or Fuse(None))
+        live = self.scene.live_deployment()
+        return Services(
+            deployments=SqlDeployments(self.database),
+            executions=SqlExecutions(self.database),
+            catalog=SqlCatalog(self.database),
+            leases=self.leases,
+            clock=self.scene.clock,
+            descriptions=[DESCRIPTION],
+            provider=lambda _: provider,
+            live=lambda _: live,  # type: ignore[return-value]
+            guard=Guardless,
+            random_text=lambda n: "x" * n,
+        )
+
+    def history(self) -> History:
+        return History.of(self.records())
+
+    def records(self) -> Sequence[Record]:
+        return list(self.services().executions.journal(self.execution.id).read())
+
+    def engine_dies_at(self, touches: int) -> None:
+        with contextlib.suppress(PowerCut):
+            execute(
+                self.services(Fuse(touches)), self.execution, Purpose.FORWARD, Watching(), guard=Guardless()
+            )
+
+    def guard(self, *orders: Order | None) -> None:
+        watchman = Watchman(self.services(), self.execution.id, self.scene.clock.sleep)
+        watchman.keep_watch(_Orders(orders, self.scene), 30.0)
+
+
+class _Orders:
+    def __init__(self, orders: Sequence[Order | None], scene: Scene) -> None:
+        self._orders: Iterator[Order | None] = iter(orders)
+        self._scene = scene
+
+    def next(self, until_tick: float | None) -> Order | None:
+        order = next(self._orders)
+        if order is None:
+            assert until_tick is not None, "the guard waits without a bound although a window is open"
+            self._scene.clock.at = max(self._scene.clock.at, until_tick)
+        return order
+
+
+@pytest.fixture
+def theatre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Theatre:
+    made = Theatre(tmp_path)
+    monkeypatch.setattr("quiesce.app.executing.ThreadWorkers", InlineWorkers)
+    return made
+
+
+@pytest.mark.parametrize("touches", range(1, 16))
+def test_the_guard_thaws_what_a_dead_engine_left_frozen(theatre: Theatre, touches: int) -> None:
+    """Wherever the engine died, nothing is frozen when its guard is done, and the journal says so."""
+    theatre.engine_dies_at(touches)
+    theatre.guard(Order.OPENED, Order.GONE)
+    assert theatre.scene.world.frozen == set()
+    assert theatre.history().debts(theatre.scene.plan) == []
+    assert not theatre.services().executions.get(theatre.execution.id).owes
+
+
+def test_the_guard_reads_the_journal_when_it_is_needed_not_before(theatre: Theatre) -> None:
+    """A freeze that began after the guard was ready is thawed too."""
+    watchman = Watchman(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)
+    theatre.engine_dies_at(4)
+    assert theatre.scene.world.frozen
+    watchman.keep_watch(_Orders([Order.GONE], theatre.scene), 30.0)
+    assert theatre.scene.world.frozen == set()
+
+
+def test_the_guard_acts_when_the_engine_lives_and_does_not(theatre: Theatre) -> None:
+    """At the bound the journal is taken from a living engine, which can write to it no more."""
+    journal = theatre.services().executions.take_over(theatre.execution.id)
+    freeze = next(s for s in theatre.scene.plan.steps if s.operation is Operation.FREEZE)
+    journal.append(
+        [
+            Started(at=1.0, tick=1.0, plan_digest=theatre.scene.plan.digest),
+            Begun(at=1.0, tick=1.0, step=freeze.id),
+        ]
+    )
+    theatre.scene.world.frozen.add(freeze.instance)
+    theatre.guard(Order.OPENED, None, Order.SETTLED)
+    assert theatre.scene.world.frozen == set()
+    with pytest.raises(SupersededError):
+        journal.append([Begun(at=2.0, tick=2.0, step=freeze.id)])
+
+
+def test_a_freeze_whose_answer_never_came_is_thawed_again_when_the_engine_is_dead(theatre: Theatre) -> None:
+    """A stopped engine may wake and freeze after the guard's thaw; its death settles it once more."""
+    journal = theatre.services().executions.take_over(theatre.execution.id)
+    freeze = next(s for s in theatre.scene.plan.steps if s.operation is Operation.FREEZE)
+    journal.append(
+        [
+            Started(at=1.0, tick=1.0, plan_digest=theatre.scene.plan.digest),
+            Begun(at=1.0, tick=1.0, step=freeze.id),
+        ]
+    )
+
+    class WakingUp(_Orders):
+        def next(self, until_tick: float | None) -> Order | None:
+            order = super().next(until_tick)
+            if order is Order.GONE:
+                self._scene.world.frozen.add(freeze.instance)  # the engine's call went through after all
+            return order
+
+    watchman = Watchman(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)
+    watchman.keep_watch(WakingUp([Order.OPENED, None, Order.GONE], theatre.scene), 30.0)
+    assert theatre.scene.world.frozen == set()
+
+
+def test_the_guard_goes_on_for_as_long_as_it_takes(theatre: Theatre) -> None:
+    """A hundred failing thaws are not the end of it."""
+    theatre.engine_dies_at(4)
+    theatre.scene.world.faults = [
+        Fault(operation=Operation.THAW, misbehaviour=Misbehaviour.RECOVERABLE, times=100)
+    ]
+    theatre.guard(Order.OWING)
+    assert theatre.scene.world.frozen == set()
+
+
+def test_a_guard_that_cannot_write_thaws_all_the_same(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a full disk under the journal nothing stays frozen; it is written down when that works again."""
+    theatre.engine_dies_at(4)
+    assert theatre.scene.world.frozen
+    take_over = SqlExecutions.take_over
+    failures = iter([StoreError("the database cannot be used: disk full")] * 3)
+
+    def full(self: SqlExecutions, execution: ExecutionId) -> object:
+        for failure in failures:
+            raise failure
+        return take_over(self, execution)
+
+    monkeypatch.setattr(SqlExecutions, "take_over", full)
+    theatre.guard(Order.GONE)
+    assert theatre.scene.world.frozen == set()
+    assert theatre.history().debts(theatre.scene.plan) == []
+
+
+def test_two_never_fight(theatre: Theatre) -> None:
+    """While another engine holds the lease, the guard leaves the thaw to it, and ends when it is done."""
+    theatre.engine_dies_at(4)
+    lease = theatre.leases.acquire(theatre.execution.deployment, ExecutionId("another"))
+    waits: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            execute(theatre.services(), theatre.execution, Purpose.SETTLE, Watching(by="another"))
+            lease.release()
+
+    watchman = Watchman(theatre.services(), theatre.execution.id, pause)
+    watchman.keep_watch(_Orders([Order.GONE], theatre.scene), 30.0)
+    assert theatre.scene.world.frozen == set()
+    by = [record.by for record in theatre.records() if isinstance(record, Started)]
+    assert by == ["engine", "another"]
+
+
+def test_a_lease_is_refused_with_the_name_of_its_holder(theatre: Theatre) -> None:
+    """Whoever comes second is told who was first."""
+    theatre.leases.acquire(theatre.execution.deployment, ExecutionId("first"))
+    with pytest.raises(BusyError, match="first"):
+        theatre.leases.acquire(theatre.execution.deployment, ExecutionId("second"))
