@@ -11,9 +11,10 @@ from quiesce.errors import UnknownNameError, UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
-from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, StepId
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Plan
+from quiesce.model.records import Begun
 from quiesce.model.restore_point import PointState, Proof, RestorePoint
 from quiesce.stores.catalog import SqlCatalog
 from quiesce.stores.database import Database
