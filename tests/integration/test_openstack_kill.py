@@ -1,4 +1,4 @@
-"""Killed at each step group, on a real OpenStack: run again, it completes or rolls back, and nothing leaks."""
+"""Killed at each step group, on a real OpenStack: run again, it completes or rolls back; nothing leaks."""
 
 from __future__ import annotations
 
