@@ -20,10 +20,10 @@ from quiesce.model.plan import Plan
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.model.topology import COMPUTE, CONTAINED_IN, Instance, Link, Node, Relationship, Topology
 from quiesce.planning import plan_workflow, read_parameters, workflow_named
+from quiesce.ports import Journal
 from quiesce.providers.fake import DESCRIPTION
 from quiesce.providers.fake.provider import FakeProvider
 from quiesce.providers.fake.world import Fault, Misbehaviour, Thing, World
-from quiesce.ports import Journal
 from quiesce.stores.memory import MemoryRecords
 from quiesce.testing import FakeClock, Fuse, FusedJournal, FusedProvider, InlineWorkers, hang
 

@@ -23,7 +23,9 @@ from quiesce.providers import host
 from quiesce.providers.host.provider import HostProvider
 from quiesce.testing import RecordingContext, Subject
 
-root, kind = Path(sys.argv[1]), sys.argv[2]
+if __name__ == "__main__":
+    os.environ["ROOT"], os.environ["KIND"] = sys.argv[1:]
+root, kind = Path(os.environ["ROOT"]), os.environ["KIND"]
 
 class FileSystem(Subject):
     node_type = host.FILE_SYSTEM
@@ -214,6 +216,53 @@ do(one, subject, Operation.DELETE)
 assert not list(point.glob(".quiesce*"))
 """
 
+CONTRACT = """
+import contextlib
+import pytest
+from quiesce.errors import OperationTimeoutError
+from quiesce.testing import ProviderContract
+
+class Forgetful(HostProvider):
+    lost = []
+    def perform(self, call, context):
+        outcome = super().perform(call, context)
+        if call.operation in self.lost:
+            self.lost.remove(call.operation)
+            raise OperationTimeoutError("the answer was lost")
+        return outcome
+
+class Contracted(FileSystem):
+    modes = ()
+    [capabilities] = [k.capabilities for k in host.DESCRIPTION.kinds if host.FILE_SYSTEM in k.types]
+    operations = capabilities.operations
+    def __init__(self, point):
+        super().__init__(point)
+        self.writer = Writer(point)
+    def provider(self):
+        settings = ProviderSettings(state_dir=str(root / "state"), repository_dir=str(root / "backups"))
+        return Forgetful(settings)
+    def frozen(self):
+        return self.writer.stands_still()
+    def lose_answer(self, operation):
+        Forgetful.lost.append(operation)
+    def pass_time(self, seconds):
+        time.sleep(seconds)
+
+if __name__ != "__main__":
+    point = mounted("a", root)
+
+class TestFileSystem(ProviderContract):
+    @pytest.fixture
+    def subject(self):
+        subject = Contracted(point)
+        yield subject
+        do(subject.provider(), subject, Operation.THAW)
+        subject.writer.end()
+
+if __name__ == "__main__":
+    raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "-c", "/dev/null", __file__]))
+"""
+
 EVERY_KIND = pytest.mark.parametrize("kind", ["ext4", "xfs"])
 
 
@@ -234,6 +283,11 @@ def test_a_real_file_system_is(program: str, kind: str, tmp_path: Path) -> None:
     run(program, kind, tmp_path)
 
 
+@EVERY_KIND
+def test_a_real_file_system_keeps_the_contract(kind: str, tmp_path: Path) -> None:
+    run(CONTRACT, kind, tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])
 def test_a_cut_shares_its_data_where_the_file_system_can(kind: str, tmp_path: Path) -> None:
     run(REFLINK, kind, tmp_path)
@@ -248,7 +302,7 @@ def run(program: str, kind: str, tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     finally:
         detach(tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def skip_without(kind: str) -> None:

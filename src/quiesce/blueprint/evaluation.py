@@ -109,8 +109,9 @@ class Evaluator:
         if answer is UNKNOWN:
             return value
         if isinstance(answer, Elsewhere):
-            return self._follow(answer.value, replace(scope, itself=answer.itself), call)
-        return self._follow(answer, scope, call)
+            answer, scope = answer.value, replace(scope, itself=answer.itself)
+        # a property that is defined as itself stays as written
+        return value if answer == value else self._follow(answer, scope, call)
 
     def _count(self) -> None:
         self._calls += 1
@@ -125,7 +126,7 @@ class Evaluator:
             result = self.value(answer, scope)
         finally:
             self._chain -= 1
-        if call.type is not None and not matches_type(result, call.type):
+        if call.function == "get_input" and not matches_type(result, call.type or ""):
             raise FunctionError(
                 f"{call.function} {call.arguments!r} gives {result!r}, which is no {call.type}"
             )

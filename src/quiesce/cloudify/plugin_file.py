@@ -11,22 +11,18 @@ from typing import Any, Final
 import yaml
 
 from quiesce import __version__
-from quiesce.blueprint.marked import plain
-from quiesce.blueprint.packs import shorthand
-from quiesce.blueprint.sources import read_file
+from quiesce.blueprint.sources import own_packs
 from quiesce.model.ids import Json
 from quiesce.planning import WORKFLOWS, default_of, parameters_of
 from quiesce.planning.parameters import Parameter
 
 HERE: Final = Path(__file__).parent
-PACKS: Final = HERE.parent / "blueprint" / "packs" / "quiesce"
 #: the file of each DSL version, and whether that version knows when a workflow may be started
 FILES: Final = {"plugin.yaml": False, "plugin_1_4.yaml": True, "plugin_1_5.yaml": True}
 
 _PLUGIN: Final = "quiesce"
-_SECTIONS: Final = ("data_types", "node_types", "relationships")
-#: unless they are given, Cloudify's own settings count (``--task-retries``, ``--task-thread-pool-size``)
-_ENGINES_OWN: Final = ("task_retries", "task_retry_interval", "parallel")
+#: unless they are given, Cloudify's own settings count (``--task-retries``)
+_ENGINES_OWN: Final = ("task_retries", "task_retry_interval")
 #: when a workflow may be started, for managers that ask
 _AVAILABLE: Final = {
     "suspend": ["all"],
@@ -58,14 +54,9 @@ _HEAD: Final = "# Written by python -m quiesce.cloudify.plugin_file; do not edit
 
 
 def _types() -> dict[str, Any]:
-    """Return the node types that blueprints import as ``plugin:quiesce``."""
-    merged: dict[str, Any] = {}
-    for path in sorted(PACKS.glob("*.yaml")):
-        content = read_file(path)
-        spelt = shorthand.spelt_out(content, path.name) if shorthand.is_used_in(content) else content
-        for section in _SECTIONS:
-            merged.setdefault(section, {}).update(plain(spelt.get(section) or {}))
-    return {section: entries for section, entries in merged.items() if entries}
+    """Return the node types that blueprints import as ``plugin:quiesce``, spelt out."""
+    sections = ("node_types", "relationships", "data_types")
+    return {name: content for name, content in own_packs().items() if name in sections}
 
 
 def _workflow(name: str, with_rules: bool) -> dict[str, Any]:

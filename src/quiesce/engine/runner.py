@@ -149,6 +149,8 @@ class Runner:
             self._agenda.reopen(operation)
         turn = started.turn + 1 if started is not None else 1
         self._note(Started(**self._times(), plan_digest=digest, turn=turn, by=self._out.by))
+        for name in self._history.unanswered():
+            self._agenda.settling.answered_late(self._agenda.steps[name])
         if verdict.roll_back is not None:
             self._falter("interrupted", verdict.roll_back)
         elif self._purpose is Purpose.ROLL_BACK:

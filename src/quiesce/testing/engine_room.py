@@ -54,6 +54,7 @@ class InlineWorkers:
         self._call_s = call_s
         self._tasks: deque[tuple[int, Callable[[], Outcome]]] = deque()
         self._late: dict[int, Callable[[], Outcome]] = {}
+        self._behind_next: list[tuple[int, Callable[[], Outcome]]] = []
         self._spins = 0
 
     def start(self, ticket: int, action: Callable[[], Outcome]) -> None:
@@ -65,6 +66,8 @@ class InlineWorkers:
         if not self._tasks:
             return self._let_time_pass(until_tick)
         ticket, action = self._tasks.popleft()
+        self._tasks.extendleft(self._behind_next)
+        self._behind_next.clear()
         began = self._clock.tick()
         self._clock.sleep(self._call_s)
         try:
@@ -94,6 +97,6 @@ class InlineWorkers:
         """Nothing waits."""
 
     def abandon(self, ticket: int) -> None:
-        """Let a call that answers late go on now, behind everything that waits already."""
+        """Let a call that answers late go on, right behind the next one that is performed."""
         if ticket in self._late:
-            self._tasks.append((ticket, self._late.pop(ticket)))
+            self._behind_next.append((ticket, self._late.pop(ticket)))
