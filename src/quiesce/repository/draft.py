@@ -70,6 +70,15 @@ class Draft:
             self._enter(stored)
         return stored
 
+    def enter(self, stored: StoredFile) -> None:
+        """Make the file of that name part of the backup as it is.
+
+        For who has written it durably and privately and knows its checksum already: computed while it
+        was written, or because it is a hard link to a stored file.
+        """
+        with storage_errors(f"store {self.path(stored.path)}"):
+            self._enter(stored)
+
     def complete(
         self,
         *,

@@ -1,0 +1,62 @@
+"""libvirt and QEMU: domains with their disks, volumes, networks and pools."""
+
+from __future__ import annotations
+
+from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.consistency import Consistency
+from quiesce.model.operation import Operation
+
+_SAVE = frozenset({Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE})
+_EVERYTHING = frozenset(Operation) - {Operation.COPY}
+
+DOMAIN_TYPES = frozenset({"cloudify.libvirt.domain", "quiesce.nodes.libvirt.Domain"})
+VOLUME_TYPES = frozenset({"cloudify.libvirt.volume", "quiesce.nodes.libvirt.Volume"})
+NETWORK_TYPES = frozenset({"cloudify.libvirt.network", "quiesce.nodes.libvirt.Network"})
+POOL_TYPES = frozenset({"cloudify.libvirt.pool", "quiesce.nodes.libvirt.Pool"})
+
+DOMAIN = Kind(
+    types=DOMAIN_TYPES,
+    capabilities=Capabilities(
+        operations=_EVERYTHING,
+        copies_backups=True,
+        self_thaw=True,
+        cheap_snapshot=True,
+        typical_s={Operation.FREEZE: 0.1, Operation.SNAPSHOT: 0.1, Operation.THAW: 0.05},
+    ),
+    functions=frozenset({"cloudify_libvirt.domain_tasks."}),
+)
+VOLUME = Kind(
+    types=VOLUME_TYPES,
+    capabilities=Capabilities(operations=_SAVE, copies_backups=True, typical_s={Operation.SNAPSHOT: 0.1}),
+    functions=frozenset({"cloudify_libvirt.volume_tasks."}),
+)
+NETWORK = Kind(
+    types=NETWORK_TYPES,
+    capabilities=Capabilities(
+        operations=_SAVE,
+        copies_snapshots=True,
+        copies_backups=True,
+        alone=Consistency.APPLICATION,
+        typical_s={Operation.SNAPSHOT: 0.01},
+    ),
+    functions=frozenset({"cloudify_libvirt.network_tasks."}),
+)
+POOL = Kind(
+    types=POOL_TYPES,
+    capabilities=Capabilities(
+        operations=_SAVE,
+        copies_snapshots=True,
+        copies_backups=True,
+        alone=Consistency.APPLICATION,
+        typical_s={Operation.SNAPSHOT: 0.01},
+    ),
+    functions=frozenset({"cloudify_libvirt.pool_tasks."}),
+)
+
+DESCRIPTION = Description(
+    name="libvirt",
+    factory="quiesce.providers.libvirt.provider:LibvirtProvider",
+    kinds=(DOMAIN, VOLUME, NETWORK, POOL),
+    functions=frozenset({"quiesce.libvirt."}),
+    extra="quiesce[libvirt]",
+)

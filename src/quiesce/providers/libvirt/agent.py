@@ -1,0 +1,218 @@
+"""Freezing and thawing through the guest agent, never without a time limit.
+
+What a frozen agent answers: ping, info, sync, freeze status and thaw, nothing else. A freeze whose answer
+did not come in time is carried out later all the same, when a stuck agent goes on. So a freeze is preceded
+by a question that changes nothing, and a thaw is over only when the agent says ``thawed``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from quiesce.errors import CannotFreezeError, ProviderError, RecoverableError
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import Json
+from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.records import Level
+from quiesce.ports import Context
+from quiesce.providers.libvirt import marks
+from quiesce.providers.libvirt.client import Domain, Off, State
+from quiesce.providers.libvirt.definition import read_definition
+from quiesce.providers.libvirt.errors import AgentAbsentError, AgentSilentError
+
+#: how long an agent may take to answer a question that costs it nothing
+QUESTION_S: Final = 5.0
+#: how long a freeze may take, unless the node says otherwise
+FREEZE_S: Final = 20.0
+_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5)
+#: thaws every file system from inside the kernel and touches no disk: all it needs is running already
+_TIMER_SCRIPT: Final = 'sleep "$1"; echo j > /proc/sysrq-trigger'
+_TIMER_NAME: Final = "quiesce-thaw"
+
+
+def freeze(
+    domain: Domain,
+    context: Context,
+    *,
+    execution: str,
+    mountpoints: Sequence[str] = (),
+    thaw_after_s: float | None = None,
+    limit_s: float = FREEZE_S,
+) -> Outcome:
+    """Freeze all file systems of the guest, or those mounted at *mountpoints*.
+
+    Raises:
+        CannotFreezeError: when there is no way to, and nothing was frozen.
+        OperationTimeoutError: when the agent was asked and did not answer; it may freeze later.
+    """
+    if domain.state() is State.OFF:
+        return _at_rest(domain)
+    _require_agent(domain)
+    if _status(domain, QUESTION_S) == "frozen":
+        return NOTHING
+    timer, note = _arm(domain, thaw_after_s)
+    until = time.time() + (thaw_after_s or 0.0) if timer is not None else None
+    _mark(domain, marks.Freeze(execution=execution, timer=timer, until=until))
+    count = _ask_to_freeze(domain, mountpoints, min(limit_s, max(1.0, context.remaining_s())))
+    if count < max(1, len(set(mountpoints))):
+        thaw(domain, context)
+        raise CannotFreezeError(_too_few(domain, count, mountpoints))
+    return Outcome(note=note)
+
+
+def thaw(domain: Domain, context: Context) -> Outcome:
+    """Return when the guest is known to be thawed, however often that takes asking.
+
+    Raises:
+        ProviderError: when that could not be brought about in `Context.remaining_s`.
+    """
+    thawed = _insist_on_thaw(domain, context)
+    _disarm(domain)
+    _mark(domain, None)
+    return thawed
+
+
+def is_frozen(domain: Domain) -> bool | None:
+    """Tell whether the guest is frozen; None when there is nobody to tell.
+
+    The agent itself does not notice that the guest's timer has thawed it.
+    """
+    if _cannot_be_frozen(domain):
+        return None
+    mark = marks.live_marks(domain).freeze
+    if mark is not None and mark.until is not None and time.time() > mark.until:
+        return False
+    try:
+        return _status(domain, QUESTION_S) == "frozen"
+    except ProviderError:
+        return None
+
+
+def _cannot_be_frozen(domain: Domain) -> bool:
+    """Tell whether no freeze of ours can be in force: its QEMU does not run, or was never asked to."""
+    state = domain.state()
+    if state is State.OFF or not read_definition(domain.xml(live=True)).has_agent_channel:
+        return True
+    return state is not State.RUNNING and marks.live_marks(domain).freeze is None
+
+
+def _at_rest(domain: Domain) -> Outcome:
+    clean = domain.why_off() is Off.SHUT_DOWN
+    return Outcome(
+        consistency=Consistency.FILESYSTEM if clean else Consistency.CRASH,
+        note="it is off, so nothing writes" + ("" if clean else "; it was not shut down by its guest"),
+    )
+
+
+def _require_agent(domain: Domain) -> None:
+    if domain.state() is not State.RUNNING:
+        raise CannotFreezeError(
+            f"{domain.name} is paused, so its agent cannot answer",
+            hint="Resume it first, or accept what a paused machine's disks are worth: crash consistency.",
+        )
+    if not read_definition(domain.xml(live=True)).has_agent_channel:
+        raise AgentAbsentError(
+            f"{domain.name} has no channel to a guest agent",
+            hint="Add <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel> "
+            "to its definition and install qemu-guest-agent in the guest.",
+        )
+
+
+def _status(domain: Domain, limit_s: float) -> Json:
+    try:
+        return domain.agent("guest-fsfreeze-status", limit_s=limit_s)
+    except AgentSilentError as error:
+        raise CannotFreezeError(str(error), hint=error.hint) from error
+
+
+def _ask_to_freeze(domain: Domain, mountpoints: Sequence[str], limit_s: float) -> int:
+    if mountpoints:
+        listed: list[Json] = [*sorted(set(mountpoints))]
+        count = domain.agent("guest-fsfreeze-freeze-list", {"mountpoints": listed}, limit_s=limit_s)
+    else:
+        count = domain.agent("guest-fsfreeze-freeze", limit_s=limit_s)
+    return count if isinstance(count, int) else 0
+
+
+def _too_few(domain: Domain, count: int, mountpoints: Sequence[str]) -> str:
+    if not mountpoints:
+        return f"the agent of {domain.name} froze no file system"
+    return f"the agent of {domain.name} froze {count} file systems for {', '.join(sorted(set(mountpoints)))}"
+
+
+def _insist_on_thaw(domain: Domain, context: Context) -> Outcome:
+    tries, said = 0, ""
+    while True:
+        try:
+            return _thaw_once(domain, min(QUESTION_S, max(1.0, context.remaining_s())))
+        except ProviderError as error:
+            if _cannot_be_frozen(domain):
+                return NOTHING
+            if isinstance(error, AgentAbsentError) and marks.live_marks(domain).freeze is None:
+                return Outcome(note="no agent answers, and nothing was frozen since it was started")
+            _require_time(domain, context, error)
+            if str(error) != said:
+                said = str(error)
+                context.log(Level.WARNING, f"not thawed yet: {said}")
+        time.sleep(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
+        tries += 1
+
+
+def _require_time(domain: Domain, context: Context, error: ProviderError) -> None:
+    if context.remaining_s() > 0 and not context.given_up():
+        return
+    paused = domain.state() is not State.RUNNING
+    hint = (
+        f"It is paused: let it run, and it can be thawed: virsh resume {domain.name}"
+        if paused
+        else error.hint
+    )
+    raise RecoverableError(f"{domain.name} may still be frozen: {error}", hint=hint) from error
+
+
+def _thaw_once(domain: Domain, limit_s: float) -> Outcome:
+    domain.agent("guest-fsfreeze-thaw", limit_s=limit_s)
+    after = domain.agent("guest-fsfreeze-status", limit_s=limit_s)
+    if after != "thawed":
+        raise RecoverableError(f"the agent of {domain.name} still says {after}")
+    return NOTHING
+
+
+def _arm(domain: Domain, thaw_after_s: float | None) -> tuple[int | None, str]:
+    """Start the guest's own timer; without one, say so."""
+    if thaw_after_s is None:
+        return None, ""
+    command: dict[str, Json] = {
+        "path": "/bin/sh",
+        "arg": ["-c", _TIMER_SCRIPT, _TIMER_NAME, f"{max(1.0, thaw_after_s):.0f}"],
+    }
+    try:
+        answer = domain.agent("guest-exec", command, limit_s=QUESTION_S)
+    except AgentSilentError as error:
+        raise CannotFreezeError(str(error), hint=error.hint) from error
+    except ProviderError as error:
+        return None, f"the guest has no timer of its own that would thaw it: {error}"
+    pid = answer.get("pid") if isinstance(answer, dict) else None
+    return (pid if isinstance(pid, int) else None), ""
+
+
+def _disarm(domain: Domain) -> None:
+    freeze_mark = marks.live_marks(domain).freeze
+    if freeze_mark is None or freeze_mark.timer is None:
+        return
+    script = 'grep -q "$2" "/proc/$1/cmdline" && kill "$1"'
+    command: dict[str, Json] = {
+        "path": "/bin/sh",
+        "arg": ["-c", script, "quiesce", str(freeze_mark.timer), _TIMER_NAME],
+    }
+    with contextlib.suppress(ProviderError):
+        domain.agent("guest-exec", command, limit_s=QUESTION_S)
+
+
+def _mark(domain: Domain, mark: marks.Freeze | None) -> None:
+    if domain.state() is not State.OFF:
+        marks.set_live_marks(domain, replace(marks.live_marks(domain), freeze=mark))

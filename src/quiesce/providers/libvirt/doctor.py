@@ -1,0 +1,237 @@
+"""What `quiesce doctor` finds out about one node, before anything is frozen. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from quiesce.errors import ProviderError
+from quiesce.ports import Finding
+from quiesce.providers.libvirt import agent, jobs, marks, qemu_img
+from quiesce.providers.libvirt.client import Domain, State
+from quiesce.providers.libvirt.definition import Definition, Disk, read_definition
+from quiesce.providers.libvirt.errors import DomainBusyError
+from quiesce.providers.libvirt.settings import Settings
+
+_FREEZE_COMMANDS: Final = ("guest-fsfreeze-freeze", "guest-fsfreeze-thaw", "guest-fsfreeze-status")
+
+
+def examine(domain: Domain, settings: Settings, repository_dir: str) -> Sequence[Finding]:
+    """Return every check made on a domain, passed or not."""
+    definition = read_definition(domain.xml())
+    disks = [disk for disk in definition.disks if disk.target not in settings.exclude_disks]
+    return [
+        _state(domain),
+        *_agent(domain, definition),
+        *(_bitmaps(disk) for disk in disks),
+        *_space(domain, settings, disks, repository_dir),
+        *_checkpoints(domain),
+        _job(domain),
+        *_chain(domain, disks),
+    ]
+
+
+def _state(domain: Domain) -> Finding:
+    state = domain.state()
+    if state is State.STUCK:
+        return Finding(
+            check="state",
+            passed=False,
+            detail=f"{domain.name} is paused because QEMU could not write to a disk",
+            remedy=f"Make room on the host, then: virsh resume {domain.name}",
+        )
+    return Finding(check="state", passed=True, detail=f"{domain.name} is {state.value}")
+
+
+def _agent(domain: Domain, definition: Definition) -> Iterator[Finding]:
+    if not definition.has_agent_channel:
+        yield Finding(
+            check="agent",
+            passed=False,
+            detail="there is no channel to a guest agent",
+            remedy="Add a virtio channel named org.qemu.guest_agent.0, and qemu-guest-agent in the guest.",
+        )
+        return
+    if domain.state() is not State.RUNNING:
+        yield Finding(check="agent", passed=True, detail="there is a channel; asked when the domain runs")
+        return
+    try:
+        commands = _commands(domain)
+    except ProviderError as error:
+        yield Finding(check="agent", passed=False, detail=str(error), remedy=error.hint)
+        return
+    yield Finding(check="agent", passed=True, detail="the guest agent answers")
+    yield _can_freeze(commands)
+    yield _can_thaw_itself(commands)
+    yield _frozen(domain)
+
+
+def _commands(domain: Domain) -> dict[str, bool]:
+    answer = domain.agent("guest-info", limit_s=agent.QUESTION_S)
+    commands = answer.get("supported_commands") if isinstance(answer, dict) else None
+    listed = commands if isinstance(commands, list) else []
+    return {str(c["name"]): bool(c.get("enabled")) for c in listed if isinstance(c, dict)}
+
+
+def _can_freeze(commands: dict[str, bool]) -> Finding:
+    missing = [name for name in _FREEZE_COMMANDS if not commands.get(name)]
+    if missing:
+        return Finding(
+            check="freeze",
+            passed=False,
+            detail=f"the agent does not do {', '.join(missing)}",
+            remedy="Take them off the agent's block list (/etc/sysconfig/qemu-ga or /etc/qemu/qemu-ga.conf).",
+        )
+    return Finding(check="freeze", passed=True, detail="the agent can freeze and thaw file systems")
+
+
+def _can_thaw_itself(commands: dict[str, bool]) -> Finding:
+    if not commands.get("guest-exec"):
+        return Finding(
+            check="self-thaw",
+            passed=False,
+            detail="the agent runs no commands, so the guest would not thaw without quiesce",
+            remedy="Allow guest-exec in the agent's configuration.",
+        )
+    return Finding(check="self-thaw", passed=True, detail="the guest can thaw itself by a timer")
+
+
+def _frozen(domain: Domain) -> Finding:
+    if agent.is_frozen(domain):
+        return Finding(
+            check="frozen",
+            passed=False,
+            detail="its file systems are frozen now",
+            remedy=f"Unless something backs it up now: virsh domfsthaw {domain.name}",
+        )
+    return Finding(check="frozen", passed=True, detail="its file systems are not frozen")
+
+
+def _bitmaps(disk: Disk) -> Finding:
+    check = f"disk {disk.target}"
+    try:
+        image = qemu_img.info(disk.path)
+    except ProviderError as error:
+        return Finding(check=check, passed=False, detail=str(error), remedy=error.hint)
+    if image.keeps_bitmaps:
+        return Finding(check=check, passed=True, detail=f"{image.format}: can be backed up incrementally")
+    if image.format == "qcow2":
+        return Finding(
+            check=check,
+            passed=False,
+            detail="qcow2 of version 2 (compat 0.10): every backup is a full one",
+            remedy=f"While the domain is off: qemu-img amend -f qcow2 -o compat=1.1 {disk.path}",
+        )
+    return Finding(
+        check=check,
+        passed=False,
+        detail=f"{image.format}: every backup is a full one, and there are no internal snapshots",
+        remedy="Convert it to qcow2 if incremental backups are wanted.",
+    )
+
+
+def _space(
+    domain: Domain, settings: Settings, disks: Sequence[Disk], repository_dir: str
+) -> Iterator[Finding]:
+    if not settings.is_local:
+        yield Finding(
+            check="place",
+            passed=False,
+            detail=f"{settings.uri} is another machine: full backups are not possible from here",
+            remedy="Run quiesce on that machine, or use snapshots.",
+        )
+        return
+    needed = 0
+    for disk in disks:
+        try:
+            needed += domain.block_sizes(disk.target)[1]
+        except ProviderError:
+            continue
+    yield _room("repository", repository_dir, needed, "Make room there, or choose a repository elsewhere.")
+    yield _room("scratch", settings.scratch_dir, needed // 10, "Set scratch_dir to a disk with room.")
+
+
+def _room(check: str, directory: str, needed: int, remedy: str) -> Finding:
+    path = Path(directory)
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free
+    writable = os.access(path, os.W_OK)
+    detail = f"{directory}: {free >> 20} MiB free, {needed >> 20} MiB may be needed"
+    return Finding(
+        check=check,
+        passed=writable and free >= needed,
+        detail=detail if writable else f"{directory} cannot be written to",
+        remedy="" if writable and free >= needed else remedy,
+    )
+
+
+def _checkpoints(domain: Domain) -> Iterator[Finding]:
+    known = jobs.marks_of_checkpoints(domain)
+    foreign = [name for name, mark in known.items() if mark is None]
+    if foreign:
+        yield Finding(
+            check="checkpoints",
+            passed=False,
+            detail=f"checkpoints of others, in the way of internal snapshots: {', '.join(foreign)}",
+            remedy="If their tool is not used any more: virsh checkpoint-delete DOMAIN NAME",
+        )
+    stale = _stale(domain, [name for name, mark in known.items() if mark is not None])
+    if stale:
+        yield Finding(
+            check="bitmaps",
+            passed=False,
+            detail=f"checkpoints whose bitmaps are lost: {', '.join(stale)}",
+            remedy="Nothing to do: the next incremental backup will be a full one, and replaces them.",
+        )
+    if not foreign and not stale:
+        yield Finding(check="checkpoints", passed=True, detail=f"{len(known)} of ours, none in the way")
+
+
+def _stale(domain: Domain, names: Sequence[str]) -> list[str]:
+    if domain.state() is State.RUNNING or not names:
+        return []
+    disks = read_definition(domain.xml()).disks
+    kept = {name for disk in disks if disk.kind == "file" for name in qemu_img.info(disk.path).bitmaps}
+    return [name for name in names if name not in kept]
+
+
+def _job(domain: Domain) -> Finding:
+    try:
+        found = jobs.running_job(domain) if domain.state() is not State.OFF else None
+    except DomainBusyError as error:
+        return Finding(check="job", passed=False, detail=str(error), remedy=error.hint)
+    if found is None:
+        return Finding(check="job", passed=True, detail="libvirt works on no job of it")
+    return Finding(
+        check="job",
+        passed=False,
+        detail=f"a backup runs, through {found}",
+        remedy=f"If nothing makes it any more: virsh domjobabort {domain.name}",
+    )
+
+
+def _chain(domain: Domain, disks: Sequence[Disk]) -> Iterator[Finding]:
+    kept = {path for point in marks.points(domain) for path in point.frozen.values()}
+    missing = sorted(path for path in kept if not Path(path).exists())
+    for path in missing:
+        yield Finding(
+            check="snapshot",
+            passed=False,
+            detail=f"{path}, which holds a snapshot, is not there",
+            remedy="Bring the file back, or remove that restore point.",
+        )
+    deep = [disk.target for disk in disks if len(qemu_img.chain(disk.path)) > _DEEP] if not missing else []
+    if deep:
+        yield Finding(
+            check="chain",
+            passed=False,
+            detail=f"disks read through more than {_DEEP} files: {', '.join(deep)}",
+            remedy="Remove old restore points; their files are merged then.",
+        )
+
+
+_DEEP: Final = 20

@@ -1,0 +1,151 @@
+"""The tool ``qemu-img``, for images that no QEMU writes to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from quiesce.errors import NonRecoverableError, OperationTimeoutError, UnsupportedError
+
+_TOOL: Final = "qemu-img"
+_LOCKED: Final = ("lock", "Is another process using the image")
+
+
+class ImageInUseError(NonRecoverableError):
+    """A running QEMU holds the image."""
+
+    code = "image-in-use"
+    hint = "Save it through its domain, or stop the domain first."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What an image file says about itself."""
+
+    path: str
+    format: str
+    size_bytes: int
+    backing: str | None
+    #: tags of internal snapshots
+    snapshots: tuple[str, ...]
+    bitmaps: tuple[str, ...]
+    #: whether dirty bitmaps can be kept in it
+    keeps_bitmaps: bool
+
+
+def chain(path: str) -> list[Image]:
+    """Return the image and those it is read through, top first; fine while a QEMU uses it."""
+    text = _run("info", "-U", "--output=json", "--backing-chain", path)
+    return [_image(found) for found in json.loads(text)]
+
+
+def info(path: str) -> Image:
+    """Return what the image at *path* says about itself; fine while a QEMU uses it."""
+    return _image(json.loads(_run("info", "-U", "--output=json", path)))
+
+
+def is_free(path: str) -> bool:
+    """Tell whether no QEMU holds the image."""
+    try:
+        _run("info", "--output=json", path)
+    except ImageInUseError:
+        return False
+    return True
+
+
+def create_overlay(path: str, backing: Image | str, backing_format: str) -> None:
+    """Make a new, private qcow2 image that holds nothing yet and is read through *backing*."""
+    below = backing.path if isinstance(backing, Image) else backing
+    _run("create", "-q", "-f", "qcow2", "-F", backing_format, "-b", below, path)
+    Path(path).chmod(0o600)
+
+
+def rename_backing(path: str, backing: str, backing_format: str) -> None:
+    """Let the image say that it is read through *backing*, which holds what the one before held."""
+    _run("rebase", "-q", "-u", "-F", backing_format, "-b", backing, path)
+
+
+def commit(path: str, base: str) -> None:
+    """Write what the image holds into *base*, which is right below it."""
+    _run("commit", "-q", "-d", "-b", base, path, timeout_s=3600)
+
+
+def snapshot(path: str, tag: str) -> None:
+    """Make an internal snapshot."""
+    _run("snapshot", "-q", "-c", tag, path)
+
+
+def revert(path: str, tag: str) -> None:
+    """Go back to an internal snapshot."""
+    _run("snapshot", "-q", "-a", tag, path)
+
+
+def delete_snapshot(path: str, tag: str) -> None:
+    """Remove an internal snapshot."""
+    _run("snapshot", "-q", "-d", tag, path)
+
+
+def remove_bitmap(path: str, name: str) -> None:
+    """Remove a dirty bitmap."""
+    _run("bitmap", "--remove", path, name)
+
+
+def serve(path: str, image_format: str, socket: str, export: str, tag: str | None) -> subprocess.Popen[bytes]:
+    """Start serving an image that nobody writes to, read only, at *socket*; end it by `terminate`."""
+    read_from = ["--load-snapshot", f"snapshot.name={tag}"] if tag else []
+    command = ["qemu-nbd", "--read-only", "--persistent", "--shared=4", f"--format={image_format}"]
+    try:
+        return subprocess.Popen(
+            [*command, f"--export-name={export}", f"--socket={socket}", *read_from, path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+    except FileNotFoundError as error:
+        raise _missing("qemu-nbd") from error
+
+
+def _run(*arguments: str, timeout_s: float = 60.0) -> str:
+    try:
+        done = subprocess.run(
+            [_TOOL, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except FileNotFoundError as error:
+        raise _missing(_TOOL) from error
+    except subprocess.TimeoutExpired as error:
+        raise OperationTimeoutError(f"{_TOOL} {arguments[0]} took longer than {timeout_s:.0f} s") from error
+    if done.returncode:
+        raise _failure(arguments, done.stderr)
+    return done.stdout
+
+
+def _failure(arguments: Sequence[str], said: str) -> NonRecoverableError:
+    text = f"{_TOOL} {arguments[0]} failed: {said.strip().removeprefix('qemu-img: ')}"
+    return ImageInUseError(text) if any(sign in said for sign in _LOCKED) else NonRecoverableError(text)
+
+
+def _missing(tool: str) -> UnsupportedError:
+    return UnsupportedError(f"{tool} is not installed here", hint="Install it: apt-get install qemu-utils")
+
+
+def _image(found: dict[str, Any]) -> Image:
+    specific = found.get("format-specific", {}).get("data", {})
+    return Image(
+        path=found["filename"],
+        format=found["format"],
+        size_bytes=found["virtual-size"],
+        backing=found.get("full-backing-filename") or found.get("backing-filename"),
+        snapshots=tuple(snapshot["name"] for snapshot in found.get("snapshots", ())),
+        bitmaps=tuple(bitmap["name"] for bitmap in specific.get("bitmaps", ())),
+        keeps_bitmaps=found["format"] == "qcow2" and specific.get("compat") != "0.10",
+    )
