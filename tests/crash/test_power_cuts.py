@@ -1,4 +1,4 @@
-"""Cut the power at every touch of journal or provider, in every world; run again; nothing is frozen or lost."""
+"""Cut the power at every touch of journal or provider, in every world; run again; nothing is lost."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ from quiesce.providers import host
 from quiesce.providers.host.provider import HostProvider
 from quiesce.testing import RecordingContext, Subject
 
-root, kind = Path(sys.argv[1]), sys.argv[2]
+if __name__ == "__main__":
+    os.environ["ROOT"], os.environ["KIND"] = sys.argv[1:]
+root, kind = Path(os.environ["ROOT"]), os.environ["KIND"]
 
 class FileSystem(Subject):
     node_type = host.FILE_SYSTEM
@@ -214,6 +216,91 @@ do(one, subject, Operation.DELETE)
 assert not list(point.glob(".quiesce*"))
 """
 
+COMMAND_LINE_KILLED = """
+point = mounted("a", root)
+writer = Writer(point)
+(root / "slow.sh").write_text("sleep 30")
+(root / "blueprint.yaml").write_text(f'''
+tosca_definitions_version: cloudify_dsl_1_3
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+node_templates:
+  disk:
+    type: quiesce.nodes.host.FileSystem
+    properties: {{path: {point}}}
+  slow:
+    type: cloudify.nodes.Root
+    interfaces:
+      cloudify.interfaces.snapshot: {{create: slow.sh, delete: slow.sh}}
+    relationships:
+      - {{type: cloudify.relationships.connected_to, target: disk}}
+''')
+os.environ["QUIESCE_HOME"] = str(root / "home")
+quiesce = Path(sys.executable).with_name("quiesce")
+subprocess.run([quiesce, "init", root / "blueprint.yaml", "-b", "shop"], check=True)
+command = [quiesce, "backup", "shop", "-p", "snapshot_name=one"]
+backup = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+for line in backup.stdout:
+    if "snapshot.create" in line:
+        break
+assert writer.stands_still(), "it is frozen while the cut hangs"
+backup.kill()
+assert writer.moves_within(1), "it is writable within a second after the engine was killed"
+backup.wait()
+writer.end()
+(root / "slow.sh").write_text("true")
+subprocess.run([quiesce, "recover"], check=True)
+listed = subprocess.run([quiesce, "executions", "list", "--json"], check=True, capture_output=True).stdout
+[execution] = json.loads(listed)["executions"]
+assert not execution["owes"], "every freeze has its thaw in the journal"
+"""
+
+CONTRACT = """
+import contextlib
+import pytest
+from quiesce.errors import OperationTimeoutError
+from quiesce.testing import ProviderContract
+
+class Forgetful(HostProvider):
+    lost = []
+    def perform(self, call, context):
+        outcome = super().perform(call, context)
+        if call.operation in self.lost:
+            self.lost.remove(call.operation)
+            raise OperationTimeoutError("the answer was lost")
+        return outcome
+
+class Contracted(FileSystem):
+    modes = ()
+    [capabilities] = [k.capabilities for k in host.DESCRIPTION.kinds if host.FILE_SYSTEM in k.types]
+    operations = capabilities.operations
+    def __init__(self, point):
+        super().__init__(point)
+        self.writer = Writer(point)
+    def provider(self):
+        settings = ProviderSettings(state_dir=str(root / "state"), repository_dir=str(root / "backups"))
+        return Forgetful(settings)
+    def frozen(self):
+        return self.writer.stands_still()
+    def lose_answer(self, operation):
+        Forgetful.lost.append(operation)
+    def pass_time(self, seconds):
+        time.sleep(seconds)
+
+if __name__ != "__main__":
+    point = mounted("a", root)
+
+class TestFileSystem(ProviderContract):
+    @pytest.fixture
+    def subject(self):
+        subject = Contracted(point)
+        yield subject
+        do(subject.provider(), subject, Operation.THAW)
+        subject.writer.end()
+
+if __name__ == "__main__":
+    raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "-c", "/dev/null", __file__]))
+"""
+
 EVERY_KIND = pytest.mark.parametrize("kind", ["ext4", "xfs"])
 
 
@@ -224,6 +311,7 @@ EVERY_KIND = pytest.mark.parametrize("kind", ["ext4", "xfs"])
         pytest.param(FREEZE_AND_THAW, id="frozen until thawed by another process"),
         pytest.param(TIMER, id="thawed by its own timer"),
         pytest.param(ENGINE_KILLED, id="thawed within a second of kill -9"),
+        pytest.param(COMMAND_LINE_KILLED, id="thawed within a second of kill -9 of the command line"),
         pytest.param(HOLDER_KILLED, id="thawed although its holder was killed"),
         pytest.param(FROZEN_BY_SOMEBODY, id="somebody else's freeze is left alone"),
         pytest.param(NESTED, id="what lies on a frozen one is refused"),
@@ -232,6 +320,11 @@ EVERY_KIND = pytest.mark.parametrize("kind", ["ext4", "xfs"])
 )
 def test_a_real_file_system_is(program: str, kind: str, tmp_path: Path) -> None:
     run(program, kind, tmp_path)
+
+
+@EVERY_KIND
+def test_a_real_file_system_keeps_the_contract(kind: str, tmp_path: Path) -> None:
+    run(CONTRACT, kind, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])
@@ -248,7 +341,7 @@ def run(program: str, kind: str, tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     finally:
         detach(tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def skip_without(kind: str) -> None:

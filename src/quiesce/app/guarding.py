@@ -130,10 +130,11 @@ class Watchman:
 
     def _unanswered(self, history: History) -> Sequence[Record]:
         clock = self._services.clock
+        given_up = frozenset(history.unanswered())
         return [
             Begun(at=clock.now(), tick=clock.tick(), step=step.id, attempt=history.attempts[step.id])
             for step in self._undertaking.plan.steps
             if step.operation is Operation.FREEZE
             and history.begun_at.get(step.id, -1) > history.done_at.get(step.id, -1)
-            and step.id not in history.failed
+            and (step.id not in history.failed or step.id in given_up)
         ]

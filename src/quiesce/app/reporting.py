@@ -74,7 +74,9 @@ def report_plan(
 
 
 def _concerns(step: Step, history: History) -> bool:
-    return step.role is Role.MAIN or step.id in history.begun_at or history.is_owed(step)
+    if step.role is Role.MAIN or step.id in history.begun_at:
+        return True
+    return history.is_owed(step) and (step.role is Role.SETTLE or history.faltered is not None)
 
 
 def _step(step: Step, history: History, zero: float) -> StepReport:

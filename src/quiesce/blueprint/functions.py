@@ -9,14 +9,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
-from quiesce.blueprint.evaluation import UNKNOWN, Answer, Elsewhere, Evaluator, Scope, function_of, walk
+from quiesce.blueprint.evaluation import (
+    UNKNOWN,
+    Answer,
+    Elsewhere,
+    Evaluator,
+    Scope,
+    function_of,
+    holds_function,
+    walk,
+)
 from quiesce.blueprint.marked import Value, plain
 from quiesce.blueprint.namespaces import ROLES
 from quiesce.blueprint.problems import FunctionError
 from quiesce.model.ids import InstanceId, Json, NodeId
 from quiesce.model.topology import Instance, Topology
+
+_REMEMBERED_AT_MOST: Final = 8
+_REMEMBERED: Final[dict[int, tuple[Topology, Mapping[str, Sequence[Instance]]]]] = {}
 
 __all__ = ["FunctionError", "Live", "LiveDeployment", "Scope", "evaluate"]
 
@@ -73,6 +85,8 @@ def evaluate(value: Json, live: Live) -> Json:
     Raises:
         FunctionError: when one cannot be. Whatever *live* raises passes through.
     """
+    if not holds_function(value):
+        return plain(value)
     return plain(Evaluator(_LiveAnswers(live)).value(value, live.scope))
 
 
@@ -153,9 +167,6 @@ class _LiveAnswers:
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._nodes: dict[str, list[Instance]] = {}
-        for instance in live.topology.instances.values():
-            self._nodes.setdefault(instance.node, []).append(instance)
 
     def answer(self, function: str, arguments: Value, scope: Scope, evaluator: Evaluator) -> Answer:
         """Return what *function* gives."""
@@ -241,11 +252,11 @@ class _LiveAnswers:
             return instance.node, instance.id
         if name not in self._live.topology.nodes:
             raise FunctionError(f"there is no node {name!r}")
-        found = self._one_of(self._nodes.get(name, []), scope)
+        found = self._one_of(self._instances(name), scope)
         return NodeId(name), found.id if found else None
 
-    def _instances(self, node: str) -> list[Instance]:
-        return self._nodes.get(node, [])
+    def _instances(self, node: str) -> Sequence[Instance]:
+        return _by_node(self._live.topology).get(node, ())
 
     def _instance(self, name: str, scope: Scope) -> Instance:
         if name in ROLES:
@@ -294,6 +305,20 @@ class _LiveAnswers:
         if name == "node_instance_index":
             return self._instances(instance.node).index(instance) + 1
         return None
+
+
+def _by_node(topology: Topology) -> Mapping[str, Sequence[Instance]]:
+    """Return the instances of each node; remembered for the topologies that were asked about last."""
+    known = _REMEMBERED.get(id(topology))
+    if known is not None and known[0] is topology:
+        return known[1]
+    found: dict[str, list[Instance]] = {}
+    for instance in topology.instances.values():
+        found.setdefault(instance.node, []).append(instance)
+    if len(_REMEMBERED) >= _REMEMBERED_AT_MOST:
+        _REMEMBERED.clear()
+    _REMEMBERED[id(topology)] = (topology, found)
+    return found
 
 
 def _path(arguments: Value) -> list[Value]:

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from quiesce.blueprint.imports import DELIMITER
 from quiesce.blueprint.inputs import input_schema
 from quiesce.blueprint.marked import MarkedMap, Value, key_mark, value_mark
+from quiesce.blueprint.model import Plugin
 from quiesce.blueprint.namespaces import without_namespace
+from quiesce.blueprint.plugins import EXECUTORS
 from quiesce.blueprint.problems import NOWHERE, Mark, Problems, suggestion
 from quiesce.blueprint.properties import DataTypes, Schema, defaults_of
 from quiesce.model.topology import Implementation
@@ -21,7 +23,6 @@ RUN_WORKFLOW_SCRIPT: Final = "script_runner.tasks.execute_workflow"
 _SCRIPT_PLUGIN: Final = "script"
 _SCRIPT_PATH: Final = "script_path"
 _SCRIPT_SOURCE: Final = "script_source"
-_EXECUTORS: Final = ("central_deployment_agent", "host_agent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +107,9 @@ class InterfaceReader:
 
     def _check(self, content: MarkedMap, name: str) -> None:
         executor = content.get("executor")
-        if executor is not None and executor not in _EXECUTORS:
+        if executor is not None and executor not in EXECUTORS:
             what = f"operation {name!r} cannot have the executor {executor!r}"
-            self._problems.add(value_mark(content, "executor"), what, suggestion(executor, _EXECUTORS))
+            self._problems.add(value_mark(content, "executor"), what, suggestion(executor, EXECUTORS))
         for key, least in (("max_retries", -1), ("retry_interval", 0), ("timeout", 0)):
             value = content.get(key)
             if value is not None and value < least:
@@ -185,7 +186,7 @@ class Target:
 class Implementations:
     """Finds what an operation's or workflow's implementation means."""
 
-    def __init__(self, plugins: Mapping[str, Value], directory: Path, problems: Problems) -> None:
+    def __init__(self, plugins: Mapping[str, Plugin], directory: Path, problems: Problems) -> None:
         self._plugins = plugins
         self._directory = directory
         self._problems = problems
@@ -214,7 +215,7 @@ class Implementations:
         values = declared.values
         if target.script is not None:
             values = self._with_script(declared, target.script, subject)
-        executor = declared.executor or ("auto" if target.script else self._plugin_executor(target.plugin))
+        executor = declared.executor or ("auto" if target.script else self._plugins[target.plugin].executor)
         return Implementation(
             plugin=target.plugin,
             function=target.function,
@@ -269,11 +270,6 @@ class Implementations:
         name, text = script
         result.put(name, text, declared.mark, declared.mark)
         return result
-
-    def _plugin_executor(self, name: str) -> str | None:
-        plugin = self._plugins[name]
-        executor = plugin.get("executor") if isinstance(plugin, dict) else None
-        return executor if isinstance(executor, str) else None
 
 
 def _is_url(text: str) -> bool:

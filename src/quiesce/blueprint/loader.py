@@ -15,6 +15,8 @@ from quiesce.blueprint.interfaces import RUN_WORKFLOW_SCRIPT, Implementations, I
 from quiesce.blueprint.marked import MarkedMap, Value, key_mark, plain, plain_map, value_mark
 from quiesce.blueprint.merging import merge
 from quiesce.blueprint.model import Blueprint, Plugin, ScalingGroup, Workflow
+from quiesce.blueprint.plugins import read_plugins
+from quiesce.blueprint.policies import check_group_policies
 from quiesce.blueprint.problems import Mark, Problems
 from quiesce.blueprint.properties import DataTypes
 from quiesce.blueprint.scaling import Count, Group, read_groups
@@ -67,6 +69,7 @@ class _Written:
     nodes: Mapping[str, NodeTemplate]
     groups: Mapping[str, Group]
     workflows: Mapping[str, Workflow]
+    plugins: Mapping[str, Plugin]
 
 
 def _read(documents: Documents, merged: MarkedMap, problems: Problems) -> _Written:
@@ -74,7 +77,8 @@ def _read(documents: Documents, merged: MarkedMap, problems: Problems) -> _Writt
     data_types.check_all()
     reader = InterfaceReader(data_types, problems)
     main = Path(documents.all[0].source.name)
-    implementations = Implementations(merged.get("plugins") or {}, main.parent, problems)
+    plugins = read_plugins(merged.get("plugins"), problems)
+    implementations = Implementations(plugins, main.parent, problems)
     vocabulary = Vocabulary(
         node_types=read_types(merged.get("node_types"), NODE, data_types, reader, problems),
         relationship_types=read_types(
@@ -93,9 +97,22 @@ def _read(documents: Documents, merged: MarkedMap, problems: Problems) -> _Writt
         nodes=nodes,
         groups=read_groups(merged, merged.get("node_templates") or {}, containers(nodes), problems),
         workflows=_workflows(merged, vocabulary, documents, problems),
+        plugins=plugins,
     )
+    _check_relationship_types(vocabulary)
+    check_group_policies(merged, data_types, problems)
     _check_functions(written, problems)
     return written
+
+
+def _check_relationship_types(vocabulary: Vocabulary) -> None:
+    """Look at the operations of every relationship type, also of those that nobody uses."""
+    for name, each in vocabulary.relationship_types.items():
+        for interfaces in (each.source_interfaces, each.target_interfaces):
+            for interface, operations in interfaces.items():
+                for operation, declared in operations.items():
+                    subject = f"relationship type {name!r}, operation '{interface}.{operation}'"
+                    vocabulary.implementations.implementation(declared, subject)
 
 
 def _workflows(
@@ -170,7 +187,7 @@ def _evaluated(written: _Written, given: Mapping[str, Any], problems: Problems) 
         nodes=nodes,
         groups=groups,
         workflows=written.workflows,
-        plugins={name: _plugin(name, content) for name, content in (merged.get("plugins") or {}).items()},
+        plugins=written.plugins,
         outputs=_described(merged.get("outputs"), evaluation),
         capabilities=_described(merged.get("capabilities"), evaluation),
         labels=_labels(merged.get("labels"), evaluation),
@@ -267,15 +284,3 @@ def _values(
         name: plain(evaluation.arguments(value, mark) if name in answers.asked else value)
         for name, value in values.items()
     }
-
-
-def _plugin(name: str, content: Value) -> Plugin:
-    content = content or {}
-    properties = content.get("properties") or {}
-    return Plugin(
-        name=name,
-        executor=str(content.get("executor") or ""),
-        package_name=str(content.get("package_name") or ""),
-        package_version=str(content.get("package_version") or ""),
-        properties={key: plain((each or {}).get("value")) for key, each in properties.items()},
-    )

@@ -15,11 +15,12 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from quiesce.blueprint import packs
-from quiesce.blueprint.marked import MarkedMap, Value
+from quiesce.blueprint.marked import MarkedMap, Value, plain_map
 from quiesce.blueprint.packs import shorthand
 from quiesce.blueprint.problems import InvalidBlueprintError, Mark, Problem, Problems, suggestion
-from quiesce.blueprint.versions import DslVersion
+from quiesce.blueprint.versions import VERSIONS, DslVersion
 from quiesce.blueprint.yaml_text import MAX_BYTES, parse_yaml, too_large
+from quiesce.model.ids import Json
 
 _NETWORK: Final = ("http", "https")
 _TIMEOUT_S: Final = 20.0
@@ -197,8 +198,17 @@ def _short(text: str) -> str:
 
 @functools.cache
 def _shipped(name: str) -> MarkedMap:
-    content = read_file(Path(name))
-    return shorthand.spelt_out(content, name) if shorthand.is_used_in(content) else content
+    return shorthand.spelt_out(read_file(Path(name)), name)
+
+
+def own_packs() -> dict[str, dict[str, Json]]:
+    """Return what ``plugin:quiesce`` means, as plain DSL: the entries of each section."""
+    merged: dict[str, dict[str, Json]] = {}
+    for file in packs.files_of(packs.OWN, VERSIONS[-1]):
+        for section, entries in _shipped(str(file)).items():
+            if isinstance(entries, dict):
+                merged.setdefault(section, {}).update(plain_map(entries))
+    return merged
 
 
 def _as_map(value: Value, name: str) -> MarkedMap:

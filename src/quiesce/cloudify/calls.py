@@ -59,7 +59,7 @@ def call_of(
 
 
 def capabilities_of(description: Description, node: Node, function: str) -> Capabilities:
-    """Return what *description* promises for *node*: by the node's nearest known type, else by the function."""
+    """Return what is promised for *node*: by its nearest known type, else by the function."""
     for name in reversed(node.type_hierarchy):
         for kind in description.kinds:
             if name in kind.types:

@@ -11,12 +11,12 @@ from typing import Any, Final
 import yaml
 
 from quiesce import __version__
+from quiesce.blueprint.sources import own_packs
 from quiesce.model.ids import Json
 from quiesce.planning import WORKFLOWS, default_of, parameters_of
 from quiesce.planning.parameters import Parameter
 
 HERE: Final = Path(__file__).parent
-PACKS: Final = HERE.parent / "blueprint" / "packs" / "quiesce"
 #: the file of each DSL version, and whether that version knows when a workflow may be started
 FILES: Final = {"plugin.yaml": False, "plugin_1_4.yaml": True, "plugin_1_5.yaml": True}
 
@@ -54,13 +54,9 @@ _HEAD: Final = "# Written by python -m quiesce.cloudify.plugin_file; do not edit
 
 
 def _types() -> dict[str, Any]:
-    """Return the node types that blueprints import as ``plugin:quiesce``."""
-    merged: dict[str, Any] = {}
-    for path in sorted(PACKS.glob("*.yaml")):
-        for section, entries in yaml.safe_load(path.read_text()).items():
-            if section != "plugins":
-                merged.setdefault(section, {}).update(entries)
-    return merged
+    """Return the node types that blueprints import as ``plugin:quiesce``, spelt out."""
+    sections = ("node_types", "relationships", "data_types")
+    return {name: content for name, content in own_packs().items() if name in sections}
 
 
 def _workflow(name: str, with_rules: bool) -> dict[str, Any]:

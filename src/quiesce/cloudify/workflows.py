@@ -86,16 +86,16 @@ def _plan(name: str, context: Any, topology: Topology, parameters: dict[str, Any
         retries=Retries(tries=configured["total_retries"], interval_s=configured["retry_interval"]),
         descriptions=describe_providers(),
     )
-    hands = _hands(context)
-    return replace(plan, parameters=replace(plan.parameters, parallel=min(plan.parameters.parallel, hands)))
+    return replace(plan, parameters=replace(plan.parameters, parallel=_parallel(plan, context, parameters)))
 
 
-def _hands(context: Any) -> int:
-    """Return how many operations Cloudify's engine can run side by side."""
+def _parallel(plan: Plan, context: Any, parameters: dict[str, Any]) -> int:
+    """Return how many operations run side by side: what Cloudify's local engine can run is never queued."""
     if not context.local:
-        return 1_000_000
-    pool = context.internal.local_tasks_processor._local_task_processing_pool  # noqa: SLF001  not to be had otherwise
-    return max(1, len(pool))
+        return plan.parameters.parallel
+    pool = context.internal.local_tasks_processor._local_task_processing_pool  # noqa: SLF001  no other way
+    hands = max(1, len(pool))
+    return min(plan.parameters.parallel, hands) if parameters.get("parallel") else hands
 
 
 def _show(plan: Plan, context: Any) -> None:

@@ -149,6 +149,8 @@ class Runner:
             self._agenda.reopen(operation)
         turn = started.turn + 1 if started is not None else 1
         self._note(Started(**self._times(), plan_digest=digest, turn=turn, by=self._out.by))
+        for name in self._history.unanswered():
+            self._agenda.settling.answered_late(self._agenda.steps[name])
         if verdict.roll_back is not None:
             self._falter("interrupted", verdict.roll_back)
         elif self._purpose is Purpose.ROLL_BACK:
@@ -365,7 +367,9 @@ class Runner:
             a.deadline + (0.0 if a.given_up else GRACE_S) for a in self._attempts.values() if not a.abandoned
         ]
         bound = self._window_ends if self._history.faltered is None else None
-        for tick in (bound, self._settling_ends, self._agenda.next_time(now)):
+        ends = self._settling_ends
+        patience = ends if ends is not None and ends > now else None
+        for tick in (bound, patience, self._agenda.next_time(now)):
             if tick is not None:
                 times.append(tick)
         return min(times, default=None)

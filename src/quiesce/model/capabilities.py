@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
+
+#: in `Description.functions`: whatever no other provider claims
+THE_REST: Final = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,8 @@ class Description:
     #: ``package.module:Class``, called with one `ProviderSettings`; imported when first needed
     factory: str
     kinds: tuple[Kind, ...] = ()
-    #: implementations it answers for whatever the node's type (scripts, commands over SSH)
+    #: implementations it answers for whatever the node's type (scripts, commands over SSH); `THE_REST` for
+    #: those that nobody else answers for
     functions: frozenset[str] = frozenset()
     #: what its cut is worth and promises for `functions` on nodes of no kind of its own
     capabilities: Capabilities = Capabilities()

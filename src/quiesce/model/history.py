@@ -71,11 +71,17 @@ class History:
         self.started = record
         self.first_started = self.first_started or record
         self.ended = None
+        for step in self.unanswered():
+            self.begun_at[step] = self.count  # the dead engine's call may have gone through since
 
     def _fail(self, record: Failed) -> None:
         self.failed[record.step] = record
         if record.code == CannotFreezeError.code:
             self.void_at[record.step] = self.count
+
+    def unanswered(self) -> list[StepId]:
+        """Return the steps whose last attempt was given up while it still ran: its effect may come late."""
+        return [step for step, failed in self.failed.items() if failed.abandoned]
 
     def is_owed(self, step: Step) -> bool:
         """Tell whether *step* (a SETTLE or an UNDO) is due because of what began or was done before.

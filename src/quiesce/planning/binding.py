@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from quiesce.errors import PlanError
-from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.capabilities import THE_REST, Capabilities, Description, Kind
 from quiesce.model.ids import NodeId
 from quiesce.model.operation import (
     FREEZE_RESUME,
@@ -85,7 +85,7 @@ def _declared(
 ) -> Binding | None:
     if implementation is None:
         return None
-    for description in descriptions:
+    for description in sorted(descriptions, key=_takes_the_rest):
         kind = _kind_by_function(description, implementation.function)
         if kind is None and not _claims(description.functions, implementation.function):
             continue
@@ -128,7 +128,11 @@ def _kind_by_type(description: Description, node: Node) -> Kind | None:
     return None
 
 
+def _takes_the_rest(description: Description) -> bool:
+    return THE_REST in description.functions
+
+
 def _claims(functions: frozenset[str], function: str) -> bool:
-    if function in functions:
+    if function in functions or THE_REST in functions:
         return True
     return any(claim.endswith(".") and function.startswith(claim) for claim in functions)

@@ -8,8 +8,8 @@ import shutil
 import socket
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +23,9 @@ from quiesce.errors import (
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
+from quiesce.providers.host import contents, cuts, saving
 from quiesce.providers.host import shelf as shelf_module
-from quiesce.providers.host import trees
+from quiesce.repository import Repository
 from quiesce.testing import RecordingContext
 
 from .machine import Machine, Node
@@ -187,30 +188,30 @@ def test_what_is_written_in_place_after_a_snapshot_does_not_reach_it(
 def test_a_cut_that_copies_says_so(
     machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trees, "FICLONE", 0)
-    (data / "file").write_text("x" * 1000)
+    monkeypatch.setattr(contents, "FICLONE", 0)
+    (data / "file").write_text("x" * 1_000_000)
 
     outcome = machine.do(node, Operation.SNAPSHOT)
 
-    assert "1000 bytes were copied within the frozen window" in outcome.note
+    assert "1000000 bytes of big files were copied within the frozen window" in outcome.note
     assert outcome.artifact is not None
-    assert outcome.artifact["copied_bytes"] == 1000
+    assert outcome.artifact["copied_bytes"] == 1_000_000
 
 
 def test_a_file_that_changes_while_it_is_cut_takes_the_consistency_away(
     machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (data / "log").write_text("x" * 1000)
-    (data / "index-shm").write_text("x" * 1000)
-    take = trees.copy_range
+    (data / "log").write_text("x" * 1_000_000)
+    (data / "index-shm").write_text("x" * 1_000_000)
+    take = cuts.take_over
 
-    def written_meanwhile(*args: int) -> Iterator[int]:
-        yield from take(*args)
+    def written_meanwhile(*args: Any) -> int:
+        copied = take(*args)
         for path in data.iterdir():
             path.write_text("written while it is copied")
+        return copied
 
-    monkeypatch.setattr(trees, "FICLONE", 0)
-    monkeypatch.setattr(trees, "copy_range", written_meanwhile)
+    monkeypatch.setattr(cuts, "take_over", written_meanwhile)
 
     outcome = machine.do(node, Operation.SNAPSHOT)
 
@@ -228,7 +229,8 @@ def test_sockets_are_left_out_and_named(machine: Machine, node: Node, data: Path
         os.chdir(data)
         listener.bind("talk")
         os.chdir("/")
-    outcome = machine.save(node, full=True)
+    outcome = machine.do(node, Operation.SNAPSHOT, full=True)
+    machine.do(node, Operation.COPY, full=True)
 
     assert "sockets and devices are left out (talk)" in outcome.note
     machine.do(node, Operation.APPLY, full=True)
@@ -262,6 +264,16 @@ def test_a_sound_restore_point_is_verified(machine: Machine, node: Node, data: P
 
 
 @BOTH
+def test_a_restore_point_that_is_gone_is_no_sound_one(
+    machine: Machine, node: Node, data: Path, full: bool
+) -> None:
+    call = machine.call(node, Operation.APPLY, full=full)
+    proof = machine.provider.verify(call, RecordingContext())
+    assert not proof.passed
+    assert proof.detail
+
+
+@BOTH
 def test_what_was_replaced_is_kept_until_the_next_restore(
     machine: Machine, node: Node, data: Path, full: bool
 ) -> None:
@@ -269,10 +281,11 @@ def test_what_was_replaced_is_kept_until_the_next_restore(
     machine.save(node, full=full)
     (data / "file").write_text("new")
 
-    first = machine.do(node, Operation.APPLY, full=full, execution="restore1")
+    context = RecordingContext()
+    machine.do(node, Operation.APPLY, full=full, execution="restore1", context=context)
     [undo] = data.parent.glob(".quiesce-data/.undo/content")
     assert (undo / "file").read_text() == "new"
-    assert str(undo) in first.note
+    assert str(undo) in context.lines[-1][1]
 
     machine.do(node, Operation.APPLY, full=full, execution="restore1")
     assert (undo / "file").read_text() == "new", "a repeated step does not lose the undo"
@@ -337,10 +350,9 @@ def test_a_snapshot_that_died_half_way_is_made_anew(
     machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (data / "a").write_text("1")
-    (data / "b").write_text("2")
+    (data / "b").write_text("2" * 1_000_000)
     with monkeypatch.context() as patch:
-        patch.setattr(trees, "FICLONE", 0)
-        patch.setattr(trees, "copy_range", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(cuts, "take_over", interrupted)
         with pytest.raises(KeyboardInterrupt):
             machine.do(node, Operation.SNAPSHOT)
     with pytest.raises(ResourceNotFoundError):
@@ -349,7 +361,42 @@ def test_a_snapshot_that_died_half_way_is_made_anew(
     machine.save(node, full=False)
     shutil.rmtree(data)
     machine.do(node, Operation.APPLY)
-    assert sorted(path.read_text() for path in data.iterdir()) == ["1", "2"]
+    assert sorted(path.read_text()[0] for path in data.iterdir()) == ["1", "2"]
+
+
+@BOTH
+def test_a_copy_that_died_half_way_is_finished(
+    machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    fill(data)
+    before = picture(data)
+    machine.do(node, Operation.SNAPSHOT, full=full)
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "begin", interrupted)
+        patch.setattr(saving, "sync_tree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            machine.do(node, Operation.COPY, full=full)
+
+    machine.do(node, Operation.COPY, full=full)
+    machine.do(node, Operation.APPLY, full=full)
+
+    assert picture(data) == before
+
+
+@BOTH
+def test_a_cut_that_was_not_durable_when_the_machine_was_restarted_is_not_copied(
+    machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    (data / "file").touch()
+    machine.do(node, Operation.SNAPSHOT, full=full)
+    monkeypatch.setattr(shelf_module, "_boot", lambda: "another boot")
+
+    with pytest.raises(ResourceNotFoundError):
+        machine.do(node, Operation.COPY, full=full)
+
+
+def interrupted(*_: object, **__: object) -> int:
+    raise KeyboardInterrupt
 
 
 def test_a_cut_that_nobody_waits_for_stops(machine: Machine, node: Node, data: Path) -> None:

@@ -1,7 +1,7 @@
 """The type packs that quiesce ships: what blueprints import by name, and where it is.
 
 A pack is one or more YAML files: ``<pack>.yaml``, and ``<pack>_<major>_<minor>.yaml`` for what that DSL
-version and later ones have besides. They are written in the `shorthand`; those of `OWN` in plain DSL.
+version and later ones have besides. They are written in the `shorthand` or in plain DSL.
 """
 
 from __future__ import annotations

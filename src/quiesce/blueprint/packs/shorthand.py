@@ -22,6 +22,8 @@ A property is ``TYPE = DEFAULT``; ``?`` after the type makes it optional, ``any`
 is a function behind the prefix ``by``; a name in its parentheses is an input that defaults to the property
 of that name, ``name@SELF`` to the attribute, and ``name=other@TARGET`` to another's attribute ``other``.
 The long form of an operation is a mapping with ``run``, ``inputs`` and ``executor``. Null means no-op.
+
+A type or workflow that is written as plain DSL stays as it is, in the same file or in one of its own.
 """
 
 from __future__ import annotations
@@ -38,12 +40,8 @@ from quiesce.blueprint.problems import Mark
 _PROPERTY = re.compile(r"(?P<type>[\w.]*)(?P<optional>\?)?\s*(?:=\s*(?P<default>.*))?", re.DOTALL)
 _OPERATION = re.compile(r"(?P<function>[\w.]+)(?:\((?P<inputs>[^)]*)\))?")
 _INTERFACES: Final = "cloudify.interfaces."
+_SHORTHAND: Final = frozenset({"is", "called", "like", "has", "by", "does", "source", "target"})
 _SECTIONS: Final = ("node_types", "relationships", "data_types", "workflows")
-
-
-def is_used_in(pack: Mapping[str, Any]) -> bool:
-    """Tell whether *pack* is written in the shorthand (else it is plain DSL)."""
-    return any("is" in (kind or {}) for kind in pack.get("node_types", {}).values())
 
 
 def spelt_out(pack: Mapping[str, Any], file: str) -> MarkedMap:
@@ -75,7 +73,9 @@ class _Pack:
             for alias in _names((content or {}).get("called")):
                 yield alias, {"derived_from": name}
 
-    def _type(self, content: Mapping[str, Any]) -> dict[str, Any]:
+    def _type(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not _SHORTHAND.intersection(content):
+            return content
         properties: dict[str, Any] = {}
         for each in content.get("like", ()):
             properties |= self._sets[each]
@@ -90,9 +90,11 @@ class _Pack:
         }
         return {key: value for key, value in result.items() if value}
 
-    def _workflow(self, content: Any) -> dict[str, Any]:
+    def _workflow(self, content: str | Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(content, str):
             return {"mapping": content}
+        if "mapping" in content:
+            return content
         return {"mapping": content["does"], "parameters": _schema(content.get("takes", {}))}
 
 

@@ -9,26 +9,27 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from quiesce.errors import DamagedArtifactError
-from quiesce.providers.host.metadata import Metadata, data_ranges
+from quiesce.providers.host.contents import data_ranges
+from quiesce.providers.host.cuts import Entry, entries_of
+from quiesce.providers.host.metadata import Metadata
 
 _BUFFER_BYTES: Final = 1 << 20
 _ATTRIBUTE: Final = "SCHILY.xattr."
 _ZEROS: Final = bytes(1 << 16)
 
 
-def write_archive(root: Path, out: IO[bytes] | io.RawIOBase, told: Callable[[int], None]) -> None:
-    """Write the tree at *root* to *out*; *told* hears how many bytes of data were read."""
+def write_archive(cut: Path, out: IO[bytes] | io.RawIOBase, told: Callable[[int], None]) -> None:
+    """Write the tree that was taken into *cut* to *out*; *told* hears how many bytes of data were read."""
     with tarfile.open(
         fileobj=_stream(out), mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER_BYTES
     ) as tar:
-        links: dict[tuple[int, int], str] = {}
-        for path, name in _members(root):
-            _write_member(tar, path, name, links, told)
+        for entry in entries_of(cut):
+            _write_member(tar, entry, told)
 
 
 def read_archive(stored: IO[bytes] | io.RawIOBase, root: Path) -> None:
@@ -53,56 +54,36 @@ def read_archive(stored: IO[bytes] | io.RawIOBase, root: Path) -> None:
         _dress(path, member)
 
 
-def _members(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield every path of the tree with its name in the archive, what a directory holds right after it."""
-    yield root, "."
-    yield from _below(root, "")
-
-
-def _below(directory: Path, prefix: str) -> Iterator[tuple[Path, str]]:
-    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
-        yield Path(entry.path), f"{prefix}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path), f"{prefix}{entry.name}/")
-
-
-def _write_member(
-    tar: tarfile.TarFile,
-    path: Path,
-    name: str,
-    links: dict[tuple[int, int], str],
-    told: Callable[[int], None],
-) -> None:
-    status = path.lstat()
-    member = _header(path, name, status)
-    first = links.setdefault((status.st_dev, status.st_ino), name) if status.st_nlink > 1 else name
-    if stat.S_ISREG(status.st_mode) and first != name:
-        member.type, member.linkname = tarfile.LNKTYPE, first
-    if member.type != tarfile.REGTYPE:
+def _write_member(tar: tarfile.TarFile, entry: Entry, told: Callable[[int], None]) -> None:
+    member = _header(entry)
+    if member.type != tarfile.REGTYPE or entry.file is None:
         tar.addfile(member)
         return
-    with path.open("rb", buffering=0) as file:
-        ranges = list(data_ranges(file.fileno(), status.st_size))
-        table = b""
-        if sum(length for _, length in ranges) < status.st_size:
-            ranges, table = _with_holes(member, ranges, status.st_size)
+    with entry.file.open("rb", buffering=0) as file:
+        ranges, table = [(entry.offset, entry.size_bytes)], b""
+        if not entry.packed:
+            ranges = list(data_ranges(file.fileno(), entry.size_bytes))
+        if sum(length for _, length in ranges) < entry.size_bytes:
+            ranges, table = _with_holes(member, ranges, entry.size_bytes)
         member.size = len(table) + sum(length for _, length in ranges)
         tar.addfile(member, _Ranges(file, ranges, told, table))
 
 
-def _header(path: Path, name: str, status: os.stat_result) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.mode, member.uid, member.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
-    member.type = _TYPES[stat.S_IFMT(status.st_mode)]
-    if member.issym():
-        member.linkname = str(path.readlink())
-    if member.isdev():
-        member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-    seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
+def _header(entry: Entry) -> tarfile.TarInfo:
+    metadata = entry.metadata
+    member = tarfile.TarInfo(entry.name or ".")
+    member.mode, member.uid, member.gid = stat.S_IMODE(metadata.mode), metadata.uid, metadata.gid
+    member.type = _TYPES[stat.S_IFMT(metadata.mode)]
+    if entry.link is not None:
+        member.type, member.linkname = tarfile.LNKTYPE, entry.link
+    if entry.target is not None:
+        member.linkname = entry.target
+    member.devmajor, member.devminor = os.major(entry.device), os.minor(entry.device)
+    seconds, nanoseconds = divmod(metadata.mtime_ns, 10**9)
     member.mtime = seconds
     member.pax_headers = {"mtime": f"{seconds}.{nanoseconds:09d}"} | {
         f"{_ATTRIBUTE}{key}": value.decode("utf-8", "surrogateescape")
-        for key, value in Metadata.of(path, status).attributes.items()
+        for key, value in metadata.attributes.items()
     }
     return member
 

@@ -16,6 +16,7 @@ from quiesce.model.call import Call
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.records import Level
 from quiesce.ports import Context, Finding
 from quiesce.providers.host import saving
 from quiesce.providers.host.holders import Holders
@@ -53,9 +54,10 @@ class DatabaseNode:
         self._holders.release(key_of(call), timeout_s=context.remaining_s())
         return NOTHING
 
-    def is_frozen(self, call: Call) -> bool:
-        """Tell whether our lock is held."""
-        return self._holders.held(key_of(call)) is not None
+    def is_frozen(self, call: Call) -> bool | None:
+        """Tell whether our lock is held; a restore may have had no database to lock."""
+        held = self._holders.held(key_of(call)) is not None
+        return held or (None if call.workflow == "restore" else False)
 
     def snapshot(self, call: Call, context: Context) -> Outcome:
         """Copy the database as one transaction sees it."""
@@ -91,7 +93,8 @@ class DatabaseNode:
             self._fetch(call, shelf, incoming, context)
             if not shelf.path.exists():
                 sync_tree(incoming)
-                return Outcome(note=shelf.put_in_place(call))
+                context.log(Level.INFO, shelf.put_in_place(call))
+                return NOTHING
             self._replace_content(call, incoming, context)
             remove(incoming.parent)
             with contextlib.suppress(OSError):

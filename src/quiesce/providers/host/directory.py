@@ -14,14 +14,17 @@ from quiesce.errors import DamagedArtifactError, ResourceNotFoundError
 from quiesce.model.call import Call
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
-from quiesce.model.outcome import Outcome
+from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.records import Level
 from quiesce.ports import Context, Finding
 from quiesce.providers.host import saving
 from quiesce.providers.host.archive import read_archive, write_archive
+from quiesce.providers.host.contents import can_share
+from quiesce.providers.host.cuts import Tally, assemble, cut_tree
 from quiesce.providers.host.holders import Holders
 from quiesce.providers.host.properties import path_of
 from quiesce.providers.host.shelf import Cut, Shelf, remove
-from quiesce.providers.host.trees import Tally, can_share, copy_tree, count_tree, sync_tree
+from quiesce.providers.host.trees import copy_tree, count_tree, sync_tree
 from quiesce.repository import Compression, Manifest, Repository, storage_errors
 
 ARCHIVE: Final = "tree.tar.gz"
@@ -45,23 +48,24 @@ class DirectoryNode:
             if call.full and (
                 made := self._repository_of(call).made_before(saving.place_of(call), call.execution)
             ):
-                return _of_manifest(made)
+                return Outcome(artifact=made.content, consistency=_worth(made.content))
             cut = shelf.begin(call)
             if not cut.whole:
                 cut = self._cut(shelf, cut, context)
-        return _of_cut(cut)
+        return Outcome(artifact=_artifact_of(cut), consistency=_worth(cut.facts), note=_note(cut.facts))
 
     def copy(self, call: Call, context: Context) -> Outcome:
-        """Make the cut durable; of a backup, archive it in the repository and let the cut go."""
+        """Make the cut a tree, and durable; of a backup, an archive in the repository instead."""
         shelf = saving.shelf_of(call)
         with storage_errors(f"copy the cut of {shelf.path}"):
             if not call.full:
-                return _of_cut(saving.made_durable(shelf, shelf.find(call)))
+                cut = _assembled(shelf, shelf.find(call), context)
+                return Outcome(artifact=_artifact_of(cut), consistency=_worth(cut.facts))
             manifest = self._repository_of(call).made_before(saving.place_of(call), call.execution)
             if manifest is None:
                 manifest = self._archive(call, shelf.find(call), context)
             shelf.remove(replace(call, undo=True))
-        return _of_manifest(manifest)
+        return Outcome(artifact=manifest.content, consistency=_worth(manifest.content))
 
     def apply(self, call: Call, context: Context) -> Outcome:
         """Let the tree of a restore point take the place of the present one, at one instant."""
@@ -74,7 +78,8 @@ class DirectoryNode:
             else:
                 copy_tree(shelf.find(call).content, incoming, saving.teller(context))
             sync_tree(incoming)
-            return Outcome(note=shelf.put_in_place(call))
+            context.log(Level.INFO, shelf.put_in_place(call))
+            return NOTHING
 
     def delete(self, call: Call) -> Outcome:
         """Remove a restore point's cut and archive."""
@@ -115,7 +120,7 @@ class DirectoryNode:
 
     def _cut(self, shelf: Shelf, cut: Cut, context: Context) -> Cut:
         began = time.monotonic()
-        tally = copy_tree(shelf.path, cut.content, saving.teller(context))
+        tally = cut_tree(shelf.path, cut.raw, saving.teller(context))
         facts = _facts(tally) | {"cut_at": time.time(), "cut_s": round(time.monotonic() - began, 4)}
         return saving.finish(shelf, cut, facts)
 
@@ -127,7 +132,7 @@ class DirectoryNode:
             size = cut.facts.get("size_bytes")
             told = saving.teller(context, size if isinstance(size, int) else None)
             with draft.create(ARCHIVE, Compression.GZIP) as out:
-                write_archive(cut.content, out, told)
+                write_archive(cut.raw, out, told)
         cut_at = cut.facts.get("cut_at")
         return draft.complete(
             function=call.function,
@@ -163,8 +168,7 @@ def _read_whole(stored: object, incoming: Path) -> None:
 
 def _facts(tally: Tally) -> dict[str, Json]:
     return {
-        "entries": tally.files,
-        "directories": tally.directories,
+        "entries": tally.entries,
         "size_bytes": tally.size_bytes,
         "copied_bytes": tally.copied_bytes,
         "left_out": list(tally.left_out[:_SHOWN]),
@@ -174,18 +178,16 @@ def _facts(tally: Tally) -> dict[str, Json]:
     }
 
 
-def _of_cut(cut: Cut) -> Outcome:
-    return Outcome(
-        artifact={**cut.facts, "objects": [str(cut.directory)]},
-        consistency=_worth(cut.facts),
-        note=_note(cut.facts),
-    )
+def _assembled(shelf: Shelf, cut: Cut, context: Context) -> Cut:
+    if not cut.durable:
+        assemble(cut.raw, cut.content, saving.teller(context))
+        cut = saving.made_durable(shelf, cut)
+    remove(cut.raw)
+    return cut
 
 
-def _of_manifest(manifest: Manifest) -> Outcome:
-    return Outcome(
-        artifact=manifest.content, consistency=_worth(manifest.content), note=_note(manifest.content)
-    )
+def _artifact_of(cut: Cut) -> dict[str, Json]:
+    return {**cut.facts, "objects": [str(cut.directory)]}
 
 
 def _worth(facts: Mapping[str, Json]) -> Consistency | None:
@@ -202,8 +204,8 @@ def _note(facts: Mapping[str, Json]) -> str:
         notes.append(f"sockets and devices are left out ({_listed(facts, 'left_out')})")
     if facts.get("copied_bytes"):
         notes.append(
-            f"the file system cannot share data (no reflink): {facts['copied_bytes']} bytes were copied "
-            "within the frozen window"
+            f"the file system cannot share data (no reflink): {facts['copied_bytes']} bytes of big files "
+            "were copied within the frozen window"
         )
     return "; ".join(notes)
 

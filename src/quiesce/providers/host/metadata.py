@@ -26,9 +26,10 @@ class Metadata:
     attributes: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, path: Path, status: os.stat_result | None = None) -> Metadata:
-        """Return what *path* has now; *status* is its state when that is known already."""
-        status = status or path.lstat()
+    def of(cls, path: Path | int, status: os.stat_result | None = None) -> Metadata:
+        """Return what a path, or an open file, has now; *status* is its state when that is known already."""
+        if status is None:
+            status = path.lstat() if isinstance(path, Path) else os.fstat(path)
         return cls(
             mode=status.st_mode,
             uid=status.st_uid,
@@ -49,27 +50,13 @@ class Metadata:
         os.utime(path, ns=(self.mtime_ns, self.mtime_ns), follow_symlinks=False)
 
 
-def data_ranges(descriptor: int, size_bytes: int) -> Iterator[tuple[int, int]]:
-    """Yield offset and length of each part of a file that holds data; the rest are holes."""
-    offset = 0
-    while offset < size_bytes:
-        try:
-            start = os.lseek(descriptor, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        offset = min(os.lseek(descriptor, start, os.SEEK_HOLE), size_bytes)
-        if offset > start:
-            yield start, offset - start
-
-
-def _attributes_of(path: Path) -> dict[str, bytes]:
+def _attributes_of(path: Path | int) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
+    follow = isinstance(path, int)
     with _where_possible():
-        for name in os.listxattr(path, follow_symlinks=False):
+        for name in os.listxattr(path, follow_symlinks=follow):
             with _where_possible():
-                found[name] = os.getxattr(path, name, follow_symlinks=False)
+                found[name] = os.getxattr(path, name, follow_symlinks=follow)
     return found
 
 

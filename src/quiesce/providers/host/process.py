@@ -14,6 +14,7 @@ from quiesce.model.call import Call
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.records import Level
 from quiesce.ports import Context, Finding
 from quiesce.providers.host import processes
 from quiesce.providers.host.holders import Holders
@@ -40,7 +41,8 @@ class ProcessNode:
         count = processes.stop(
             lambda: self._members(call), lambda fresh: self._remember(call, fresh), context.remaining_s()
         )
-        return Outcome(note=f"{count} processes are stopped")
+        context.log(Level.INFO, f"{count} processes are stopped")
+        return NOTHING
 
     def resume(self, call: Call, context: Context) -> Outcome:
         """Let every process go on that is there now or was stopped by us."""
@@ -82,10 +84,12 @@ class ProcessNode:
         processes.let_go_on({*_members_in(held), *_members_in(left)}, context.remaining_s())
         return NOTHING
 
-    def is_frozen(self, call: Call) -> bool:
-        """Tell whether what the freeze has stopped is still stopped."""
+    def is_frozen(self, call: Call) -> bool | None:
+        """Tell whether what the freeze has stopped is still stopped; a restore may have found nothing."""
         held = self._holders.held(key_of(call))
-        return held is not None and all(processes.is_stopped(member) for member in _members_in(held))
+        if held is None:
+            return None if call.workflow == "restore" else False
+        return all(processes.is_stopped(member) for member in _members_in(held))
 
     def measure(self, call: Call, context: Context) -> Outcome:
         """Return processor, memory, threads, open files and bytes read and written."""
@@ -178,17 +182,17 @@ def _named_pid(call: Call) -> int | None:
 
 
 def _fits(call: Call, stat: Stat, pattern: str | None) -> bool:
-    pid_file = text_of(call, "pid_file")
-    if pid_file is not None:
-        written_at = Path(pid_file).expanduser().stat().st_mtime
-        if processes.started_at(stat) > written_at + _PID_FILE_SLACK_S:
-            return False
     if pattern is None:
-        return True
+        pid_file = text_of(call, "pid_file")
+        return pid_file is None or _is_older(stat, Path(pid_file).expanduser())
     try:
         return re.search(pattern, processes.command_line(stat.member.pid)) is not None
     except re.error as error:
         raise NonRecoverableError(f"{pattern!r} is no regular expression: {error}") from error
+
+
+def _is_older(stat: Stat, pid_file: Path) -> bool:
+    return processes.started_at(stat) <= pid_file.stat().st_mtime + _PID_FILE_SLACK_S
 
 
 def _sought(call: Call) -> str:

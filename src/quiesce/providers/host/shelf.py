@@ -40,7 +40,7 @@ class Cut:
 
     directory: Path
     execution: ExecutionId
-    #: everything that it consists of is there, and will be after a power cut once `durable`
+    #: everything that it consists of is there, and once `durable` will be after a power cut
     whole: bool = False
     durable: bool = False
     facts: Mapping[str, Json] = field(default_factory=dict)
@@ -49,6 +49,11 @@ class Cut:
     def content(self) -> Path:
         """Where the tree or file itself is."""
         return self.directory / "content"
+
+    @property
+    def raw(self) -> Path:
+        """Where a tree is as it was cut, until it is made `content`."""
+        return self.directory / "raw"
 
 
 class Shelf:
@@ -76,6 +81,7 @@ class Shelf:
             self.write(cut)
         if not cut.whole:
             remove(cut.content)
+            remove(cut.raw)
         return cut
 
     def find(self, call: Call) -> Cut:
@@ -97,6 +103,7 @@ class Shelf:
             "execution": cut.execution,
             "whole": cut.whole,
             "durable": cut.durable,
+            "boot": _boot(),
             "facts": dict(cut.facts),
         }
         write_durably(cut.directory / _MARK, json.dumps(body).encode())
@@ -129,7 +136,7 @@ class Shelf:
         return place / "content"
 
     def put_in_place(self, call: Call) -> str:
-        """Let what was built at `incoming` take the place of the data at one instant; return a note.
+        """Let what was built at `incoming` take the place of the data at one instant; return what to tell.
 
         What was there is kept as undo. After a crash at any point the next `incoming` finishes or
         takes back what was begun.
@@ -149,7 +156,8 @@ class Shelf:
         sync_directory(self.path.parent)
         self._retire(mark)
         undo = self.directory / _UNDO / "content"
-        return f"what was there before is kept in {undo}" if os.path.lexists(undo) else ""
+        kept = f"; what was there before is kept in {undo}" if os.path.lexists(undo) else ""
+        return f"{self.path} is restored{kept}"
 
     def _finish_interrupted(self) -> None:
         place = self.directory / _INCOMING
@@ -190,7 +198,8 @@ class Shelf:
         return Cut(
             directory=directory,
             execution=ExecutionId(str(body["execution"])),
-            whole=bool(body["whole"]),
+            # what was not durable yet when the machine was restarted cannot be trusted
+            whole=bool(body["whole"]) and bool(body["durable"] or body["boot"] == _boot()),
             durable=bool(body["durable"]),
             facts=facts if isinstance(facts, dict) else {},
         )
@@ -233,6 +242,10 @@ def _exchange(path: Path, content: Path, replaced: Path) -> None:
     path.rename(replaced)
     content.rename(path)
     replaced.rename(content)
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _json_of(path: Path) -> Mapping[str, Json]:

@@ -169,4 +169,4 @@ def _outcome(call: Call, outputs: dict[str, Json], context: Context) -> Outcome:
         case Operation.MEASURE:
             return Outcome(measurements=outputs, result=outputs)
         case _:
-            return Outcome(result=outputs)
+            return Outcome(result=outputs or None)

@@ -1,0 +1,48 @@
+"""Google Compute Engine: machines and persistent disks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.operation import Operation
+
+_COPYING: Final = frozenset({Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE})
+
+_MACHINE: Final = Kind(
+    types=frozenset(
+        {"quiesce.nodes.gcp.Instance", "cloudify.gcp.nodes.Instance", "cloudify.nodes.gcp.Instance"}
+    ),
+    capabilities=Capabilities(
+        operations=_COPYING | {Operation.SUSPEND, Operation.RESUME, Operation.MEASURE},
+        copies_snapshots=True,
+        copies_backups=True,
+        typical_s={Operation.SNAPSHOT: 5.0, Operation.SUSPEND: 60.0, Operation.RESUME: 30.0},
+    ),
+    functions=frozenset({"cloudify_gcp.compute.instance.stop", "cloudify_gcp.compute.instance.start"}),
+)
+_DISK: Final = Kind(
+    types=frozenset({"quiesce.nodes.gcp.Disk", "cloudify.gcp.nodes.Volume", "cloudify.nodes.gcp.Volume"}),
+    capabilities=Capabilities(
+        operations=_COPYING | {Operation.MEASURE},
+        copies_snapshots=True,
+        copies_backups=True,
+        typical_s={Operation.SNAPSHOT: 4.0},
+    ),
+)
+#: the official plugin's node for snapshots of a disk that it names
+_SNAPSHOT: Final = Kind(
+    types=frozenset({"cloudify.gcp.nodes.Snapshot", "cloudify.nodes.gcp.Snapshot"}),
+    capabilities=Capabilities(
+        copies_snapshots=True, copies_backups=True, typical_s={Operation.SNAPSHOT: 4.0}
+    ),
+    functions=frozenset({"cloudify_gcp.compute.snapshot.create", "cloudify_gcp.compute.snapshot.delete"}),
+)
+
+DESCRIPTION = Description(
+    name="gcp",
+    factory="quiesce.providers.gcp.provider:GcpProvider",
+    kinds=(_MACHINE, _DISK, _SNAPSHOT),
+    functions=frozenset({"quiesce.gcp."}),
+    extra="gcp",
+)

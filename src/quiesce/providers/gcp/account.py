@@ -1,0 +1,99 @@
+"""Which project, where and as whom: ``gcp_config`` and ``client_config`` of blueprints."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from quiesce.errors import NonRecoverableError
+from quiesce.model.ids import Json
+
+DEFAULT_ENDPOINT: Final = "https://compute.googleapis.com"
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """How to reach Compute Engine for one node. *auth* is secret."""
+
+    #: empty: the one that the credentials name
+    project: str = ""
+    zone: str = ""
+    region: str = ""
+    endpoint: str = DEFAULT_ENDPOINT
+    #: a key file's content; None: application default credentials
+    auth: Mapping[str, Json] | None = field(default=None, repr=False)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether no credentials are sent: never over a connection that anybody could read."""
+        return self.endpoint.startswith("http://")
+
+    @property
+    def key(self) -> str:
+        """What tells connections apart; as secret as *auth*."""
+        return json.dumps([self.endpoint, self.auth], sort_keys=True, default=str)
+
+
+def account_of(properties: Mapping[str, Json]) -> Account:
+    """Return the account that a node's properties name.
+
+    Raises:
+        NonRecoverableError: when they cannot be understood; the message quotes no secret.
+    """
+    config = _mapping(properties.get("gcp_config")) | _mapping(properties.get("client_config"))
+    auth = _auth(config.get("auth"))
+    endpoint = _text(config.get("api_endpoint")).rstrip("/") or DEFAULT_ENDPOINT
+    if not _ENDPOINT.fullmatch(endpoint):
+        raise NonRecoverableError(
+            f"api_endpoint {endpoint!r} is not usable",
+            hint="Write https://HOST or https://HOST:PORT, no path.",
+        )
+    return Account(
+        project=_text(config.get("project")) or _text((auth or {}).get("project_id")),
+        zone=_text(config.get("zone")),
+        region=_text(config.get("region")),
+        endpoint=endpoint,
+        auth=auth,
+    )
+
+
+def _mapping(value: Json) -> dict[str, Json]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _text(value: Json) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _auth(value: Json) -> Mapping[str, Json] | None:
+    if isinstance(value, dict):
+        return _auth(value["value"]) if "value" in value else value or None
+    text = _text(value)
+    if not text:
+        return None
+    return _parsed(text if text.startswith("{") else _content(text))
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise NonRecoverableError(
+            "gcp_config.auth is neither JSON nor a file that can be read",
+            hint="Give the key file's content or path, or leave auth out for default credentials.",
+        ) from error
+
+
+def _parsed(text: str) -> Mapping[str, Json]:
+    try:
+        auth = json.loads(text)
+    except ValueError:
+        auth = None
+    if not isinstance(auth, dict):
+        raise NonRecoverableError("gcp_config.auth is not the JSON object of a key file") from None
+    return auth

@@ -1,0 +1,400 @@
+"""The only module that knows google-cloud-compute.
+
+The client's own ``result()`` and ``done()`` poll operations at Google's public endpoint whatever endpoint was
+configured, so they are never used: every change is asked for with a ``*_unary`` method and awaited with the
+server-side ``wait`` of operation clients that were made for the configured endpoint.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import google.auth
+import requests
+from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import GoogleAPICallError, from_http_response
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import compute_v1
+from google.oauth2 import credentials as user_credentials
+from google.oauth2 import service_account
+from google.protobuf.json_format import ParseError
+from requests.adapters import HTTPAdapter
+
+from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
+from quiesce.providers.gcp import messages
+from quiesce.providers.gcp.account import Account
+from quiesce.providers.gcp.errors import QuotaError, lost, no_credentials, problem
+from quiesce.providers.gcp.patience import Patience
+from quiesce.providers.gcp.references import Reference
+from quiesce.providers.gcp.resources import Copy, Disk, Machine, Quota
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+#: how often one request is sent before its error is passed on
+TRIES: Final = 6
+_TRIES_AT_A_LIMIT: Final = 8
+#: requests side by side, and connections kept open to one host
+_SIDE_BY_SIDE: Final = 48
+_PAGE: Final = 500
+#: how long one `wait` is held, in seconds: well within the time that a cancelled call is given to end
+_HELD_S: Final = 8.0
+_SCOPES: Final = ("https://www.googleapis.com/auth/compute",)
+#: collection and kind of scope -> client, and what its requests call the resource
+_CLIENTS: Final[dict[tuple[str, str], tuple[str, str]]] = {
+    ("instances", "zones"): ("InstancesClient", "instance"),
+    ("disks", "zones"): ("DisksClient", "disk"),
+    ("disks", "regions"): ("RegionDisksClient", "disk"),
+    ("instantSnapshots", "zones"): ("InstantSnapshotsClient", "instant_snapshot"),
+    ("instantSnapshots", "regions"): ("RegionInstantSnapshotsClient", "instant_snapshot"),
+    ("snapshots", "global"): ("SnapshotsClient", "snapshot"),
+    ("machineImages", "global"): ("MachineImagesClient", "machine_image"),
+    ("operations", "zones"): ("ZoneOperationsClient", "operation"),
+    ("operations", "regions"): ("RegionOperationsClient", "operation"),
+    ("operations", "global"): ("GlobalOperationsClient", "operation"),
+}
+
+
+class Connection:
+    """The clients of one account, made when first used, shared by all threads."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._lock = threading.Lock()
+        self._clients: dict[str, Any] = {}
+        self._pool = ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE, thread_name_prefix="gcp")
+        self._credentials, self.default_project = _credentials(account)
+        self._session: Any = None
+
+    def client(self, name: str) -> Any:
+        """Return the SDK's client of that class, speaking to the configured endpoint."""
+        with self._lock:
+            if name not in self._clients:
+                self._clients[name] = self._made(name)
+            return self._clients[name]
+
+    def post(self, path: str, query: Mapping[str, str], body: Mapping[str, object], timeout_s: float) -> Any:
+        """Send what the SDK's classes have no fields for; the answer is an operation."""
+        with self._lock:
+            self._session = self._session or AuthorizedSession(self._credentials)
+        url = f"{self._account.endpoint}/compute/v1/{path}"
+        answer = self._session.post(url, params=query, json=body, timeout=timeout_s)
+        if answer.status_code >= 400:
+            raise from_http_response(answer)
+        return compute_v1.Operation.from_json(answer.content, ignore_unknown_fields=True)
+
+    def side_by_side(self, action: Callable[[T], U], items: Sequence[T]) -> list[U]:
+        """Do *action* to all *items* at once; when several fail, the first one's error is raised.
+
+        Returns only when every one is over, so that nothing is still happening behind an error.
+        """
+        if len(items) == 1:
+            return [action(items[0])]
+        futures = [self._pool.submit(action, item) for item in items]
+        errors = [error for error in (future.exception() for future in futures) if error is not None]
+        if errors:
+            raise errors[0]
+        return [future.result() for future in futures]
+
+    def close(self) -> None:
+        """Give threads and connections back."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            for client in self._clients.values():
+                client.transport.close()
+            if self._session is not None:
+                self._session.close()
+
+    def _made(self, name: str) -> Any:
+        client = getattr(compute_v1, name)(
+            credentials=self._credentials, client_options=ClientOptions(api_endpoint=self._account.endpoint)
+        )
+        session = client.transport._session  # noqa: SLF001  the only way to more than ten connections
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=_SIDE_BY_SIDE))
+        return client
+
+
+class Compute:
+    """Compute Engine for one call of the engine: every method ends when the call's time is over."""
+
+    def __init__(self, connection: Connection, patience: Patience) -> None:
+        self.connection = connection
+        self.patience = patience
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    def machine(self, reference: Reference) -> Machine:
+        """Return a virtual machine as it is now."""
+        return messages.machine(self._get(reference))
+
+    def disk(self, reference: Reference) -> Disk:
+        """Return a disk as it is now."""
+        return messages.disk(self._get(reference))
+
+    def copy(self, reference: Reference) -> Copy:
+        """Return a snapshot, an instant snapshot or a machine image as it is now."""
+        return messages.copy(self._get(reference))
+
+    def copies(self, within: Reference, label: str = "", value: str = "") -> dict[Reference, Copy]:
+        """Return the copies in *within*'s place, all pages of them; with *label* only those that have it."""
+        found = self._list(within, f'labels.{label}="{value}"' if label else "")
+        return {copy.reference: copy for copy in map(messages.copy, found)}
+
+    def disks(self, within: Reference, label: str = "", value: str = "") -> dict[Reference, Disk]:
+        """Return the disks of *within*'s scope, all pages of them; with *label* only those that have it."""
+        found = self._list(within, f'labels.{label}="{value}"' if label else "")
+        return {disk.reference: disk for disk in map(messages.disk, found)}
+
+    def everywhere(self, project: str, client: str, of: Callable[[Any], T], expression: str = "") -> list[T]:
+        """Return what a client's aggregated list has, of all zones and regions and pages."""
+        request = {"project": project, "max_results": _PAGE}
+        if expression:
+            request["filter"] = expression
+        lister = self.connection.client(client).aggregated_list
+
+        def read(timeout_s: float) -> list[T]:
+            scopes = lister(request=request, retry=None, timeout=timeout_s)
+            return [of(found) for _, scope in scopes for found in messages.listed(scope)]
+
+        return self.ask(f"list {client}", read)
+
+    def machine_type(self, machine: Machine) -> Mapping[str, int]:
+        """Return how many processors and how much memory a machine has."""
+        client = self.connection.client("MachineTypesClient")
+        request = {
+            "project": machine.reference.project,
+            "zone": machine.reference.place,
+            "machine_type": machine.machine_type,
+        }
+        answer = self.ask("read a machine type", lambda s: client.get(request=request, retry=None, timeout=s))
+        return {"processors": answer.guest_cpus, "memory_bytes": answer.memory_mb << 20}
+
+    def quotas(self, project: str, region: str) -> list[Quota]:
+        """Return the project's quotas and the region's."""
+        projects, regions = self.connection.client("ProjectsClient"), self.connection.client("RegionsClient")
+        of_project = self.ask(
+            "read the project",
+            lambda s: projects.get(request={"project": project}, retry=None, timeout=s),
+        )
+        of_region = self.ask(
+            "read the region",
+            lambda s: regions.get(request={"project": project, "region": region}, retry=None, timeout=s),
+        )
+        return [messages.quota(found) for found in (*of_project.quotas, *of_region.quotas)]
+
+    def permitted(self, reference: Reference, permissions: Iterable[str]) -> frozenset[str]:
+        """Return which of *permissions* the account has on a resource."""
+        client, _ = self._client_of(reference)
+        request = self._scope_of(reference) | {
+            "resource": reference.name,
+            "test_permissions_request_resource": {"permissions": list(permissions)},
+        }
+        answer = self.ask(
+            "test permissions", lambda s: client.test_iam_permissions(request=request, retry=None, timeout=s)
+        )
+        return frozenset(answer.permissions)
+
+    # -- changing ---------------------------------------------------------------------------------------
+
+    def insert(self, reference: Reference, body: Mapping[str, object], **extra: object) -> Reference:
+        """Begin to make *reference*; returns the operation.
+
+        Raises:
+            AlreadyThereError: when something of that name exists.
+        """
+        client, noun = self._client_of(reference)
+        request = self._scope_of(reference) | {f"{noun}_resource": {"name": reference.name, **body}} | extra
+        return self._change(f"make {reference.path}", reference, client.insert_unary, request)
+
+    def insert_from_machine_image(self, reference: Reference, body: Mapping[str, object]) -> Reference:
+        """Begin to make a disk from one disk of a machine image; *body* is in the API's own spelling."""
+        kind, _, _ = reference.scope.partition("/")
+        path = f"projects/{reference.project}/{kind}/{reference.place}/disks"
+        query = {"requestId": str(uuid.uuid4())}
+        what = f"make {reference.path}"
+        answer = self.ask(
+            what,
+            lambda s: self.connection.post(path, query, {"name": reference.name, **body}, s),
+            changes=True,
+        )
+        return messages.operation_reference(answer, reference.project)
+
+    def act(self, reference: Reference, verb: str, **fields: object) -> Reference:
+        """Begin to do what the method *verb* of the resource's client does; returns the operation."""
+        client, noun = self._client_of(reference)
+        request = self._scope_of(reference) | {noun: reference.name} | fields
+        return self._change(f"{verb} {reference.path}", reference, getattr(client, f"{verb}_unary"), request)
+
+    def delete(self, reference: Reference) -> Reference:
+        """Begin to remove *reference*; returns the operation."""
+        return self.act(reference, "delete")
+
+    def wait(self, operation: Reference) -> None:
+        """Return when an operation has succeeded.
+
+        Raises:
+            ProviderError: as the operation ended.
+        """
+        client, _ = self._client_of(operation)
+        request = self._scope_of(operation) | {"operation": operation.name}
+
+        def held(timeout_s: float) -> Any:
+            with suppress(requests.Timeout):  # only to look up whether anybody still waits
+                return client.wait(request=request, retry=None, timeout=min(timeout_s, _HELD_S))
+            return None
+
+        for undone in itertools.count():
+            answer = self.ask(f"wait for {operation.name}", held)
+            if answer is not None and messages.is_done(answer):
+                messages.raise_failure(answer)
+                return
+            if answer is not None:  # the service may come back undone, at once and as often as it likes
+                self.patience.back_off(min(undone + 1, 3))
+
+    def failure(self, operation: Reference) -> ProviderError | None:
+        """Return how an operation failed; None while it runs and when it has succeeded."""
+        answer = self._get(operation)
+        if not messages.is_done(answer):
+            return None
+        try:
+            messages.raise_failure(answer)
+        except ProviderError as error:
+            return error
+        return None
+
+    def side_by_side(self, action: Callable[[T], U], items: Sequence[T]) -> list[U]:
+        """Do *action* to all *items* at once; see `Connection.side_by_side`."""
+        return self.connection.side_by_side(action, items)
+
+    def ask(self, what: str, send: Callable[[float], T], *, changes: bool = False) -> T:
+        """Return the answer to one request, asking again while that may help.
+
+        A repeated change carries the same request id, so that the service does it once.
+        """
+        for attempt in itertools.count(1):
+            error = _attempt(what, lambda: send(self.patience.request_s()), changes=changes)
+            if not isinstance(error, _Failure):
+                return error
+            tries = _TRIES_AT_A_LIMIT if isinstance(error.problem, QuotaError) else TRIES
+            if not error.worth_another or attempt >= tries:
+                raise error.problem
+            if error.problem.retry_after_s is not None:
+                self.patience.pause(error.problem.retry_after_s)
+            else:
+                self.patience.back_off(attempt)
+        raise AssertionError("unreachable")
+
+    # -- below ------------------------------------------------------------------------------------------
+
+    def _get(self, reference: Reference) -> Any:
+        client, noun = self._client_of(reference)
+        request = self._scope_of(reference) | {noun: reference.name}
+        return self.ask(
+            f"read {reference.path}", lambda s: client.get(request=request, retry=None, timeout=s)
+        )
+
+    def _list(self, within: Reference, expression: str) -> list[Any]:
+        client, _ = self._client_of(within)
+        request = (
+            self._scope_of(within) | {"max_results": _PAGE} | ({"filter": expression} if expression else {})
+        )
+        return self.ask(
+            f"list {within.collection}",
+            lambda s: list(client.list(request=request, retry=None, timeout=s)),
+        )
+
+    def _change(
+        self, what: str, reference: Reference, method: Callable[..., Any], request: Mapping[str, object]
+    ) -> Reference:
+        once = {**request, "request_id": str(uuid.uuid4())}
+        answer = self.ask(what, lambda s: method(request=once, retry=None, timeout=s), changes=True)
+        return messages.operation_reference(answer, reference.project)
+
+    def _client_of(self, reference: Reference) -> tuple[Any, str]:
+        name, noun = _CLIENTS[reference.collection, reference.kind]
+        return self.connection.client(name), noun
+
+    def _scope_of(self, reference: Reference) -> dict[str, Any]:
+        place = {"zones": "zone", "regions": "region"}.get(reference.kind)
+        return {"project": reference.project} | ({place: reference.place} if place else {})
+
+
+class _Failure:
+    """A request that did not succeed, as a value."""
+
+    def __init__(self, problem: ProviderError, cause: Exception, *, worth_another: bool) -> None:
+        self.problem = problem
+        self.problem.__cause__ = cause
+        self.worth_another = worth_another
+
+
+def _attempt(what: str, send: Callable[[], T], *, changes: bool) -> T | _Failure:
+    try:
+        return send()
+    except GoogleAPICallError as error:
+        found = _problem(error)
+        again = found.retryable and not messages.is_about_existence(found)
+        return _Failure(found, error, worth_another=again)
+    except (GoogleAuthError, requests.RequestException, ParseError, ValueError) as error:
+        found = _lost(what, error, changes=changes)
+        return _Failure(found, error, worth_another=found.retryable)
+
+
+def _lost(what: str, error: Exception, *, changes: bool) -> ProviderError:
+    """Return our error for what went wrong before there was an answer that could be read."""
+    match error:
+        case TransportError():
+            return RecoverableError("no token could be had from Google")
+        case GoogleAuthError():
+            return no_credentials(error)
+        case requests.RequestException():
+            return lost(what, changes=changes)
+        case _:
+            return NonRecoverableError(f"the answer to {what} is not what Compute Engine would say")
+
+
+def _problem(error: GoogleAPICallError) -> ProviderError:
+    details = [detail for detail in error.errors or () if isinstance(detail, Mapping)]
+    reason = str(details[0].get("reason", "")) if details else ""
+    headers = getattr(error.response, "headers", None) or {}
+    after = str(headers.get("Retry-After", ""))
+    return problem(
+        int(error.code or 0),
+        reason,
+        str(error.message),
+        retry_after_s=float(after) if after.isdigit() else None,
+    )
+
+
+def _credentials(account: Account) -> tuple[Any, str]:
+    if account.anonymous:
+        return AnonymousCredentials(), ""
+    try:
+        if account.auth is None:
+            found, project = google.auth.default(scopes=list(_SCOPES))
+            return found, project or ""
+        return _from_key(account.auth), str(account.auth.get("project_id", ""))
+    except (GoogleAuthError, ValueError) as error:
+        raise no_credentials(error) from error
+
+
+def _from_key(auth: Mapping[str, Any]) -> Any:
+    match auth.get("type", "service_account"):
+        case "service_account":
+            return service_account.Credentials.from_service_account_info(auth, scopes=_SCOPES)
+        case "authorized_user":
+            return user_credentials.Credentials.from_authorized_user_info(auth, scopes=_SCOPES)
+        case _:
+            raise NonRecoverableError(
+                "gcp_config.auth is neither a service account's key nor a user's",
+                hint="Leave auth out and use application default credentials for every other kind.",
+            )

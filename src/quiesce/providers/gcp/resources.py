@@ -1,0 +1,117 @@
+"""What Compute Engine answers, as far as quiesce uses it, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from quiesce.model.ids import Json
+from quiesce.providers.gcp.references import Reference, last_part
+
+RUNNING: Final = "RUNNING"
+SUSPENDED: Final = "SUSPENDED"
+STOPPED: Final = "TERMINATED"
+READY: Final = "READY"
+CREATING: Final = "CREATING"
+#: a copy that will never be good
+BROKEN: Final = frozenset({"FAILED", "INVALID", "UNAVAILABLE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One disk as a machine sees it."""
+
+    device: str
+    #: None for Local SSD, which is no resource of its own
+    disk: Reference | None
+    boot: bool
+    auto_delete: bool
+    mode: str
+    interface: str
+    size_gb: int
+    #: whether a key that only the customer has is needed to read it
+    customer_key: bool = False
+
+    @property
+    def scratch(self) -> bool:
+        """Whether it is Local SSD, which no snapshot can hold."""
+        return self.disk is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A virtual machine."""
+
+    reference: Reference
+    id: str
+    status: str
+    attachments: tuple[Attachment, ...]
+    labels: Mapping[str, str]
+    machine_type: str
+    gpus: int
+    confidential: bool
+    started_at: str
+    stopped_at: str
+    suspended_at: str
+    #: what a new machine needs to be like this one, in the words of the API; no secret in it
+    likeness: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def persistent(self) -> tuple[Attachment, ...]:
+        """The disks that can be snapshotted, the boot disk first."""
+        return tuple(sorted((a for a in self.attachments if not a.scratch), key=lambda a: not a.boot))
+
+    @property
+    def local_ssds(self) -> int:
+        """How many Local SSDs it has."""
+        return sum(a.scratch for a in self.attachments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A persistent disk, zonal or regional."""
+
+    reference: Reference
+    id: str
+    status: str
+    size_gb: int
+    type: str
+    labels: Mapping[str, str]
+    users: tuple[Reference, ...]
+    replica_zones: tuple[str, ...]
+    attached_at: str
+    #: whether a key that only the customer has is needed to read it
+    customer_key: bool
+    iops: int
+    throughput: int
+
+    @property
+    def type_name(self) -> str:
+        """``pd-balanced``."""
+        return last_part(self.type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A snapshot, an instant snapshot or a machine image."""
+
+    reference: Reference
+    id: str
+    status: str
+    labels: Mapping[str, str]
+    #: of the disk; 0 for a machine image
+    disk_size_gb: int
+    #: what it takes in storage, as far as known
+    stored_bytes: int
+    #: the disk that it is a copy of; None for a machine image
+    source: Reference | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How much of something a project or region may use, and uses."""
+
+    metric: str
+    limit: float
+    usage: float

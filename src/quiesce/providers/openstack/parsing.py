@@ -1,0 +1,108 @@
+"""From the services' JSON to our values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from quiesce.model.ids import Json
+from quiesce.providers.openstack.resources import Attachment, Backup, Image, Server, Snapshot, Volume
+
+
+def server(raw: Mapping[str, Any]) -> Server:
+    """Return the server that Nova describes."""
+    image = raw.get("image")
+    attached = raw.get("os-extended-volumes:volumes_attached") or ()
+    return Server(
+        id=raw["id"],
+        name=raw.get("name") or "",
+        status=raw.get("status") or "UNKNOWN",
+        task_state=raw.get("OS-EXT-STS:task_state"),
+        image_id=image["id"] if isinstance(image, dict) and image.get("id") else None,
+        volume_ids=tuple(volume["id"] for volume in attached),
+        metadata=_texts(raw.get("metadata")),
+        flavor=raw.get("flavor") or {},
+        launched_at=raw.get("OS-SRV-USG:launched_at"),
+        fault=(raw.get("fault") or {}).get("message", ""),
+    )
+
+
+def volume(raw: Mapping[str, Any]) -> Volume:
+    """Return the volume that Cinder describes."""
+    return Volume(
+        id=raw["id"],
+        name=raw.get("name") or "",
+        status=raw.get("status") or "unknown",
+        size_gib=int(raw.get("size") or 0),
+        type=raw.get("volume_type"),
+        zone=raw.get("availability_zone"),
+        metadata=_texts(raw.get("metadata")),
+        image_metadata=_texts(raw.get("volume_image_metadata")),
+        attachments=tuple(
+            Attachment(server_id=place["server_id"], device=place.get("device"))
+            for place in raw.get("attachments") or ()
+            if place.get("server_id")
+        ),
+        bootable=str(raw.get("bootable")).lower() == "true",
+    )
+
+
+def snapshot(raw: Mapping[str, Any]) -> Snapshot:
+    """Return the volume snapshot that Cinder describes."""
+    return Snapshot(
+        id=raw["id"],
+        name=raw.get("name") or "",
+        status=raw.get("status") or "unknown",
+        volume_id=raw.get("volume_id") or "",
+        size_gib=int(raw.get("size") or 0),
+        metadata=_texts(raw.get("metadata")),
+        created_at=raw.get("created_at") or "",
+    )
+
+
+def backup(raw: Mapping[str, Any]) -> Backup:
+    """Return the volume backup that Cinder describes."""
+    return Backup(
+        id=raw["id"],
+        name=raw.get("name") or "",
+        status=raw.get("status") or "unknown",
+        volume_id=raw.get("volume_id") or "",
+        snapshot_id=raw.get("snapshot_id"),
+        size_gib=int(raw.get("size") or 0),
+        metadata=_texts(raw.get("metadata")),
+        created_at=raw.get("created_at") or "",
+        incremental=bool(raw.get("is_incremental")),
+        has_dependents=bool(raw.get("has_dependent_backups")),
+        fail_reason=raw.get("fail_reason") or "",
+    )
+
+
+def image(raw: Mapping[str, Any]) -> Image:
+    """Return the image that Glance describes."""
+    return Image(
+        id=raw["id"],
+        name=raw.get("name") or "",
+        status=raw.get("status") or "unknown",
+        size_bytes=raw.get("size"),
+        checksum=raw.get("os_hash_value"),
+        hash_algorithm=raw.get("os_hash_algo"),
+        metadata=_texts(raw),
+        mapping=_mapping(raw.get("block_device_mapping")),
+        created_at=raw.get("created_at") or "",
+        protected=bool(raw.get("protected")),
+    )
+
+
+def _texts(raw: Any) -> dict[str, str]:
+    return {key: value for key, value in (raw or {}).items() if isinstance(value, str)}
+
+
+def _mapping(raw: Any) -> tuple[Mapping[str, Json], ...]:
+    """Return the block devices of an image; Glance keeps them as JSON text."""
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except ValueError:
+            raw = None
+    return tuple(device for device in raw or () if isinstance(device, dict))

@@ -1,0 +1,121 @@
+"""What OpenStack has, as values: the few fields that we decide by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from quiesce.model.ids import Json
+
+
+class Named(Protocol):
+    """Anything with an id of its own and a name that others may hold too."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+class Marked(Named, Protocol):
+    """Anything that carries our mark."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server, as Nova shows it."""
+
+    id: str
+    name: str
+    status: str
+    task_state: str | None = None
+    #: None: it boots from a volume
+    image_id: str | None = None
+    volume_ids: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    flavor: Mapping[str, Json] = field(default_factory=dict)
+    launched_at: str | None = None
+    #: why it is in ERROR
+    fault: str = ""
+
+    @property
+    def boots_from_volume(self) -> bool:
+        """Tell whether its root disk is a Cinder volume."""
+        return self.image_id is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """Where a volume is attached."""
+
+    server_id: str
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A volume, as Cinder shows it."""
+
+    id: str
+    name: str
+    status: str
+    size_gib: int
+    type: str | None = None
+    zone: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    #: properties of the image that it was made from
+    image_metadata: Mapping[str, str] = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
+    bootable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A volume's snapshot."""
+
+    id: str
+    name: str
+    status: str
+    volume_id: str
+    size_gib: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A volume's backup."""
+
+    id: str
+    name: str
+    status: str
+    volume_id: str
+    snapshot_id: str | None = None
+    size_gib: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_at: str = ""
+    incremental: bool = False
+    has_dependents: bool = False
+    fail_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image, as Glance shows it; custom properties are its metadata."""
+
+    id: str
+    name: str
+    status: str
+    size_bytes: int | None = None
+    checksum: str | None = None
+    hash_algorithm: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    #: of an image of a server that boots from a volume: the snapshots that hold its data
+    mapping: tuple[Mapping[str, Json], ...] = ()
+    created_at: str = ""
+    protected: bool = False

@@ -1,0 +1,169 @@
+"""What an operator should know about a machine before a backup is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from quiesce.errors import ProviderError
+from quiesce.ports import Finding
+from quiesce.providers.vsphere.center import Machine, Power
+from quiesce.providers.vsphere.job import Job
+from quiesce.providers.vsphere.marks import Mark
+from quiesce.providers.vsphere.options import Quiescing, Target
+from quiesce.providers.vsphere.snapshots import consolidation_note, refuse_or_leave_out
+
+#: vSphere refuses more in one chain; VMware advises three or less
+_CHAIN_LIMIT: Final = 32
+_CHAIN_ADVISED: Final = 3
+#: of the disks' size that should be free for what is written while a snapshot exists
+_SPACE_SHARE: Final = 0.1
+_RIGHTS: Final = (
+    "VirtualMachine.Interact.PowerOn",
+    "VirtualMachine.Interact.PowerOff",
+    "VirtualMachine.Interact.Suspend",
+    "VirtualMachine.State.CreateSnapshot",
+    "VirtualMachine.State.RevertToSnapshot",
+    "VirtualMachine.State.RemoveSnapshot",
+)
+_BACKUP_RIGHTS: Final = {
+    Target.REPOSITORY: ("VApp.Export", "VApp.Import", "VirtualMachine.Inventory.Create"),
+    Target.CLONE: ("VirtualMachine.Provisioning.Clone", "VirtualMachine.Inventory.CreateFromExisting"),
+}
+
+
+def examine(job: Job) -> Sequence[Finding]:
+    """Return every check made, passed or not; changes nothing."""
+    try:
+        machine = job.machine()
+    except ProviderError as error:
+        remedy = error.hint or "Check connection_config, resource_id and the machine's name."
+        return [Finding(check="machine", passed=False, detail=str(error), remedy=remedy)]
+    return [
+        Finding(check="machine", passed=True, detail=f"{machine.name} ({machine.id}) is {machine.power}"),
+        _tools(machine),
+        _quiescing(job, machine),
+        _disks(job, machine),
+        _tracking(machine),
+        _chain(machine),
+        *_leftovers(machine),
+        _consolidation(machine),
+        *_asked(job, machine),
+    ]
+
+
+def _tools(machine: Machine) -> Finding:
+    if machine.power is not Power.ON:
+        return Finding(check="tools", passed=True, detail=f"not needed: the machine is {machine.power}")
+    detail = "VMware Tools run" if machine.tools_running else "VMware Tools do not run"
+    remedy = "" if machine.tools_running else "Install open-vm-tools in the guest and start it."
+    return Finding(check="tools", passed=machine.tools_running, detail=detail, remedy=remedy)
+
+
+def _quiescing(job: Job, machine: Machine) -> Finding:
+    wish = job.options.quiesce
+    can = machine.tools_running and not job.options.memory
+    passed = machine.power is not Power.ON or can or wish is Quiescing.NEVER
+    if passed:
+        return Finding(check="quiesce", passed=True, detail=f"vsphere_quiesce is {wish}")
+    why = "memory is saved too" if job.options.memory else "VMware Tools do not run"
+    result = "fail" if wish is Quiescing.ALWAYS else "be worth no more than crash"
+    return Finding(
+        check="quiesce",
+        passed=False,
+        detail=f"the guest cannot be quiesced ({why}), so the cut would {result}",
+        remedy="Start VMware Tools and leave vsphere_memory out, or set vsphere_quiesce: never.",
+    )
+
+
+def _disks(job: Job, machine: Machine) -> Finding:
+    try:
+        left_out = refuse_or_leave_out(job, machine)
+    except ProviderError as error:
+        return Finding(check="disks", passed=False, detail=str(error), remedy=error.hint)
+    detail = f"{len(machine.disks) - len(left_out)} of {len(machine.disks)} disks would be saved"
+    return Finding(check="disks", passed=True, detail=detail)
+
+
+def _tracking(machine: Machine) -> Finding:
+    if machine.change_tracking:
+        return Finding(check="changed-blocks", passed=True, detail="changed block tracking is on")
+    return Finding(
+        check="changed-blocks",
+        passed=True,
+        detail="changed block tracking is off, so every backup reads whole disks; to turn it on, set "
+        "changeTrackingEnabled on the machine and take and remove one snapshot",
+    )
+
+
+def _chain(machine: Machine) -> Finding:
+    depth = _depth(machine)
+    passed = depth <= _CHAIN_ADVISED
+    return Finding(
+        check="snapshots",
+        passed=passed,
+        detail=f"the longest chain has {depth} snapshots; vSphere refuses more than {_CHAIN_LIMIT}",
+        remedy="" if passed else "Remove restore points that are not needed: quiesce remove-backup.",
+    )
+
+
+def _leftovers(machine: Machine) -> Iterator[Finding]:
+    for snapshot in machine.snapshots:
+        mark = Mark.read(snapshot.description)
+        if mark is not None and snapshot.name.endswith("-temporary"):
+            yield Finding(
+                check="leftovers",
+                passed=False,
+                detail=f"the temporary snapshot {snapshot.name!r} of execution {mark.execution} is there",
+                remedy="If that execution does not run any more: quiesce recover, or quiesce remove-backup.",
+            )
+
+
+def _consolidation(machine: Machine) -> Finding:
+    note = consolidation_note(machine)
+    return Finding(check="consolidation", passed=not note, detail=note or "no disk needs it", remedy=note)
+
+
+def _asked(job: Job, machine: Machine) -> Iterator[Finding]:
+    for check in (_space, _rights):
+        try:
+            yield check(job, machine)
+        except ProviderError as error:
+            name = check.__name__.strip("_")
+            yield Finding(
+                check=name, passed=False, detail=f"could not be checked: {error}", remedy=error.hint
+            )
+
+
+def _space(job: Job, machine: Machine) -> Finding:
+    free = job.center.free_bytes(machine.id)
+    wanted = int(sum(disk.capacity_bytes for disk in machine.disks) * _SPACE_SHARE)
+    detail = f"{free >> 20} MiB are free on the fullest datastore; {wanted >> 20} MiB are advised"
+    remedy = (
+        "" if free >= wanted else "Make room: while a snapshot exists, what is written takes space twice."
+    )
+    return Finding(check="space", passed=free >= wanted, detail=detail, remedy=remedy)
+
+
+def _rights(job: Job, machine: Machine) -> Finding:
+    wanted = [*_RIGHTS, *_BACKUP_RIGHTS[job.options.backup_to]]
+    missing = job.center.missing_rights(machine.id, wanted)
+    if not missing:
+        return Finding(check="rights", passed=True, detail=f"all {len(wanted)} privileges are there")
+    return Finding(
+        check="rights",
+        passed=False,
+        detail=f"missing privileges: {', '.join(missing)}",
+        remedy="Add them to the role of this login on the machine and what it lies in.",
+    )
+
+
+def _depth(machine: Machine) -> int:
+    parents = {snapshot.id: snapshot.parent for snapshot in machine.snapshots}
+    longest = 0
+    for parent in parents.values():
+        length, at = 0, parent
+        while at is not None:
+            length, at = length + 1, parents.get(at)
+        longest = max(longest, length + 1)
+    return longest

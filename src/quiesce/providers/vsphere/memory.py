@@ -1,0 +1,424 @@
+"""A vCenter in memory, as honest as it can be: for tests and for trying blueprints out.
+
+What it keeps: machines with disks whose content is text, snapshot trees, clones, files that outlive the
+machines that used them. It fails the way a vCenter fails where that depends on state (power, names, gone
+objects); faults from outside are put round it by tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from quiesce.errors import NonRecoverableError, RecoverableError, ResourceNotFoundError, UnsupportedError
+from quiesce.model.ids import Json
+from quiesce.providers.vsphere import vmdk
+from quiesce.providers.vsphere.center import (
+    Area,
+    BuildRequest,
+    CopyRequest,
+    Disk,
+    ExportLease,
+    Lookup,
+    Machine,
+    Patience,
+    Power,
+    Snapshot,
+    SnapshotRequest,
+    Upload,
+)
+
+CAPACITY: Final = 1 << 20
+_CONTROLLER: Final = 1000
+
+
+@dataclass(slots=True)
+class _Cut:
+    machine: str
+    snapshot: Snapshot
+    power: Power
+    disks: tuple[Disk, ...]
+    content: dict[str, bytes]
+
+
+@dataclass(slots=True)
+class World:
+    """What outlives a session: machines, snapshots, files."""
+
+    machines: dict[str, Machine] = field(default_factory=dict)
+    cuts: dict[str, _Cut] = field(default_factory=dict)
+    #: by file name; what is left out is zero
+    files: dict[str, bytes] = field(default_factory=dict)
+    #: by change id
+    versions: dict[str, bytes] = field(default_factory=dict)
+    count: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def number(self) -> int:
+        """Return a number that was not used before."""
+        self.count += 1
+        return self.count
+
+    def add(self, name: str, *, tools_running: bool = True, disks: int = 1) -> str:
+        """Make a running machine and return its id."""
+        moid = f"vm-{self.number()}"
+        made = tuple(
+            Disk(
+                key=2000 + unit,
+                label=f"Hard disk {unit + 1}",
+                capacity_bytes=CAPACITY,
+                file=f"[store] {name}/{name}_{unit}.vmdk",
+                controller=_CONTROLLER,
+                unit=unit,
+            )
+            for unit in range(disks)
+        )
+        self.files.update({disk.file: b"" for disk in made})
+        self.machines[moid] = Machine(
+            id=moid,
+            name=name,
+            uuid=f"uuid-of-{moid}",
+            power=Power.ON,
+            tools_running=tools_running,
+            disks=made,
+            hardware=_hardware(made),
+            folder="folder",
+            pool="pool",
+        )
+        return moid
+
+
+class MemoryCenter:
+    """Answers `quiesce.providers.vsphere.center.Center` from a `World`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    def find(self, lookup: Lookup) -> str:
+        """Return the machine's id."""
+        wanted = [lookup.resource, lookup.id, *lookup.names]
+        with self.world.lock:
+            for one in self.world.machines.values():
+                if one.id in wanted or one.uuid in wanted or one.name in wanted:
+                    return one.id
+        raise ResourceNotFoundError(f"there is no machine {lookup}")
+
+    def machine(self, machine: str) -> Machine:
+        """Return the machine as it is now."""
+        with self.world.lock:
+            return self._machine(machine)
+
+    def settle(self, machine: str, patience: Patience) -> Machine:  # noqa: ARG002  nothing runs behind
+        """Return the machine: its tasks are over when they return."""
+        return self.machine(machine)
+
+    def children(self, name: str) -> tuple[str, ...]:
+        """Return the ids of all machines of exactly that name."""
+        with self.world.lock:
+            return tuple(one.id for one in self.world.machines.values() if one.name == name)
+
+    def disks_at(self, snapshot: str) -> tuple[Disk, ...]:
+        """Return the machine's disks as they were at the cut."""
+        with self.world.lock:
+            return self._cut(snapshot).disks
+
+    def measure(self, machine: str) -> Mapping[str, Json]:
+        """Return figures of a machine."""
+        return {"power": self.machine(machine).power.value, "cpu_mhz": 100, "memory_bytes": 1 << 29}
+
+    def free_bytes(self, machine: str) -> int:  # noqa: ARG002  all machines lie on one datastore
+        """Return plenty."""
+        return 1 << 40
+
+    def missing_rights(self, machine: str, rights: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002  it allows everything
+        """Return none."""
+        return ()
+
+    def inventory(self, folder: str | None = None) -> tuple[Machine, ...]:
+        """Return every machine."""
+        with self.world.lock:
+            machines = self.world.machines.values()
+            return tuple(one for one in machines if folder is None or one.folder == folder)
+
+    # -- changing --------------------------------------------------------------------------------------
+
+    def suspend(self, machine: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+        """Suspend a running machine."""
+        self._switch(machine, {Power.ON}, Power.SUSPENDED)
+
+    def power_on(self, machine: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+        """Start a machine, or resume a suspended one."""
+        self._switch(machine, {Power.OFF, Power.SUSPENDED}, Power.ON)
+
+    def power_off(self, machine: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+        """Switch a machine off."""
+        self._switch(machine, {Power.ON, Power.SUSPENDED}, Power.OFF)
+
+    def create_snapshot(self, machine: str, request: SnapshotRequest, patience: Patience) -> str:  # noqa: ARG002  it takes no time
+        """Make a snapshot and return its id."""
+        with self.world.lock:
+            found = self._machine(machine)
+            snapshot = Snapshot(
+                id=f"snapshot-{self.world.number()}",
+                name=request.name,
+                description=request.description,
+                power=found.power,
+                quiesced=request.quiesce and found.tools_running,
+                parent=found.current,
+            )
+            self.world.cuts[snapshot.id] = self._new_cut(found, snapshot, memory=request.memory)
+            self._put(replace(found, snapshots=(*found.snapshots, snapshot), current=snapshot.id))
+            return snapshot.id
+
+    def revert(self, snapshot: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+        """Put the snapshot's machine back to it."""
+        with self.world.lock:
+            cut = self._cut(snapshot)
+            found = self._machine(cut.machine)
+            self.world.files.update(cut.content)
+            disks = tuple(replace(disk, change_id=None, layered=False) for disk in cut.disks)
+            kept = tuple(disk for disk in found.disks if disk.independent)
+            self._put(replace(found, power=cut.power, disks=disks + kept, current=snapshot))
+
+    def remove_snapshot(self, snapshot: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+        """Remove this snapshot only; its children stay."""
+        with self.world.lock:
+            cut = self.world.cuts.pop(snapshot, None)
+            if cut is None:
+                return
+            found = self._machine(cut.machine)
+            parent = cut.snapshot.parent
+            left = tuple(
+                replace(one, parent=parent) if one.parent == snapshot else one
+                for one in found.snapshots
+                if one.id != snapshot
+            )
+            current = parent if found.current == snapshot else found.current
+            self._put(replace(found, snapshots=left, current=current))
+
+    def clone(self, machine: str, snapshot: str | None, request: CopyRequest, patience: Patience) -> str:  # noqa: ARG002  it takes no time
+        """Copy a machine, or its state at a snapshot, and return the copy's id."""
+        with self.world.lock:
+            source = self._machine(machine)
+            content = self._cut(snapshot).content if snapshot else self._content(source)
+            disks = source.disks if snapshot is None else self._cut(snapshot).disks
+            copied = {disk.position: content.get(disk.file, b"") for disk in disks}
+            return self._new_machine(request.name, disks, copied, request.marks, source.hardware)
+
+    def destroy(self, machine: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+        """Remove a machine that is not running, with all disks that it has now."""
+        with self.world.lock:
+            found = self.world.machines.get(machine)
+            if found is None:
+                return
+            if found.power is not Power.OFF:
+                raise RecoverableError(f"{found.name} is {found.power}")
+            for disk in found.disks:
+                self.world.files.pop(disk.file, None)
+            for snapshot in found.snapshots:
+                self.world.cuts.pop(snapshot.id, None)
+            del self.world.machines[machine]
+
+    def mark(self, machine: str, marks: Mapping[str, str], patience: Patience) -> None:  # noqa: ARG002  it takes no time
+        """Write our own settings into a machine's configuration."""
+        with self.world.lock:
+            self._put(_marked(self._machine(machine), marks))
+
+    def exchange(
+        self,
+        machine: str,
+        *,
+        out: Sequence[Disk],
+        into: Sequence[Disk],
+        hardware: Mapping[str, Json],  # noqa: ARG002  processors are not modelled
+        marks: Mapping[str, str],
+        patience: Patience,  # noqa: ARG002  it takes no time
+    ) -> None:
+        """Take disks out (their files stay) and put files in, in one change."""
+        with self.world.lock:
+            found = self._machine(machine)
+            if found.power is not Power.OFF:
+                raise RecoverableError(f"{found.name} is {found.power}")
+            missing = [disk.file for disk in into if disk.file not in self.world.files]
+            if missing:
+                raise ResourceNotFoundError(f"there is no file {missing[0]}")
+            gone = {disk.file for disk in out}
+            kept = tuple(disk for disk in found.disks if disk.file not in gone)
+            self._put(_marked(replace(found, disks=kept + tuple(into)), marks))
+
+    def rename(self, machine: str, name: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+        """Give a machine another name."""
+        with self.world.lock:
+            self._put(replace(self._machine(machine), name=name))
+
+    # -- moving data -----------------------------------------------------------------------------------
+
+    def export(self, machine: str, snapshot: str) -> AbstractContextManager[ExportLease]:
+        """Return the disks at a snapshot."""
+        with self.world.lock:
+            self._machine(machine)
+            cut = self._cut(snapshot)
+            return contextlib.nullcontext(
+                _Lease({disk.key: cut.content.get(disk.file, b"") for disk in cut.disks})
+            )
+
+    def changed(self, machine: str, snapshot: str, disk: Disk, since: str) -> tuple[Area, ...]:
+        """Return what changed between change id *since* and *snapshot*."""
+        with self.world.lock:
+            self._machine(machine)
+            before = self.world.versions.get(since)
+            if before is None:
+                raise UnsupportedError("changed block tracking was reset since then")
+            same = before == self._cut(snapshot).content[disk.file]
+            return () if same else (Area(start=0, length=vmdk.GRAIN),)
+
+    def read(self, disk: Disk, area: Area) -> bytes:
+        """Return bytes of a snapshot's disk."""
+        with self.world.lock:
+            cuts = [cut for cut in self.world.cuts.values() if disk.file in cut.content]
+            content = cuts[0].content[disk.file] if cuts else self.world.files[disk.file]
+            return content.ljust(CAPACITY, b"\0")[area.start : area.start + area.length]
+
+    def build(self, request: BuildRequest, disks: Mapping[int, Upload], patience: Patience) -> str:  # noqa: ARG002  it takes no time
+        """Make a machine from stream-optimised VMDKs, by disk key, and return its id."""
+        uploaded = {key: _plain(upload) for key, upload in disks.items()}
+        entries = request.hardware.get("disks")
+        made = (
+            [_disk_of(one) for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+        )
+        with self.world.lock:
+            content = {disk.position: uploaded[disk.key] for disk in made if disk.key in uploaded}
+            return self._new_machine(request.name, made, content, request.marks, request.hardware)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    # -- chapters --------------------------------------------------------------------------------------
+
+    def _machine(self, machine: str) -> Machine:
+        if machine not in self.world.machines:
+            raise ResourceNotFoundError(f"there is no machine {machine}")
+        return self.world.machines[machine]
+
+    def _cut(self, snapshot: str) -> _Cut:
+        if snapshot not in self.world.cuts:
+            raise ResourceNotFoundError(f"there is no snapshot {snapshot}")
+        return self.world.cuts[snapshot]
+
+    def _put(self, machine: Machine) -> None:
+        self.world.machines[machine.id] = machine
+
+    def _content(self, machine: Machine) -> dict[str, bytes]:
+        return {disk.file: self.world.files.get(disk.file, b"") for disk in machine.disks}
+
+    def _switch(self, machine: str, before: set[Power], after: Power) -> None:
+        with self.world.lock:
+            found = self._machine(machine)
+            if found.power not in before:
+                raise RecoverableError(f"{found.name} is {found.power}")
+            self._put(replace(found, power=after))
+
+    def _new_cut(self, machine: Machine, snapshot: Snapshot, *, memory: bool) -> _Cut:
+        held = tuple(disk for disk in machine.disks if not disk.independent)
+        content = {disk.file: self.world.files.get(disk.file, b"") for disk in held}
+        disks = tuple(self._at_cut(machine, disk, content[disk.file]) for disk in held)
+        after = Power.OFF if machine.power is Power.ON and not memory else machine.power
+        return _Cut(machine=machine.id, snapshot=snapshot, power=after, disks=disks, content=content)
+
+    def _at_cut(self, machine: Machine, disk: Disk, content: bytes) -> Disk:
+        if not machine.change_tracking:
+            return replace(disk, layered=bool(machine.snapshots))
+        change_id = f"{machine.id}/{self.world.number()}"
+        self.world.versions[change_id] = content
+        return replace(disk, change_id=change_id, layered=bool(machine.snapshots))
+
+    def _new_machine(
+        self,
+        name: str,
+        disks: Sequence[Disk],
+        content: Mapping[tuple[int, int], bytes],
+        marks: Mapping[str, str],
+        hardware: Mapping[str, Json],
+    ) -> str:
+        if self.children(name):
+            raise NonRecoverableError(f"there is a machine {name!r} already")
+        moid = f"vm-{self.world.number()}"
+        made = tuple(
+            replace(disk, file=f"[store] {moid}/{unit}.vmdk", change_id=None, layered=False)
+            for unit, disk in enumerate(disks)
+        )
+        self.world.files.update({disk.file: content.get(disk.position, b"") for disk in made})
+        machine = Machine(
+            id=moid,
+            name=name,
+            uuid=f"uuid-of-{moid}",
+            power=Power.OFF,
+            disks=made,
+            hardware=hardware,
+            folder="folder",
+            pool="pool",
+        )
+        self._put(_marked(machine, marks))
+        return moid
+
+
+class _Lease:
+    def __init__(self, content: Mapping[int, bytes]) -> None:
+        self._content = content
+
+    def keys(self) -> Sequence[int]:
+        """Return the keys of the disks."""
+        return list(self._content)
+
+    @contextlib.contextmanager
+    def open(self, key: int) -> Iterator[Iterator[bytes]]:
+        """Return one disk as stream-optimised VMDK."""
+        out = io.BytesIO()
+        content = self._content[key]
+        vmdk.write_disk(out, CAPACITY, vmdk.grains_of(0, content) if content else ())
+        yield iter([out.getvalue()])
+
+    def sha1(self, key: int) -> str | None:  # noqa: ARG002  memory does not get damaged
+        """Return no checksum."""
+        return None
+
+
+def _plain(upload: Upload) -> bytes:
+    reader = vmdk.Reader(iter(lambda: upload.stream.read(1 << 16), b""))
+    content = bytearray(reader.capacity_bytes)
+    for grain in reader.grains():
+        content[grain.number * vmdk.GRAIN : (grain.number + 1) * vmdk.GRAIN] = grain.plain()
+    return bytes(content).rstrip(b"\0")
+
+
+def _marked(machine: Machine, marks: Mapping[str, str]) -> Machine:
+    merged = {name: value for name, value in {**machine.marks, **marks}.items() if value}
+    return replace(machine, marks=merged)
+
+
+def _hardware(disks: Sequence[Disk]) -> dict[str, Json]:
+    return {
+        "controllers": [{"key": _CONTROLLER, "kind": "VirtualLsiLogicController", "bus": 0}],
+        "disks": [
+            {"key": disk.key, "controller": disk.controller, "unit": disk.unit, "capacity_bytes": CAPACITY}
+            for disk in disks
+        ],
+    }
+
+
+def _disk_of(entry: Mapping[str, Json]) -> Disk:
+    return Disk(
+        key=int(str(entry["key"])),
+        label=f"disk {entry['key']}",
+        capacity_bytes=int(str(entry["capacity_bytes"])),
+        file="",
+        controller=int(str(entry["controller"])),
+        unit=int(str(entry["unit"])),
+    )

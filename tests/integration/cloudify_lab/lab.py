@@ -1,0 +1,175 @@
+"""An environment with the real ``cfy`` and our built wheel, and what to do with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+VERSION = "7.0.5"
+
+
+class CannotInstallError(Exception):
+    """The package index does not give us what we need."""
+
+
+def cfy_environment() -> Path:
+    """Return an environment with cfy, kept below .lab.
+
+    Raises:
+        CannotInstallError: when cfy cannot be installed here.
+    """
+    place = ROOT / ".lab" / f"cfy-{VERSION}"
+    if not (place / "ready").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        venv.create(place, with_pip=True)
+        _run([*_pip(place), "install", f"cloudify=={VERSION}"])
+        (place / "ready").touch()
+    return place
+
+
+def environment() -> Path:
+    """Return an environment with cfy and the wheel of this very tree, made anew.
+
+    Raises:
+        CannotInstallError: when cfy cannot be installed here.
+    """
+    place = cfy_environment()
+    pip = _pip(place)
+    wheels = place / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    _run([sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "-w", str(wheels), str(ROOT)])
+    (wheel,) = wheels.glob("quiesce-*.whl")
+    _run([*pip, "install", f"{wheel}[ssh]"])
+    _run([*pip, "install", "--force-reinstall", "--no-deps", str(wheel)])
+    return place
+
+
+def _pip(place: Path) -> list[str]:
+    return [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CannotInstallError(done.stderr.strip().rpartition("\n")[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """One user's local profile of cfy."""
+
+    place: Path
+    directory: Path
+
+    @property
+    def plugin(self) -> Path:
+        """Our plugin.yaml as it was installed."""
+        (found,) = self.place.glob("lib/python3.*/site-packages/quiesce/cloudify/plugin.yaml")
+        return found
+
+    def env(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.place / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(self.directory),
+            "PYTHONPATH": str(HERE / "plugin"),
+            "PYTHONWARNINGS": "ignore",
+            "LAB_DIR": str(self.directory),
+            "LC_ALL": "C.UTF-8",
+        }
+
+    def blueprint(self, nodes: dict[str, Any], version: str = "1_3") -> Path:
+        """Write a blueprint with *nodes*, and what it imports."""
+        shutil.copy(HERE / "types.yaml", self.directory / "types.yaml")
+        content = {
+            "tosca_definitions_version": f"cloudify_dsl_{version}",
+            "imports": ["types.yaml", str(self.plugin.with_name(self._file(version)))],
+            "node_templates": nodes,
+        }
+        path = self.directory / "blueprint.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    @staticmethod
+    def _file(version: str) -> str:
+        return "plugin.yaml" if version == "1_3" else f"plugin_{version}.yaml"
+
+    def init(self, nodes: dict[str, Any], version: str = "1_3") -> None:
+        self.cfy("profiles", "use", "local")
+        self.cfy("init", str(self.blueprint(nodes, version)), "-b", "examples")
+
+    def cfy(self, *arguments: str, expect: int | None = 0) -> str:
+        """Run cfy and return all that it printed."""
+        done = subprocess.run(
+            ["cfy", *arguments],
+            env=self.env(),
+            cwd=self.directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert expect is None or done.returncode == expect, done.stdout
+        return done.stdout
+
+    def start(self, workflow: str, *arguments: str, expect: int | None = 0) -> str:
+        return self.cfy("executions", "start", workflow, "-b", "examples", *arguments, expect=expect)
+
+    def interrupt(self, workflow: str, *arguments: str, times: int = 1) -> tuple[int, str]:
+        """Start a workflow, press Ctrl-C once something waits, and return status and output."""
+        process = subprocess.Popen(
+            ["cfy", "executions", "start", workflow, "-b", "examples", *arguments],
+            env=self.env(),
+            cwd=self.directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while process.poll() is None and not (self.directory / "waiting").exists():
+            time.sleep(0.02)
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output
+
+    def python(self, code: str) -> str:
+        """Run *code* with the environment's Python and return what it printed."""
+        done = subprocess.run(
+            [str(self.place / "bin" / "python"), "-c", code],
+            env=self.env(),
+            cwd=self.directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def frozen(self) -> list[str]:
+        """Return what is frozen now."""
+        return sorted(path.name.removeprefix("frozen-") for path in self.directory.glob("frozen-*"))
+
+    def made(self) -> list[str]:
+        """Return what snapshots there are."""
+        return sorted(path.name.removeprefix("made-") for path in self.directory.glob("made-*"))
+
+    def log(self) -> list[str]:
+        """Return the operations in the order in which they began: ``vm_ab12cd fs_prepare``."""
+        path = self.directory / "log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [f"{line.split()[0]} {line.rpartition('.')[2]}" for line in lines]

@@ -1,0 +1,82 @@
+"""Operations for trying workflows out in Cloudify's engine: files stand for what is frozen or made.
+
+A node's property ``behaves`` says what goes wrong: ``{fs_prepare: fail}``. State lies below ``LAB_DIR``.
+"""
+
+import os
+import time
+from pathlib import Path
+
+from cloudify.decorators import operation
+from cloudify.exceptions import NonRecoverableError
+from cloudify.workflows import workflow_api
+
+
+def _lab():
+    return Path(os.environ["LAB_DIR"])
+
+
+def _note(ctx):
+    with (_lab() / "log").open("a") as log:
+        log.write(f"{ctx.instance.id} {ctx.operation.name}\n")
+
+
+def _behave(ctx):
+    behaves = (ctx.node.properties.get("behaves") or {}).get(ctx.operation.name.rpartition(".")[2])
+    if behaves == "fail":
+        raise NonRecoverableError("as asked")
+    if behaves == "stumble" and ctx.operation.retry_number == 0:
+        raise RuntimeError("at first")
+    if behaves == "hang":
+        time.sleep(120)
+    if behaves == "cancel":
+        workflow_api.set_cancel_request()
+    if behaves == "wait":
+        (_lab() / "waiting").touch()
+        time.sleep(3)
+
+
+@operation
+def freeze(ctx, **_):
+    _note(ctx)
+    (_lab() / f"frozen-{ctx.instance.id}").touch()
+    _behave(ctx)
+
+
+@operation
+def thaw(ctx, **_):
+    _note(ctx)
+    _behave(ctx)
+    (_lab() / f"frozen-{ctx.instance.id}").unlink(missing_ok=True)
+
+
+@operation
+def create(ctx, snapshot_name, **_):
+    _note(ctx)
+    _behave(ctx)
+    (_lab() / f"made-{ctx.instance.id}-{snapshot_name}").touch()
+
+
+@operation
+def delete(ctx, snapshot_name, **_):
+    _note(ctx)
+    (_lab() / f"made-{ctx.instance.id}-{snapshot_name}").unlink(missing_ok=True)
+
+
+@operation
+def apply(ctx, **_):
+    _note(ctx)
+    _behave(ctx)
+
+
+@operation
+def show(ctx, **kwargs):
+    _note(ctx)
+    told = {key: value for key, value in sorted(kwargs.items()) if key != "ctx"}
+    ctx.logger.info("told %s", told)
+
+
+@operation
+def work(**_):
+    """Take as long as a real operation does."""
+    time.sleep(0.05)

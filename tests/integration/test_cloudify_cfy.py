@@ -1,0 +1,351 @@
+"""The workflows inside Cloudify's real engine, run by the real ``cfy``."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..sshd_on_loopback import Server, needs_sshd, sshd  # noqa: TID252  shared by several tests
+from .cloudify_lab.lab import CannotInstallError, Lab, environment
+
+pytestmark = pytest.mark.platform("cfy")
+
+
+@pytest.fixture(scope="module")
+def place() -> Path:
+    try:
+        return environment()
+    except CannotInstallError as error:
+        pytest.skip(f"cfy 7.0.5 cannot be installed from the package index: {error}")
+
+
+@pytest.fixture
+def lab(place: Path, tmp_path: Path) -> Lab:
+    return Lab(place=place, directory=tmp_path)
+
+
+def two_tiers(**behaves: dict[str, str]) -> dict[str, Any]:
+    """Return a service on a machine, and another machine; *behaves* says what goes wrong where."""
+    return {
+        "service": {
+            "type": "lab.nodes.Service",
+            "properties": {"behaves": behaves.get("service", {})},
+            "relationships": [{"type": "cloudify.relationships.contained_in", "target": "vm"}],
+        },
+        "vm": {"type": "lab.nodes.Machine", "properties": {"behaves": behaves.get("vm", {})}},
+        "other": {"type": "lab.nodes.Machine", "properties": {"behaves": behaves.get("other", {})}},
+    }
+
+
+def events(output: str) -> list[str]:
+    """Return the events of an execution without times and instance suffixes."""
+    lines = [line.partition("<examples> ")[2] for line in output.splitlines() if " CFY <examples> " in line]
+    return [re.sub(r"_[a-z0-9]{6}(?=[].])", "", line) for line in lines]
+
+
+def test_all_pins_coexist(place: Path) -> None:
+    done = subprocess.run(
+        [str(place / "bin" / "python"), "-m", "pip", "check"], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "No broken requirements found."
+
+
+# -- the commands of the transcripts ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "sshd").mkdir()
+    with sshd(tmp_path / "sshd") as running:
+        yield running
+
+
+RETRIES = ("--task-retry-interval", "30", "--task-retries", "30")
+
+
+@needs_sshd
+def test_the_documented_commands_give_the_documented_events(lab: Lab, server: Server) -> None:
+    """A service frozen over SSH, a VM with snapshots, and the commands as the documentation has them."""
+    marker = lab.directory / "frozen-service"
+    lab.init(
+        {
+            "example_node": {
+                "type": "quiesce.nodes.terminal.Service",
+                "properties": {
+                    "terminal_auth": server.auth,
+                    "freeze": [f"touch {marker}"],
+                    "thaw": [f"rm -f {marker}"],
+                },
+                "relationships": [{"type": "cloudify.relationships.contained_in", "target": "qemu_vm"}],
+            },
+            "qemu_vm": {"type": "lab.nodes.Machine", "properties": {"skip_actions": SKIPPED}},
+        }
+    )
+    made = lab.start("backup", "-p", "snapshot_name=backup_example", *RETRIES)
+    assert events(made) == [
+        "Starting 'backup' workflow execution",
+        *operation("example_node", "freeze.fs_prepare", "quiesce.terminal.freeze"),
+        *operation("qemu_vm", "snapshot.create", "lab_operations.create"),
+        *operation("example_node", "freeze.fs_finalize", "quiesce.terminal.thaw"),
+        "'backup' workflow execution succeeded",
+    ]
+    assert "LOG <examples> INFO: Backuped to 'backup_example'" in made
+    assert not marker.exists()
+    restored = lab.start("restore", "-p", "snapshot_name=backup_example", *RETRIES)
+    assert events(restored) == [
+        "Starting 'restore' workflow execution",
+        *operation("example_node", "freeze.fs_prepare", "quiesce.terminal.freeze"),
+        *operation("qemu_vm", "snapshot.apply", "lab_operations.apply"),
+        *operation("example_node", "freeze.fs_finalize", "quiesce.terminal.thaw"),
+        "'restore' workflow execution succeeded",
+    ]
+    assert "LOG <examples> INFO: Restored from 'backup_example'" in restored
+    removed = lab.start("remove_backup", "-p", "snapshot_name=backup_example", *RETRIES)
+    assert events(removed) == [
+        "Starting 'remove_backup' workflow execution",
+        *operation("qemu_vm", "snapshot.delete", "lab_operations.delete"),
+        "'remove_backup' workflow execution succeeded",
+    ]
+    assert "LOG <examples> INFO: Removed 'backup_example'" in removed
+    assert lab.made() == []
+
+
+SKIPPED = ["cloudify.interfaces.freeze.fs_prepare", "cloudify.interfaces.freeze.fs_finalize"]
+
+
+def operation(node: str, interface: str, function: str) -> list[str]:
+    full = f"cloudify.interfaces.{interface}"
+    short = interface.partition(".")[2]
+    return [
+        f"[{node}] Starting to {full}",
+        f"[{node}.{short}] Task started '{function}'",
+        f"[{node}.{short}] Task succeeded '{function}'",
+        f"[{node}] Done {full}",
+    ]
+
+
+def test_suspend_resume_and_statistics(lab: Lab) -> None:
+    """Deprecated operations run too, before or after; dependents are suspended first and resumed last."""
+    lab.init(two_tiers())
+    shown = [line for line in events(lab.start("suspend")) if "Starting to" in line]
+    assert shown[:2] == [
+        "[vm] Starting to cloudify.interfaces.lifecycle.suspend",
+        "[other] Starting to cloudify.interfaces.lifecycle.suspend",
+    ] or shown[:2] == [
+        "[other] Starting to cloudify.interfaces.lifecycle.suspend",
+        "[vm] Starting to cloudify.interfaces.lifecycle.suspend",
+    ]
+    suspended = [line for line in shown if "freeze.suspend" in line]
+    assert len(suspended) == 3
+    assert suspended.index("[service] Starting to cloudify.interfaces.freeze.suspend") < suspended.index(
+        "[vm] Starting to cloudify.interfaces.freeze.suspend"
+    )
+    resumed = [line for line in events(lab.start("resume")) if "Starting to" in line]
+    assert resumed.index("[vm] Starting to cloudify.interfaces.freeze.resume") < resumed.index(
+        "[service] Starting to cloudify.interfaces.freeze.resume"
+    )
+    assert all("lifecycle.resume" in line for line in resumed[3:])
+    measured = events(lab.start("statistics"))
+    assert "[vm] Done cloudify.interfaces.statistics.perfomance" in measured
+
+
+@pytest.mark.parametrize("version", ["1_3", "1_4", "1_5"])
+def test_the_plugin_file_of_each_dsl_version_is_accepted(lab: Lab, version: str) -> None:
+    lab.init(two_tiers(), version)
+    assert "succeeded" in lab.start("backup")
+    (made,) = {name.partition("-")[2] for name in lab.made()}
+    assert re.fullmatch(r"backup-\d+", made)
+
+
+def test_operations_of_our_providers_run_with_cloudifys_ctx(lab: Lab) -> None:
+    """A directory is backed up in full (copied after the cut), restored and removed, all by quiesce.host."""
+    data = lab.directory / "data"
+    data.mkdir()
+    (data / "file").write_text("before")
+    repository = lab.directory / "repository"
+    lab.init(
+        {
+            "volume": {
+                "type": "quiesce.nodes.host.Directory",
+                "properties": {"path": str(data), "repository": str(repository)},
+            }
+        }
+    )
+    full = "snapshot_name=one;snapshot_incremental=false"
+    made = events(lab.start("backup", "-p", full))
+    assert made.count("[volume.create] Task succeeded 'quiesce.host.snapshot'") == 2
+    (data / "file").write_text("after")
+    lab.start("restore", "-p", full)
+    assert (data / "file").read_text() == "before"
+    assert "size_bytes" in lab.start("statistics")
+    lab.start("remove_backup", "-p", full)
+    assert "one" in lab.start("restore", "-p", full, expect=1)
+
+
+# -- the old plugin's semantics ---------------------------------------------------------------------------
+
+
+def test_operations_receive_the_workflows_parameters(lab: Lab) -> None:
+    lab.init(two_tiers())
+    parameters = "snapshot_name=one;snapshot_incremental=false;snapshot_type=daily"
+    output = lab.start("statistics", "-p", parameters, "--allow-custom-parameters")
+    assert (
+        "told {'snapshot_incremental': 'false', 'snapshot_name': 'one', 'snapshot_type': 'daily'}" in output
+    )
+
+
+def test_only_the_chosen_instances_take_part(lab: Lab) -> None:
+    lab.init(two_tiers())
+    (vm,) = [name for name in node_instances(lab) if name.startswith("vm_")]
+    lab.start("backup", "-p", json.dumps({"snapshot_name": "one", "include_instances": [vm]}))
+    assert {line.split()[0] for line in lab.log()} == {vm}
+    output = lab.start("backup", "-p", "include_instances=nobody", expect=1)
+    assert "nobody" in output
+    assert vm in output
+
+
+def node_instances(lab: Lab) -> list[str]:
+    found = lab.directory.glob(".cloudify/profiles/local/deployments/examples/node-instances/*.json")
+    return [path.stem for path in found]
+
+
+@pytest.mark.parametrize("workflow", ["restore", "remove_backup"])
+def test_a_name_must_be_given(lab: Lab, workflow: str) -> None:
+    lab.init(two_tiers())
+    assert "Backup name must be provided" in lab.start(workflow, expect=1)
+    assert lab.log() == []
+
+
+def test_skipped_actions_are_skipped(lab: Lab) -> None:
+    nodes = two_tiers()
+    nodes["vm"]["properties"]["skip_actions"] = ["cloudify.interfaces.snapshot.create"]
+    lab.init(nodes)
+    lab.start("backup", "-p", "snapshot_name=one")
+    assert [name.partition("_")[0] for name in lab.made()] == ["other"]
+
+
+def test_a_dry_run_touches_nothing(lab: Lab) -> None:
+    lab.init(two_tiers())
+    output = lab.start("backup", "-p", "dry_run=true")
+    assert "would cut: " in output
+    assert lab.log() == []
+
+
+# -- nothing stays frozen ---------------------------------------------------------------------------------
+
+TROUBLES = {
+    "a failing snapshot": {"other": {"create": "fail"}},
+    "a failing freeze": {"vm": {"fs_prepare": "fail"}},
+    "a hanging freeze": {"vm": {"fs_prepare": "hang"}},
+    "a hanging snapshot": {"vm": {"create": "hang"}},
+    "a cancel request": {"vm": {"create": "cancel"}},
+}
+POOLS = (("--task-thread-pool-size", "1"), ("--task-thread-pool-size", "8"))
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=["one thread", "eight threads"])
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_nothing_stays_frozen(lab: Lab, trouble: str, pool: tuple[str, ...]) -> None:
+    lab.init(two_tiers(**TROUBLES[trouble]))
+    output = lab.start("backup", "-p", "snapshot_name=one;operation_timeout=2", *pool, expect=None)
+    assert lab.frozen() == [], output
+    assert "workflow execution succeeded" not in output or trouble == "a cancel request"
+    assert "Backuped to" not in output
+    assert lab.made() == []
+
+
+def test_the_frozen_time_is_bounded(lab: Lab) -> None:
+    """When max_freeze passes, a snapshot that hangs is not waited for."""
+    lab.init(two_tiers(vm={"create": "hang"}))
+    output = lab.start("backup", "-p", "snapshot_name=one;max_freeze=2", expect=1)
+    assert "reached its bound" in output
+    assert lab.frozen() == []
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_nothing_stays_frozen_after_ctrl_c(lab: Lab, times: int) -> None:
+    """A second and a third Ctrl-C do not skip the thaw."""
+    lab.init(two_tiers(vm={"create": "wait"}))
+    status, output = lab.interrupt("backup", "-p", "snapshot_name=one", times=times)
+    assert status != 0
+    assert lab.frozen() == [], output
+    assert lab.made() == []
+
+
+def test_a_resumed_backup_thaws_and_asks_to_be_started_again(lab: Lab) -> None:
+    lab.init(two_tiers())
+    for name in node_instances(lab):
+        (lab.directory / f"frozen-{name}").touch()
+    output = lab.python(RESUME)
+    assert "was interrupted; everything it may have frozen is thawed" in output
+    assert lab.frozen() == []
+    assert lab.made() == []
+
+
+RESUME = """
+import os
+from cloudify import dispatch
+from cloudify.workflows import local
+profile = os.path.join(os.environ["HOME"], ".cloudify", "profiles", "local")
+env = local.load_env("examples", local.FileStorage(storage_dir=profile))
+context = {
+    "type": "workflow", "local": True, "deployment_id": "examples", "blueprint_id": "examples",
+    "execution_id": "e1", "workflow_id": "backup", "storage": env.storage, "task_retries": 0,
+    "task_retry_interval": 1, "subgraph_retries": 0, "local_task_thread_pool_size": 4, "resume": True,
+    "task_name": "quiesce.cloudify.workflows.backup",
+}
+try:
+    dispatch.dispatch(__cloudify_context=context, snapshot_name="one")
+except Exception as error:
+    print(error)
+"""
+
+
+def test_a_thaw_is_tried_until_it_works(lab: Lab) -> None:
+    """Even when Cloudify was told not to retry anything."""
+    lab.init(two_tiers(vm={"fs_finalize": "stumble"}))
+    output = lab.start("backup", "-p", "snapshot_name=one", "--task-retries", "0")
+    assert "succeeded" in output
+    assert lab.frozen() == []
+
+
+def test_an_operation_is_retried_as_cfy_was_told(lab: Lab) -> None:
+    lab.init(two_tiers(vm={"create": "stumble"}))
+    lab.start("backup", "-p", "snapshot_name=one", "--task-retries", "1", "--task-retry-interval", "0")
+    assert len(lab.made()) == 2
+
+
+def test_a_failed_backup_leaves_an_older_one_of_that_name_alone(lab: Lab) -> None:
+    lab.init(two_tiers(other={"create": "fail"}))
+    (other,) = [name for name in node_instances(lab) if name.startswith("other_")]
+    (lab.directory / f"made-{other}-one").touch()
+    output = lab.start("backup", "-p", "snapshot_name=one", expect=1)
+    assert "may have left something half-made" in output
+    assert lab.made() == [f"{other}-one"]
+
+
+# -- side by side with the old sequence -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", ["a failing snapshot", "a failing freeze", "a cancel request"])
+def test_the_old_sequence_leaves_nodes_frozen_where_ours_does_not(lab: Lab, trouble: str) -> None:
+    lab.init(two_tiers(**TROUBLES[trouble]))
+    lab.start("old_backup", expect=None)
+    left_by_the_old = lab.frozen()
+    for path in lab.directory.glob("frozen-*"):
+        path.unlink()
+    lab.start("backup", "-p", "snapshot_name=one", expect=None)
+    assert left_by_the_old != []
+    assert lab.frozen() == []
+
+
+def test_the_old_sequence_leaves_nodes_frozen_after_ctrl_c(lab: Lab) -> None:
+    lab.init(two_tiers(vm={"create": "wait"}))
+    lab.interrupt("old_backup")
+    assert lab.frozen() != []

@@ -1,0 +1,111 @@
+"""quiesce's command line on the OpenStack lab, in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab import client_config
+
+
+class CommandLine:
+    """Runs ``quiesce`` on one deployment."""
+
+    def __init__(self, home: Path, deployment: str = "shop") -> None:
+        self.home = home
+        self.deployment = deployment
+        self._environment = {**os.environ, "QUIESCE_HOME": str(home / "state")}
+
+    def init(self, nodes: Mapping[str, Any]) -> None:
+        """Describe the deployment: node templates of the official plugin's types."""
+        blueprint = {
+            "tosca_definitions_version": "cloudify_dsl_1_3",
+            "imports": ["cloudify/types/types.yaml", "plugin:cloudify-openstack-plugin"],
+            "node_templates": nodes,
+        }
+        path = self.home / "blueprint.yaml"
+        path.write_text(json.dumps(blueprint))
+        self.run("init", str(path), "-b", self.deployment)
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Run to the end, insist on the exit status, and return what was printed."""
+        done = subprocess.run(
+            self._command(arguments),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def on(self, workflow: str, *arguments: str, status: int = 0) -> str:
+        """Run a workflow on the deployment."""
+        return self.run(workflow, self.deployment, *arguments, status=status)
+
+    def killed_at(self, words: Sequence[str], workflow: str, *arguments: str) -> bool:
+        """Run a workflow and kill it with its event line that has all *words*; tell whether one came."""
+        process = subprocess.Popen(
+            self._command([workflow, self.deployment, *arguments]),
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        with process, process.stdout:
+            for line in process.stdout:
+                if all(word in line for word in words):
+                    process.send_signal(signal.SIGKILL)
+                    return True
+        return False
+
+    def executions(self) -> list[dict[str, Any]]:
+        """Return the deployment's executions, oldest first."""
+        return list(self._data("executions", "list", self.deployment))
+
+    def backups(self) -> list[dict[str, Any]]:
+        """Return the deployment's restore points."""
+        return list(self._data("backups", "list", self.deployment))
+
+    def _data(self, *arguments: str) -> Any:
+        answer = json.loads(self.run(*arguments, "--json"))
+        return next((value for value in answer.values() if isinstance(value, list)), [])
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "quiesce.cli.main", *arguments]
+
+
+def server_node(server_id: str, *relationships: tuple[str, str]) -> dict[str, Any]:
+    """Return the node template of an existing server, as users of the official plugin write it."""
+    return _node("cloudify.nodes.openstack.Server", server_id, relationships)
+
+
+def volume_node(volume_id: str, *relationships: tuple[str, str]) -> dict[str, Any]:
+    """Return the node template of an existing volume."""
+    return _node("cloudify.nodes.openstack.Volume", volume_id, relationships)
+
+
+def _node(type_: str, resource_id: str, relationships: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    config = client_config()
+    del config["user_domain_name"], config["project_domain_name"]
+    node: dict[str, Any] = {
+        "type": type_,
+        "properties": {
+            "client_config": config,
+            "use_external_resource": True,
+            "resource_config": {"id": resource_id},
+        },
+    }
+    if type_.endswith("Server"):
+        node["properties"]["agent_config"] = {"install_method": "none"}
+    if relationships:
+        node["relationships"] = [{"type": kind, "target": target} for kind, target in relationships]
+    return node

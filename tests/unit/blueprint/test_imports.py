@@ -1,0 +1,210 @@
+"""Imports are found where they may be, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quiesce.blueprint import ImportPolicy
+from quiesce.blueprint.yaml_text import MAX_BYTES
+
+NODE = "node_templates: {app: {type: cloudify.nodes.Root}}\n"
+PLAIN = "tosca_definitions_version: cloudify_dsl_1_3\n"
+TYPES = "node_types: {cloudify.nodes.Root: {}}\n"
+
+
+def importing(*texts: str) -> str:
+    return PLAIN + "imports:\n" + "".join(f"  - {text}\n" for text in texts)
+
+
+def test_a_relative_import_is_found_next_to_the_file_that_imports_it(load: Any, directory: Path) -> None:
+    """Each file's imports start from its own directory."""
+    (directory / "parts").mkdir()
+    (directory / "parts" / "a.yaml").write_text("imports: [b.yaml]\n")
+    (directory / "parts" / "b.yaml").write_text(TYPES)
+    blueprint = load(NODE, header=importing("parts/a.yaml"))
+    assert [Path(source).name for source in blueprint.sources] == ["blueprint.yaml", "a.yaml", "b.yaml"]
+
+
+@pytest.mark.parametrize("scheme", ["", "file:", "file://"])
+def test_an_absolute_import_below_the_blueprint_is_read(load: Any, directory: Path, scheme: str) -> None:
+    """A path and a URL of the same file are the same import."""
+    (directory / "types_of_mine.yaml").write_text(TYPES)
+    blueprint = load(NODE, header=importing(f"{scheme}{directory}/types_of_mine.yaml"))
+    assert "app" in blueprint.nodes
+
+
+@pytest.mark.parametrize("scheme", ["", "file:"])
+def test_an_absolute_import_elsewhere_needs_to_be_allowed(
+    load: Any, problems: Any, tmp_path_factory: pytest.TempPathFactory, scheme: str
+) -> None:
+    """A blueprint cannot name any file of the machine."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "mine.yaml").write_text(TYPES)
+    header = importing(f"{scheme}{elsewhere}/mine.yaml")
+    [problem] = problems(NODE, header=header)
+    assert "is outside the blueprint's directory" in problem
+    assert "app" in load(NODE, header=header, policy=ImportPolicy(roots=(elsewhere,))).nodes
+
+
+def test_a_link_does_not_lead_out_of_the_blueprint(
+    problems: Any, directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An absolute path counts as where it really is."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "mine.yaml").write_text(TYPES)
+    (directory / "link.yaml").symlink_to(elsewhere / "mine.yaml")
+    [problem] = problems(NODE, header=importing(f"{directory}/link.yaml"))
+    assert "is outside the blueprint's directory" in problem
+
+
+def test_a_mapping_answers_every_import_that_contains_its_text(load: Any, directory: Path) -> None:
+    """URLs, plugins and files can be mapped alike; the first mapping that fits counts."""
+    (directory / "mapped.yaml").write_text(TYPES)
+    policy = ImportPolicy(packs=False, mappings=(("acme", directory / "mapped.yaml"),))
+    for text in ("https://example.org/acme/plugin.yaml", "plugin:acme-plugin?version=>1.0", "acme.yaml"):
+        assert "app" in load(NODE, header=importing(text), policy=policy).nodes
+
+
+def test_an_unknown_plugin_says_how_to_map_it(problems: Any) -> None:
+    """The message is the next command."""
+    [problem] = problems(NODE, header=importing("cloudify/types/types.yaml", "plugin:cloudify-aws-plugin"))
+    assert problem.startswith(
+        "blueprint.yaml:4:5: quiesce ships no type pack for 'plugin:cloudify-aws-plugin'"
+    )
+    assert "--map cloudify-aws-plugin=FILE" in problem
+
+
+def test_the_network_is_not_touched_unless_asked(problems: Any) -> None:
+    """A blueprint alone fetches nothing."""
+    [problem] = problems(NODE, header=importing("https://example.org/some/types_of_mine.yaml"))
+    assert "is not read over the network unless you ask for it" in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cloudify/types/types.yaml",
+        "http://www.getcloudify.org/spec/cloudify/4.6/types.yaml",
+        "https://cloudify.co/spec/cloudify/6.3.0/types.yaml",
+        "plugin:quiesce",
+        "plugin:cloudify-libvirt-plugin?version= >=0.8",
+        "http://www.getcloudify.org/spec/openstack-plugin/2.9.6/plugin.yaml",
+        "https://raw.githubusercontent.com/cloudify-incubator/cloudify-utilities-plugin/1.15.3/plugin.yaml",
+        "https://github.com/cloudify-cosmo/cloudify-vsphere-plugin/releases/download/2.19/v2_plugin.yaml",
+    ],
+)
+def test_what_blueprints_import_by_name_is_shipped(load: Any, text: str) -> None:
+    """Nothing is fetched for the types and plugins that quiesce serves."""
+    header = importing("cloudify/types/types.yaml", *([] if "cloudify/types" in text else [text]))
+    assert "app" in load(NODE, header=header).nodes
+
+
+def test_a_missing_file_names_its_neighbours(problems: Any, directory: Path) -> None:
+    """A slip in a file name is seen at once."""
+    (directory / "types-mine.yaml").write_text(TYPES)
+    [problem] = problems(NODE, header=importing("types_mine.yaml"))
+    assert "there is no file 'types_mine.yaml' to import; did you mean 'types-mine.yaml'?" in problem
+
+
+def test_a_circle_of_imports_is_refused(problems: Any, directory: Path) -> None:
+    """The circle is spelt out."""
+    (directory / "a.yaml").write_text("imports: [b.yaml]\n")
+    (directory / "b.yaml").write_text("imports: [a.yaml]\n")
+    [problem] = problems(NODE, header=importing("a.yaml"))
+    assert "this import closes a circle: blueprint.yaml -> a.yaml -> b.yaml -> a.yaml" in problem
+
+
+def test_a_file_imported_by_two_others_is_merged_once(load: Any, directory: Path) -> None:
+    """A diamond of imports is no conflict."""
+    (directory / "a.yaml").write_text("imports: [base.yaml]\n")
+    (directory / "b.yaml").write_text("imports: [base.yaml]\n")
+    (directory / "base.yaml").write_text(TYPES)
+    assert "app" in load(NODE, header=importing("a.yaml", "b.yaml")).nodes
+
+
+def test_a_file_that_is_too_large_is_refused_unread(problems: Any, directory: Path) -> None:
+    """A hundred megabytes are never parsed."""
+    with (directory / "big.yaml").open("wb") as file:
+        file.truncate(100 * 1024**2)
+    [problem] = problems(NODE, header=importing("big.yaml"))
+    assert "big.yaml:0:0: the file has 104857600 bytes" in problem
+    assert MAX_BYTES < 100 * 1024**2
+
+
+def test_what_is_no_regular_file_is_not_read(problems: Any, directory: Path) -> None:
+    """A pipe would hang for ever."""
+    os.mkfifo(directory / "pipe.yaml")
+    [problem] = problems(NODE, header=importing("pipe.yaml"))
+    assert "it is not a regular file" in problem
+
+
+def test_two_definitions_of_one_name_conflict(problems: Any, directory: Path) -> None:
+    """Both places are told."""
+    (directory / "a.yaml").write_text(TYPES + "  # one\n")
+    (directory / "b.yaml").write_text("node_types: {mine: {derived_from: cloudify.nodes.Root}}\n")
+    found = problems(
+        NODE + "node_types: {mine: {derived_from: cloudify.nodes.Root}}\n",
+        header=importing("a.yaml", "b.yaml"),
+    )
+    assert len(found) == 1
+    assert found[0].startswith("b.yaml:1:14: 'mine' in 'node_types' was already defined at")
+
+
+def test_a_newer_import_is_a_warning(load: Any, directory: Path) -> None:
+    """The import is read all the same, as a manager does that checks no versions."""
+    (directory / "a.yaml").write_text("tosca_definitions_version: cloudify_dsl_1_5\n" + TYPES)
+    [warning] = load(NODE, header=importing("a.yaml")).warnings
+    assert warning.what == "the imported file needs cloudify_dsl_1_5, the main file has cloudify_dsl_1_3"
+
+
+def test_a_namespace_stands_before_every_name_of_its_import(load: Any, directory: Path) -> None:
+    """Names that begin with cloudify. stay, references follow, scripts keep their file."""
+    (directory / "run.sh").write_text("")
+    (directory / "lib.yaml").write_text(
+        """\
+inputs: {size: {default: 3}}
+node_types:
+  kind:
+    derived_from: cloudify.nodes.Root
+    properties: {size: {default: {get_input: size}}}
+    interfaces: {cloudify.interfaces.freeze: {suspend: run.sh}}
+node_templates:
+  db: {type: kind}
+  app: {type: kind, relationships: [{type: cloudify.relationships.connected_to, target: db}]}
+outputs: {size: {value: {get_property: [db, size]}}}
+"""
+    )
+    blueprint = load(
+        "node_templates: {mine: {type: net--kind}}\n",
+        header=importing("cloudify/types/types.yaml", "net--lib.yaml"),
+    )
+    assert set(blueprint.nodes) == {"mine", "net--db", "net--app"}
+    assert blueprint.nodes["net--app"].type_hierarchy == ("cloudify.nodes.Root", "net--kind")
+    assert blueprint.nodes["net--app"].relationships[0].target == "net--db"
+    assert blueprint.nodes["net--db"].properties["size"] == 3
+    assert blueprint.outputs == {"net--size": 3}
+    operation = blueprint.nodes["net--db"].operations["cloudify.interfaces.freeze.suspend"]
+    assert operation.inputs == {"script_path": "net--run.sh"}
+
+
+def test_the_basic_types_take_no_namespace(problems: Any) -> None:
+    """Everything relies on their names."""
+    [problem] = problems(NODE, header=importing("x--cloudify/types/types.yaml"))
+    assert "the basic types cannot be put into the namespace 'x'" in problem
+
+
+def test_relationships_can_be_added_to_an_imported_node(load: Any, directory: Path) -> None:
+    """A node of nothing but relationships extends the node of that name."""
+    (directory / "lib.yaml").write_text(
+        "node_templates:\n  db: {type: cloudify.nodes.Root}\n"
+        "  app: {type: cloudify.nodes.Root, relationships: []}\n"
+    )
+    blueprint = load(
+        "node_templates: {app: {relationships: [{type: cloudify.relationships.connected_to, target: db}]}}\n",
+        header=importing("cloudify/types/types.yaml", "lib.yaml"),
+    )
+    assert [each.target for each in blueprint.nodes["app"].relationships] == ["db"]

@@ -1,0 +1,109 @@
+"""Definitions of networks: saved, compared, applied when asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fake_openstack import FakeOpenStack
+from hands import Hands
+
+from quiesce.errors import ResourceNotFoundError, UnsupportedError
+from quiesce.model.operation import Operation
+from quiesce.model.parameters import Parameters
+
+APPLY = {"parameters": Parameters(apply_network=True)}
+
+
+def network(cloud: FakeOpenStack, collection: str, **fields: Any) -> str:
+    cloud.network.setdefault(collection, {})["n1"] = {"id": "n1", **fields}
+    return "n1"
+
+
+def test_a_difference_is_shown_and_left_unless_asked_for(cloud: FakeOpenStack, hands: Hands) -> None:
+    network_id = network(cloud, "networks", name="lan", mtu=1500, status="ACTIVE")
+    artifact = hands.do(Operation.SNAPSHOT, network_id, "Network").artifact
+    cloud.network["networks"]["n1"]["mtu"] = 9000
+    note = hands.do(Operation.APPLY, network_id, "Network", artifact=artifact).note
+    assert "mtu is 9000, was 1500" in note
+    assert "mtu is 9000, was 1500" in hands.said
+    assert cloud.network["networks"]["n1"]["mtu"] == 9000
+
+
+def test_a_difference_is_applied_when_asked_for(cloud: FakeOpenStack, hands: Hands) -> None:
+    network_id = network(cloud, "networks", name="lan", mtu=1500)
+    artifact = hands.do(Operation.SNAPSHOT, network_id, "Network").artifact
+    cloud.network["networks"]["n1"].update(mtu=9000, name="other")
+    hands.do(Operation.APPLY, network_id, "Network", artifact=artifact, **APPLY)
+    assert cloud.network["networks"]["n1"] == {"id": "n1", "name": "lan", "mtu": 1500}
+
+
+def test_what_has_not_changed_is_not_touched(cloud: FakeOpenStack, hands: Hands) -> None:
+    """Neutron gives lists in any order."""
+    network_id = network(
+        cloud, "subnets", name="s", dns_nameservers=["9.9.9.9", "1.1.1.1"], cidr="10.0.0.0/24"
+    )
+    artifact = hands.do(Operation.SNAPSHOT, network_id, "Subnet").artifact
+    cloud.network["subnets"]["n1"]["dns_nameservers"].reverse()
+    assert (
+        hands.do(Operation.APPLY, network_id, "Subnet", artifact=artifact, **APPLY).note == "it is as it was"
+    )
+    assert not any(line.startswith("PUT") for line in cloud.log)
+
+
+def test_what_cannot_be_changed_back_is_an_error_before_anything_is_changed(
+    cloud: FakeOpenStack, hands: Hands
+) -> None:
+    network_id = network(cloud, "subnets", name="s", cidr="10.0.0.0/24")
+    artifact = hands.do(Operation.SNAPSHOT, network_id, "Subnet").artifact
+    cloud.network["subnets"]["n1"].update(cidr="10.9.0.0/24", name="other")
+    with pytest.raises(UnsupportedError, match="cidr"):
+        hands.do(Operation.APPLY, network_id, "Subnet", artifact=artifact, **APPLY)
+    assert cloud.network["subnets"]["n1"]["name"] == "other"
+
+
+def rule(port: int, number: str) -> dict[str, Any]:
+    return {
+        "id": number,
+        "security_group_id": "n1",
+        "direction": "ingress",
+        "ethertype": "IPv4",
+        "protocol": "tcp",
+        "port_range_min": port,
+        "port_range_max": port,
+        "remote_ip_prefix": None,
+        "remote_group_id": None,
+    }
+
+
+def test_a_security_groups_rules_are_put_back_one_by_one(cloud: FakeOpenStack, hands: Hands) -> None:
+    group = network(cloud, "security-groups", name="web", security_group_rules=[rule(22, "a"), rule(80, "b")])
+    artifact = hands.do(Operation.SNAPSHOT, group, "SecurityGroup").artifact
+    cloud.network["security-groups"]["n1"]["security_group_rules"] = [rule(22, "a"), rule(23, "c")]
+    cloud.network["security-group-rules"] = {"a": rule(22, "a"), "c": rule(23, "c")}
+    hands.do(Operation.APPLY, group, "SecurityGroup", artifact=artifact, **APPLY)
+    ports = sorted(r["port_range_min"] for r in cloud.network["security-group-rules"].values())
+    assert ports == [22, 80]
+    assert "a" in cloud.network["security-group-rules"]
+
+
+def test_nothing_of_a_definition_is_left_on_the_cloud(cloud: FakeOpenStack, hands: Hands) -> None:
+    network_id = network(cloud, "ports", name="p", fixed_ips=[])
+    artifact = hands.do(Operation.SNAPSHOT, network_id, "Port").artifact
+    before = dict(cloud.network)
+    hands.do(Operation.DELETE, network_id, "Port", artifact=artifact)
+    assert cloud.network == before
+
+
+def test_an_object_that_is_not_there_is_named(hands: Hands) -> None:
+    with pytest.raises(ResourceNotFoundError, match="exactly one is needed"):
+        hands.do(Operation.SNAPSHOT, "nothing", "Router")
+
+
+def test_a_network_of_version_2_is_found_by_its_name(cloud: FakeOpenStack, hands: Hands) -> None:
+    network(cloud, "networks", name="lan", mtu=1500)
+    outcome = hands.do(
+        Operation.SNAPSHOT, "", "cloudify.openstack.nodes.Network", properties={"network": {"name": "lan"}}
+    )
+    assert outcome.artifact is not None
+    assert outcome.artifact["id"] == "n1"

@@ -1,0 +1,209 @@
+"""Full copies: complete, incremental in what is read, restored in place, anew or beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from quiesce.errors import DamagedArtifactError, ForeignObjectError, ResourceNotFoundError, UnsupportedError
+from quiesce.model.operation import Operation
+from quiesce.providers.vsphere.center import Power
+from quiesce.providers.vsphere.memory import MemoryCenter
+
+Options = Callable[..., dict[str, Any]]
+TARGETS = pytest.mark.parametrize("target", ["repository", "clone"])
+
+
+def _change(site: Any, **changes: Any) -> None:
+    site.world.machines[site.machine] = replace(site.world.machines[site.machine], **changes)
+
+
+class Shrinking(MemoryCenter):
+    """Cannot read files in parts."""
+
+    def read(self, disk: Any, area: Any) -> bytes:
+        raise UnsupportedError("no parts")
+
+
+@TARGETS
+def test_the_temporary_snapshot_never_stays(site: Any, option: Options, target: str) -> None:
+    site.backup(properties=option(backup_to=target))
+    assert not site.world.cuts
+
+
+@TARGETS
+def test_a_copy_outlives_its_machine(site: Any, option: Options, target: str) -> None:
+    properties = option(backup_to=target)
+    site.write("before")
+    artifact = site.backup(properties=properties).artifact
+    _destroy(site)
+    outcome = site.perform(Operation.APPLY, full=True, artifact=artifact, properties=properties)
+    made = site.context.runtime_properties["vsphere_server_id"]
+    site.machine = made
+    assert site.world.machines[made].name == "web"
+    assert site.world.machines[made].power is Power.ON
+    assert site.world.machines[made].marks == {}
+    assert site.read() == "before"
+    assert "made again" in outcome.note
+
+
+@TARGETS
+def test_a_copy_can_be_restored_beside(site: Any, option: Options, target: str) -> None:
+    site.write("before")
+    artifact = site.backup(properties=option(backup_to=target)).artifact
+    site.write("after")
+    properties = option(backup_to=target, restore_to="web-copy")
+    for _ in range(2):
+        outcome = site.perform(Operation.APPLY, full=True, artifact=artifact, properties=properties)
+        assert site.read() == "after"
+        beside = site.world.machines[outcome.result["machine"]]
+        assert beside.name == "web-copy"
+        assert beside.power is Power.OFF
+        assert site.world.files[beside.disks[0].file].rstrip(b"\0") == b"before"
+    assert [one.name for one in site.world.machines.values()].count("web-copy") == 1
+
+
+def test_restoring_beside_never_replaces_another_machine(site: Any, option: Options) -> None:
+    artifact = site.backup().artifact
+    site.world.add("other")
+    with pytest.raises(ForeignObjectError):
+        site.perform(Operation.APPLY, full=True, artifact=artifact, properties=option(restore_to="other"))
+
+
+@TARGETS
+def test_a_restore_in_place_leaves_no_helper_behind(site: Any, option: Options, target: str) -> None:
+    properties = option(backup_to=target)
+    site.write("before")
+    artifact = site.backup(properties=properties).artifact
+    before = site.objects()
+    site.write("after")
+    site.perform(Operation.APPLY, full=True, artifact=artifact, properties=properties)
+    assert site.read() == "before"
+    assert site.objects() == before
+
+
+def test_disks_that_snapshots_need_are_kept_and_named(site: Any) -> None:
+    site.write("before")
+    artifact = site.backup().artifact
+    site.write("after")
+    snapshot = site.perform(Operation.SNAPSHOT, point="safety").artifact
+    old = site.disk
+    outcome = site.perform(Operation.APPLY, full=True, artifact=artifact)
+    assert site.read() == "before"
+    assert old in outcome.note
+    site.perform(Operation.APPLY, point="safety", artifact=snapshot)
+    assert site.read() == "after"
+
+
+def test_a_machine_that_lost_its_controller_is_not_touched(site: Any) -> None:
+    artifact = site.backup().artifact
+    before = site.objects()
+    site.write("after")
+    _change(site, hardware={"controllers": []})
+    with pytest.raises(UnsupportedError, match="controller 1000"):
+        site.perform(Operation.APPLY, full=True, artifact=artifact)
+    assert site.read() == "after"
+    assert site.objects() == before
+
+
+def test_a_damaged_copy_is_refused_before_anything_is_touched(site: Any) -> None:
+    artifact = site.backup().artifact
+    site.write("after")
+    (file,) = site.directory.rglob("disk-2000.vmdk")
+    data = bytearray(file.read_bytes())
+    data[700] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(DamagedArtifactError):
+        site.perform(Operation.APPLY, full=True, artifact=artifact)
+    assert site.read() == "after"
+    assert site.world.machines[site.machine].power is Power.ON
+    assert not site.provider().verify(site.call(Operation.APPLY, full=True), site.context).passed
+
+
+def test_a_clone_that_was_switched_on_is_refused(site: Any, option: Options) -> None:
+    properties = option(backup_to="clone")
+    artifact = site.backup(properties=properties).artifact
+    clone = str(artifact["clone"])
+    site.world.machines[clone] = replace(site.world.machines[clone], power=Power.ON)
+    with pytest.raises(DamagedArtifactError, match="switched on"):
+        site.perform(Operation.APPLY, full=True, artifact=artifact, properties=properties)
+
+
+@TARGETS
+def test_a_good_copy_is_verified(site: Any, option: Options, target: str) -> None:
+    properties = option(backup_to=target)
+    artifact = site.backup(properties=properties).artifact
+    call = site.call(Operation.APPLY, full=True, artifact=artifact, properties=properties)
+    assert site.provider().verify(call, site.context).passed
+
+
+def test_a_cut_that_somebody_removed_cannot_be_copied(site: Any) -> None:
+    cut = site.perform(Operation.SNAPSHOT, full=True)
+    site.world.cuts.clear()
+    _change(site, snapshots=(), current=None)
+    with pytest.raises(ResourceNotFoundError, match="is gone"):
+        site.perform(Operation.COPY, full=True, artifact=cut.artifact)
+
+
+class TestWithChangedBlockTracking:
+    """The second copy reads only what has changed, and is as complete as the first."""
+
+    def test_only_what_has_changed_is_read(self, site: Any) -> None:
+        _change(site, change_tracking=True)
+        site.write("first")
+        whole = site.backup(point="one").artifact
+        unchanged = site.backup(point="two", execution="exec2").artifact
+        site.write("second")
+        changed = site.backup(point="three", execution="exec3").artifact
+        assert whole["read_bytes"] > 0
+        assert unchanged["read_bytes"] == 0
+        assert changed["read_bytes"] == 65536
+
+    def test_copies_are_removed_in_any_order(self, site: Any) -> None:
+        _change(site, change_tracking=True)
+        site.write("first")
+        first = site.backup(point="one").artifact
+        site.write("second")
+        second = site.backup(point="two", execution="exec2").artifact
+        site.perform(Operation.DELETE, full=True, point="one", artifact=first)
+        site.write("third")
+        site.perform(Operation.APPLY, full=True, point="two", execution="exec2", artifact=second)
+        assert site.read() == "second"
+
+    def test_a_damaged_base_is_not_built_on(self, site: Any) -> None:
+        _change(site, change_tracking=True)
+        site.write("first")
+        site.backup(point="one")
+        (file,) = site.directory.rglob("disk-2000.vmdk")
+        file.write_bytes(file.read_bytes().replace(b"KDMV", b"XXXX", 1))
+        second = site.backup(point="two", execution="exec2").artifact
+        assert second["read_bytes"] > 0
+        site.write("after")
+        site.perform(Operation.APPLY, full=True, point="two", execution="exec2", artifact=second)
+        assert site.read() == "first"
+
+    def test_a_disk_that_cannot_be_read_in_parts_is_read_whole(self, site: Any) -> None:
+        _change(site, change_tracking=True)
+        site.backup(point="one")
+        site.write("second")
+        artifact = site.backup(Shrinking(site.world), point="two", execution="exec2").artifact
+        assert artifact["read_bytes"] > 0
+        assert any("read whole" in line for _, line in site.context.lines)
+
+    def test_tracking_that_was_reset_means_a_whole_read(self, site: Any) -> None:
+        _change(site, change_tracking=True)
+        site.write("first")
+        site.backup(point="one")
+        site.world.versions.clear()
+        artifact = site.backup(point="two", execution="exec2").artifact
+        assert artifact["read_bytes"] > 0
+        assert any("reset" in line for _, line in site.context.lines)
+
+
+def _destroy(site: Any) -> None:
+    center = MemoryCenter(site.world)
+    center.power_off(site.machine, site.context)
+    center.destroy(site.machine, site.context)
