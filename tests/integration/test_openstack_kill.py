@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("openstack", reason="needs the Python package openstacksdk (quiesce[openstack])")
 sys.path.insert(0, str(Path(__file__).parents[1] / "labs" / "openstack"))
 
-from cli import CommandLine, server_node, volume_node  # noqa: E402
-from lab import Lab, until  # noqa: E402
-from lab_fixtures import NEEDS_LAB, empty_lab  # noqa: E402
+from cli import CommandLine, server_node, volume_node
+from lab import Lab, until
+from lab_fixtures import NEEDS_LAB, empty_lab
 
 pytestmark = NEEDS_LAB
 

@@ -367,7 +367,9 @@ class Runner:
             a.deadline + (0.0 if a.given_up else GRACE_S) for a in self._attempts.values() if not a.abandoned
         ]
         bound = self._window_ends if self._history.faltered is None else None
-        for tick in (bound, self._settling_ends, self._agenda.next_time(now)):
+        ends = self._settling_ends
+        patience = ends if ends is not None and ends > now else None
+        for tick in (bound, patience, self._agenda.next_time(now)):
             if tick is not None:
                 times.append(tick)
         return min(times, default=None)
