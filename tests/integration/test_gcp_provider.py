@@ -16,7 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "labs" / "gce"))
 from fakegce import Cloud, Estate, Fault, serve
 from fakegce.estate import PROJECT, REGION, ZONE
 
-from quiesce.errors import NonRecoverableError, RecoverableError, ResourceNotFoundError, UnsupportedError
+from quiesce.errors import (
+    NonRecoverableError,
+    OperationTimeoutError,
+    RecoverableError,
+    ResourceNotFoundError,
+    UnsupportedError,
+)
 from quiesce.model.call import Call, Related
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json, NodeId, StepId
@@ -439,6 +445,23 @@ def test_an_operation_that_is_undone_again_and_again_is_waited_for(bench: Bench)
     bench.cloud.faults.append(Fault(kind="undone", count=5))
     bench.do(Operation.SUSPEND, "vm")
     assert bench.status() == "SUSPENDED"
+
+
+def test_a_cancelled_call_ends_while_its_operation_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait that the service holds is given up when nobody waits for the call any more."""
+    monkeypatch.setattr("quiesce.providers.gcp.client._HELD_S", 0.2)
+    bench.estate.machine_with_disks("vm", 1)
+    bench.cloud.op_seconds = 3600.0
+    try:
+        with pytest.raises(OperationTimeoutError):
+            bench.do(Operation.SUSPEND, "vm", timeout_s=1.0)
+        held = [entry for entry in bench.cloud.log if entry[2] == "compute.zoneOperations.wait"]
+        assert bench.status() == "SUSPENDING"
+        assert len(held) <= 10
+    finally:
+        bench.cloud.op_seconds = 0.002
 
 
 def test_no_request_leaves_the_configured_endpoint(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,3 +90,50 @@ def test_doctor_and_discover_tell_what_there_is(shell: CommandLine, cloud: tuple
     shell.run("init", str(shell.home / "found.yaml"), "-b", "found")
     shell.run("backup", "found", "-p", "snapshot_name=one")
     assert len(shell.estate.copies()) == 3
+
+
+CORPUS = (
+    Path(__file__).resolve().parents[2].parent / "shared" / "corpus" / "blueprints" / "cloudify-gcp-plugin"
+)
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the blueprint corpus is missing")
+def test_a_blueprint_of_the_official_plugin_works_as_it_is(cloud: tuple[Cloud, str], tmp_path: Path) -> None:
+    """A machine, its boot disk and a snapshot node: backed up, restored and removed."""
+    running, url = cloud
+    running.reset()
+    estate = Estate(running)
+    text = (CORPUS / "blueprints" / "attach-disk.yaml").read_text()
+    where = f"auth: {{ get_secret: gcp_credentials }}\n    project: lab-project\n    api_endpoint: '{url}'"
+    (tmp_path / "official.yaml").write_text(text.replace("auth: { get_secret: gcp_credentials }", where))
+    shell = CommandLine(tmp_path, url, estate)
+    shell.environment["QUIESCE_SECRET_GCP_CREDENTIALS"] = '{"type": "service_account", "private_key": "hush"}'
+    inputs = [f"-i{name}" for name in ("zone=us-central1-a", "region=us-central1", "prefix=x")]
+    shell.run("init", str(tmp_path / "official.yaml"), "-b", "shop", *inputs)
+    (disk,) = (
+        entry["id"].replace("_", "-")
+        for entry in shell.json("deployments", "list")["deployments"][0]["topology"]["instances"].values()
+        if entry["node"] == "boot_disk"
+    )
+    machine = estate.machine("we-really-require-name-question", [estate.disk(disk)])
+    before = estate.objects()
+    estate.write_all(machine, "good")
+    printed = shell.run("backup", "shop", "-p", "snapshot_name=one", "-p", "snapshot_incremental=false")
+    assert len(estate.copies()) == 2  # the disk's own, and the one that the blueprint's snapshot node makes
+    estate.write_all(machine, "bad")
+    printed += shell.run("restore", "shop", "-p", "snapshot_name=one")
+    assert estate.read_all(machine) == "good"
+    printed += shell.run("backup", "shop", "-p", "snapshot_name=two", "-p", "snapshot_incremental=false")
+    newer = {
+        item["sourceDisk"]
+        for (kind, _, name), item in running.items.items()
+        if kind == "snapshots" and "-two-" in name
+    }
+    assert {link.split("/v1/")[1] for link in newer} == set(estate.attached(machine).values())
+    custom = ("-p", "drop_replaced=true", "--allow-custom-parameters")
+    for name in ("one", "two"):
+        printed += shell.run("remove-backup", "shop", "-p", f"snapshot_name={name}", *custom)
+    assert estate.copies() == frozenset()
+    assert len(estate.objects()) == len(before)
+    assert "hush" not in printed
+    assert estate.off_schema() == []

@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import google.auth
@@ -44,6 +45,8 @@ _TRIES_AT_A_LIMIT: Final = 8
 #: requests side by side, and connections kept open to one host
 _SIDE_BY_SIDE: Final = 48
 _PAGE: Final = 500
+#: how long one `wait` is held, in seconds: well within the time that a cancelled call is given to end
+_HELD_S: Final = 8.0
 _SCOPES: Final = ("https://www.googleapis.com/auth/compute",)
 #: collection and kind of scope -> client, and what its requests call the resource
 _CLIENTS: Final[dict[tuple[str, str], tuple[str, str]]] = {
@@ -243,15 +246,19 @@ class Compute:
         """
         client, _ = self._client_of(operation)
         request = self._scope_of(operation) | {"operation": operation.name}
-        for turn in itertools.count(1):
-            answer = self.ask(
-                f"wait for {operation.name}", lambda s: client.wait(request=request, retry=None, timeout=s)
-            )
-            if messages.is_done(answer):
+
+        def held(timeout_s: float) -> Any:
+            with suppress(requests.Timeout):  # only to look up whether anybody still waits
+                return client.wait(request=request, retry=None, timeout=min(timeout_s, _HELD_S))
+            return None
+
+        for undone in itertools.count():
+            answer = self.ask(f"wait for {operation.name}", held)
+            if answer is not None and messages.is_done(answer):
                 messages.raise_failure(answer)
                 return
-            if turn > 1:  # it came back undone at once: the service may do that as often as it likes
-                self.patience.back_off(min(turn - 1, 3))
+            if answer is not None:  # the service may come back undone, at once and as often as it likes
+                self.patience.back_off(min(undone + 1, 3))
 
     def failure(self, operation: Reference) -> ProviderError | None:
         """Return how an operation failed; None while it runs and when it has succeeded."""

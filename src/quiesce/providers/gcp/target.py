@@ -50,15 +50,25 @@ def target_of(call: Call, account: Account) -> Target:
     Raises:
         NonRecoverableError: when the node does not say enough, or what it says is not legal.
     """
+    if SNAPSHOT_TYPES.intersection(call.node.type_hierarchy):
+        return Target(account=account, reference=_named_disk(call, account), noun=Noun.DISK)
     noun = _noun(call.node)
-    named = call.inputs.get("disk_name") if noun is Noun.DISK else None
     described = _Described(
-        instance=call.instance,
-        properties=call.properties,
-        runtime=call.runtime_properties,
-        name=str(named or call.properties.get("disk_name") or ""),
+        instance=call.instance, properties=call.properties, runtime=call.runtime_properties
     )
     return Target(account=account, reference=_reference(described, account, noun), noun=noun)
+
+
+def _named_disk(call: Call, account: Account) -> Reference:
+    """Return the disk that a node for snapshots names; without a name, the one that it depends on."""
+    name = str(call.inputs.get("disk_name") or call.properties.get("disk_name") or "")
+    for related in call.related:
+        if DISK_TYPES.intersection(related.node.type_hierarchy) and not related.dependent:
+            described = _described(related)
+            if name in ("", described.first("name"), legal_name(related.instance)):
+                return _reference(described, account, Noun.DISK)
+    named = _Described(instance=call.instance, properties={**call.properties, "name": name}, runtime={})
+    return _reference(named, account, Noun.DISK)
 
 
 def disks_with_own_nodes(call: Call, account: Account) -> frozenset[Reference]:
@@ -79,8 +89,6 @@ class _Described:
     instance: str
     properties: Mapping[str, Json]
     runtime: Mapping[str, Json]
-    #: given by the operation itself
-    name: str = ""
 
     def first(self, *keys: str) -> str:
         """Return the first text among runtime properties, then node properties."""
@@ -110,9 +118,9 @@ def _noun(node: Node) -> Noun:
 
 def _reference(described: _Described, account: Account, noun: Noun) -> Reference:
     current = described.runtime.get(CURRENT_DISK)
-    if noun is Noun.DISK and isinstance(current, str) and current and not described.name:
+    if noun is Noun.DISK and isinstance(current, str) and current:
         return parse(current)
-    named = described.name or described.first("resource_id", "selfLink", "name", "gcp_disk")
+    named = described.first("resource_id", "selfLink", "name", "gcp_disk")
     if "/" in named:
         return parse(named)
     project = account.project

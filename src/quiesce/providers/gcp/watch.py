@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 #: at least so long between the beginnings of two requests of one group, in seconds
 SPACING_S: Final = 0.1
+#: looking takes at most one part in so many of the time
+_SHARE: Final = 3.0
 _LOOK_UP_S: Final = 0.5
 
 
@@ -49,14 +51,15 @@ class Watch(Generic[T]):
 
     def _fetch(self, state: _Group[T], fetch: Callable[[], T], patience: Patience) -> None:
         try:
-            patience.pause(state.began_at + SPACING_S - self._clock())
+            patience.pause(state.not_before - self._clock())
             with self._changed:
                 state.begun += 1
-                turn = state.begun
-                state.began_at = self._clock()
+                turn, began_at = state.begun, self._clock()
             listing = fetch()
+            took_s = self._clock() - began_at
             with self._changed:
                 state.listing, state.done = listing, turn
+                state.not_before = began_at + max(SPACING_S, _SHARE * took_s)
         finally:
             with self._changed:
                 state.busy = False
@@ -70,5 +73,5 @@ class _Group(Generic[T]):
         self.begun = 0
         self.done = 0
         self.busy = False
-        self.began_at = float("-inf")
+        self.not_before = float("-inf")
         self.listing: T | None = None

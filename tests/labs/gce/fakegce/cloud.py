@@ -74,6 +74,8 @@ class Cloud:
             #: (collection, scope, name) -> resource
             self.items: dict[tuple[str, str, str], Resource] = {}
             self.operations: dict[str, Operation] = {}
+            #: those of them that are not done
+            self.running: dict[str, Operation] = {}
             self.by_request: dict[str, str] = {}
             #: what a disk, or a disk in a copy, holds: by id, and for machine images by id and device
             self.contents: dict[str, str] = {}
@@ -172,16 +174,17 @@ class Cloud:
         for fault in self.faults:
             if fault.kind == "operation" and fault.strikes(ctx["id"], ctx.get("name")):
                 operation.error = (fault.code, fault.message, fault.status)
-        self.operations[name] = operation
+        self.operations[name] = self.running[name] = operation
         if ctx.get("requestId"):
             self.by_request[ctx["requestId"]] = name
         return resource
 
     def tick(self) -> None:
         """Let everything happen that is due."""
-        for operation in list(self.operations.values()):
-            if operation.resource["status"] != "DONE":
-                self._advance(operation)
+        for name, operation in list(self.running.items()):
+            self._advance(operation)
+            if operation.resource["status"] == "DONE":
+                del self.running[name]
         for link, since in list(self.suspended_at.items()):
             machine = next((item for item in self.items.values() if item["selfLink"] == link), None)
             if machine and machine["status"] == "SUSPENDED" and self.clock() - since > LONGEST_SUSPENSION_S:
