@@ -72,8 +72,13 @@ def _measure(simulator: Any, title: str, action: Callable[[], None]) -> None:
 
 
 def _script(simulator: Any) -> None:
-    for machine in simulator.machines().values():
-        simulator.run(machine.CreateSnapshot_Task("script", "", False, False))
+    from pyVim.task import WaitForTask
+    from pyVmomi import vim
+
+    content = simulator.content
+    view = content.viewManager.CreateContainerView(content.rootFolder, [vim.VirtualMachine], True)
+    for machine in view.view:
+        WaitForTask(machine.CreateSnapshot_Task("script", "", False, False))
 
 
 def _deployment(directory: Path, simulator: Any, names: list[str]) -> Callable[..., None]:

@@ -7,4 +7,4 @@ lab-libvirt-down: ## stop it, and the guests it runs
 	tests/labs/libvirt/lab.sh down
 
 bench-libvirt: ## backup, restore and frozen window beside virtnbdbackup and raw QEMU
-	$(PYTHON) bench/libvirt_backup.py
+	$(or $(BIN),.venv/bin)/python bench/libvirt_backup.py

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 PAUSE_S = 0.02
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Clients:
 
     def wait_for(self, more: int) -> None:
         """Return when *more* orders were acknowledged than now."""
-        goal, ends = len(self.ledger) + more, time.monotonic() + 20
+        goal, ends = len(self.ledger) + more, time.monotonic() + PATIENCE_S
         while len(self.ledger) < goal:
             if time.monotonic() > ends:
                 raise RuntimeError("the shop takes no orders")

@@ -25,8 +25,14 @@ class GuardProcess:
     """Answers the port `Guard`. The process starts when the object is made."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(
+                f"{log} cannot be opened: {error.strerror}",
+                hint="Check the directory's owner and mode, or set QUIESCE_HOME to another one.",
+            ) from error
         try:
             self._process = subprocess.Popen(
                 command,

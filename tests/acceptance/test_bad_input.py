@@ -273,18 +273,25 @@ def test_a_home_that_may_not_be_read_is_refused(quiesce: CommandLine) -> None:
         assert "[store]" in quiesce(*command, status=ExitStatus.STORE, **options).err
 
 
-def test_a_full_disk_before_the_first_freeze_means_that_nothing_is_run(
+def test_a_full_disk_before_the_first_freeze_means_that_nothing_is_run_then_or_later(
     quiesce: CommandLine, shop: Shop
 ) -> None:
     size = (quiesce.home / "quiesce.db").stat().st_size
-    with nothing_run(quiesce, shop):
-        answer = quiesce(
-            "backup",
-            "shop",
-            status=ExitStatus.STORE,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2)),
-        )
+    before = shop.contents()
+    answer = quiesce(
+        "backup",
+        "shop",
+        "-p",
+        "snapshot_name=unlucky",
+        status=ExitStatus.STORE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2)),
+    )
     assert "[store]" in answer.err
+    assert shop.contents() == before
+    assert not shop.is_frozen()
+    assert _rows(quiesce)["records"] == 0
+    quiesce("backup", "shop", "-p", "snapshot_name=later")
+    assert list(quiesce.points("shop")) == ["later"]
 
 
 def test_a_disk_that_fills_up_within_the_window_leaves_nothing_frozen(

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from quiesce.errors import NonRecoverableError
 from quiesce.model.call import Call
+from quiesce.model.ids import ExecutionId
 from quiesce.model.operation import Operation
 from quiesce.ports import Provider, ProviderSettings
 from quiesce.providers.script import DESCRIPTION
 from quiesce.providers.script.provider import ScriptProvider
-from quiesce.testing import ProviderContract, Subject
+from quiesce.testing import ProviderContract, RecordingContext, Subject
 
 SCRIPTS = {
     Operation.FREEZE: "touch frozen",
@@ -37,6 +39,7 @@ SCRIPTS = {
     """,
     Operation.DELETE: """
         copy=made/$snapshot_name.$full
+        if [ "$quiesce_undo" = true ] && [ "$(cat "$copy.owner")" != "$(ctx execution-id)" ]; then exit 0; fi
         rm -f "$copy" "$copy.owner"
     """,
     Operation.MEASURE: """ctx returns "@{\\"size_bytes\\": $(wc -c < state)}" """,
@@ -111,4 +114,12 @@ class TestScriptProvider(ProviderContract):
 
     @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
     def test_an_undo_never_removes_what_another_execution_made(self, subject: Subject, full: bool) -> None:
-        pytest.skip("whose object it is, and whether to touch it, is the script's own to know")
+        """A script has no word for a foreign object, but it is told whose undo it runs."""
+        provider, context = subject.provider(), RecordingContext()
+        provider.perform(subject.call(Operation.SNAPSHOT, full=full), context)
+        before = subject.objects()
+        other = ExecutionId("exec2")
+        with pytest.raises(NonRecoverableError, match="is not ours"):
+            provider.perform(subject.call(Operation.SNAPSHOT, full=full, execution=other), context)
+        provider.perform(subject.call(Operation.DELETE, full=full, execution=other, undo=True), context)
+        assert subject.objects() == before

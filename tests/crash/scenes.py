@@ -91,7 +91,7 @@ WORLDS: dict[str, Callable[[], list[Fault]]] = {
 
 PARAMETERS: dict[str, dict[str, object]] = {
     "backup": {"snapshot_name": POINT, "snapshot_incremental": False},
-    "restore": {"snapshot_name": POINT, "safety_snapshot": True},
+    "restore": {"snapshot_name": POINT, "safety_snapshot": True, "operation_timeout": 300},
     "remove_backup": {"snapshot_name": POINT},
 }
 
@@ -118,10 +118,15 @@ class Guardless:
 class Scene:
     """One deployment, one workflow on it, and a world in which it runs, again and again."""
 
-    def __init__(self, workflow: str, topology_name: str, world_name: str) -> None:
-        self.topology = TOPOLOGIES[topology_name]
+    def __init__(self, workflow: str, where: str | Topology, world: str | list[Fault]) -> None:
+        self.topology = TOPOLOGIES[where] if isinstance(where, str) else where
         self.clock = FakeClock()
-        self.world = World(tick=self.clock.tick, faults=WORLDS[world_name]())
+        self.world = World(tick=self.clock.tick, faults=WORLDS[world]() if isinstance(world, str) else world)
+        #: whether the platform refuses removals for good
+        self.stubborn = any(
+            f.operation is Operation.DELETE and f.misbehaviour is Misbehaviour.PERMANENT
+            for f in self.world.faults
+        )
         self.kept = MemoryRecords()
         self.workflow = workflow
         self.epoch = 0

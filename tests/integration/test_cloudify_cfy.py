@@ -163,6 +163,31 @@ def test_the_plugin_file_of_each_dsl_version_is_accepted(lab: Lab, version: str)
     assert re.fullmatch(r"backup-\d+", made)
 
 
+def test_operations_of_our_providers_run_with_cloudifys_ctx(lab: Lab) -> None:
+    """A directory is backed up in full (copied after the cut), restored and removed, all by quiesce.host."""
+    data = lab.directory / "data"
+    data.mkdir()
+    (data / "file").write_text("before")
+    repository = lab.directory / "repository"
+    lab.init(
+        {
+            "volume": {
+                "type": "quiesce.nodes.host.Directory",
+                "properties": {"path": str(data), "repository": str(repository)},
+            }
+        }
+    )
+    full = "snapshot_name=one;snapshot_incremental=false"
+    made = events(lab.start("backup", "-p", full))
+    assert made.count("[volume.create] Task succeeded 'quiesce.host.snapshot'") == 2
+    (data / "file").write_text("after")
+    lab.start("restore", "-p", full)
+    assert (data / "file").read_text() == "before"
+    assert "size_bytes" in lab.start("statistics")
+    lab.start("remove_backup", "-p", full)
+    assert "one" in lab.start("restore", "-p", full, expect=1)
+
+
 # -- the old plugin's semantics ---------------------------------------------------------------------------
 
 

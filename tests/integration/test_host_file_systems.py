@@ -216,6 +216,44 @@ do(one, subject, Operation.DELETE)
 assert not list(point.glob(".quiesce*"))
 """
 
+COMMAND_LINE_KILLED = """
+point = mounted("a", root)
+writer = Writer(point)
+(root / "slow.sh").write_text("sleep 30")
+(root / "blueprint.yaml").write_text(f'''
+tosca_definitions_version: cloudify_dsl_1_3
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+node_templates:
+  disk:
+    type: quiesce.nodes.host.FileSystem
+    properties: {{path: {point}}}
+  slow:
+    type: cloudify.nodes.Root
+    interfaces:
+      cloudify.interfaces.snapshot: {{create: slow.sh, delete: slow.sh}}
+    relationships:
+      - {{type: cloudify.relationships.connected_to, target: disk}}
+''')
+os.environ["QUIESCE_HOME"] = str(root / "home")
+quiesce = Path(sys.executable).with_name("quiesce")
+subprocess.run([quiesce, "init", root / "blueprint.yaml", "-b", "shop"], check=True)
+command = [quiesce, "backup", "shop", "-p", "snapshot_name=one"]
+backup = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+for line in backup.stdout:
+    if "snapshot.create" in line:
+        break
+assert writer.stands_still(), "it is frozen while the cut hangs"
+backup.kill()
+assert writer.moves_within(1), "it is writable within a second after the engine was killed"
+backup.wait()
+writer.end()
+(root / "slow.sh").write_text("true")
+subprocess.run([quiesce, "recover"], check=True)
+listed = subprocess.run([quiesce, "executions", "list", "--json"], check=True, capture_output=True).stdout
+[execution] = json.loads(listed)["executions"]
+assert not execution["owes"], "every freeze has its thaw in the journal"
+"""
+
 CONTRACT = """
 import contextlib
 import pytest
@@ -273,6 +311,7 @@ EVERY_KIND = pytest.mark.parametrize("kind", ["ext4", "xfs"])
         pytest.param(FREEZE_AND_THAW, id="frozen until thawed by another process"),
         pytest.param(TIMER, id="thawed by its own timer"),
         pytest.param(ENGINE_KILLED, id="thawed within a second of kill -9"),
+        pytest.param(COMMAND_LINE_KILLED, id="thawed within a second of kill -9 of the command line"),
         pytest.param(HOLDER_KILLED, id="thawed although its holder was killed"),
         pytest.param(FROZEN_BY_SOMEBODY, id="somebody else's freeze is left alone"),
         pytest.param(NESTED, id="what lies on a frozen one is refused"),

@@ -15,9 +15,9 @@ import pytest
 pytest.importorskip("openstack", reason="needs the Python package openstacksdk (quiesce[openstack])")
 sys.path.insert(0, str(Path(__file__).parents[1] / "labs" / "openstack"))
 
-from cli import CommandLine, server_node, volume_node  # noqa: E402
-from lab import Lab, until  # noqa: E402
-from lab_fixtures import NEEDS_LAB, empty_lab  # noqa: E402
+from cli import CommandLine, server_node, volume_node
+from lab import Lab, until
+from lab_fixtures import NEEDS_LAB, empty_lab
 
 pytestmark = NEEDS_LAB
 
@@ -199,10 +199,10 @@ def test_a_failed_upload_is_said_though_nova_tells_nobody(lab: Lab, web: str, sh
 
 
 def test_a_token_that_ends_in_the_middle_is_renewed(lab: Lab, volume: str) -> None:
+    from lab import client_config
+
     from quiesce.providers.openstack.client import Service, SessionClient
     from quiesce.providers.openstack.credentials import read_credentials
-
-    from lab import client_config
 
     client = SessionClient(read_credentials(client_config()))
     client.request(Service.VOLUME, "GET", f"/volumes/{volume}")

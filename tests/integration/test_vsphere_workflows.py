@@ -170,6 +170,25 @@ def test_what_is_discovered_is_a_blueprint_that_works(shop: Shop, tmp_path: Path
         assert name in found
 
 
+def test_a_disk_that_is_a_node_goes_with_its_machine(shop: Shop) -> None:
+    blueprint = json.loads((shop.home / "blueprint.yaml").read_text())
+    server = dict(blueprint["node_templates"].popitem()[1])
+    disk = {
+        "type": "cloudify.vsphere.nodes.Storage",
+        "properties": {"storage": {"storage_size": 1}},
+        "relationships": [{"target": "server", "type": "cloudify.vsphere.storage_connected_to_server"}],
+    }
+    blueprint["node_templates"] = {"server": server, "disk": disk}
+    (shop.home / "disk.yaml").write_text(json.dumps(blueprint))
+    shop.run("init", str(shop.home / "disk.yaml"), "-b", "disks")
+    assert "saved with server" in shop.run("backup", "disks", "-p", "snapshot_name=one")
+    alone = shop.run("backup", "disks", "-p", "snapshot_name=two", "--include-nodes", "disk", expect=None)
+    assert "takes no part" in alone
+    shop.run("restore", "disks", "-p", "snapshot_name=one", "-p", "safety_snapshot=false")
+    shop.run("remove-backup", "disks", "-p", "snapshot_name=one")
+    assert shop.trees() == [[], [], []]
+
+
 def _points(listed: Any) -> list[dict[str, Any]]:
     points = listed if isinstance(listed, list) else next(v for v in listed.values() if isinstance(v, list))
     return list(points)

@@ -59,7 +59,7 @@ def take_up_unfinished(
     """
     for execution in services.executions.open_ones(deployment):
         if execution.workflow in _SAFE_TO_END:
-            execute(services, execution, Purpose.FORWARD, watching)
+            execute(services, execution, _how_to_end(services, execution), watching)
             continue
         if _debts(services, execution)[1]:
             settle(services, execution, watching)
@@ -94,6 +94,12 @@ def recover(
         if unfinished.owed or unfinished.execution.state is ExecutionState.RUNNING:
             left.append(unfinished)
     return left
+
+
+def _how_to_end(services: Services, execution: Execution) -> Purpose:
+    """What never began is not begun now, when nobody waits for it any more."""
+    begun = History.of(services.executions.journal(execution.id).read()).begun_at
+    return Purpose.FORWARD if begun else Purpose.ROLL_BACK
 
 
 def _write_off(services: Services, execution: Execution) -> None:

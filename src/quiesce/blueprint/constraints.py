@@ -37,7 +37,7 @@ class Constraint:
             return f"cannot be compared by {self.name!r}"
         if fine:
             return None
-        return self.message or f"violates {self.name}: {self.argument}"
+        return f"is not valid: {self.message}" if self.message else f"violates {self.name}: {self.argument}"
 
 
 def _is_scalar(argument: Value) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias
 
-from quiesce.blueprint.marked import MarkedList, MarkedMap, Value, key_mark, value_mark
+from quiesce.blueprint.marked import MarkedList, MarkedMap, Value, key_mark, shown, value_mark
 from quiesce.blueprint.problems import FunctionError
 
 #: how long a chain of functions may be that leads from one to the next
@@ -127,9 +127,8 @@ class Evaluator:
         finally:
             self._chain -= 1
         if call.function == "get_input" and not matches_type(result, call.type or ""):
-            raise FunctionError(
-                f"{call.function} {call.arguments!r} gives {result!r}, which is no {call.type}"
-            )
+            what = f"{call.function} must give a value of type {call.type!r}, not {shown(result)}"
+            raise FunctionError(what)
         return result
 
 
@@ -235,7 +234,7 @@ def _merge(arguments: Value) -> Value:
     result: dict[Any, Value] = {}
     for each in _arguments("merge", arguments, at_least=0):
         if not isinstance(each, dict):
-            raise FunctionError(f"merge takes mappings, not {each!r}")
+            raise FunctionError(f"merge takes mappings, not {shown(each)}")
         result.update(each)
     return result
 
@@ -261,7 +260,7 @@ def _split(arguments: Value) -> Value:
     if len(found) < 3 or found[2] is None:
         return parts
     index = _index("string_split", found[2])
-    return walk(parts, [index], f"the parts of {text!r}") if index >= 0 else parts[max(index, -len(parts))]
+    return walk(parts, [index], "the parts of the text") if index >= 0 else parts[max(index, -len(parts))]
 
 
 def _case(change: Callable[[str], str], name: str) -> Callable[[Value], Value]:
@@ -276,7 +275,7 @@ def _arguments(name: str, arguments: Value, *, at_least: int, at_most: int | Non
     count = len(arguments) if isinstance(arguments, list) else -1
     if count < at_least or (at_most is not None and count > at_most):
         wanted = f"{at_least} to {at_most}" if at_most else f"{at_least} or more"
-        raise FunctionError(f"{name} takes a list of {wanted} values, not {arguments!r}")
+        raise FunctionError(f"{name} takes a list of {wanted} values, not {shown(arguments)}")
     result: Sequence[Value] = arguments
     return result
 
@@ -284,13 +283,13 @@ def _arguments(name: str, arguments: Value, *, at_least: int, at_most: int | Non
 def _texts(name: str, values: Sequence[Value]) -> Sequence[str]:
     for value in values:
         if not isinstance(value, str):
-            raise FunctionError(f"{name} takes texts, not {value!r}")
+            raise FunctionError(f"{name} takes texts, not {shown(value)}")
     return list(values)
 
 
 def _index(name: str, value: Value) -> int:
     if not isinstance(value, int):
-        raise FunctionError(f"{name} takes an integer as its last value, not {value!r}")
+        raise FunctionError(f"{name} takes an integer as its last value, not {shown(value)}")
     return value
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from quiesce.blueprint.constraints import Constraint, applies, read_constraints
 from quiesce.blueprint.evaluation import Evaluator, Scope, function_of, matches_type
-from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, value_mark
+from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, shown, value_mark
 from quiesce.blueprint.namespaces import KNOWN_TYPES
 from quiesce.blueprint.problems import NOWHERE, FunctionError, Mark, Problems, suggestion
 from quiesce.blueprint.properties import MISSING, DataTypes, Property, Schema, Subject
-from quiesce.blueprint.shapes import shown
 from quiesce.blueprint.versions import DslVersion
 
 
@@ -202,4 +201,4 @@ def _check_constraints(declared: Input, candidate: _Candidate, problems: Problem
             continue
         violation = replace(constraint, argument=argument).violation(candidate.value)
         if violation:
-            problems.add(candidate.mark, f"{candidate.name}: {shown(candidate.value)} {violation}")
+            problems.add(candidate.mark, f"{candidate.name} {violation}")

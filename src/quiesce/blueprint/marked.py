@@ -5,7 +5,7 @@ They are never changed after they were made: aliases of one anchor share them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any, TypeAlias
 
 from quiesce.blueprint.problems import NOWHERE, Mark
@@ -79,21 +79,6 @@ def value_mark(container: Value, key: Hashable) -> Mark:
     return NOWHERE
 
 
-def rewritten(value: Value, scalar: Callable[[Value], Value]) -> Value:
-    """Return *value* with *scalar* applied to each scalar, places kept."""
-    if isinstance(value, MarkedMap):
-        result = MarkedMap(value.mark)
-        for key in value:
-            result.put(key, rewritten(value[key], scalar), key_mark(value, key), value_mark(value, key))
-        return result
-    if isinstance(value, MarkedList):
-        items = MarkedList(value.mark)
-        for item, mark in zip(value, value.item_marks, strict=True):
-            items.put(rewritten(item, scalar), mark)
-        return items
-    return scalar(value)
-
-
 def plain(value: Value) -> Json:
     """Return a copy of *value* as plain JSON values; keys become text as JSON writes them."""
     if isinstance(value, dict):
@@ -110,9 +95,13 @@ def plain_map(value: dict[Any, Value]) -> dict[str, Json]:
     return {_text(key): plain(each) for key, each in value.items()}
 
 
-def strings(values: Iterable[Value]) -> tuple[str, ...]:
-    """Return the texts among *values*."""
-    return tuple(value for value in values if isinstance(value, str))
+def shown(value: Value) -> str:
+    """Return *value* as an error message shows it: texts may be secrets, so only that it is one."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return "a text" if isinstance(value, str) else "null" if value is None else str(value)
 
 
 def _text(key: Hashable) -> str:

@@ -44,10 +44,17 @@ class InvalidBlueprintError(BlueprintError):
     code = "blueprint-invalid"
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(dict.fromkeys(problems))
+        self.problems = tuple(_in_reading_order(dict.fromkeys(problems)))
         count = len(self.problems)
         lines = [str(problem) for problem in self.problems]
         super().__init__(lines[0] if count == 1 else "\n".join([f"{count} problems:", *lines]))
+
+
+def _in_reading_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return *problems* from top to bottom, one file after the other."""
+    found = list(problems)
+    files = list(dict.fromkeys(problem.mark.file for problem in found))
+    return sorted(found, key=lambda problem: (files.index(problem.mark.file), *problem.mark[1:]))
 
 
 class FunctionError(BlueprintError):

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from quiesce.blueprint.evaluation import function_of, matches_type
-from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, value_mark
+from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, shown, value_mark
 from quiesce.blueprint.namespaces import KNOWN_TYPES, OBJECT_TYPES
 from quiesce.blueprint.problems import NOWHERE, Mark, Problems, suggestion
-from quiesce.blueprint.shapes import shown
 from quiesce.blueprint.versions import V1_4, V1_5, DslVersion
 
 MISSING: Final[Any] = object()

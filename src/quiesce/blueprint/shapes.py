@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from quiesce.blueprint.marked import Value, key_mark, value_mark
+from quiesce.blueprint.marked import Value, key_mark, shown, value_mark
 from quiesce.blueprint.problems import Mark, Problems, suggestion
 from quiesce.blueprint.versions import V1_0, DslVersion
 
@@ -141,13 +141,3 @@ class Check:
                 what = f"{key!r} came with {wanted_field.since}, this blueprint has {self.version}"
                 self.problems.warn(key_mark(value, key), what)
             self.value(each, wanted_field.shape, value_mark(value, key), str(key))
-
-
-def shown(value: Value) -> str:
-    """Return *value* as an error message shows it."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

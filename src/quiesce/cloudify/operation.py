@@ -51,9 +51,11 @@ def offered_by(provider: str) -> tuple[Function, ...]:
 def _function(provider: str, operation: Operation) -> Function:
     def perform(**kwargs: Any) -> Json:
         context = kwargs.pop("ctx", None) or current_context
-        step = kwargs.pop("quiesce_step", None)
+        step, undo = kwargs.pop("quiesce_step", None), bool(kwargs.pop("quiesce_undo", False))
         try:
-            return _perform(provider, operation, step, context, kwargs)
+            description = _described(provider)
+            call = replace(call_of(provider, operation, context, kwargs, description), undo=undo)
+            return _perform(description, call, step, context)
         except QuiesceError as error:
             raise in_cloudifys_words(error) from error
 
@@ -65,17 +67,13 @@ def _function(provider: str, operation: Operation) -> Function:
     return marked
 
 
-def _perform(
-    name: str, operation: Operation, step: str | None, context: Any, kwargs: Mapping[str, Json]
-) -> Json:
-    description = _described(name)
-    call = call_of(name, operation, context, kwargs, description)
-    provider = _providers().get(name)
+def _perform(description: Description, call: Call, step: str | None, context: Any) -> Json:
+    provider = _providers().get(description.name)
     if step == Operation.COPY:
         return _copy(provider, call, context)
-    outcome = provider.perform(call, CloudifyContext(operation, context))
+    outcome = provider.perform(call, CloudifyContext(call.operation, context))
     _remember(call, outcome, context)
-    if operation is Operation.SNAPSHOT and step is None and _copies(description, call):
+    if call.operation is Operation.SNAPSHOT and step is None and _copies(description, call):
         return _copy(provider, replace(call, artifact=outcome.artifact), context)
     return _answer(outcome, context)
 

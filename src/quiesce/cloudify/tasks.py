@@ -38,7 +38,7 @@ class CloudifyTasks:
             ProviderError: as the operation's own error was recoverable or not.
         """
         step = attempt.step
-        if step.role is Role.UNDO and step.of not in self._done:
+        if step.role is Role.UNDO and step.of not in self._done and not _is_ours(step):
             return self._leave_alone(step)
         instance = self._context.get_node_instance(step.instance)
         if attempt.number == 1:
@@ -53,8 +53,9 @@ class CloudifyTasks:
         kwargs = dict(self._parameters)
         if step.point is not None:
             kwargs["snapshot_name"] = step.point
-        if step.function.startswith("quiesce."):
+        if _is_ours(step):
             kwargs["quiesce_step"] = step.operation.value
+            kwargs["quiesce_undo"] = step.role is Role.UNDO
         task = instance.execute_operation(step.interface, kwargs=kwargs, allow_kwargs_override=True)
         task.current_retries = attempt.number - 1
         operation = task.kwargs["__cloudify_context"]["operation"]
@@ -130,6 +131,10 @@ def translated(error: object) -> ProviderError:
     if isinstance(error, CloudifyRecoverableError):
         return RecoverableError(message, retry_after_s=error.retry_after)
     return RecoverableError(f"{type(error).__name__}: {message}")
+
+
+def _is_ours(step: Step) -> bool:
+    return step.function.startswith("quiesce.")
 
 
 def _unless_given_up(action: Callable[..., Any], attempt: Attempt) -> Callable[..., Any]:

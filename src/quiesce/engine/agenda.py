@@ -66,7 +66,8 @@ class Agenda:
 
     def next_time(self, now: float) -> float | None:
         """Return the tick at which something becomes due by the passing of time alone."""
-        times = [self._delayed[0][0]] if self._delayed else []
+        forward = self.history.faltered is None and not self.only_settle
+        times = [self._delayed[0][0]] if self._delayed and forward else []
         times += [tick for tick in self._undo_not_before.values() if tick > now]
         settling = self.settling.next_time(now)
         return min(times if settling is None else [*times, settling], default=None)

@@ -291,7 +291,7 @@ class Runner:
             Failed(
                 **self._times(),
                 step=step.id,
-                code=error.code,
+                code=_recorded_code(error),
                 message=str(error),
                 hint=error.hint,
                 retry_in_s=pause,
@@ -367,7 +367,9 @@ class Runner:
             a.deadline + (0.0 if a.given_up else GRACE_S) for a in self._attempts.values() if not a.abandoned
         ]
         bound = self._window_ends if self._history.faltered is None else None
-        for tick in (bound, self._settling_ends, self._agenda.next_time(now)):
+        ends = self._settling_ends
+        patience = ends if ends is not None and ends > now else None
+        for tick in (bound, patience, self._agenda.next_time(now)):
             if tick is not None:
                 times.append(tick)
         return min(times, default=None)
@@ -417,6 +419,11 @@ class Runner:
 
     def _now(self) -> float:
         return self._out.clock.tick()
+
+
+def _recorded_code(error: QuiesceError) -> str:
+    """Return the code by which `History` knows that nothing was frozen, whatever a platform calls it."""
+    return CannotFreezeError.code if isinstance(error, CannotFreezeError) else error.code
 
 
 def _unexpected(error: BaseException | None) -> QuiesceError:

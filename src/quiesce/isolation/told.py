@@ -7,7 +7,7 @@ from pathlib import Path
 
 from quiesce.model.call import Call, Related
 from quiesce.model.ids import Json
-from quiesce.model.topology import COMPUTE, CONTAINED_IN, Node
+from quiesce.model.topology import COMPUTE, Node
 
 
 def told(call: Call, *, plugin: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
@@ -17,6 +17,7 @@ def told(call: Call, *, plugin: str, inputs: Mapping[str, Json]) -> dict[str, Js
         "instance": {
             "id": call.instance,
             "runtime_properties": dict(call.runtime_properties),
+            "host_id": _host_id(call),
             "host_ip": _host_ip(call),
             "relationships": [_relationship(each) for each in call.related if not each.dependent],
         },
@@ -54,12 +55,22 @@ def _relationship(related: Related) -> Json:
     }
 
 
+def _host_id(call: Call) -> str:
+    host = None if COMPUTE in call.node.type_hierarchy else _host(call)
+    return host.instance if host else call.instance
+
+
 def _host_ip(call: Call) -> Json:
     if COMPUTE in call.node.type_hierarchy:
         return _first_ip([call.runtime_properties, call.properties])
-    hosts = (each for each in call.related if not each.dependent and each.relationship == CONTAINED_IN)
-    host = next((each for each in hosts if COMPUTE in each.node.type_hierarchy), None)
+    host = _host(call)
     return _first_ip([host.runtime_properties, host.properties]) if host else None
+
+
+def _host(call: Call) -> Related | None:
+    """Return the nearest machine that it depends on."""
+    below = (each for each in call.related if not each.dependent)
+    return next((each for each in below if COMPUTE in each.node.type_hierarchy), None)
 
 
 def _first_ip(places: Iterable[Mapping[str, Json]]) -> Json:

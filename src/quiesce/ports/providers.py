@@ -58,6 +58,7 @@ class Provider(Protocol):
       freezes. THAW disarms it.
     - THAW returns only when the node is known to be thawed; thawing what is not frozen is fine. It works
       in another process than the freeze, and while the freeze's own call still hangs.
+    - THAW and DELETE take effect after whatever is still on its way to the instance.
     - SNAPSHOT returns when the point in time is fixed, no later. Moving data belongs to COPY.
     - APPLY refuses what is damaged before it touches the instance.
     - DELETE works on finished and half-made objects, with and without `Call.artifact`, and also when

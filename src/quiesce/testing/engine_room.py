@@ -44,6 +44,8 @@ def hang(seconds: float) -> None:
 
 #: an engine that waits so often in a row for a time that is past would burn a processor
 _MOST_SPINS = 20
+#: more often than this no test's engine has to wait
+_MOST_WAITS = 20_000
 
 
 class InlineWorkers:
@@ -56,6 +58,7 @@ class InlineWorkers:
         self._late: dict[int, Callable[[], Outcome]] = {}
         self._behind_next: list[tuple[int, Callable[[], Outcome]]] = []
         self._spins = 0
+        self._waits = 0
 
     def start(self, ticket: int, action: Callable[[], Outcome]) -> None:
         """Queue *action*."""
@@ -63,6 +66,9 @@ class InlineWorkers:
 
     def wait(self, until_tick: float | None) -> Sequence[Completion]:
         """Perform the call that has waited longest; without one, let the time pass."""
+        self._waits += 1
+        if self._waits > _MOST_WAITS:
+            raise AssertionError("the engine does not come to an end")
         if not self._tasks:
             return self._let_time_pass(until_tick)
         ticket, action = self._tasks.popleft()

@@ -24,19 +24,29 @@ class CannotInstallError(Exception):
     """The package index does not give us what we need."""
 
 
-def environment() -> Path:
-    """Return an environment with cfy and the wheel of this very tree; kept below .lab, wheel made anew.
+def cfy_environment() -> Path:
+    """Return an environment with cfy, kept below .lab.
 
     Raises:
         CannotInstallError: when cfy cannot be installed here.
     """
     place = ROOT / ".lab" / f"cfy-{VERSION}"
-    pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
     if not (place / "ready").exists():
         shutil.rmtree(place, ignore_errors=True)
         venv.create(place, with_pip=True)
-        _run([*pip, "install", f"cloudify=={VERSION}"])
+        _run([*_pip(place), "install", f"cloudify=={VERSION}"])
         (place / "ready").touch()
+    return place
+
+
+def environment() -> Path:
+    """Return an environment with cfy and the wheel of this very tree, made anew.
+
+    Raises:
+        CannotInstallError: when cfy cannot be installed here.
+    """
+    place = cfy_environment()
+    pip = _pip(place)
     wheels = place / "wheels"
     shutil.rmtree(wheels, ignore_errors=True)
     _run([sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "-w", str(wheels), str(ROOT)])
@@ -44,6 +54,10 @@ def environment() -> Path:
     _run([*pip, "install", f"{wheel}[ssh]"])
     _run([*pip, "install", "--force-reinstall", "--no-deps", str(wheel)])
     return place
+
+
+def _pip(place: Path) -> list[str]:
+    return [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
 
 
 def _run(command: list[str]) -> None:

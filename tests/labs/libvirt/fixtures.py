@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from quiesce.model.capabilities import Capabilities
 from quiesce.model.ids import BackupName, ExecutionId
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
+from quiesce.model.restore_point import Proof
 from quiesce.ports import ProviderSettings
 from quiesce.testing import RecordingContext, Subject
 
@@ -47,6 +52,45 @@ def make_guest(libvirt_lab: str) -> Iterator[Callable[[str], lab.Guest]]:
         guest.forget()
 
 
+class CommandLine:
+    """``quiesce`` as users call it, with a home and a blueprint of its own."""
+
+    def __init__(self, home: Path, blueprint: Mapping[str, Any]) -> None:
+        self.home = home
+        path = home / "blueprint.yaml"
+        path.write_text(json.dumps(blueprint))
+        self.run("init", str(path), "-b", "shop")
+
+    def run(self, *arguments: str) -> str:
+        """Return what a command prints; it must succeed."""
+        done = subprocess.run(
+            self._command(arguments), env=self._environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        return subprocess.Popen(
+            self._command(arguments),
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def stored(self) -> list[Path]:
+        """Return every file in the repository."""
+        return sorted(path for path in (self.home / "repository").rglob("*") if path.is_file())
+
+    @staticmethod
+    def _command(arguments: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "quiesce.cli.main", *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {"QUIESCE_HOME": str(self.home)}
+
+
 class Bench(Subject):
     """One guest, and the provider under test on it."""
 
@@ -58,6 +102,7 @@ class Bench(Subject):
         self.capabilities: Capabilities = DOMAIN.capabilities
         self.guest = guest
         self.folder = folder
+        self.repository = folder / "repository"
         self.scratch = lab.FOLDER / "scratch" / guest.name
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
@@ -76,9 +121,11 @@ class Bench(Subject):
         return LibvirtProvider(self.settings())
 
     def settings(self) -> ProviderSettings:
-        return ProviderSettings(state_dir=str(self.folder / "state"), repository_dir=str(self.folder / "repository"))
+        return ProviderSettings(state_dir=str(self.folder / "state"), repository_dir=str(self.repository))
 
-    def do(self, operation: Operation, point: str = "one", *, timeout_s: float = 60.0, **changes: Any) -> Outcome:
+    def do(
+        self, operation: Operation, point: str = "one", *, timeout_s: float = 60.0, **changes: Any
+    ) -> Outcome:
         """Perform one operation; each restore point has an execution of its own."""
         if self._provider is None:
             self._provider = self.provider()
@@ -105,9 +152,19 @@ class Bench(Subject):
         """Remove a full copy."""
         return self.do(Operation.DELETE, point, full=True, **changes)
 
+    def verify(self, point: str) -> Proof:
+        """Check a full copy."""
+        call = self.call(Operation.DELETE, full=True, point=BackupName(point))
+        proof: Proof = self.provider().verify(call, RecordingContext())
+        return proof
+
+    def use(self, provider: Any) -> None:
+        """Work through a provider that others use, too."""
+        self._provider = provider
+
     def files(self, point: str = "one") -> Path:
         """Return the folder of a stored backup."""
-        return self.folder / "repository" / "contract" / point / self.instance
+        return self.repository / "contract" / point / self.instance
 
     def leftovers(self) -> list[str]:
         """Return what a job leaves that is not cleared away: scratch files and sockets."""

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,6 +69,15 @@ def is_up() -> bool:
     return (FOLDER / "uri").exists()
 
 
+def wait(happened: Callable[[], bool], limit_s: float = 60.0) -> None:
+    """Return when it has happened."""
+    ends = time.monotonic() + limit_s
+    while not happened():
+        if time.monotonic() > ends:
+            raise TimeoutError("it did not happen")
+        time.sleep(0.1)
+
+
 def make_disk(name: str, size_mb: int, random_mb: int = 0, seed: int = 1) -> Path:
     """Return an ext4 disk of that size, made once and kept."""
     path = FOLDER / "disks" / f"base-{name}.qcow2"
@@ -104,6 +114,10 @@ class Guest:
 
         libvirt.registerErrorHandler(lambda *_: None, None)
         return libvirt.open(self.uri)
+
+    def reconnect(self) -> None:
+        """Forget a connection that broke."""
+        self.__dict__.pop("connection", None)
 
     @property
     def domain(self) -> Any:
@@ -174,7 +188,9 @@ class Guest:
         """Ask the guest agent."""
         import libvirt_qemu
 
-        request = json.dumps({"execute": command, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}})
+        request = json.dumps(
+            {"execute": command, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}}
+        )
         answer = libvirt_qemu.qemuAgentCommand(self.domain, request, timeout_s, 0)
         return json.loads(answer)["return"]
 
@@ -310,7 +326,8 @@ def _domain_xml(
         if agent
         else ""
     )
-    return f"""<domain type='qemu'><name>{guest.name}</name><memory unit='MiB'>{memory_mb}</memory><vcpu>1</vcpu>
+    return f"""<domain type='qemu'><name>{guest.name}</name>
+<memory unit='MiB'>{memory_mb}</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{FOLDER}/guest/vmlinuz</kernel>
 <initrd>{FOLDER}/guest/initrd.gz</initrd><cmdline>console=ttyS0 quiet panic=1 no_timer_check tsc=unstable
  mitigations=off name={guest.name} {arguments}</cmdline></os>

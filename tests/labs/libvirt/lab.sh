@@ -36,7 +36,9 @@ install_packages() {
 }
 
 daemon_runs() {
-  [ -e "$lab/libvirtd.pid" ] && kill -0 "$(cat "$lab/libvirtd.pid")" 2>/dev/null
+  local status
+  status=/proc/$(cat "$lab/libvirtd.pid" 2>/dev/null || echo none)/status
+  grep -q '^Name:.*libvirtd' "$status" 2>/dev/null && ! grep -q '^State:.*Z' "$status"
 }
 
 answers() {
@@ -86,7 +88,7 @@ down() {
     pid=$(cat "$lab/libvirtd.pid")
     kill "$pid" || true
     for _ in $(seq 100); do
-      kill -0 "$pid" 2>/dev/null || break
+      daemon_runs || break
       sleep 0.05
     done
   fi

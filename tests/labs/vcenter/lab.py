@@ -12,12 +12,23 @@ import shutil
 import signal
 import ssl
 import subprocess
+import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
+
+from quiesce.model.call import Call
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId, StepId
+from quiesce.model.operation import SNAPSHOT_CREATE, Operation
+from quiesce.model.outcome import Outcome
+from quiesce.model.parameters import Parameters
+from quiesce.model.topology import Node
+from quiesce.ports import ProviderSettings
+from quiesce.providers.vsphere.provider import VSphereProvider
+from quiesce.testing import RecordingContext
 
 ROOT = Path(__file__).parents[3]
 BINARY = ROOT / ".lab" / "labvcsim"
@@ -172,6 +183,82 @@ class Lab:
 
         WaitForTask(task, si=self._eyes)
         return task.info.result
+
+
+class Site:
+    """One machine of the simulator, and a new provider for each test."""
+
+    def __init__(self, simulator: Any, directory: Path) -> None:
+        self.simulator = simulator
+        self.directory = directory
+        self.name, machine = next(iter(sorted(simulator.machines().items())))
+        self.machine = machine._moId
+        self.others = set(simulator.machines())
+        self.context = RecordingContext()
+        settings = ProviderSettings(state_dir=str(directory), repository_dir=str(directory / "backups"))
+        self.provider = VSphereProvider(settings)
+
+    def perform(self, operation: Operation, *, timeout_s: float = 30.0, **changes: Any) -> Outcome:
+        self.context = RecordingContext(timeout_s=timeout_s)
+        return self.provider.perform(self.call(operation, **changes), self.context)
+
+    def call(self, operation: Operation, **changes: Any) -> Call:
+        kind = "cloudify.vsphere.nodes.Server"
+        hierarchy = ("cloudify.nodes.Root", "cloudify.nodes.Compute", kind)
+        fields: dict[str, Any] = {
+            "operation": operation,
+            "interface": SNAPSHOT_CREATE,
+            "function": "quiesce.vsphere.any",
+            "deployment": DeploymentName("shop"),
+            "execution": ExecutionId("exec1"),
+            "step": StepId("step"),
+            "attempt": 1,
+            "instance": InstanceId("server_ab12"),
+            "node": Node(id=NodeId("server"), type=kind, type_hierarchy=hierarchy),
+            "properties": {"connection_config": self.simulator.connection, "resource_id": self.machine},
+            "parameters": Parameters(),
+            "point": BackupName("one"),
+            "full": True,
+        }
+        return Call(**(fields | changes))
+
+    def backup(self, *, timeout_s: float = 30.0, **changes: Any) -> Outcome:
+        cut = self.perform(Operation.SNAPSHOT, timeout_s=timeout_s, **changes)
+        return self.perform(Operation.COPY, timeout_s=timeout_s, artifact=cut.artifact, **changes)
+
+    def write(self, text: str) -> None:
+        self.simulator.write(self.machine, text)
+
+    def read(self) -> str:
+        return str(self.simulator.read(self.machine))
+
+    def objects(self) -> frozenset[str]:
+        stored = {f"file {path}" for path in (self.directory / "backups").rglob("*")}
+        return frozenset(self.simulator.objects() | stored)
+
+    def close(self) -> None:
+        """Leave the simulator as it was, but for the machine's disk."""
+        self.provider.close()
+        self.simulator.heal()
+        self.simulator.run(self.simulator.machine(self.machine).RemoveAllSnapshots_Task())
+        for other in self.simulator.machines().values():
+            if other._moId != self.machine and other.name not in self.others:
+                with contextlib.suppress(Exception):
+                    self.simulator.run(other.Destroy_Task())
+
+    def wait_for_leases(self) -> None:
+        """Let vCenter end the leases whose end could not be told to it."""
+        for _ in range(80):
+            if self.simulator.http("GET", "/lab/leases").strip() == b"[]":
+                return
+            time.sleep(0.1)
+        raise AssertionError("a lease stays open")
+
+    def untouched(self) -> bool:
+        """Tell whether no rule of the simulator has struck since the last `inject`."""
+        left = bool(self.simulator.http("GET", "/lab/inject") == b"1\n")
+        self.simulator.heal()
+        return left
 
 
 def _names(tree: Any) -> list[Any]:

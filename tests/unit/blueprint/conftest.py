@@ -12,6 +12,7 @@ import pytest
 from quiesce.blueprint import Blueprint, ImportPolicy, InvalidBlueprintError, instantiate, load_blueprint
 from quiesce.model.topology import Topology
 
+EVERYTHING = ImportPolicy()
 HEADER = """\
 tosca_definitions_version: cloudify_dsl_1_3
 imports:
@@ -45,7 +46,7 @@ def load(directory: Path) -> Load:
         *,
         header: str = HEADER,
         inputs: Mapping[str, Any] | None = None,
-        policy: ImportPolicy = ImportPolicy(),
+        policy: ImportPolicy = EVERYTHING,
     ) -> Blueprint:
         path = directory / "blueprint.yaml"
         path.write_text(header + text)

@@ -36,7 +36,7 @@ def described(golden: dict[str, Any], policy: ImportPolicy) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
 def test_a_corpus_blueprint_means_what_its_golden_says(path: Path) -> None:
-    """Nodes, hierarchies, instances, properties, relationships, operations, workflows and inputs are equal."""
+    """Nodes, hierarchies, instances, properties, relationships, operations, workflows, inputs are equal."""
     golden = json.loads(path.read_text())
     shown = described(golden, corpus_types())
     assert shown["plan"] == golden["plan"]

@@ -264,6 +264,16 @@ def test_a_sound_restore_point_is_verified(machine: Machine, node: Node, data: P
 
 
 @BOTH
+def test_a_restore_point_that_is_gone_is_no_sound_one(
+    machine: Machine, node: Node, data: Path, full: bool
+) -> None:
+    call = machine.call(node, Operation.APPLY, full=full)
+    proof = machine.provider.verify(call, RecordingContext())
+    assert not proof.passed
+    assert proof.detail
+
+
+@BOTH
 def test_what_was_replaced_is_kept_until_the_next_restore(
     machine: Machine, node: Node, data: Path, full: bool
 ) -> None:

@@ -241,6 +241,16 @@ def test_a_database_that_is_not_there_is_not_made(holders: Holders, tmp_path: Pa
     assert not (tmp_path / "nothing.db").exists()
 
 
+def test_a_nursery_that_was_killed_is_replaced(holders: Holders, database: Path) -> None:
+    hold(holders, database)
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    for child in children:
+        if "holder.py" in Path(f"/proc/{child}/cmdline").read_text():
+            os.kill(int(child), signal.SIGKILL)
+    hold(holders, database)
+    assert not writable(database)
+
+
 def test_the_state_of_a_freeze_is_private(holders: Holders, database: Path, tmp_path: Path) -> None:
     hold(holders, database)
     [state] = (tmp_path / "holds").glob("*.json")

@@ -163,6 +163,7 @@ class FakeProvider:
         return _claimed(call)
 
     def _delete(self, call: Call) -> None:
+        self._let_late_effects_happen(call.instance)
         thing = self.world.things.get(_name(call))
         if thing is None or thing.maker is None or (call.undo and thing.maker != call.execution):
             return

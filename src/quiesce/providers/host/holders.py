@@ -50,8 +50,8 @@ class Holders:
         self._directory = directory
         self._lock = threading.Lock()
         self._watched: dict[str, socket.socket] = {}
-        process, self._nursery = _start_nursery()
-        self._finalizer = weakref.finalize(self, _hand_over, process, self._nursery, self._watched)
+        self._nursery = _Nursery()
+        self._finalizer = weakref.finalize(self, _hand_over, self._nursery, self._watched)
         self._finalizer.atexit = False
 
     def hold(self, key: str, request: Mapping[str, Json], *, thaw_after_s: float, timeout_s: float) -> None:
@@ -123,10 +123,10 @@ class Holders:
         data = json.dumps(body).encode()
         with theirs:
             try:
-                socket.send_fds(self._nursery, [data], [theirs.fileno()])
+                self._nursery.send(data, theirs)
             except OSError as error:
                 ours.close()
-                raise NonRecoverableError(f"the process that starts holders is gone: {error}") from error
+                raise NonRecoverableError(f"no process can be started to hold a freeze: {error}") from error
         return ours
 
     def _forget(self, key: str, only: socket.socket | None = None) -> None:
@@ -229,28 +229,43 @@ def _await(connection: socket.socket, timeout_s: float) -> None:
         raise _ERRORS.get(answer["code"], NonRecoverableError)(answer["error"])
 
 
-def _start_nursery() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start it and do not wait: it is ready before the first freeze is asked for."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", holder.__file__, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    return process, ours
+class _Nursery:
+    """The process that forks holders, started ahead and not waited for: it is ready before it is needed."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def send(self, request: bytes, watcher: socket.socket) -> None:
+        """Have a holder forked; a nursery that has died is replaced."""
+        try:
+            socket.send_fds(self._socket, [request], [watcher.fileno()])
+        except (BrokenPipeError, ConnectionResetError):
+            self.close()
+            self._start()
+            socket.send_fds(self._socket, [request], [watcher.fileno()])
+
+    def close(self) -> None:
+        """End it. It holds nothing itself."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", holder.__file__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
 
 
-def _hand_over(
-    process: subprocess.Popen[bytes], nursery: socket.socket, watched: dict[str, socket.socket]
-) -> None:
+def _hand_over(nursery: _Nursery, watched: dict[str, socket.socket]) -> None:
     for connection in watched.values():
         with contextlib.suppress(OSError):
             connection.send(b'{"handed_over": true}')
         connection.close()
     watched.clear()
     nursery.close()
-    process.kill()  # it holds nothing itself
-    process.wait()

@@ -182,17 +182,17 @@ def _named_pid(call: Call) -> int | None:
 
 
 def _fits(call: Call, stat: Stat, pattern: str | None) -> bool:
-    pid_file = text_of(call, "pid_file")
-    if pid_file is not None:
-        written_at = Path(pid_file).expanduser().stat().st_mtime
-        if processes.started_at(stat) > written_at + _PID_FILE_SLACK_S:
-            return False
     if pattern is None:
-        return True
+        pid_file = text_of(call, "pid_file")
+        return pid_file is None or _is_older(stat, Path(pid_file).expanduser())
     try:
         return re.search(pattern, processes.command_line(stat.member.pid)) is not None
     except re.error as error:
         raise NonRecoverableError(f"{pattern!r} is no regular expression: {error}") from error
+
+
+def _is_older(stat: Stat, pid_file: Path) -> bool:
+    return processes.started_at(stat) <= pid_file.stat().st_mtime + _PID_FILE_SLACK_S
 
 
 def _sought(call: Call) -> str:

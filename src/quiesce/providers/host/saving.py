@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from quiesce.errors import (
+    DamagedArtifactError,
     ForeignObjectError,
     NonRecoverableError,
     OperationTimeoutError,
     RecoverableError,
+    ResourceNotFoundError,
 )
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
@@ -93,16 +95,23 @@ def delete(call: Call, default: Path) -> str:
 
 def verify(call: Call, default: Path) -> Proof:
     """Check a backup against its checksums, or that a snapshot is there and whole."""
-    if call.full:
-        repository = repository_of(call, default)
-        damages = repository.verify(repository.manifest(place_of(call)))
-        detail = "; ".join(f"{damage.path}: {damage.reason}" for damage in damages)
-        return Proof(at=time.time(), kind="checksums", passed=not damages, detail=detail)
+    try:
+        detail = _damages(call, default) if call.full else _absence(call)
+    except (ResourceNotFoundError, DamagedArtifactError) as error:
+        detail = str(error)
+    kind = "checksums" if call.full else "presence"
+    return Proof(at=time.time(), kind=kind, passed=not detail, detail=detail)
+
+
+def _damages(call: Call, default: Path) -> str:
+    repository = repository_of(call, default)
+    damages = repository.verify(repository.manifest(place_of(call)))
+    return "; ".join(f"{damage.path}: {damage.reason}" for damage in damages)
+
+
+def _absence(call: Call) -> str:
     cut = shelf_of(call).find(call)
-    passed = cut.durable and os.path.lexists(cut.content)
-    return Proof(
-        at=time.time(), kind="presence", passed=passed, detail="" if passed else f"{cut.content} is not whole"
-    )
+    return "" if cut.durable and os.path.lexists(cut.content) else f"{cut.content} is not whole"
 
 
 def teller(context: Context, total_bytes: int | None = None) -> Callable[[int], None]:

@@ -70,8 +70,6 @@ def thaw(domain: Domain, context: Context) -> Outcome:
     Raises:
         ProviderError: when that could not be brought about in `Context.remaining_s`.
     """
-    if _cannot_be_frozen(domain):
-        return NOTHING
     thawed = _insist_on_thaw(domain, context)
     _disarm(domain)
     _mark(domain, None)
@@ -152,7 +150,7 @@ def _insist_on_thaw(domain: Domain, context: Context) -> Outcome:
         try:
             return _thaw_once(domain, min(QUESTION_S, max(1.0, context.remaining_s())))
         except ProviderError as error:
-            if domain.state() is State.OFF:
+            if _cannot_be_frozen(domain):
                 return NOTHING
             if isinstance(error, AgentAbsentError) and marks.live_marks(domain).freeze is None:
                 return Outcome(note="no agent answers, and nothing was frozen since it was started")

@@ -161,11 +161,8 @@ class Backups:
     def _begin_job(self, domain: Domain, call: Call, settings: Settings, *, active: bool) -> tuple[_Cut, str]:
         definition = read_definition(domain.xml(live=True))
         disks, excluded = disks_to_save(definition, settings)
-        incremental = settings.backup_mode == "incremental"
-        parent = self._parent(domain, call, settings, disks) if incremental else None
-        name = object_name(call) if incremental else None
-        if name is not None:
-            self._refuse_foreign_checkpoint(domain, call, name)
+        name = object_name(call) if settings.backup_mode == "incremental" else None
+        parent = self._prepare_increment(domain, call, settings, disks) if name else None
         attempts = _attempts(parent, name)
         note = ""
         for since, checkpoint in attempts:
@@ -181,9 +178,15 @@ class Backups:
             return _Cut(checkpoint=checkpoint, parent=made_on, active=active, at=time.time()), note
         raise AssertionError("the last attempt returns or raises")
 
-    def _parent(self, domain: Domain, call: Call, settings: Settings, disks: Sequence[Disk]) -> Parent | None:
+    def _prepare_increment(
+        self, domain: Domain, call: Call, settings: Settings, disks: Sequence[Disk]
+    ) -> Parent | None:
         """Return the newest backup whose checkpoint is still followed and whose data are there."""
-        for name, mark in reversed(jobs.marks_of_checkpoints(domain).items()):
+        known = jobs.marks_of_checkpoints(domain)
+        self._refuse_foreign_checkpoint(domain, call, known)
+        for name, mark in reversed(known.items()):
+            if name == object_name(call):
+                continue
             if mark is None or (mark.deployment, mark.instance) != (call.deployment, call.instance):
                 continue
             place = Place(
@@ -196,8 +199,10 @@ class Backups:
                 return Parent(point=mark.point, checkpoint=name, manifest=found)
         return None
 
-    def _refuse_foreign_checkpoint(self, domain: Domain, call: Call, name: str) -> None:
-        known = jobs.marks_of_checkpoints(domain)
+    def _refuse_foreign_checkpoint(
+        self, domain: Domain, call: Call, known: Mapping[str, jobs.CheckpointMark | None]
+    ) -> None:
+        name = object_name(call)
         if name in known:
             mark = known[name]
             if mark is None or mark.execution != call.execution:

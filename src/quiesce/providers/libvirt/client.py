@@ -11,6 +11,7 @@ import enum
 import json
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -480,17 +481,21 @@ class Hypervisors:
     def __init__(self, opener: Callable[[str], Hypervisor] = Hypervisor) -> None:
         self._opener = opener
         self._open: dict[tuple[str, bool], Hypervisor] = {}
+        self._locks: defaultdict[tuple[str, bool], threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
     def get(self, uri: str, *, for_thaw: bool = False) -> Hypervisor:
         """Return the connection to *uri*."""
+        key = (uri, for_thaw)
         with self._lock:
-            found = self._open.get((uri, for_thaw))
+            lock = self._locks[key]
+        with lock:
+            found = self._open.get(key)
             if found is not None and not found.is_alive():
                 found.close()
                 found = None
             if found is None:
-                found = self._open[uri, for_thaw] = self._opener(uri)
+                found = self._open[key] = self._opener(uri)
             return found
 
     def close(self) -> None:

@@ -77,7 +77,6 @@ class Extent:
 class NbdError(RecoverableError):
     """The export could not be read: its server went away or refused."""
 
-    code = "nbd"
     hint = "Look at the domain's log; the disk itself may be unreadable."
 
 
@@ -89,7 +88,7 @@ class NbdClient:
         self._contexts: dict[int, str] = {}
         self._handle = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout_s)
+        _limit_silence(self._socket, timeout_s)
         try:
             self._socket.connect(path)
             self._negotiate(export, tuple(contexts))
@@ -240,12 +239,19 @@ class NbdClient:
     def _receive_into(self, view: memoryview) -> None:
         try:
             while view:
-                got = self._socket.recv_into(view)
+                got = self._socket.recv_into(view, 0, socket.MSG_WAITALL)
                 if not got:
                     raise NbdError("the server closed the connection")
                 view = view[got:]
         except OSError as error:
             raise NbdError(f"the connection to the export broke: {error}") from error
+
+
+def _limit_silence(connection: socket.socket, limit_s: float) -> None:
+    """Let the kernel give up after *limit_s*, which leaves it free to fill a whole buffer at once."""
+    limit = struct.pack("@ll", int(limit_s), int(limit_s % 1 * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
 def _pieces(stretches: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -30,7 +30,7 @@ class ScriptProvider:
         with tempfile.TemporaryDirectory(prefix="quiesce-") as directory:
             script = find_script(call, Path(directory))
             process = process_settings(call.inputs.get("process"))
-            inputs = operation_inputs(call.inputs)
+            inputs = operation_inputs(call)
             result = run_child(
                 lambda address: script_command(call, script, process, inputs, address),
                 told(call, plugin="script", inputs=inputs),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quiesce.errors import NonRecoverableError
+from quiesce.model.call import Call
 from quiesce.model.ids import Json
 
 #: inputs that are for us, not for the script
@@ -28,9 +29,10 @@ class ProcessSettings:
     stderr_to_stdout: bool = False
 
 
-def operation_inputs(inputs: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the inputs that are meant for the script."""
-    return {name: value for name, value in inputs.items() if name not in _OURS}
+def operation_inputs(call: Call) -> dict[str, Json]:
+    """Return the inputs that are meant for the script; ``quiesce_undo`` tells that it cleans up."""
+    inputs = {name: value for name, value in call.inputs.items() if name not in _OURS}
+    return {**inputs, "quiesce_undo": True} if call.undo else inputs
 
 
 def process_settings(given: Json) -> ProcessSettings:

@@ -7,19 +7,23 @@ as any other, so that copies can be removed in any order.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
+    NonRecoverableError,
     OperationTimeoutError,
     RecoverableError,
     UnsupportedError,
+    UsageError,
 )
 from quiesce.model.consistency import Consistency
-from quiesce.model.ids import Json
+from quiesce.model.ids import BackupName, Json
 from quiesce.model.restore_point import Proof
 from quiesce.providers.vsphere import vmdk
 from quiesce.providers.vsphere.center import Area, Disk, ExportLease, Machine, Snapshot
@@ -138,7 +142,7 @@ class _Copying:
     def _copied_changes(self, disk: Disk, base: Manifest) -> bool:
         """Tell whether the disk could be put together from *base* and what has changed."""
         since = _change_id(base, disk)
-        if since is None or disk.change_id is None or not self._machine.change_tracking:
+        if since is None or disk.change_id is None:
             return False
         try:
             areas = self._job.center.changed(self._machine.id, self._snapshot.id, disk, since)
@@ -201,11 +205,20 @@ def _compare(disk: Disk, capacity_bytes: int, sha1: str, told: str | None) -> No
 
 def _newest_base(job: Job, machine: Machine) -> Manifest | None:
     """Return the newest complete copy of the same machine that changes can be added to."""
-    for manifest in reversed(job.repository.contents(job.call.deployment).complete):
-        same = manifest.place.instance == job.call.instance and manifest.content.get("uuid") == machine.uuid
-        if same and manifest.provider == _PROVIDER and manifest.place != job.place:
-            return manifest
-    return None
+    if not machine.change_tracking:
+        return None
+    known = (manifest for manifest in _earlier(job) if manifest.content.get("uuid") == machine.uuid)
+    return max(known, key=lambda manifest: manifest.made_at, default=None)
+
+
+def _earlier(job: Job) -> Iterator[Manifest]:
+    """Return the other copies of this instance; those that cannot be trusted are passed over."""
+    for point in sorted((job.repository.root / job.call.deployment).glob("[!.]*")):
+        place = replace(job.place, point=BackupName(point.name))
+        with contextlib.suppress(DamagedArtifactError, NonRecoverableError, UsageError):
+            manifest = job.repository.find(place)
+            if manifest is not None and manifest.provider == _PROVIDER and place != job.place:
+                yield manifest
 
 
 def _change_id(base: Manifest, disk: Disk) -> str | None:

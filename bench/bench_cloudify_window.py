@@ -1,7 +1,7 @@
 """The frozen window in Cloudify's own local engine: the old plugin's order, and ours.
 
-Usage: python bench/cloudify_window.py. Installs cfy 7.0.5 and this tree's wheel into an environment of its
-own (kept below .lab). 100 nodes, three operations of 50 ms each; both in one process, one after the other.
+Usage: python bench/bench_cloudify_window.py. Installs cfy 7.0.5 and this tree's wheel into an environment of
+its own (kept below .lab). 100 nodes, three operations of 50 ms each; both in one process, one after the other.
 """
 
 from __future__ import annotations

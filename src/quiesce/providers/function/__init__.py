@@ -1,0 +1,14 @@
+"""Python functions of installed Cloudify plugins, as blueprints name them."""
+
+from __future__ import annotations
+
+from quiesce.model.capabilities import THE_REST, Capabilities, Description
+from quiesce.model.operation import Operation
+
+DESCRIPTION = Description(
+    name="function",
+    factory="quiesce.providers.function.provider:FunctionProvider",
+    functions=frozenset({THE_REST}),
+    capabilities=Capabilities(typical_s=dict.fromkeys(Operation, 1.0)),
+    extra="cloudify",
+)

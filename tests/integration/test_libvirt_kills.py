@@ -1,0 +1,82 @@
+"""quiesce is killed in the middle of a backup of a real guest: nothing stays frozen, nothing is left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..labs.libvirt import lab  # noqa: TID252  shared by several test modules
+from ..labs.libvirt.fixtures import CommandLine, libvirt_lab, make_guest  # noqa: F401, TID252
+
+pytestmark = [pytest.mark.platform("libvirt"), pytest.mark.timeout(600)]
+
+FULL = ("-p", "snapshot_incremental=false", "-p", "backup_mode=incremental")
+BLUEPRINT: dict[str, Any] = {
+    "tosca_definitions_version": "cloudify_dsl_1_3",
+    "imports": ["cloudify/types/types.yaml", "plugin:quiesce"],
+}
+
+
+class Quiesce(CommandLine):
+    """One guest's deployment."""
+
+    def __init__(self, home: Path, guest: lab.Guest) -> None:
+        self.scratch = lab.FOLDER / "scratch" / f"{guest.name}-cli"
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        properties = {"libvirt_auth": guest.uri, "resource_id": guest.name, "scratch_dir": str(self.scratch)}
+        node = {"type": "quiesce.nodes.libvirt.Domain", "properties": properties}
+        super().__init__(home, BLUEPRINT | {"node_templates": {"vm": node}})
+
+
+@pytest.fixture(scope="module")
+def killed(make_guest: Callable[[str], lab.Guest]) -> lab.Guest:  # noqa: F811
+    guest = make_guest("killed")
+    guest.boot(base=lab.make_disk("1024", 1024, 512, 7))
+    guest.wait_for_writer(5)
+    return guest
+
+
+@pytest.mark.parametrize("moment", ["freeze", "cut", "copy"])
+def test_killed_at_any_moment_it_leaves_a_thawed_guest_and_nothing_else(
+    killed: lab.Guest, tmp_path: Path, moment: str
+) -> None:
+    quiesce = Quiesce(tmp_path, killed)
+    with quiesce.start("backup", "shop", *FULL, "-p", "snapshot_name=one") as running:
+        _wait_for(moment, running, quiesce)
+        running.send_signal(signal.SIGKILL)
+    lab.wait(lambda: not killed.frozen(), 30.0)
+    killed.wait_for_writer(3)
+    quiesce.run("recover")
+    assert not killed.job_runs()
+    assert killed.checkpoints() == []
+    assert list(quiesce.scratch.iterdir()) == []
+    assert quiesce.stored() == []
+    quiesce.run("backup", "shop", *FULL, "-p", "snapshot_name=two")
+    assert "good" in quiesce.run("backups", "verify", "shop", "two")
+    quiesce.run("remove-backup", "shop", *FULL, "-p", "snapshot_name=two")
+    assert quiesce.stored() == []
+    assert killed.checkpoints() == []
+
+
+def _wait_for(moment: str, running: subprocess.Popen[str], quiesce: Quiesce) -> None:
+    """Return in the middle of the freezing, the cutting or the copying."""
+    wanted = {
+        "freeze": "Done cloudify.interfaces.freeze.fs_prepare",
+        "cut": "Done cloudify.interfaces.snapshot.create",
+        "copy": "Done cloudify.interfaces.freeze.fs_finalize",
+    }[moment]
+    assert running.stdout is not None
+    for line in running.stdout:
+        if wanted in line:
+            break
+    else:
+        pytest.fail(f"the backup ended before its {moment}")
+    if moment == "copy":
+        lab.wait(lambda: any(path.suffix == ".qcow2" for path in quiesce.stored()))
+        time.sleep(0.1)

@@ -1,0 +1,129 @@
+"""The catalog and the deployments in the database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from quiesce.errors import UnknownNameError, UsageError
+from quiesce.model.consistency import Consistency
+from quiesce.model.deployment import Deployment
+from quiesce.model.execution import Execution
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, StepId
+from quiesce.model.parameters import Parameters
+from quiesce.model.plan import Plan
+from quiesce.model.records import Begun
+from quiesce.model.restore_point import PointState, Proof, RestorePoint
+from quiesce.stores.catalog import SqlCatalog
+from quiesce.stores.database import Database
+from quiesce.stores.deployments import SqlDeployments
+from quiesce.stores.executions import SqlExecutions
+
+from ..planning.made import node, topology  # noqa: TID252  any topology
+from . import made
+
+SHOP = DeploymentName("shop")
+ONE = RestorePoint(
+    deployment=SHOP,
+    name=BackupName("one"),
+    full=True,
+    type="daily",
+    rotation=3,
+    execution=ExecutionId("backup-1"),
+    state=PointState.COMPLETE,
+    consistency=Consistency.APPLICATION,
+    made_at=10.0,
+)
+PROOF = Proof(at=11.0, kind="checksums", passed=True)
+DEPLOYMENT = Deployment(
+    name=SHOP, blueprint="shop.yaml", blueprint_dir="/", created_at=1.0, topology=topology([node("vm")])
+)
+
+
+@pytest.fixture
+def catalog(database: Database) -> SqlCatalog:
+    """An empty catalog."""
+    return SqlCatalog(database)
+
+
+def test_a_restore_point_is_kept_as_it_is_now(catalog: SqlCatalog) -> None:
+    catalog.save(replace(ONE, state=PointState.INCOMPLETE))
+    catalog.save(ONE)
+    assert catalog.list(SHOP) == [ONE]
+
+
+def test_proofs_outlive_saving_again_but_not_removal(catalog: SqlCatalog) -> None:
+    catalog.save(ONE)
+    catalog.add_proof(SHOP, ONE.name, PROOF)
+    catalog.save(replace(ONE, type="weekly"))
+    assert catalog.get(SHOP, "one").proofs == (PROOF,)
+    catalog.save(replace(ONE, state=PointState.REMOVED))
+    assert catalog.list() == []
+    catalog.save(ONE)
+    assert catalog.get(SHOP, "one").proofs == ()
+
+
+def test_restore_points_are_listed_oldest_first_and_by_deployment(catalog: SqlCatalog) -> None:
+    for name, made_at, deployment in (("b", 3.0, "shop"), ("a", 2.0, "shop"), ("c", 1.0, "bank")):
+        catalog.save(
+            replace(ONE, name=BackupName(name), made_at=made_at, deployment=DeploymentName(deployment))
+        )
+    assert [point.name for point in catalog.list(SHOP)] == ["a", "b"]
+    assert [point.name for point in catalog.list()] == ["c", "a", "b"]
+
+
+def test_an_unknown_restore_point_is_answered_with_those_there_are(catalog: SqlCatalog) -> None:
+    catalog.save(ONE)
+    with pytest.raises(UnknownNameError, match="there is: one"):
+        catalog.get(SHOP, "two")
+
+
+def test_a_deployment_comes_back_and_cannot_be_made_twice(database: Database) -> None:
+    deployments = SqlDeployments(database)
+    deployments.add(DEPLOYMENT, {InstanceId("vm_1"): {"ip": "::1"}})
+    assert deployments.get("shop") == DEPLOYMENT
+    assert deployments.list() == [DEPLOYMENT]
+    assert deployments.runtime_properties(SHOP) == {"vm_1": {"ip": "::1"}}
+    with pytest.raises(UsageError, match="there is a deployment 'shop' already"):
+        deployments.add(DEPLOYMENT, {})
+
+
+@made.relaxed
+@given(properties=made.objects, later=made.objects)
+def test_runtime_properties_are_replaced_as_a_whole(properties: object, later: object) -> None:
+    with_memory = Database("sqlite://")
+    deployments = SqlDeployments(with_memory)
+    deployments.add(DEPLOYMENT, {InstanceId("vm_1"): properties})  # type: ignore[dict-item]
+    deployments.set_runtime_properties(SHOP, InstanceId("vm_1"), later)  # type: ignore[arg-type]
+    assert deployments.runtime_properties(SHOP) == {"vm_1": later}
+    with_memory.close()
+
+
+@pytest.mark.parametrize("forgotten", ["shop", "bank"])
+def test_forgetting_a_deployment_forgets_all_of_it_and_nothing_else(
+    database: Database, catalog: SqlCatalog, forgotten: str
+) -> None:
+    deployments, executions = SqlDeployments(database), SqlExecutions(database)
+    for name in ("shop", "bank"):
+        own = DeploymentName(name)
+        deployments.add(replace(DEPLOYMENT, name=own), {InstanceId("vm_1"): {"x": 1}})
+        plan = Plan(workflow="backup", parameters=Parameters(), groups=(), steps=())
+        execution = Execution(id=ExecutionId(name), deployment=own, workflow="backup", created_at=1.0)
+        executions.add(execution, plan)
+        executions.take_over(execution.id).append([Begun(at=1.0, tick=1.0, step=StepId("s"))])
+        catalog.save(replace(ONE, deployment=own))
+        catalog.add_proof(own, ONE.name, PROOF)
+    deployments.remove(DeploymentName(forgotten))
+    (left,) = {"shop", "bank"} - {forgotten}
+    assert [each.name for each in deployments.list()] == [left]
+    assert [each.id for each in executions.list()] == [left]
+    assert [(each.deployment, each.proofs) for each in catalog.list()] == [(left, (PROOF,))]
+    assert deployments.runtime_properties(DeploymentName(forgotten)) == {}
+
+
+def test_an_unknown_deployment_is_answered_with_those_there_are(database: Database) -> None:
+    SqlDeployments(database).add(DEPLOYMENT, {})
+    with pytest.raises(UnknownNameError, match="there is: shop"):
+        SqlDeployments(database).get("shoop")

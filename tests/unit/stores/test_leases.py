@@ -1,0 +1,86 @@
+"""Leases: one holder, named to whoever is refused, and free when the holder's process is dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from quiesce.errors import BusyError, StoreError
+from quiesce.model.ids import DeploymentName, ExecutionId
+from quiesce.stores.leases import FileLeases
+
+SHOP, BANK = DeploymentName("shop"), DeploymentName("bank")
+FIRST, SECOND = ExecutionId("backup-1"), ExecutionId("backup-2")
+
+
+@pytest.fixture
+def leases(tmp_path: Path) -> FileLeases:
+    """Leases in a directory that is made when it is needed."""
+    return FileLeases(tmp_path / "leases")
+
+
+def test_a_second_holder_is_refused_and_told_the_first(leases: FileLeases) -> None:
+    lease = leases.acquire(SHOP, FIRST)
+    with pytest.raises(BusyError, match="execution backup-1 runs on shop") as caught:
+        leases.acquire(SHOP, SECOND)
+    assert "quiesce executions cancel backup-1" in caught.value.hint
+    lease.release()
+
+
+def test_another_deployment_is_another_lease(leases: FileLeases) -> None:
+    held = [leases.acquire(SHOP, FIRST), leases.acquire(BANK, SECOND)]
+    assert (leases.holder(SHOP), leases.holder(BANK)) == (FIRST, SECOND)
+    for lease in held:
+        lease.release()
+
+
+def test_giving_a_lease_back_twice_is_giving_it_back_once(
+    leases: FileLeases,
+) -> None:
+    first = leases.acquire(SHOP, FIRST)
+    first.release()
+    assert leases.holder(SHOP) is None
+    second = leases.acquire(SHOP, SECOND)
+    first.release()
+    assert leases.holder(SHOP) == SECOND
+    second.release()
+
+
+def test_asking_who_holds_it_takes_nothing(leases: FileLeases) -> None:
+    assert leases.holder(SHOP) is None
+    leases.acquire(SHOP, FIRST).release()
+    assert leases.holder(SHOP) is None
+    leases.acquire(SHOP, SECOND).release()
+
+
+def test_the_lease_of_a_killed_process_is_free_at_once(leases: FileLeases) -> None:
+    ready_read, ready_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        leases.acquire(SHOP, FIRST)
+        os.write(ready_write, b"x")
+        signal.pause()
+    os.read(ready_read, 1)
+    assert leases.holder(SHOP) == FIRST
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert leases.holder(SHOP) is None
+    leases.acquire(SHOP, SECOND).release()
+    os.close(ready_read)
+    os.close(ready_write)
+
+
+def test_lock_files_are_private(leases: FileLeases, tmp_path: Path) -> None:
+    leases.acquire(SHOP, FIRST).release()
+    assert stat.S_IMODE((tmp_path / "leases").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "leases" / "shop").stat().st_mode) & 0o077 == 0
+
+
+def test_a_directory_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="the lease of shop"):
+        FileLeases(tmp_path / "file").acquire(SHOP, FIRST)
