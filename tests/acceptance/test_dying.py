@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -113,4 +116,20 @@ def _kill_in_the_window(quiesce: CommandLine, shop: Shop) -> str:
     process.kill()
     process.communicate()
     eventually(lambda: not shop.is_frozen(), "thawed by the guard")
+    eventually(lambda: _thaws(quiesce) == 1 and _is_free(quiesce), "written down by the guard")
     return str(running["id"])
+
+
+def _thaws(quiesce: CommandLine) -> int:
+    with closing(sqlite3.connect(quiesce.home / "quiesce.db")) as connection:
+        query = "SELECT count(*) FROM records WHERE kind = 'done' AND body LIKE '%.fs_finalize%'"
+        return int(connection.execute(query).fetchone()[0])
+
+
+def _is_free(quiesce: CommandLine) -> bool:
+    with (quiesce.home / "leases" / "shop").open() as lease:
+        try:
+            fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
