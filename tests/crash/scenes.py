@@ -91,7 +91,7 @@ WORLDS: dict[str, Callable[[], list[Fault]]] = {
 
 PARAMETERS: dict[str, dict[str, object]] = {
     "backup": {"snapshot_name": POINT, "snapshot_incremental": False},
-    "restore": {"snapshot_name": POINT, "safety_snapshot": True},
+    "restore": {"snapshot_name": POINT, "safety_snapshot": True, "operation_timeout": 300},
     "remove_backup": {"snapshot_name": POINT},
 }
 

@@ -20,6 +20,7 @@ from quiesce.blueprint import InvalidBlueprintError, describe, instantiate, load
 
 ROOT = Path(__file__).parents[2]
 SERVER = Path(__file__).with_name("reference_parser_server.py")
+WRITTEN = sorted(path for path in Path(__file__).with_name("reference_blueprints").iterdir() if path.is_dir())
 
 Json = Any
 
@@ -400,7 +401,7 @@ def _outputs(parts: Draw, blueprint: dict[str, Json]) -> None:
 
 
 @settings(
-    max_examples=int(os.environ.get("QUIESCE_REFERENCE_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("QUIESCE_REFERENCE_EXAMPLES", "60")),
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -413,18 +414,35 @@ def test_a_generated_blueprint_means_what_the_reference_parser_says(
     """Both refuse it, or both give the same nodes, operations, instances and links."""
     blueprint, inputs = case
     files = {"blueprint.yaml": yaml.safe_dump(blueprint, sort_keys=False), "script.sh": ""}
+    event(compare(reference, files, inputs, tmp_path_factory.mktemp("blueprint")))
+
+
+def compare(
+    reference: Reference, files: Mapping[str, str], inputs: Mapping[str, Json], directory: Path
+) -> str:
+    """Compare both answers, and return what kind of case it was."""
     theirs = reference.ask(files, inputs)
-    event(
-        "the reference "
-        + ("accepts it" if "plan" in theirs else "refuses it" if theirs["understood"] else "fails")
-    )
     try:
         refused = ""
-        mine: dict[str, Json] | None = ours(files, inputs, tmp_path_factory.mktemp("blueprint"))
+        mine: dict[str, Json] | None = ours(files, inputs, directory)
     except InvalidBlueprintError as error:
         mine, refused = None, str(error)
     if "plan" in theirs:
         assert not refused, f"only we refuse it: {refused}\n{files['blueprint.yaml']}"
         assert mine == theirs["plan"]
-    elif theirs["understood"]:
+        return "both accept it"
+    if theirs["understood"]:
         assert mine is None, f"only the reference refuses it: {theirs}\n{files['blueprint.yaml']}"
+        return "both refuse it"
+    return "the reference fails"
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_a_written_blueprint_means_what_the_reference_parser_says(
+    reference: Reference, tmp_path: Path, path: Path
+) -> None:
+    """One feature of the DSL each: namespaces, merged imports, scaling groups, every function."""
+    files = {each.name: each.read_text() for each in path.iterdir() if each.name != "inputs.yaml"}
+    inputs = path / "inputs.yaml"
+    files |= {"base.yaml": yaml.safe_dump(BASE, sort_keys=False), "script.sh": ""}
+    compare(reference, files, yaml.safe_load(inputs.read_text()) if inputs.exists() else {}, tmp_path)

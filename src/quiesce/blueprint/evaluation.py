@@ -127,7 +127,8 @@ class Evaluator:
         finally:
             self._chain -= 1
         if call.function == "get_input" and not matches_type(result, call.type or ""):
-            raise FunctionError(f"{call.function} must give a value of type {call.type!r}, not {shown(result)}")
+            what = f"{call.function} must give a value of type {call.type!r}, not {shown(result)}"
+            raise FunctionError(what)
         return result
 
 

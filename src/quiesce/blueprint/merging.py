@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from quiesce.blueprint import versions
+from quiesce.blueprint.evaluation import function_of, matches_type
 from quiesce.blueprint.imports import Document, Documents
-from quiesce.blueprint.marked import MarkedList, MarkedMap, Value, key_mark, value_mark
+from quiesce.blueprint.marked import MarkedList, MarkedMap, Value, key_mark, shown, value_mark
 from quiesce.blueprint.namespaces import BUILT_IN_PREFIX, in_namespace
 from quiesce.blueprint.problems import Mark, Problems, suggestion
 
@@ -165,16 +166,23 @@ def _with_properties(plugins: Value, properties: MarkedMap, problems: Problems) 
         if not isinstance(declared, MarkedMap):
             result.take(plugins, name)
             continue
-        _check_known(properties, declared, name, problems)
+        _check_given(properties, declared, name, problems)
         result.put(name, _with_values(plugin, declared, properties), *_marks(plugins, name))
     return result
 
 
-def _check_known(properties: MarkedMap, declared: MarkedMap, plugin: str, problems: Problems) -> None:
-    for name in properties:
+def _check_given(properties: MarkedMap, declared: MarkedMap, plugin: str, problems: Problems) -> None:
+    for name, value in properties.items():
         if name not in declared:
             what = f"the plugin {plugin!r} has no property {name!r}"
             problems.add(key_mark(properties, name), what, suggestion(name, declared, listed="it has"))
+            continue
+        kind = (declared[name] or {}).get("type")
+        if function_of(value) is None and not matches_type(value, kind or ""):
+            what = (
+                f"the property {name!r} of the plugin {plugin!r} must be of type {kind!r}, not {shown(value)}"
+            )
+            problems.add(value_mark(properties, name), what)
 
 
 def _with_values(plugin: MarkedMap, declared: MarkedMap, given: MarkedMap) -> MarkedMap:

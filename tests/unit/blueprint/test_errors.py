@@ -42,8 +42,9 @@ node_templates:
         ),
         "blueprint.yaml:12:72: node 'web' has a relationship to 'dbb', which is no node; did you mean 'db'?",
         (
-            "blueprint.yaml:13:56: node 'web', operation 'cloudify.interfaces.freeze.suspend': 'scrpt.tasks.run' "
-            "is no function of a plugin, and no script next to the blueprint; did you mean 'script'?"
+            "blueprint.yaml:13:56: node 'web', operation 'cloudify.interfaces.freeze.suspend': "
+            "'scrpt.tasks.run' is no function of a plugin, and no script next to the blueprint; "
+            "did you mean 'script'?"
         ),
     ]
 
