@@ -31,14 +31,14 @@ node_templates:
     relationships: [{type: cloudify.relationships.contained_in, target: files}]
 """
 
-#: as above, and a node whose cut lasts until the file `go` is there
+#: as above, and a node that is cut and applied for as long as there is no file ``go``
 SLOW_SHOP = (
     SHOP
     + """\
   slow:
     type: cloudify.nodes.Root
     interfaces:
-      cloudify.interfaces.snapshot: {create: slow_cut.sh, delete: slow_delete.sh}
+      cloudify.interfaces.snapshot: {create: slow_cut.sh, apply: slow_cut.sh, delete: slow_delete.sh}
 """
 )
 #: as above, and a machine whose freeze and cut fail as long as there is a file ``broken_<operation>``

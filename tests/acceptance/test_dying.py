@@ -110,6 +110,33 @@ def test_the_next_backup_takes_an_interrupted_one_up_by_itself(quiesce: CommandL
     assert list(quiesce.points("shop")) == ["next"]
 
 
+def test_an_interrupted_restore_is_finished_when_it_is_resumed_and_stands_in_the_way_until_then(
+    quiesce: CommandLine, slow_shop: Shop
+) -> None:
+    go, started = slow_shop.directory / "go", slow_shop.directory / "started"
+    go.touch()
+    slow_shop.order("tea")
+    quiesce("backup", "shop", "-p", "snapshot_name=one")
+    slow_shop.order("coffee")
+    go.unlink()
+    started.unlink()
+    process = quiesce.start("restore", "shop", "-p", "snapshot_name=one", "-p", "safety_snapshot=false")
+    eventually(started.exists, "an instance is being replaced")
+    process.kill()
+    process.communicate()
+    dead = quiesce.executions()[-1]
+    eventually(lambda: not slow_shop.is_frozen() and _is_free(quiesce), "thawed by the guard")
+    for command in ("backup", "suspend"):
+        answer = quiesce(command, "shop", status=ExitStatus.REFUSED)
+        assert "[unfinished]" in answer.err
+        assert f"quiesce executions resume {dead['id']}" in answer.err
+    go.touch()
+    quiesce("executions", "resume", dead["id"])
+    assert slow_shop.orders() == ["tea"]
+    assert not slow_shop.is_frozen()
+    assert [e["state"] for e in quiesce.executions()] == ["completed", "completed"]
+
+
 def _kill_in_the_window(quiesce: CommandLine, shop: Shop) -> str:
     process = start_slow_backup(quiesce, shop)
     (running,) = quiesce.executions()
