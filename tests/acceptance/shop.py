@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,10 @@ class CommandLine:
         assert "Traceback" not in err
         return Answer(status=process.returncode, out=out, err=err)
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Begin one command in the background."""
+    def start(self, *arguments: str, within: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+        """Begin one command in the background, *within* another program if any."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "quiesce.cli.main", *arguments],
+            [*within, sys.executable, "-m", "quiesce.cli.main", *arguments],
             cwd=self.directory,
             env={**os.environ, "QUIESCE_HOME": str(self.home), "NO_COLOR": "1", **self.environment},
             stdin=subprocess.DEVNULL,
