@@ -64,8 +64,9 @@ def test_a_missing_snapshot_name_is_answered_with_those_there_are(
     ids=["slash", "dots", "inner dots", "path", "tab", "control", "newline", "5000", "empty", "option"],
 )
 def test_a_snapshot_name_that_could_harm_is_refused(quiesce: CommandLine, shop: Shop, name: str) -> None:
+    how = ["backup"] if "/" in name else ["plan", "backup"]
     with nothing_run(quiesce, shop):
-        answer = quiesce("backup", "shop", "-p", f"snapshot_name={name}", status=ExitStatus.USAGE)
+        answer = quiesce(*how, "shop", "-p", f"snapshot_name={name}", status=ExitStatus.USAGE)
     assert "is not allowed: it must be 1 to 128 letters" in answer.err
     assert len(answer.err) < 500
 
@@ -87,7 +88,7 @@ def test_a_value_that_is_not_accepted_says_what_would_be(
     quiesce: CommandLine, shop: Shop, assignment: str
 ) -> None:
     with nothing_run(quiesce, shop):
-        answer = quiesce("backup", "shop", "-p", assignment, status=ExitStatus.USAGE)
+        answer = quiesce("plan", "backup", "shop", "-p", assignment, status=ExitStatus.USAGE)
     assert f"parameter {assignment.split('=')[0]}: " in answer.err
     assert " is not " in answer.err
 
