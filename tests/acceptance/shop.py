@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,14 @@ node_templates:
     relationships: [{type: cloudify.relationships.contained_in, target: files}]
 """
 
-#: as above, and a node whose cut lasts until the file `go` is there
+#: as above, and a node that is cut and applied for as long as there is no file ``go``
 SLOW_SHOP = (
     SHOP
     + """\
   slow:
     type: cloudify.nodes.Root
     interfaces:
-      cloudify.interfaces.snapshot: {create: slow_cut.sh, delete: slow_delete.sh}
+      cloudify.interfaces.snapshot: {create: slow_cut.sh, apply: slow_cut.sh, delete: slow_delete.sh}
 """
 )
 #: as above, and a machine whose freeze and cut fail as long as there is a file ``broken_<operation>``
@@ -102,10 +102,10 @@ class CommandLine:
         assert "Traceback" not in err
         return Answer(status=process.returncode, out=out, err=err)
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Begin one command in the background."""
+    def start(self, *arguments: str, within: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+        """Begin one command in the background, *within* another program if any."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "quiesce.cli.main", *arguments],
+            [*within, sys.executable, "-m", "quiesce.cli.main", *arguments],
             cwd=self.directory,
             env={**os.environ, "QUIESCE_HOME": str(self.home), "NO_COLOR": "1", **self.environment},
             stdin=subprocess.DEVNULL,
