@@ -82,7 +82,8 @@ def cost_of_an_operation(services: Services) -> None:
     if reference is None:
         print("  skipped: cloudify-common's local engine (no .venv-cfy; make reference-parser)")
     else:
-        print(f"  cloudify-common's local engine, no journal: {reference:.3f} ms each; ratio {each_ms / reference:.2f}")
+        ratio = each_ms / reference
+        print(f"  cloudify-common's local engine, no journal: {reference:.3f} ms each; ratio {ratio:.2f}")
 
 
 def sync_s() -> float:
@@ -127,8 +128,9 @@ def frozen_window(services: Services) -> None:
     waves = -(-count // parallel)
     needed = 3 * waves * each_s
     print(
-        f"frozen window, {count} nodes x 3 operations of 50 ms at parallel {parallel}: {window * 1000:.0f} ms; "
-        f"the operations need {needed * 1000:.0f} ms; ratio {window / needed:.3f} (goal 1.1)"
+        f"frozen window, {count} nodes x 3 operations of 50 ms at parallel {parallel}: "
+        f"{window * 1000:.0f} ms; the operations need {needed * 1000:.0f} ms; "
+        f"ratio {window / needed:.3f} (goal 1.1)"
     )
 
 
@@ -136,10 +138,12 @@ def many(services: Services) -> None:
     """1,000, 10,000 and 100,000 no-op instances: linear, and within the memory of a small machine."""
     figures = []
     for count in (1_000, 10_000, 100_000):
-        seconds, _ = run(services, f"many-{count}", topology(count, IDLE), "backup", parallel=256, max_freeze=6000)
+        made = topology(count, IDLE)
+        seconds, _ = run(services, f"many-{count}", made, "backup", parallel=256, max_freeze=6000)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
         figures.append(seconds / count)
-        print(f"plan and run of {count} no-op instances: {seconds:.1f} s, peak {peak:.2f} GiB (goal 60 s, 1 GiB)")
+        print(f"plan and run of {count} no-op instances: {seconds:.1f} s, peak {peak:.2f} GiB")
+    print("  goal for 100,000: 60 s, 1 GiB")
     print(f"  per instance, 100,000 beside 10,000: ratio {figures[2] / figures[1]:.2f} (linear: 1.0)")
 
 

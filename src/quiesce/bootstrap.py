@@ -9,13 +9,12 @@ import string
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from quiesce.app.services import Services
 from quiesce.blueprint.live import EvaluatedDeployment
-from quiesce.errors import NonRecoverableError, QuiesceError, UsageError
+from quiesce.errors import NonRecoverableError, UsageError
 from quiesce.guard import GuardProcess
 from quiesce.model.capabilities import Description
 from quiesce.ports import Guard, ProviderSettings
@@ -65,7 +64,8 @@ class Assembly:
         Raises:
             StoreError: when the database cannot be used.
         """
-        self._guards = [guard] if guard is not None else []
+        self._ready_guards = [guard] if guard is not None else []
+        self._guards = list(self._ready_guards)
         self._settings = settings
         self._database = Database(settings.database_url)
         descriptions = describe_providers()
@@ -88,13 +88,16 @@ class Assembly:
     def close(self) -> None:
         """Give everything back."""
         for guard in self._guards:
-            with suppress(QuiesceError):
-                guard.dismiss()
+            guard.dismiss()
         self._providers.close()
         self._database.close()
 
     def _take_guard(self) -> Guard:
-        return self._guards.pop() if self._guards else start_guard(self._settings)
+        if self._ready_guards:
+            return self._ready_guards.pop()
+        guard = start_guard(self._settings)
+        self._guards.append(guard)
+        return guard
 
 
 def start_guard(settings: Settings) -> GuardProcess:

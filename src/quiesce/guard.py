@@ -11,6 +11,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ from quiesce.errors import StoreError
 READY: Final = b"ready\n"
 #: how long the guard may take to start, in seconds; it is started long before it is needed
 START_TIMEOUT_S: Final = 60.0
+#: how long is waited, in seconds, to see a guard end that has nothing to do
+_LEAVE_S: Final = 0.5
 
 
 class GuardProcess:
@@ -64,16 +67,17 @@ class GuardProcess:
         self._tell("opened")
 
     def release(self, *, settled: bool) -> None:
-        """Say that the engine is done; a guard with nothing to do ends."""
+        """Say that the engine is done; a guard with nothing to do ends by itself."""
         self._tell("settled" if settled else "owing")
-        if settled:
-            self._end()
 
     def dismiss(self) -> None:
-        """End a guard that was never needed."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            self._tell("settled")
-            self._end()
+        """Let go of the process: one that owes nothing ends, one that owes a thaw goes on without us."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_LEAVE_S)
 
     def _tell(self, order: str) -> None:
         pipe = self._process.stdin
@@ -86,16 +90,6 @@ class GuardProcess:
                 "the guard, which thaws when this process dies, has died",
                 hint="Look at guard.log in QUIESCE_HOME.",
             ) from error
-
-    def _end(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
     def _read_line(self, timeout_s: float) -> bytes:
         pipe = self._process.stdout

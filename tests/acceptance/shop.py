@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,39 @@ node_templates:
     relationships: [{type: cloudify.relationships.contained_in, target: files}]
 """
 
-#: as above, and a node whose cut lasts until the file `go` is there
+#: as above, and a node that is cut and applied for as long as there is no file ``go``
 SLOW_SHOP = (
     SHOP
     + """\
   slow:
     type: cloudify.nodes.Root
     interfaces:
-      cloudify.interfaces.snapshot: {create: slow_cut.sh, delete: slow_delete.sh}
+      cloudify.interfaces.snapshot: {create: slow_cut.sh, apply: slow_cut.sh, delete: slow_delete.sh}
 """
 )
-SLOW_CUT = "#!/bin/sh\ntouch started made\nwhile [ ! -e go ]; do sleep 0.05; done\n"
-SLOW_DELETE = "#!/bin/sh\nrm -f made\n"
+#: as above, and a machine whose freeze and cut fail as long as there is a file ``broken_<operation>``
+MOODY_SHOP = (
+    SHOP
+    + """\
+  vm:
+    type: cloudify.nodes.Compute
+    interfaces:
+      cloudify.interfaces.freeze: {fs_prepare: freeze.sh, fs_finalize: thaw.sh}
+      cloudify.interfaces.snapshot: {create: cut.sh, delete: slow_delete.sh}
+  till:
+    type: cloudify.nodes.Root
+    interfaces:
+      cloudify.interfaces.snapshot: {create: till.sh, delete: till.sh}
+"""
+)
+SCRIPTS = {
+    "slow_cut.sh": "touch started made\nwhile [ ! -e go ]; do sleep 0.05; done\n",
+    "slow_delete.sh": "rm -f made\n",
+    "freeze.sh": "touch frozen\n[ ! -e broken_freeze ]\n",
+    "thaw.sh": "rm -f frozen\n",
+    "till.sh": "true\n",
+    "cut.sh": "touch made\n[ ! -e broken_cut ]\n",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +102,10 @@ class CommandLine:
         assert "Traceback" not in err
         return Answer(status=process.returncode, out=out, err=err)
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Begin one command in the background."""
+    def start(self, *arguments: str, within: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+        """Begin one command in the background, *within* another program if any."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "quiesce.cli.main", *arguments],
+            [*within, sys.executable, "-m", "quiesce.cli.main", *arguments],
             cwd=self.directory,
             env={**os.environ, "QUIESCE_HOME": str(self.home), "NO_COLOR": "1", **self.environment},
             stdin=subprocess.DEVNULL,
@@ -165,8 +186,8 @@ def open_shop(quiesce: CommandLine, blueprint: str) -> Shop:
     with contextlib.closing(sqlite3.connect(directory / "data" / "orders.db")) as connection:
         connection.execute("CREATE TABLE orders (item)")
     (directory / "shop.yaml").write_text(blueprint)
-    (directory / "slow_cut.sh").write_text(SLOW_CUT)
-    (directory / "slow_delete.sh").write_text(SLOW_DELETE)
+    for name, script in SCRIPTS.items():
+        (directory / name).write_text(f"#!/bin/sh\n{script}")
     made = quiesce("init", "shop.yaml", "-b", "shop", "-i", f"data={directory / 'data'}", "--json")
     instances = made.json["deployment"]["topology"]["instances"].values()
     return Shop(directory=directory, instances={entry["node"]: entry["id"] for entry in instances})

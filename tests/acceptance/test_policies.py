@@ -8,34 +8,15 @@ import pytest
 
 from quiesce.errors import ExitStatus
 
-from .shop import SHOP, CommandLine, Shop
+from .shop import MOODY_SHOP, CommandLine, Shop
 
-#: a machine whose freeze and cut fail as long as there is a file ``broken_<operation>``
-MOODY = (
-    SHOP
-    + """\
-  vm:
-    type: cloudify.nodes.Compute
-    interfaces:
-      cloudify.interfaces.freeze: {fs_prepare: freeze.sh, fs_finalize: thaw.sh}
-      cloudify.interfaces.snapshot: {create: cut.sh, delete: slow_delete.sh}
-"""
-)
-SCRIPTS = {
-    "freeze.sh": "touch frozen\n[ ! -e broken_freeze ]\n",
-    "thaw.sh": "rm -f frozen\n",
-    "cut.sh": "touch made\n[ ! -e broken_cut ]\n",
-}
 NO_RETRIES = ("-p", "task_retries=0")
 
 
 @pytest.fixture
 def moody(quiesce: CommandLine, opened: Callable[[CommandLine, str], Shop]) -> Shop:
-    """The shop on such a machine."""
-    shop = opened(quiesce, MOODY)
-    for name, text in SCRIPTS.items():
-        (shop.directory / name).write_text(text)
-    return shop
+    """The shop, and a machine that can be made to fail."""
+    return opened(quiesce, MOODY_SHOP)
 
 
 def test_when_one_node_cannot_be_frozen_nothing_is_cut_and_all_is_thawed(
@@ -83,11 +64,19 @@ def test_when_one_cut_fails_all_is_thawed_and_the_other_pieces_are_removed(
 
 def test_the_other_pieces_are_kept_when_that_was_asked_for(quiesce: CommandLine, moody: Shop) -> None:
     (moody.directory / "broken_cut").touch()
-    options = (*NO_RETRIES, "-p", "keep_partial=true", "-p", "snapshot_name=part")
+    options = (
+        *NO_RETRIES,
+        "-p",
+        "keep_partial=true",
+        "-p",
+        "snapshot_name=part",
+        "-p",
+        "exclude_nodes=files",
+    )
     quiesce("backup", "shop", *options, status=ExitStatus.FAILED)
     point = quiesce.points("shop")["part"]
     assert point["state"] == "partial"
     states = {artifact["instance"]: artifact["state"] for artifact in point["artifacts"]}
-    assert states == {moody.instances["files"]: "complete", moody.instances["vm"]: "incomplete"}
+    assert states == {moody.instances["till"]: "complete", moody.instances["vm"]: "incomplete"}
     quiesce("remove-backup", "shop", "-p", "snapshot_name=part")
     assert quiesce.points("shop") == {}

@@ -49,7 +49,8 @@ def _check_restore(scene: Scene, lies: bool) -> None:
     (safety,) = scene.made()
     if replaced and not lies:
         assert safety.state is PointState.COMPLETE, "something was replaced and there is no way back"
-    if not any(step.operation is Operation.APPLY and step.id in history.begun_at for step in scene.plan.steps):
+    applies = [step for step in scene.plan.steps if step.operation is Operation.APPLY]
+    if not any(step.id in history.begun_at for step in applies):
         _check_undone(scene, safety)
     for instance in scene.topology.instances:
         assert scene.world.things[f"{instance}-{POINT}"].content == "as it was", "the restore point changed"

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from quiesce.app.performing import Performer
 from quiesce.app.points import points_made, points_removed
 from quiesce.engine import Purpose, Runner, Surroundings
+from quiesce.engine.attempts import LEAST_REMOVAL_TRIES
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
@@ -91,7 +92,7 @@ WORLDS: dict[str, Callable[[], list[Fault]]] = {
 
 PARAMETERS: dict[str, dict[str, object]] = {
     "backup": {"snapshot_name": POINT, "snapshot_incremental": False},
-    "restore": {"snapshot_name": POINT, "safety_snapshot": True},
+    "restore": {"snapshot_name": POINT, "safety_snapshot": True, "operation_timeout": 300},
     "remove_backup": {"snapshot_name": POINT},
 }
 
@@ -122,10 +123,10 @@ class Scene:
         self.topology = TOPOLOGIES[where] if isinstance(where, str) else where
         self.clock = FakeClock()
         self.world = World(tick=self.clock.tick, faults=WORLDS[world]() if isinstance(world, str) else world)
-        #: whether the platform refuses removals for good
-        self.stubborn = any(
-            f.operation is Operation.DELETE and f.misbehaviour is Misbehaviour.PERMANENT
-            for f in self.world.faults
+        #: whether the platform refuses removals for good, or more often than they are tried
+        removals = [fault for fault in self.world.faults if fault.operation is Operation.DELETE]
+        self.stubborn = sum(fault.times for fault in removals) >= LEAST_REMOVAL_TRIES or any(
+            fault.misbehaviour is Misbehaviour.PERMANENT for fault in removals
         )
         self.kept = MemoryRecords()
         self.workflow = workflow

@@ -55,6 +55,7 @@ class Misfortunes(RuleBasedStateMachine):
     def begin(self, workflow: str, made: Topology, faults: list[Fault]) -> None:
         """Choose a deployment, a workflow and a world."""
         self.scene = Scene(workflow, made, faults)
+        self.scene.plan = self.scene.plan_with(operation_timeout=300)
 
     @rule(ticks=st.integers(0, 80))
     def the_power_is_cut(self, ticks: int) -> None:

@@ -97,8 +97,11 @@ def _documented_codes() -> dict[str, int]:
 
 
 def test_every_error_code_is_explained() -> None:
+    """In the table of all, or on the page of the platform that alone has it."""
     codes = {code for _, code in _codes()} | set(_reasons())
-    assert codes - _documented_codes().keys() == set()
+    pages = "".join(page.read_text() for page in (DOCS / "providers").glob("*.md"))
+    on_pages = {code for code in codes if f"`{code}`" in pages}
+    assert codes - _documented_codes().keys() - on_pages == set()
 
 
 def test_no_error_code_is_explained_that_does_not_exist() -> None:
@@ -112,7 +115,8 @@ def test_every_error_is_explained_with_its_exit_status() -> None:
     wrong = {
         error.__name__: (error.code, int(error.exit_status))
         for error in _errors(QuiesceError)
-        if error.__module__.startswith("quiesce.") and documented[error.code] != error.exit_status
+        if error.__module__.startswith("quiesce.")
+        and documented.get(error.code, error.exit_status) != error.exit_status
     }
     assert wrong == {}
 

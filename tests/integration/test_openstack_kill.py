@@ -1,4 +1,4 @@
-"""Killed at each step group, on a real OpenStack: run again, it completes or rolls back, and nothing leaks."""
+"""Killed at each step group on a real OpenStack: run again, it completes or rolls back; nothing leaks."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def rest(lab: Lab, server: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("web", "Starting", "fs_prepare"),
-        ("web", "Starting", "snapshot.create"),
-        ("web", "Finished", "snapshot.create"),
-        ("web", "Starting", "fs_finalize"),
-        ("web", "Starting", "copy"),
-        ("web", "Finished", "copy"),
+        ("[web", ".fs_prepare] Task started"),
+        ("[web", ".create] Task started"),
+        ("[data", ".create] Task succeeded"),
+        ("[web", ".fs_finalize] Task started"),
+        ("[web", ".create.copy] Task started"),
+        ("[web", ".create.copy] Task succeeded"),
     ],
-    ids=["freeze", "cut", "cut done", "thaw", "copy", "copy done"],
+    ids=["freeze", "cut", "one cut done", "thaw", "copy", "copy done"],
 )
 def test_a_killed_backup_is_continued_or_rolled_back(
     lab: Lab, web: str, shop: CommandLine, mode: list[str], words: tuple[str, ...]
@@ -75,7 +75,7 @@ def test_a_killed_backup_is_continued_or_rolled_back(
 @pytest.mark.parametrize("mode", [SNAPSHOT, FULL], ids=["snapshot", "backup"])
 @pytest.mark.parametrize(
     "words",
-    [("web", "Starting", "snapshot.apply"), ("data", "Starting", "snapshot.apply")],
+    [("[web", ".apply] Task started"), ("[data", ".apply] Task started")],
     ids=["server", "volume"],
 )
 def test_a_killed_restore_is_completed(
@@ -106,7 +106,7 @@ def test_a_killed_removal_is_completed(lab: Lab, web: str, shop: CommandLine) ->
     described(lab, shop, web)
     before = lab.objects()
     shop.on("backup", *FULL)
-    assert shop.killed_at(("Starting", "snapshot.delete"), "remove-backup", *FULL)
+    assert shop.killed_at((".delete] Task started",), "remove-backup", *FULL)
     shop.settle()
     if shop.executions()[-1]["state"] != "completed":
         shop.on("remove-backup", *FULL)

@@ -173,7 +173,7 @@ def test_an_older_snapshot_comes_back_in_a_new_volume_when_asked(lab: Lab, shop:
     shop.on("backup", *points("old", "true"))
     lab.scribble(volume, 6)
     shop.on("backup", *points("new", "true"))
-    refused = shop.on("restore", *points("old", "true"), status=5)
+    refused = shop.on("restore", *points("old", "true"), status=6)
     assert "newer ones exist" in refused
     shop.on("restore", *points("old", "true"), "-p", "swap_volume=true", "--allow-custom-parameters")
     (taken,) = lab.volumes_of(server)

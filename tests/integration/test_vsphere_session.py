@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import runpy
 import threading
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def test_a_certificate_that_is_not_trusted_is_refused(simulator: Any) -> None:
 
     config = {name: value for name, value in simulator.connection.items() if name != "certificate_path"}
     center = PyVmomiCenter(Endpoint.of(config))
-    with pytest.raises(NonRecoverableError) as caught:
+    with contextlib.closing(center), pytest.raises(NonRecoverableError) as caught:
         center.find(Lookup(names=("any",)))
     assert "certificate" in str(caught.value)
     assert "certificate_path" in caught.value.hint
@@ -92,7 +93,7 @@ def test_a_wrong_password_is_told_and_not_shown(simulator: Any) -> None:
     from quiesce.providers.vsphere.client import PyVmomiCenter
 
     center = PyVmomiCenter(Endpoint.of({**simulator.connection, "password": "hush-hush"}))
-    with pytest.raises(NonRecoverableError, match="InvalidLogin") as caught:
+    with contextlib.closing(center), pytest.raises(NonRecoverableError, match="InvalidLogin") as caught:
         center.find(Lookup(names=("any",)))
     assert "hush-hush" not in repr(caught.value)
     assert "hush-hush" not in str(caught.value.__cause__)
@@ -170,3 +171,20 @@ def test_what_has_changed_is_told_and_read_in_parts(simulator: Any, center: Any)
     assert areas == (Area(start=3 * 65536, length=65536),)
     simulator.write(found, "too late", offset=3 * 65536 + 100)
     assert center.read(after, areas[0])[100:103] == b"new"
+
+
+def test_a_fault_that_the_sdk_cannot_read_fails_its_own_task_only(simulator: Any, center: Any) -> None:
+    first, second = sorted(machine._moId for machine in simulator.machines().values())[:2]
+    bad = {"kind": "task", "fault": "InvalidPowerState", "bare": True}
+    simulator.inject(method="CreateSnapshot_Task", object=first, **bad)
+    with ThreadPoolExecutor(2) as threads:
+        tries = [
+            threads.submit(
+                center.create_snapshot, one, SnapshotRequest(name="s", description=""), RecordingContext()
+            )
+            for one in (first, second)
+        ]
+        with pytest.raises(NonRecoverableError, match="does not understand"):
+            tries[0].result()
+        assert tries[1].result()
+    simulator.heal()

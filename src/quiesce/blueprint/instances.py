@@ -10,6 +10,7 @@ from typing import Final
 
 from quiesce.blueprint.model import Blueprint
 from quiesce.blueprint.problems import InvalidBlueprintError, Mark, Problem
+from quiesce.errors import BlueprintError
 from quiesce.model.ids import InstanceId, NodeId
 from quiesce.model.topology import CONTAINED_IN, Instance, Link, Node, Relationship, Topology
 
@@ -41,6 +42,18 @@ def instantiate(blueprint: Blueprint, pick: Callable[[str], str]) -> Topology:
         for node in blueprint.nodes
         for copy in growing.copies[node]
     }
+    return with_instances(blueprint, instances)
+
+
+def with_instances(blueprint: Blueprint, instances: Mapping[InstanceId, Instance]) -> Topology:
+    """Return the topology of a deployment of *blueprint* whose instances are there already.
+
+    Raises:
+        BlueprintError: when an instance belongs to a node that the blueprint does not have.
+    """
+    for instance in instances.values():
+        if instance.node not in blueprint.nodes:
+            raise BlueprintError(f"instance {instance.id} is of node {instance.node!r}, which is not there")
     return Topology(
         nodes=blueprint.nodes,
         instances=instances,

@@ -291,7 +291,7 @@ class Runner:
             Failed(
                 **self._times(),
                 step=step.id,
-                code=error.code,
+                code=_recorded_code(error),
                 message=str(error),
                 hint=error.hint,
                 retry_in_s=pause,
@@ -419,6 +419,11 @@ class Runner:
 
     def _now(self) -> float:
         return self._out.clock.tick()
+
+
+def _recorded_code(error: QuiesceError) -> str:
+    """Return the code by which `History` knows that nothing was frozen, whatever a platform calls it."""
+    return CannotFreezeError.code if isinstance(error, CannotFreezeError) else error.code
 
 
 def _unexpected(error: BaseException | None) -> QuiesceError:

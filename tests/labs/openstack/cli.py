@@ -7,11 +7,24 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab import client_config
+
+#: states of executions that need nothing more
+OVER = ("completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    text: str
 
 
 class CommandLine:
@@ -50,7 +63,32 @@ class CommandLine:
         """Run a workflow on the deployment."""
         return self.run(workflow, self.deployment, *arguments, status=status)
 
-    def killed_at(self, words: Sequence[str], workflow: str, *arguments: str) -> bool:
+    def attempt(self, *arguments: str) -> Ended:
+        """Run a workflow on the deployment, however it ends."""
+        workflow, *rest = arguments
+        done = subprocess.run(
+            self._command([workflow, self.deployment, *rest]),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        return Ended(status=done.returncode, text=done.stdout + done.stderr)
+
+    def settle(self) -> None:
+        """Do what an operator does after a crash: take every unfinished execution up again."""
+        for execution in self.executions():
+            if execution["state"] not in OVER:
+                self.attempt_plain("executions", "resume", str(execution["id"]))
+
+    def attempt_plain(self, *arguments: str) -> None:
+        """Run any command, however it ends."""
+        subprocess.run(
+            self._command(arguments), env=self._environment, capture_output=True, check=False, timeout=600
+        )
+
+    def killed_at(self, words: Sequence[str], workflow: str, *arguments: str, after_s: float = 0) -> bool:
         """Run a workflow and kill it with its event line that has all *words*; tell whether one came."""
         process = subprocess.Popen(
             self._command([workflow, self.deployment, *arguments]),
@@ -63,6 +101,7 @@ class CommandLine:
         with process, process.stdout:
             for line in process.stdout:
                 if all(word in line for word in words):
+                    time.sleep(after_s)
                     process.send_signal(signal.SIGKILL)
                     return True
         return False

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import click
 
 from quiesce.app.deployments import add_deployment, remove_deployment
+from quiesce.blueprint.instances import with_instances
+from quiesce.blueprint.local_profile import LocalDeployment, default_profile, read_cfy_local
 from quiesce.cli.session import json_option, services
 from quiesce.cli.sources import import_options, import_policy
 from quiesce.cli.values import read_inputs
+from quiesce.errors import UsageError
 from quiesce.reports.json import render_json
 from quiesce.reports.text import deployments_text
 
 
 @click.command()
-@click.argument("blueprint", type=click.Path(dir_okay=False))
-@click.option("-b", "--deployment", required=True, metavar="NAME", help="What to call the deployment.")
+@click.argument("blueprint", required=False, type=click.Path(dir_okay=False))
+@click.option("-b", "--deployment", metavar="NAME", help="What to call the deployment.")
 @click.option(
     "-i", "--input", "inputs", multiple=True, metavar="NAME=VALUE|FILE", help="An input, or a file of inputs."
+)
+@click.option(
+    "--from-cfy-local",
+    "cfy_deployment",
+    metavar="DEPLOYMENT",
+    help="Take blueprint, instances and runtime properties from cfy's local profile.",
 )
 @import_options
 @json_option
 def init(
-    blueprint: str,
-    deployment: str,
+    blueprint: str | None,
+    deployment: str | None,
     inputs: tuple[str, ...],
+    cfy_deployment: str | None,
     mappings: tuple[str, ...],
     network: bool,
     as_json: bool,
@@ -36,15 +47,29 @@ def init(
     \b
     Example:
       quiesce init blueprint.yaml -b shop -i region=north -i inputs.yaml
+      quiesce init --from-cfy-local shop
     """
     from quiesce.blueprint import instantiate, load_blueprint
 
-    loaded = load_blueprint(blueprint, inputs=read_inputs(inputs), imports=import_policy(mappings, network))
-    topology = instantiate(loaded, random.SystemRandom().choice)
-    path = Path(blueprint).absolute()
+    taken = _taken(cfy_deployment, blueprint)
+    path = taken.blueprint if taken is not None else Path(blueprint or "")
+    name = deployment or cfy_deployment
+    if name is None or not path.name:
+        raise UsageError("init needs a BLUEPRINT and -b NAME, or --from-cfy-local DEPLOYMENT")
+    given_inputs = {**(taken.inputs if taken is not None else {}), **read_inputs(inputs)}
+    loaded = load_blueprint(path, inputs=given_inputs, imports=import_policy(mappings, network))
+    if taken is None:
+        topology = instantiate(loaded, random.SystemRandom().choice)
+    else:
+        topology = with_instances(loaded, taken.instances)
     with services() as given:
         added = add_deployment(
-            given, deployment, topology, blueprint=str(path), blueprint_dir=str(path.parent)
+            given,
+            name,
+            topology,
+            blueprint=str(path.absolute()),
+            blueprint_dir=str(path.absolute().parent),
+            runtime_properties=taken.runtime_properties if taken is not None else {},
         )
     if as_json:
         click.echo(render_json("deployment", added))
@@ -52,6 +77,14 @@ def init(
     count = len(topology.instances)
     click.echo(f"deployment {added.name}: {len(topology.nodes)} nodes, {count} instances")
     click.echo(f"next: quiesce plan backup {added.name}")
+
+
+def _taken(cfy_deployment: str | None, blueprint: str | None) -> LocalDeployment | None:
+    if cfy_deployment is None:
+        return None
+    if blueprint is not None:
+        raise UsageError("--from-cfy-local brings its own blueprint: leave BLUEPRINT out")
+    return read_cfy_local(default_profile(os.environ), cfy_deployment)
 
 
 @click.group()

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from quiesce.errors import ForeignObjectError, NonRecoverableError, RecoverableError, UnsupportedError
+from quiesce.errors import ForeignObjectError, UnsupportedError
 from quiesce.model.consistency import Consistency
 from quiesce.model.outcome import Outcome
 from quiesce.model.records import Level
+from quiesce.providers.gcp import power
 from quiesce.providers.gcp.errors import AlreadyThereError, RefusedError
 from quiesce.providers.gcp.names import unique_name
 from quiesce.providers.gcp.options import CopyAs
 from quiesce.providers.gcp.parts import IMAGE, INSTANT, SNAPSHOT, Part, Piece, Set, set_of
 from quiesce.providers.gcp.references import Reference
-from quiesce.providers.gcp.resources import BROKEN, CREATING, READY, RUNNING, STOPPED, Copy, Machine
+from quiesce.providers.gcp.resources import BROKEN, RUNNING, Disk, Machine
 from quiesce.providers.gcp.target import Noun
-from quiesce.providers.gcp.task import Task, places_of
+from quiesce.providers.gcp.task import Task
+from quiesce.providers.gcp.waiting import await_complete, await_cut
 
 _DIFFERENT_MOMENTS = (
     "its disks were snapshotted one by one and nothing of the blueprint freezes this node, so they may "
@@ -37,7 +39,7 @@ def finish_copy(task: Task) -> Outcome:
     last = next((piece.operation for piece in reversed(made.pieces) if piece.operation), None)
     if last is not None:
         task.compute.wait(last)
-    stored = _await(task, described.pieces, over=frozenset({READY}))
+    stored = await_complete(task, described.pieces)
     task.context.progress(sizes, sizes)
     pieces = tuple(
         replace(piece, id=stored[piece.copy].id, stored_bytes=stored[piece.copy].stored_bytes)
@@ -59,8 +61,9 @@ def _cut_machine(task: Task) -> Outcome:
     if task.options.guest_flush and machine.status != RUNNING:
         notes.append(f"no guest flush: the machine is {machine.status}")
         task = replace(task, options=replace(task.options, guest_flush=False))
-    made, more = _begin_all(task, parts, as_image=_wants_image(task, machine, parts))
-    alone = len(made) > 1 and not task.options.frozen_by_hook and machine.status != STOPPED
+    still = task.options.frozen_by_hook or power.is_at_rest(machine)
+    made, more = _begin_all(task, parts, as_image=_wants_image(task, parts, still=still))
+    alone = len(made) > 1 and not still
     return _outcome(
         task,
         Set(
@@ -76,7 +79,7 @@ def _cut_machine(task: Task) -> Outcome:
 
 def _cut_disk(task: Task) -> Outcome:
     disk = task.compute.disk(task.target.reference)
-    if task.options.guest_flush and not disk.users:
+    if task.options.guest_flush and not _can_flush(task, disk):
         task = replace(task, options=replace(task.options, guest_flush=False))
     part = Part(
         disk=disk.reference,
@@ -89,6 +92,10 @@ def _cut_disk(task: Task) -> Outcome:
     )
     made, notes = _begin_all(task, [part], as_image=False)
     return _outcome(task, Set(pieces=made), notes=notes, consistency=None)
+
+
+def _can_flush(task: Task, disk: Disk) -> bool:
+    return any(task.compute.machine(user).status == RUNNING for user in disk.users)
 
 
 def _parts_of(machine: Machine) -> list[Part]:
@@ -108,15 +115,15 @@ def _parts_of(machine: Machine) -> list[Part]:
     ]
 
 
-def _wants_image(task: Task, machine: Machine, parts: Sequence[Part]) -> bool:
-    """Tell whether only a machine image makes one cut of several disks."""
+def _wants_image(task: Task, parts: Sequence[Part], *, still: bool) -> bool:
+    """Tell whether only a machine image makes one cut of several disks, which *still* ones do not need."""
     if task.options.copy_as is CopyAs.AUTO:
-        return len(parts) > 1 and not task.options.frozen_by_hook and machine.status != STOPPED
+        return len(parts) > 1 and not still
     return task.options.copy_as is CopyAs.MACHINE_IMAGE
 
 
 def _outcome(task: Task, made: Set, *, notes: Sequence[str], consistency: Consistency | None) -> Outcome:
-    seen = _await(task, made.pieces, over=None)
+    seen = await_cut(task, made.pieces)
     pieces = tuple(replace(piece, id=seen[piece.copy].id) for piece in made.pieces)
     if task.options.guest_flush:
         notes = [*notes, "a guest flush was asked for; Compute Engine does not tell whether the guest did it"]
@@ -206,37 +213,7 @@ def _places(task: Task) -> dict[str, object]:
     )
 
 
-# -- waiting --------------------------------------------------------------------------------------------
-
-
-def _await(task: Task, pieces: Sequence[Piece], *, over: frozenset[str] | None) -> Mapping[Reference, Copy]:
-    """Return the copies once each is in a status of *over*; with None, once its point in time is fixed."""
-    seen: dict[Reference, Copy] = {}
-    for turn in range(1, 1 << 30):
-        for place in places_of(pieces):
-            seen.update(task.look(place))
-        if not [piece for piece in pieces if not _is_over(task, piece, seen.get(piece.copy), over)]:
-            return seen
-        if over is not None:
-            task.compute.patience.back_off(min(turn, 5))
-    raise AssertionError("unreachable")
-
-
-def _is_over(task: Task, piece: Piece, copy: Copy | None, over: frozenset[str] | None) -> bool:
-    if copy is None or copy.status in BROKEN:
-        _raise_failure(task, piece, copy)
-        return False
-    return copy.status != CREATING if over is None else copy.status in over
-
-
-def _raise_failure(task: Task, piece: Piece, copy: Copy | None) -> None:
-    error = task.compute.failure(piece.operation) if piece.operation else None
-    if error is not None:
-        raise error
-    if copy is not None:
-        raise RecoverableError(f"{piece.copy.path} ended as {copy.status}")
-    if piece.operation is None:
-        raise NonRecoverableError(f"{piece.copy.path} was removed by somebody while it was being made")
+# -- after the thaw ------------------------------------------------------------------------------------
 
 
 def _described(task: Task, made: Set) -> Set:

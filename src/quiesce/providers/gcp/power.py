@@ -11,7 +11,7 @@ from quiesce.providers.gcp.client import Compute
 from quiesce.providers.gcp.references import Reference
 from quiesce.providers.gcp.resources import RUNNING, STOPPED, SUSPENDED, Machine
 
-_AT_REST: Final = frozenset({RUNNING, SUSPENDED, STOPPED, "STOPPED"})
+_SETTLED: Final = frozenset({RUNNING, SUSPENDED, STOPPED, "STOPPED"})
 _SSD_HINT = "Set discard_local_ssd to true (its data is lost) or to false (it is preserved, slowly)."
 
 
@@ -67,6 +67,11 @@ def is_stopped(machine: Machine) -> bool:
     return machine.status in (STOPPED, "STOPPED")
 
 
+def is_at_rest(machine: Machine) -> bool:
+    """Tell whether nothing can write to a machine's disks."""
+    return is_stopped(machine) or machine.status == SUSPENDED
+
+
 def why_not_suspend(machine: Machine, *, discard_local_ssd: bool | None) -> Iterator[str]:
     """Yield each limit of the platform that forbids to suspend *machine* now."""
     if machine.status != RUNNING:
@@ -86,7 +91,7 @@ def settled(compute: Compute, reference: Reference) -> Machine:
     """Return a machine once it is not on its way from one state to another."""
     for turn in itertools.count(1):
         machine = compute.machine(reference)
-        if machine.status in _AT_REST:
+        if machine.status in _SETTLED:
             return machine
         compute.patience.back_off(min(turn, 4))
     raise AssertionError("unreachable")

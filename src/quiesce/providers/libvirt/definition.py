@@ -100,8 +100,9 @@ def with_identity(text: str, name: str, uuid: str) -> str:
     tree = xml.read(text)
     for tag, value in (("name", name), ("uuid", uuid)):
         found = tree.find(tag)
-        if found is not None:
-            found.text = value
+        if found is None:
+            found = xml.add(tree, tag)
+        found.text = value
     return xml.write(tree)
 
 

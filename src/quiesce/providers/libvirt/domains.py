@@ -22,12 +22,12 @@ from quiesce.repository import Repository
 class Domains:
     """Performs operations on domains."""
 
-    def __init__(self, hypervisors: Hypervisors, repository: Repository) -> None:
+    def __init__(self, hypervisors: Hypervisors, repository: Repository, sampler: Sampler) -> None:
         self._hypervisors = hypervisors
         self._repository = repository
         self._backups = Backups(repository)
         self._restores = Restores(repository)
-        self._sampler = Sampler()
+        self._sampler = sampler
 
     def perform(self, call: Call, settings: Settings, context: Context) -> Outcome:
         """Perform one operation and return when its effect is there."""

@@ -52,41 +52,34 @@ _CLOSED: Final = "client socket is closed"
 class ConnectionLostError(RecoverableError):
     """libvirtd went away, or cannot be reached."""
 
-    code = "libvirt-connection"
     hint = "Check that libvirtd runs and that libvirt_auth names its URI: virsh -c URI list"
 
 
 class DomainBusyError(RecoverableError):
     """libvirt works on a job of this domain, and allows one at a time."""
 
-    code = "libvirt-busy"
     hint = "Wait for the other job, or end it: virsh domjobinfo DOMAIN; virsh domjobabort DOMAIN"
 
 
 class AgentSilentError(OperationTimeoutError):
     """The guest agent did not answer in time; what it was asked for may still happen."""
 
-    code = "agent-silent"
     hint = "Look at the guest: is qemu-ga stuck? What it was asked for may happen when it goes on."
 
 
 class AgentAbsentError(CannotFreezeError):
     """No guest agent listens in the guest; nothing was asked of it."""
 
-    code = "no-agent"
     hint = "Install qemu-guest-agent in the guest and let it run, or accept a lower consistency."
 
 
 class AgentRefusedError(NonRecoverableError):
     """The guest agent answered with an error."""
 
-    code = "agent-refused"
-
 
 class InconsistentCheckpointError(NonRecoverableError):
     """The bitmaps behind a checkpoint are lost or cannot be trusted."""
 
-    code = "checkpoint-inconsistent"
     hint = "Remove the checkpoint (virsh checkpoint-delete --metadata); the next backup will be full."
 
 

@@ -12,10 +12,10 @@ from typing import Final
 from quiesce.errors import ForeignObjectError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.outcome import Outcome
-from quiesce.providers.libvirt import jobs, qemu_img, xml
-from quiesce.providers.libvirt.client import Domain, Hypervisor, State
+from quiesce.providers.libvirt import jobs, xml
+from quiesce.providers.libvirt.client import Domain, Hypervisor
 from quiesce.providers.libvirt.definition import Disk, read_definition, with_metadata_of
-from quiesce.providers.libvirt.settings import key_of, object_name
+from quiesce.providers.libvirt.settings import object_name
 
 _SAYS: Final = "quiesce execution "
 
@@ -48,9 +48,8 @@ def apply(hypervisor: Hypervisor, domain: Domain, call: Call) -> None:
     if found is None or _maker(found) is None:
         raise ResourceNotFoundError(f"{domain.name} has no snapshot {object_name(call)} of ours")
     _require_same_files(domain, found)
-    _require_own_checkpoints(domain)
     jobs.require_no_job(domain)
-    _remove_checkpoints(domain, call)
+    jobs.drop_checkpoints(domain)
     kept = domain.metadata(live=False)
     domain.drop_managed_save()
     domain.revert(object_name(call))
@@ -104,32 +103,3 @@ def _require_same_files(domain: Domain, snapshot: str) -> None:
             f"the disks {', '.join(moved)} of {domain.name} are on other files than at the snapshot",
             hint="Remove the external snapshots that were taken since; their overlays are merged then.",
         )
-
-
-def _require_own_checkpoints(domain: Domain) -> None:
-    foreign = [name for name, mark in jobs.marks_of_checkpoints(domain).items() if mark is None]
-    if foreign:
-        raise UnsupportedError(
-            f"{domain.name} has the checkpoints {', '.join(foreign)}: QEMU would not survive reverting",
-            hint="Remove them (virsh checkpoint-delete); their tool's next backup will be a full one.",
-        )
-
-
-def _remove_checkpoints(domain: Domain, call: Call) -> None:
-    ours = list(jobs.marks_of_checkpoints(domain))
-    if not ours:
-        return
-    if domain.state() is State.OFF:
-        jobs.wake(domain, key_of(call))
-    for name in reversed(ours):
-        jobs.remove_checkpoint(domain, name)
-    jobs.put_back(domain, key_of(call))
-    for disk in read_definition(domain.xml()).disks:
-        _remove_bitmaps(domain, disk, ours)
-
-
-def _remove_bitmaps(domain: Domain, disk: Disk, names: Sequence[str]) -> None:
-    """Remove what lost checkpoints left in an image that nobody writes to."""
-    if domain.state() is State.OFF and disk.kind == "file":
-        for name in set(qemu_img.info(disk.path).bitmaps) & set(names):
-            qemu_img.remove_bitmap(disk.path, name)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import ForeignObjectError, NonRecoverableError
-from quiesce.providers.libvirt import marks, xml
+from quiesce.errors import ForeignObjectError, NonRecoverableError, UnsupportedError
+from quiesce.providers.libvirt import marks, qemu_img, xml
 from quiesce.providers.libvirt.client import Domain, State
-from quiesce.providers.libvirt.definition import Disk
+from quiesce.providers.libvirt.definition import Disk, read_definition
 from quiesce.providers.libvirt.errors import DomainBusyError
 
 _SOCKET_SUFFIX: Final = ".sock"
@@ -167,6 +167,32 @@ def remove_checkpoint(domain: Domain, name: str) -> None:
         domain.delete_checkpoint(name, metadata_only=True)
 
 
+def drop_checkpoints(domain: Domain) -> list[str]:
+    """Remove every checkpoint, and its bitmaps, because libvirt does nothing to the disks while there is one.
+
+    Returns:
+        Their names. The next backup has nothing to build on, and is a full one.
+
+    Raises:
+        UnsupportedError: when one is not ours; nothing was removed.
+    """
+    known = marks_of_checkpoints(domain)
+    foreign = [name for name, mark in known.items() if mark is None]
+    if foreign:
+        raise UnsupportedError(
+            f"{domain.name} has the checkpoints {', '.join(foreign)}, which are not ours and in the way",
+            hint="Remove them (virsh checkpoint-delete); their tool's next backup will be a full one.",
+        )
+    for name in reversed(known):
+        if domain.state() is State.OFF:
+            domain.delete_checkpoint(name, metadata_only=True)
+        else:
+            remove_checkpoint(domain, name)
+    if known and domain.state() is State.OFF:
+        _remove_bitmaps(domain, known)
+    return list(known)
+
+
 def wake(domain: Domain, key: str) -> None:
     """Start a domain that is off, paused, so that its disks can be read; any process can `put_back` it."""
     saved = domain.has_managed_save()
@@ -199,6 +225,13 @@ def _abort(domain: Domain, begins: str) -> None:
         domain.signals.wait_until(lambda: domain.job() is None, 10.0)
         if domain.state() is State.STUCK:
             domain.resume()
+
+
+def _remove_bitmaps(domain: Domain, names: Iterable[str]) -> None:
+    for disk in read_definition(domain.xml()).disks:
+        if disk.kind == "file":
+            for name in set(qemu_img.info(disk.path).bitmaps) & set(names):
+                qemu_img.remove_bitmap(disk.path, name)
 
 
 def _mark_of(text: str) -> CheckpointMark | None:

@@ -77,7 +77,6 @@ class Extent:
 class NbdError(RecoverableError):
     """The export could not be read: its server went away or refused."""
 
-    code = "nbd"
     hint = "Look at the domain's log; the disk itself may be unreadable."
 
 

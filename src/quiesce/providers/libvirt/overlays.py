@@ -32,6 +32,7 @@ from quiesce.providers.libvirt.definition import Disk, read_definition, with_sou
 from quiesce.providers.libvirt.settings import object_name
 
 _EXTENSION: Final = ".qcow2"
+_NEXT_IS_FULL: Final = "its checkpoints had to go, so its next backup is a full one"
 
 
 def take(domain: Domain, call: Call, disks: Sequence[Disk], excluded: Sequence[str]) -> Outcome:
@@ -56,8 +57,9 @@ def take(domain: Domain, call: Call, disks: Sequence[Disk], excluded: Sequence[s
         frozen={disk.target: disk.path for disk in disks},
     )
     marks.set_points(domain, (*kept, point))
+    dropped = jobs.drop_checkpoints(domain)
     domain.snapshot(_snapshot_xml(call, overlays, excluded), disk_only=True, metadata=False)
-    return _outcome(call, point, overlays)
+    return replace(_outcome(call, point, overlays), note=_NEXT_IS_FULL if dropped else "")
 
 
 def apply(hypervisor: Hypervisor, domain: Domain, call: Call) -> None:
@@ -154,6 +156,7 @@ class _Tree:
         return None
 
     def _merge(self, top: qemu_img.Image, base: qemu_img.Image, active: bool) -> None:
+        jobs.drop_checkpoints(self._domain)
         children = [path for path, parent in self._parents().items() if parent == top.path]
         if self._domain.state() is State.OFF:
             self._merge_off(top, base, active=active, children=children)

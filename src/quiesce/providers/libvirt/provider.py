@@ -18,55 +18,68 @@ from quiesce.providers.libvirt.copying import check_file
 from quiesce.providers.libvirt.definitions import NETWORKS, POOLS, DefinedKind, Definitions
 from quiesce.providers.libvirt.discover import blueprint_of
 from quiesce.providers.libvirt.domains import Domains
-from quiesce.providers.libvirt.settings import DEFAULT_URI, place_of, settings_of
+from quiesce.providers.libvirt.settings import DEFAULT_URI, Settings, place_of, settings_of
+from quiesce.providers.libvirt.statistics import Sampler
 from quiesce.providers.libvirt.volumes import Volumes
 from quiesce.repository import Manifest, Repository
+
+
+class _Keepers:
+    """Who answers for each kind of node, storing in one repository."""
+
+    def __init__(self, hypervisors: Hypervisors, repository: Repository, sampler: Sampler) -> None:
+        self.repository = repository
+        self.domains = Domains(hypervisors, repository, sampler)
+        self.volumes = Volumes(hypervisors, repository)
+        self.definitions = Definitions(hypervisors, repository)
 
 
 class LibvirtProvider:
     """Performs operations on libvirt's domains, volumes, networks and pools."""
 
     def __init__(self, settings: ProviderSettings, hypervisors: Hypervisors | None = None) -> None:
-        self._repository = Repository(Path(settings.repository_dir))
+        self._default_root = settings.repository_dir
         self._hypervisors = hypervisors or Hypervisors()
-        self._domains = Domains(self._hypervisors, self._repository)
-        self._volumes = Volumes(self._hypervisors, self._repository)
-        self._definitions = Definitions(self._hypervisors, self._repository)
+        self._sampler = Sampler()
 
     def perform(self, call: Call, context: Context) -> Outcome:
         """Perform one operation and return when its effect is there."""
         settings = settings_of(call)
+        keepers = self._keepers(settings)
         if _is_of(call, VOLUME_TYPES):
-            return self._volumes.perform(call, settings, context)
+            return keepers.volumes.perform(call, settings, context)
         if (kind := _defined_kind(call)) is not None:
-            return self._definitions.perform(kind, call, settings, context)
-        return self._domains.perform(call, settings, context)
+            return keepers.definitions.perform(kind, call, settings, context)
+        return keepers.domains.perform(call, settings, context)
 
     def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell whether the guest is frozen now; None when its agent does not tell."""
         del context
-        return self._domains.is_frozen(settings_of(call))
+        settings = settings_of(call)
+        return self._keepers(settings).domains.is_frozen(settings)
 
     def examine(self, call: Call, context: Context) -> Sequence[Finding]:
         """Return every check made, passed or not; changes nothing."""
         del context
         settings = settings_of(call)
+        keepers = self._keepers(settings)
         try:
             if _is_of(call, VOLUME_TYPES):
-                return self._volumes.examine(call, settings)
+                return keepers.volumes.examine(call, settings)
             if (kind := _defined_kind(call)) is not None:
-                return self._definitions.examine(kind, settings)
-            return self._domains.examine(settings)
+                return keepers.definitions.examine(kind, settings)
+            return keepers.domains.examine(settings)
         except ProviderError as error:
             return [Finding(check="found", passed=False, detail=str(error), remedy=error.hint)]
 
     def verify(self, call: Call, context: Context) -> Proof:
         """Read every stored byte and compare it with its checksum."""
+        repository = self._keepers(settings_of(call)).repository
         try:
-            manifest = self._repository.find(place_of(call))
-            detail = "nothing is stored for it" if manifest is None else self._check(manifest, context)
+            manifest = repository.find(place_of(call))
             if manifest is None and _is_stored(call):
-                raise NonRecoverableError(f"there is no backup of {call.instance} in {self._repository.root}")
+                raise NonRecoverableError(f"there is no backup of {call.instance} in {repository.root}")
+            detail = _check(repository, manifest, context) if manifest else "nothing is stored for it"
         except ProviderError as error:
             return Proof(at=time.time(), kind="checksums", passed=False, detail=str(error))
         return Proof(at=time.time(), kind="checksums", passed=True, detail=detail)
@@ -79,18 +92,23 @@ class LibvirtProvider:
         """Give the connections back."""
         self._hypervisors.close()
 
-    def _check(self, manifest: Manifest, context: Context) -> str:
-        moved = 0
+    def _keepers(self, settings: Settings) -> _Keepers:
+        """Return who stores in the node's own repository, or in the default one."""
+        root = Path(settings.repository or self._default_root)
+        return _Keepers(self._hypervisors, Repository(root), self._sampler)
 
-        def advance(length: int) -> None:
-            nonlocal moved
-            moved += length
-            context.progress(moved, manifest.size_bytes)
 
-        for file in manifest.files:
-            path = self._repository.path(manifest, file.path)
-            check_file(path, file.size_bytes, file.sha256, advance)
-        return f"{len(manifest.files)} files, {moved} bytes, as they were written"
+def _check(repository: Repository, manifest: Manifest, context: Context) -> str:
+    moved = 0
+
+    def advance(length: int) -> None:
+        nonlocal moved
+        moved += length
+        context.progress(moved, manifest.size_bytes)
+
+    for file in manifest.files:
+        check_file(repository.path(manifest, file.path), file.size_bytes, file.sha256, advance)
+    return f"{len(manifest.files)} files, {moved} bytes, as they were written"
 
 
 def _is_of(call: Call, types: frozenset[str]) -> bool:

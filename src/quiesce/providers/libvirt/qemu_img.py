@@ -19,7 +19,6 @@ _LOCKED: Final = ("lock", "Is another process using the image")
 class ImageInUseError(NonRecoverableError):
     """A running QEMU holds the image."""
 
-    code = "image-in-use"
     hint = "Save it through its domain, or stop the domain first."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -38,6 +39,8 @@ class Settings:
     compress: bool = False
     exclude_disks: frozenset[str] = frozenset()
     scratch_dir: str = DEFAULT_SCRATCH
+    #: directory of the node's own repository; None: the default one
+    repository: str | None = None
     #: restore under this name, next to the one that was backed up
     restore_as: str | None = None
     apply_definition: bool = False
@@ -69,6 +72,7 @@ def settings_of(call: Call) -> Settings:
         compress=read.flag("compress"),
         exclude_disks=frozenset(read.names("exclude_disks")),
         scratch_dir=read.text("scratch_dir", DEFAULT_SCRATCH),
+        repository=_repository(read),
         restore_as=read.text("restore_as", "") or None,
         apply_definition=call.parameters.apply_network or read.flag("apply_network"),
         pool=read.text("pool", "") or _params(call.properties, call.runtime_properties, "pool"),
@@ -163,6 +167,12 @@ class _Reader:
                 f"{name} of {self._instance} is {found!r}; it must be one of {', '.join(choices)}"
             )
         return found
+
+
+def _repository(read: _Reader) -> str | None:
+    """Return the node's own repository; official blueprints call it ``backup_dir``, ``./`` by default."""
+    named = read.text("repository", "") or read.text("backup_dir", "")
+    return named if Path(named).is_absolute() else None
 
 
 def _params(properties: Mapping[str, Json], runtime: Mapping[str, Json], name: str) -> str | None:

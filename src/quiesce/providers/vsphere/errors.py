@@ -87,9 +87,14 @@ def translated(what: str) -> Iterator[None]:
     except (OSError, http.client.HTTPException, ExpatError) as error:
         raise of_connection(error, what) from error
     except Exception as error:
-        if not _is_fault(error):
+        if _is_fault(error):
+            raise of_fault(error, what) from error
+        if not _arose_in_sdk(error):
             raise
-        raise of_fault(error, what) from error
+        raise NonRecoverableError(
+            f"cannot {what}: pyVmomi does not understand the answer ({type(error).__name__}: {error})",
+            hint="Install a pyvmomi that knows this version of vCenter.",
+        ) from error
 
 
 def of_fault(fault: BaseException, what: str) -> ProviderError:
@@ -130,6 +135,14 @@ def _known(name: str, message: str) -> ProviderError | None:
 
 def _is_fault(error: BaseException) -> bool:
     return "MethodFault" in _lineage(error)
+
+
+def _arose_in_sdk(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+    return module.partition(".")[0] == "pyVmomi"
 
 
 def _lineage(fault: BaseException) -> list[str]:

@@ -10,14 +10,16 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final
 
-from quiesce.errors import OperationTimeoutError, ProviderError, RecoverableError
+from quiesce.errors import NonRecoverableError, OperationTimeoutError, ProviderError, RecoverableError
 from quiesce.providers.vsphere.center import Patience
 from quiesce.providers.vsphere.errors import of_fault
+from quiesce.providers.vsphere.inventory import read_objects
 from quiesce.providers.vsphere.sdk import id_of, vim, vmodl
 from quiesce.providers.vsphere.session import Session
 from quiesce.providers.vsphere.together import Together
 
-_PROPERTIES: Final = ["info.state", "info.result", "info.error"]
+#: not the error: one that the SDK cannot read would keep all others from being told
+_PROPERTIES: Final = ["info.state", "info.result"]
 #: how long the vCenter holds a request when nothing changes
 _HOLD_S: Final = 20
 #: how often a waiting thread looks whether anybody still wants its answer
@@ -48,7 +50,7 @@ class Tasks:
         """
         pending = self._watch(id_of(task))
         try:
-            state, result, fault = self._await(pending, patience)
+            state, result = self._await(pending, patience)
         except FutureTimeoutError:
             if cancel:
                 self._cancel(task)
@@ -56,7 +58,7 @@ class Tasks:
         finally:
             self._forget(id_of(task))
         if state == "error":
-            raise of_fault(fault, what) if isinstance(fault, BaseException) else RecoverableError(what)
+            raise self._error_of(task, what)
         return result
 
     def close(self) -> None:
@@ -87,7 +89,17 @@ class Tasks:
             raise
         return pending
 
-    def _await(self, pending: _Pending, patience: Patience) -> tuple[str, Any, Any]:
+    def _error_of(self, task: Any, what: str) -> ProviderError:
+        try:
+            read = read_objects(self._session, vim.Task, [id_of(task)], ["info.error"])
+        except NonRecoverableError as error:
+            return error
+        fault = read.get(id_of(task), {}).get("info.error")
+        if isinstance(fault, BaseException):
+            return of_fault(fault, what)
+        return RecoverableError(f"cannot {what}: its task failed, and vCenter does not say why any more")
+
+    def _await(self, pending: _Pending, patience: Patience) -> tuple[str, Any]:
         while True:
             left = patience.remaining_s()
             if left <= 0 or patience.given_up():
@@ -186,8 +198,7 @@ class Tasks:
             pending.values[one.name] = one.val
         state = pending.values.get("info.state")
         if state in ("success", "error") and not pending.over.done():
-            values = pending.values
-            pending.over.set_result((str(state), values.get("info.result"), values.get("info.error")))
+            pending.over.set_result((str(state), pending.values.get("info.result")))
 
     def _drop_done_filters(self) -> None:
         with self._lock:
@@ -220,6 +231,6 @@ class _Pending:
     """A task that somebody waits for."""
 
     def __init__(self) -> None:
-        self.over: Future[tuple[str, Any, Any]] = Future()
+        self.over: Future[tuple[str, Any]] = Future()
         self.values: dict[str, Any] = {}
         self.watchers = 0
