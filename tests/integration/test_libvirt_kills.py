@@ -16,7 +16,7 @@ from ..labs.libvirt.fixtures import CommandLine, libvirt_lab, make_guest  # noqa
 
 pytestmark = [pytest.mark.platform("libvirt"), pytest.mark.timeout(600)]
 
-FULL = ("-p", "snapshot_incremental=false", "-p", "backup_mode=incremental")
+FULL = ("-p", "snapshot_incremental=false")
 BLUEPRINT: dict[str, Any] = {
     "tosca_definitions_version": "cloudify_dsl_1_3",
     "imports": ["cloudify/types/types.yaml", "plugin:quiesce"],
@@ -30,6 +30,7 @@ class Quiesce(CommandLine):
         self.scratch = lab.FOLDER / "scratch" / f"{guest.name}-cli"
         self.scratch.mkdir(parents=True, exist_ok=True)
         properties = {"libvirt_auth": guest.uri, "resource_id": guest.name, "scratch_dir": str(self.scratch)}
+        properties["backup_mode"] = "incremental"
         node = {"type": "quiesce.nodes.libvirt.Domain", "properties": properties}
         super().__init__(home, BLUEPRINT | {"node_templates": {"vm": node}})
 
