@@ -127,7 +127,9 @@ class Evaluator:
         finally:
             self._chain -= 1
         if call.function == "get_input" and not matches_type(result, call.type or ""):
-            raise FunctionError(f"{call.function} must give a value of type {call.type!r}, not {shown(result)}")
+            raise FunctionError(
+                f"{call.function} must give a value of type {call.type!r}, not {shown(result)}"
+            )
         return result
 
 
