@@ -57,15 +57,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--servers", type=int, default=10)
     options.add_argument("--volumes", type=int, default=10)
+    options.add_argument("--user", default="demo", help="a user of the lab; its project is emptied")
     asked = options.parse_args()
     directory = lab_directory()
     if directory is None:
         raise SystemExit("needs the OpenStack lab: make lab-openstack")
-    lab = Lab(directory)
+    lab = Lab(directory, asked.user)
     lab.wipe()
     servers = make_servers(lab, asked.servers)
     volumes = [lab.volume(f"bench-{number}") for number in range(asked.volumes)]
-    ours = measure_quiesce(servers, volumes)
+    ours = measure_quiesce(servers, volumes, asked.user)
     lab_forget(lab)
     plain = measure_sdk(lab, servers, volumes)
     show(ours, plain, len(servers) + len(volumes))
@@ -110,7 +111,7 @@ def lab_forget(lab: Lab) -> None:
 # -- quiesce ---------------------------------------------------------------------------------------------
 
 
-def measure_quiesce(servers: list[str], volumes: list[str]) -> Figures:
+def measure_quiesce(servers: list[str], volumes: list[str], user: str) -> Figures:
     """Cut everything side by side, then wait for the copies, as the engine does."""
     clients: list[SessionClient] = []
 
@@ -122,12 +123,15 @@ def measure_quiesce(servers: list[str], volumes: list[str]) -> Figures:
     figures = Figures()
     begun = time.monotonic()
     cuts = together(
-        [(lambda n=name, k=kind: timed(provider, k, n, figures)) for kind, name in nodes(servers, volumes)]
+        [
+            (lambda n=name, k=kind: timed(provider, k, n, user, figures))
+            for kind, name in nodes(servers, volumes)
+        ]
     )
     figures.window_s = time.monotonic() - begun
     together(
         [
-            (lambda c=cut: provider.perform(call(Operation.COPY, *c[:2], artifact=c[2]), context()))
+            (lambda c=cut: provider.perform(call(Operation.COPY, c[0], c[1], user, c[2]), context()))
             for cut in cuts
             if cut[0] == "Server"
         ]
@@ -142,14 +146,16 @@ def nodes(servers: list[str], volumes: list[str]) -> list[tuple[str, str]]:
     return [("Server", name) for name in servers] + [("Volume", name) for name in volumes]
 
 
-def timed(provider: OpenStackProvider, kind: str, name: str, figures: Figures) -> tuple[str, str, Any]:
+def timed(
+    provider: OpenStackProvider, kind: str, name: str, user: str, figures: Figures
+) -> tuple[str, str, Any]:
     begun = time.monotonic()
-    outcome = provider.perform(call(Operation.SNAPSHOT, kind, name), context())
+    outcome = provider.perform(call(Operation.SNAPSHOT, kind, name, user), context())
     figures.cuts_s.append(time.monotonic() - begun)
     return kind, name, outcome.artifact
 
 
-def call(operation: Operation, kind: str, name: str, artifact: Any = None) -> Call:
+def call(operation: Operation, kind: str, name: str, user: str, artifact: Any = None) -> Call:
     type_ = f"cloudify.nodes.openstack.{kind}"
     return Call(
         operation=operation,
@@ -161,7 +167,7 @@ def call(operation: Operation, kind: str, name: str, artifact: Any = None) -> Ca
         attempt=1,
         instance=InstanceId(name),
         node=Node(id=NodeId(name), type=type_, type_hierarchy=(type_,)),
-        properties={"resource_id": name, "client_config": client_config()},
+        properties={"resource_id": name, "client_config": client_config(user)},
         parameters=Parameters(),
         point=BackupName("bench"),
         artifact=artifact,
@@ -191,7 +197,7 @@ def together(actions: list[Callable[[], Any]]) -> list[Any]:
 
 def measure_sdk(lab: Lab, servers: list[str], volumes: list[str]) -> Figures:
     """What a plain script does: make one, wait for it, go on to the next."""
-    cloud = Lab(lab.directory).cloud
+    cloud = Lab(lab.directory, lab.user).cloud
     figures = Figures()
     cloud.session.session.hooks["response"].append(
         lambda answer, *_a, **_k: figures.requests.update([str(answer.request.method)])

@@ -111,28 +111,6 @@ class VolumeSubject(LabSubject):
             until(lambda: storage.get_snapshot(snapshot.id).status == "available")
 
 
-def forget_points(lab: Lab) -> None:
-    """Remove what a test has left, so that the next may use the same names."""
-    storage = lab.cloud.block_storage
-    for image in lab.cloud.image.images(owner=lab.cloud.current_project_id):
-        if image.name != "guest":
-            lab.cloud.image.delete_image(image.id)
-    for kind, delete in (
-        (storage.backups, storage.delete_backup),
-        (storage.snapshots, storage.delete_snapshot),
-    ):
-        for thing in kind():
-            until(lambda kind=kind, thing=thing: kind_status(kind, thing.id) != "busy")
-            delete(thing.id)
-        until(lambda kind=kind: not list(kind()))
-
-
-def kind_status(kind: Any, thing_id: str) -> str:
-    """Return ``busy`` while something cannot be deleted yet."""
-    found = [thing for thing in kind() if thing.id == thing_id]
-    return "free" if not found or found[0].status in ("available", "error") else "busy"
-
-
 @pytest.fixture(scope="module")
 def server(lab: Lab) -> str:
     return lab.boot("contract")
@@ -155,7 +133,7 @@ class TestServerThatBootsFromAnImage(ProviderContract):
     def subject(self, lab: Lab, server: str) -> Iterator[Subject]:
         yield ServerSubject(lab, server, f"server:{server}")
         until(lambda: lab.cloud.compute.get_server(server).task_state is None)
-        forget_points(lab)
+        lab.forget_points()
 
 
 class TestServerThatBootsFromAVolume(ProviderContract):
@@ -163,11 +141,11 @@ class TestServerThatBootsFromAVolume(ProviderContract):
     def subject(self, lab: Lab, server_on_volume: str) -> Iterator[Subject]:
         yield ServerSubject(lab, server_on_volume, f"volume:{lab.volumes_of(server_on_volume)[0]}")
         until(lambda: lab.cloud.compute.get_server(server_on_volume).task_state is None)
-        forget_points(lab)
+        lab.forget_points()
 
 
 class TestVolume(ProviderContract):
     @pytest.fixture
     def subject(self, lab: Lab, volume: str) -> Iterator[Subject]:
         yield VolumeSubject(lab, volume, f"volume:{volume}")
-        forget_points(lab)
+        lab.forget_points()

@@ -179,25 +179,6 @@ def test_glance_may_restart_in_the_middle(lab: Lab, web: str, shop: CommandLine)
     assert lab.objects() == before
 
 
-def test_a_failed_upload_is_said_though_nova_tells_nobody(lab: Lab, web: str, shop: CommandLine) -> None:
-    """Glance is gone while Nova uploads: Nova only drops the image."""
-    shop.init({"web": server_node(web)})
-    before = lab.objects()
-
-    def break_upload() -> None:
-        until(lambda: any(image.status == "saving" for image in images_of(lab, "server-")))
-        images = lab.directory / "state" / "glance" / "images"
-        images.chmod(0o500)
-        lab.cloud.image.delete_image(images_of(lab, "server-")[0].id)
-        images.chmod(0o755)
-
-    with meanwhile(break_upload):
-        answer = shop.on("backup", *FULL, status=6)
-    assert "vanished" in answer
-    rest(lab, web)
-    assert lab.objects() == before
-
-
 def test_a_token_that_ends_in_the_middle_is_renewed(lab: Lab, volume: str) -> None:
     from lab import client_config
 
@@ -208,6 +189,6 @@ def test_a_token_that_ends_in_the_middle_is_renewed(lab: Lab, volume: str) -> No
     client.request(Service.VOLUME, "GET", f"/volumes/{volume}")
     token = client._session.get_token()
     lab.cloud.identity.delete("/auth/tokens", headers={"X-Subject-Token": token})
-    answer = client.request(Service.VOLUME, "GET", f"/volumes/{volume}")
-    assert answer["volume"]["id"] == volume
+    client.request(Service.COMPUTE, "GET", "/servers")  # Cinder may remember the token; Nova must ask
     assert client._session.get_token() != token
+    client.close()

@@ -36,6 +36,7 @@ def web(lab: Lab) -> str:
 
 
 def described(lab: Lab, shop: CommandLine, web: str) -> None:
+    lab.forget_points()
     shop.init({"web": server_node(web), "data": volume_node(lab.volumes_of(web)[0], (ATTACHED, "web"))})
 
 
@@ -51,8 +52,8 @@ def rest(lab: Lab, server: str) -> None:
         ("[web", ".create] Task started"),
         ("[data", ".create] Task succeeded"),
         ("[web", ".fs_finalize] Task started"),
-        ("[web", ".create.copy] Task started"),
-        ("[web", ".create.copy] Task succeeded"),
+        ("[web", "Starting", "(copy)"),
+        ("[web", "Done", "(copy)"),
     ],
     ids=["freeze", "cut", "one cut done", "thaw", "copy", "copy done"],
 )

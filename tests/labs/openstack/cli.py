@@ -115,7 +115,11 @@ class CommandLine:
         return list(self._data("backups", "list", self.deployment))
 
     def _data(self, *arguments: str) -> Any:
-        answer = json.loads(self.run(*arguments, "--json"))
+        command = self._command([*arguments, "--json"])
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, check=True, timeout=60
+        )
+        answer = json.loads(done.stdout)
         return next((value for value in answer.values() if isinstance(value, list)), [])
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
