@@ -83,8 +83,8 @@ class Lab:
         )
         return self._active(server.id)
 
-    def boot_from_volume(self, name: str, *, wait_s: float = 8.0) -> str:
-        """Boot a server from a volume with the guest on it and return its id."""
+    def boot_from_volume(self, name: str) -> str:
+        """Boot a server from a volume with the guest on it, wait for its agent, and return its id."""
         flavor = self.cloud.compute.find_flavor("nodisk")
         volume = self.cloud.block_storage.create_volume(name=f"{name}-root", size=1, image_id=self.image())
         until(lambda: self.volume_status(volume.id) == "available")
@@ -101,7 +101,7 @@ class Lab:
             name=name, flavor_id=flavor.id, networks="none", block_device_mapping=mapping
         )
         server_id = self._active(server.id)
-        time.sleep(wait_s)
+        until(lambda: self.agent_answers(server_id), 120)
         return server_id
 
     def volume(self, name: str, size: int = 1) -> str:
@@ -145,6 +145,10 @@ class Lab:
         found += [("snapshot", s) for s in storage.snapshots()]
         found += [("backup", b) for b in storage.backups()]
         return frozenset(f"{kind} {thing.name} {thing.id}" for kind, thing in found)
+
+    def agent_answers(self, server_id: str) -> bool:
+        """Tell whether the guest agent is up."""
+        return "return" in self.virsh("qemu-agent-command", server_id, '{"execute": "guest-ping"}')
 
     # -- data -------------------------------------------------------------------------------------------
 

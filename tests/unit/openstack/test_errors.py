@@ -61,3 +61,8 @@ def test_a_task_under_way_is_retryable() -> None:
 def test_cinder_says_busy_as_a_bad_request() -> None:
     message = "Invalid backup: Backup status must be available"
     assert error_of(400, message, asked="POST x").retryable
+
+
+def test_a_silent_agent_of_an_image_that_demands_it_says_what_to_do() -> None:
+    message = "Failed to quiesce instance: Guest agent is not responding"
+    assert "guest agent" in error_of(409, message, asked="POST x").hint

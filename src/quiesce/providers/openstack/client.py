@@ -176,14 +176,16 @@ class SessionClient:
         return _versioned(str(found), service)
 
     def _in_catalog(self, service: Service) -> str | None:
+        """Look the service up without asking it for its versions, which would be one more request."""
+        catalog = self._session.auth.get_access(self._session).service_catalog
         for name in ("volumev3", "block-storage") if service is Service.VOLUME else (service.value,):
-            endpoint = self._session.get_endpoint(
+            endpoints = catalog.get_urls(
                 service_type=name,
-                interface=self._region.get_interface(service.value),
+                interface=self._region.get_interface(service.value) or "public",
                 region_name=self._region.get_region_name(service.value),
             )
-            if endpoint:
-                return str(endpoint)
+            if endpoints:
+                return str(endpoints[0])
         return None
 
     def _count(self, answer: requests.Response, *_args: object, **_options: object) -> None:

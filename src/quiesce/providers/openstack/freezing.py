@@ -57,10 +57,7 @@ class Freezing:
         why = self._why_not(server)
         if why is not None:
             raise CannotFreezeError(f"server {server.name}: {why}", hint=_HOOK)
-        return Outcome(
-            consistency=Consistency.FILESYSTEM,
-            note=f"Nova freezes {server.name} around its snapshot of all its disks",
-        )
+        return Outcome(consistency=Consistency.FILESYSTEM)
 
     def thaw(self) -> Outcome:
         """Return when Nova is past the moment in which it holds the guest frozen."""

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from quiesce.errors import NonRecoverableError
 from quiesce.model.call import Call
-from quiesce.model.outcome import Outcome
+from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.ports import Context
 from quiesce.providers.openstack import naming
 from quiesce.providers.openstack.connection import Connection
@@ -38,20 +38,21 @@ class Removal:
             str(device["snapshot_id"]) for i in images for device in i.mapping if device.get("snapshot_id")
         }
         self._refuse_protected(images)
-        removed = self._volume_objects(mapped)
+        self._remove_volume_objects(mapped)
         for image in images:
             self._cloud.delete_image(image.id)
-        return _removed(removed + len(images))
+        return NOTHING
 
     def of_volume(self) -> Outcome:
         """Remove snapshots and backups of the volume, made for this point only."""
-        return _removed(self._volume_objects(set()))
+        self._remove_volume_objects(set())
+        return NOTHING
 
     def _images(self) -> list[Image]:
         images = self._connection.images.now(self._context, what="the list of images")
         return naming.removable(images.values(), self._call)
 
-    def _volume_objects(self, mapped: set[str]) -> int:
+    def _remove_volume_objects(self, mapped: set[str]) -> None:
         backups = self._ours(self._connection.backups)
         self._refuse_dependents(backups)
         snapshots = self._connection.snapshots.now(self._context, what="the list of snapshots")
@@ -61,7 +62,6 @@ class Removal:
         self._remove(self._connection.backups, backups, self._cloud.delete_backup)
         self._remove(self._connection.volumes, volumes, self._cloud.delete_volume)
         self._remove(self._connection.snapshots, own.values(), self._cloud.delete_snapshot)
-        return len(backups) + len(own) + len(volumes)
 
     def _ours(self, watch: Watch[T]) -> list[T]:
         listing = watch.now(self._context, what="a list")
@@ -99,10 +99,6 @@ class Removal:
             raise NonRecoverableError(
                 f"somebody has protected {names}", hint="Unprotect it: openstack image set --unprotected ID"
             )
-
-
-def _removed(count: int) -> Outcome:
-    return Outcome(note="" if count else "there was nothing to remove")
 
 
 def _gone(found: Snapshot | Backup | Volume | None) -> bool:
