@@ -16,6 +16,8 @@ from typing import Any
 
 #: how long anything may take before a test gives up; generous, never measured
 PATIENCE_S = 60.0
+#: so that a slow machine does not reach the bound of the frozen window where that is not what is tested
+UNBOUNDED = ("--max-freeze", "10m")
 
 SHOP = """\
 tosca_definitions_version: cloudify_dsl_1_3
@@ -104,15 +106,13 @@ class CommandLine:
 
     def start(self, *arguments: str, within: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
         """Begin one command in the background, *within* another program if any."""
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(
             [*within, sys.executable, "-m", "quiesce.cli.main", *arguments],
             cwd=self.directory,
             env={**os.environ, "QUIESCE_HOME": str(self.home), "NO_COLOR": "1", **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
-            **options,
+            **{**streams, **options},
         )
         self.started.append(process)
         return process
@@ -203,7 +203,7 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 def start_slow_backup(quiesce: CommandLine, shop: Shop, *options: str) -> subprocess.Popen[str]:
     """Begin a backup and return when it is in the middle of its frozen window."""
-    process = quiesce.start("backup", "shop", "-p", "snapshot_name=slow", *options)
+    process = quiesce.start("backup", "shop", "-p", "snapshot_name=slow", *(options or UNBOUNDED))
     eventually(
         lambda: (shop.directory / "started").exists() or process.poll() is not None, "the cut has begun"
     )
