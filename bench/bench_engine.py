@@ -42,7 +42,9 @@ def topology(count: int, kind: str, **properties: Json) -> Topology:
     return Topology(nodes={node.id: node}, instances={i: Instance(id=i, node=node.id) for i in ids})
 
 
-def run(services: Services, name: str, made: Topology, workflow: str, **parameters: Json) -> tuple[float, Plan]:
+def run(
+    services: Services, name: str, made: Topology, workflow: str, **parameters: Json
+) -> tuple[float, Plan]:
     """Plan and run *workflow*; return the seconds it took and the plan."""
     began = time.perf_counter()
     deployment = DeploymentName(name)
@@ -77,7 +79,9 @@ def cost_of_an_operation(services: Services) -> None:
     each_ms = 1000 * seconds / operations
     base_ms = 1000 * sync_s()
     print(f"engine, {operations} no-op operations, journal synced: {each_ms:.3f} ms each (goal 0.15)")
-    print(f"  one commit synced to this disk: {base_ms:.3f} ms; an operation costs {each_ms / base_ms:.3f} of it")
+    print(
+        f"  one commit synced to this disk: {base_ms:.3f} ms; an operation costs {each_ms / base_ms:.3f} of it"
+    )
     reference = cloudify_ms()
     if reference is None:
         print("  skipped: cloudify-common's local engine (no .venv-cfy; make reference-parser)")

@@ -74,7 +74,7 @@ def _section(command: click.Command, path: str) -> Iterator[str]:
     options = [p for p in command.params if isinstance(p, click.Option)]
     if options:
         yield "\n| option | meaning |\n|---|---|"
-        yield from (f"| `{_cell(_names(option))}` | {_cell(_meaning(option))} |" for option in options)
+        yield from (f"| `{_cell(_names(option))}` | {_text(_meaning(option))} |" for option in options)
     yield ""
 
 
@@ -112,7 +112,7 @@ def _parameter_lines(workflow: str) -> Iterator[str]:
     yield "|---|---|---|"
     for parameter in parameters_of(workflow):
         default = _default(parameter, workflow)
-        yield f"| `{parameter.name}` | {default} | {_cell(parameter.help)} |"
+        yield f"| `{parameter.name}` | {default} | {_text(parameter.help)} |"
 
 
 def _default(parameter: Parameter, workflow: str) -> str:
@@ -124,6 +124,10 @@ def _default(parameter: Parameter, workflow: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    return _cell(text).replace("<", "\\<")
 
 
 def main() -> None:

@@ -1,5 +1,10 @@
 # What runs inside child processes is checked by itself: there, `cloudify` is our stand-in.
-.PHONY: lint-isolation
-lint-isolation:
-	cd src/quiesce/isolation/runtime && MYPYPATH=link:stand_in $(abspath $(or $(VENV),.venv))/bin/mypy \
-	    --config-file= --strict --explicit-package-bases keeper.py ctx_command.py run_script.py link stand_in
+.PHONY: lint-isolation plugin-files
+lint: lint-isolation
+
+lint-isolation: $(VENV)/.ready  ## types of what runs inside child processes
+	cd src/quiesce/isolation/runtime && MYPYPATH=link:stand_in $(abspath $(BIN))/mypy --config-file= \
+	    --strict --explicit-package-bases keeper.py ctx_command.py run_script.py link stand_in
+
+plugin-files: $(VENV)/.ready  ## write plugin.yaml anew after parameters or node types have changed
+	$(BIN)/python -m quiesce.cloudify.plugin_file

@@ -9,13 +9,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 #: how long anything may take before a test gives up; generous, never measured
 PATIENCE_S = 60.0
+#: so that a slow machine does not reach the bound of the frozen window where that is not what is tested
+UNBOUNDED = ("--max-freeze", "10m")
 
 SHOP = """\
 tosca_definitions_version: cloudify_dsl_1_3
@@ -31,14 +33,14 @@ node_templates:
     relationships: [{type: cloudify.relationships.contained_in, target: files}]
 """
 
-#: as above, and a node whose cut lasts until the file `go` is there
+#: as above, and a node that is cut and applied for as long as there is no file ``go``
 SLOW_SHOP = (
     SHOP
     + """\
   slow:
     type: cloudify.nodes.Root
     interfaces:
-      cloudify.interfaces.snapshot: {create: slow_cut.sh, delete: slow_delete.sh}
+      cloudify.interfaces.snapshot: {create: slow_cut.sh, apply: slow_cut.sh, delete: slow_delete.sh}
 """
 )
 #: as above, and a machine whose freeze and cut fail as long as there is a file ``broken_<operation>``
@@ -102,17 +104,15 @@ class CommandLine:
         assert "Traceback" not in err
         return Answer(status=process.returncode, out=out, err=err)
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Begin one command in the background."""
+    def start(self, *arguments: str, within: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+        """Begin one command in the background, *within* another program if any."""
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(
-            [sys.executable, "-m", "quiesce.cli.main", *arguments],
+            [*within, sys.executable, "-m", "quiesce.cli.main", *arguments],
             cwd=self.directory,
             env={**os.environ, "QUIESCE_HOME": str(self.home), "NO_COLOR": "1", **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
-            **options,
+            **{**streams, **options},
         )
         self.started.append(process)
         return process
@@ -203,7 +203,7 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 def start_slow_backup(quiesce: CommandLine, shop: Shop, *options: str) -> subprocess.Popen[str]:
     """Begin a backup and return when it is in the middle of its frozen window."""
-    process = quiesce.start("backup", "shop", "-p", "snapshot_name=slow", *options)
+    process = quiesce.start("backup", "shop", "-p", "snapshot_name=slow", *(options or UNBOUNDED))
     eventually(
         lambda: (shop.directory / "started").exists() or process.poll() is not None, "the cut has begun"
     )

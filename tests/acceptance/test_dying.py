@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -107,10 +110,53 @@ def test_the_next_backup_takes_an_interrupted_one_up_by_itself(quiesce: CommandL
     assert list(quiesce.points("shop")) == ["next"]
 
 
+def test_an_interrupted_restore_is_finished_when_it_is_resumed_and_stands_in_the_way_until_then(
+    quiesce: CommandLine, slow_shop: Shop
+) -> None:
+    go, started = slow_shop.directory / "go", slow_shop.directory / "started"
+    go.touch()
+    slow_shop.order("tea")
+    quiesce("backup", "shop", "-p", "snapshot_name=one")
+    slow_shop.order("coffee")
+    go.unlink()
+    started.unlink()
+    process = quiesce.start("restore", "shop", "-p", "snapshot_name=one", "-p", "safety_snapshot=false")
+    eventually(started.exists, "an instance is being replaced")
+    process.kill()
+    process.communicate()
+    dead = quiesce.executions()[-1]
+    eventually(lambda: not slow_shop.is_frozen() and _is_free(quiesce), "thawed by the guard")
+    for command in ("backup", "suspend"):
+        answer = quiesce(command, "shop", status=ExitStatus.REFUSED)
+        assert "[unfinished]" in answer.err
+        assert f"quiesce executions resume {dead['id']}" in answer.err
+    go.touch()
+    quiesce("executions", "resume", dead["id"])
+    assert slow_shop.orders() == ["tea"]
+    assert not slow_shop.is_frozen()
+    assert [e["state"] for e in quiesce.executions()] == ["completed", "completed"]
+
+
 def _kill_in_the_window(quiesce: CommandLine, shop: Shop) -> str:
     process = start_slow_backup(quiesce, shop)
     (running,) = quiesce.executions()
     process.kill()
     process.communicate()
     eventually(lambda: not shop.is_frozen(), "thawed by the guard")
+    eventually(lambda: _thaws(quiesce) == 1 and _is_free(quiesce), "written down by the guard")
     return str(running["id"])
+
+
+def _thaws(quiesce: CommandLine) -> int:
+    with closing(sqlite3.connect(quiesce.home / "quiesce.db")) as connection:
+        query = "SELECT count(*) FROM records WHERE kind = 'done' AND body LIKE '%.fs_finalize%'"
+        return int(connection.execute(query).fetchone()[0])
+
+
+def _is_free(quiesce: CommandLine) -> bool:
+    with (quiesce.home / "leases" / "shop").open() as lease:
+        try:
+            fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

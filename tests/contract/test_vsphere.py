@@ -112,8 +112,6 @@ class SimulatedMachine(Subject):
     operations = OPERATIONS
     capabilities = DESCRIPTION.kinds[0].capabilities
     node_type = "cloudify.vsphere.nodes.Server"
-    #: shorter than a task that does not answer
-    timeout_s = 3.0
 
     def __init__(self, simulator: Any, directory: Path, target: str) -> None:
         self.simulator = simulator
@@ -128,6 +126,11 @@ class SimulatedMachine(Subject):
             "protection": {"backup_to": target},
         }
         self.providers: list[VSphereProvider] = []
+        self.limits: list[float] = []
+
+    @property
+    def timeout_s(self) -> float:  # type: ignore[override]
+        return self.limits.pop() if self.limits else 60.0
 
     def provider(self) -> VSphereProvider:
         settings = ProviderSettings(
@@ -164,9 +167,8 @@ class SimulatedMachine(Subject):
 
     def lose_answer(self, operation: Operation) -> None:
         assert operation is Operation.SNAPSHOT
-        self.simulator.inject(
-            method="CreateSnapshot_Task", kind="taskdelay", ms=1000 * (int(self.timeout_s) + 1), deaf=True
-        )
+        self.simulator.inject(method="CreateSnapshot_Task", kind="taskdelay", ms=4000, deaf=True)
+        self.limits.append(3.0)
 
     def _plant_clone(self, machine: Any, name: str) -> None:
         from pyVmomi import vim

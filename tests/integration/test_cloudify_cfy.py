@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from quiesce.blueprint.local_profile import default_profile, read_cfy_local
+
 from ..sshd_on_loopback import Server, needs_sshd, sshd  # noqa: TID252  shared by several tests
 from .cloudify_lab.lab import CannotInstallError, Lab, environment
 
-pytestmark = pytest.mark.platform("cfy")
+# the first test installs cfy, and every test starts it a few times
+pytestmark = [pytest.mark.platform("cfy"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +189,20 @@ def test_operations_of_our_providers_run_with_cloudifys_ctx(lab: Lab) -> None:
     assert "size_bytes" in lab.start("statistics")
     lab.start("remove_backup", "-p", full)
     assert "one" in lab.start("restore", "-p", full, expect=1)
+
+
+def test_a_deployment_of_the_local_profile_can_be_taken_over(lab: Lab) -> None:
+    nodes = two_tiers()
+    nodes["vm"]["interfaces"] = {"cloudify.interfaces.snapshot": {"create": "lab.lab_operations.remember"}}
+    lab.init(nodes)
+    lab.start("backup", "-p", "snapshot_name=one")
+    taken = read_cfy_local(default_profile({"HOME": str(lab.directory)}), "examples")
+    assert sorted(taken.instances) == sorted(node_instances(lab))
+    (service,) = [each for each in taken.instances.values() if each.node == "service"]
+    (link,) = service.links
+    assert link.contained
+    assert taken.runtime_properties[link.target] == {"remembered": "one"}
+    assert taken.blueprint.name == "blueprint.yaml"
 
 
 # -- the old plugin's semantics ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,10 @@ def test_an_official_blueprint_works_as_it_is_and_freezes(guest: lab.Guest, tmp_
     }
     blueprint = {
         "tosca_definitions_version": "cloudify_dsl_1_3",
-        "imports": ["cloudify/types/types.yaml", str(PLUGIN)],
+        "imports": ["cloudify/types/types.yaml", PLUGIN.name],
         "node_templates": {"vm": machine},
     }
+    shutil.copy(PLUGIN, tmp_path)
     quiesce = CommandLine(tmp_path, blueprint)
     for options in ((), FULL):
         guest.wait_for_agent()

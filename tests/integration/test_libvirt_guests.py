@@ -134,7 +134,7 @@ def test_a_restore_under_another_name_leaves_the_first_alone(
     other.wait_for_agent()
     assert other.shell("cat /data/token").strip() == "one"
     with pytest.raises(ForeignObjectError):
-        bench.restore(inputs={"restore_as": "three1"})
+        bench.restore(inputs={"restore_as": bench.guest.name})
     other.forget()
     bench.remove()
 
@@ -232,6 +232,7 @@ def test_three_guests_are_frozen_together_hardly_longer_than_one(
     shared = benches[0].provider()
     for bench in benches:
         bench.use(shared)
+        bench.repository = benches[0].repository
         bench.guest.wait_for_writer(10)
     alone = _stall_of([benches[0]])
     together = _stall_of(benches)

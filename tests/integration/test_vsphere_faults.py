@@ -57,6 +57,7 @@ ALL = pytest.mark.parametrize(
 
 
 @ALL
+@pytest.mark.timeout(1200)
 def test_a_backup_that_fails_is_undone_whole(site: Any, fault: str) -> None:
     site.write("content")
     before = site.objects()
@@ -74,6 +75,7 @@ def test_a_backup_that_fails_is_undone_whole(site: Any, fault: str) -> None:
 
 
 @ALL
+@pytest.mark.timeout(1200)
 def test_a_restore_that_fails_can_be_repeated(site: Any, fault: str) -> None:
     site.write("before")
     artifact = site.backup().artifact
@@ -95,6 +97,7 @@ def test_a_restore_that_fails_can_be_repeated(site: Any, fault: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("operation", ["backup", "restore"])
 def test_every_request_may_hang(site: Any, operation: str) -> None:
     """A request without an answer ends with the time that the operation has."""

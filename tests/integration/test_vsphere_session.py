@@ -175,9 +175,8 @@ def test_what_has_changed_is_told_and_read_in_parts(simulator: Any, center: Any)
 
 def test_a_fault_that_the_sdk_cannot_read_fails_its_own_task_only(simulator: Any, center: Any) -> None:
     first, second = sorted(machine._moId for machine in simulator.machines().values())[:2]
-    # the simulator leaves its states empty, which are no states to the SDK
-    unreadable = "InvalidHostConnectionState"
-    simulator.inject(method="CreateSnapshot_Task", object=first, kind="task", fault=unreadable)
+    bad = {"kind": "task", "fault": "InvalidPowerState", "bare": True}
+    simulator.inject(method="CreateSnapshot_Task", object=first, **bad)
     with ThreadPoolExecutor(2) as threads:
         tries = [
             threads.submit(

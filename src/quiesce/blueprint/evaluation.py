@@ -15,8 +15,8 @@ from quiesce.blueprint.problems import FunctionError
 
 #: how long a chain of functions may be that leads from one to the next
 MAX_CHAIN: Final = 50
-#: how many functions one evaluation may run
-MAX_CALLS: Final = 1_000_000
+#: how many values the functions of one blueprint may give
+MAX_VALUES: Final = 200_000
 #: how long a text may be that functions make
 MAX_TEXT: Final = 1_000_000
 
@@ -64,10 +64,12 @@ class Evaluator:
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self._chain = 0
-        self._calls = 0
+        self._given = 0
 
     def value(self, value: Value, scope: Scope) -> Value:
         """Return *value* with every function evaluated that can be."""
+        if self._chain:
+            self._count()
         value = self.children(value, scope)
         call = function_of(value)
         if call is None:
@@ -100,7 +102,6 @@ class Evaluator:
         return result
 
     def _call(self, value: Value, call: Call, scope: Scope) -> Value:
-        self._count()
         pure = PURE.get(call.function)
         if pure is None:
             answer = self._answers.answer(call.function, call.arguments, scope, self)
@@ -114,9 +115,9 @@ class Evaluator:
         return value if answer == value else self._follow(answer, scope, call)
 
     def _count(self) -> None:
-        self._calls += 1
-        if self._calls > MAX_CALLS:
-            raise FunctionError(f"more than {MAX_CALLS} intrinsic functions had to be evaluated")
+        self._given += 1
+        if self._given > MAX_VALUES:
+            raise FunctionError(f"the functions give more than {MAX_VALUES} values")
 
     def _follow(self, answer: Value, scope: Scope, call: Call) -> Value:
         if self._chain >= MAX_CHAIN:

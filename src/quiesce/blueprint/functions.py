@@ -87,7 +87,10 @@ def evaluate(value: Json, live: Live) -> Json:
     """
     if not holds_function(value):
         return plain(value)
-    return plain(Evaluator(_LiveAnswers(live)).value(value, live.scope))
+    try:
+        return plain(Evaluator(_LiveAnswers(live)).value(value, live.scope))
+    except RecursionError:
+        raise FunctionError("the values that the functions give are nested too deep") from None
 
 
 def _ask_manager(what: str) -> FunctionError:

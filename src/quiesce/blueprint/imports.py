@@ -10,7 +10,7 @@ from typing import Final
 
 from quiesce.blueprint import versions
 from quiesce.blueprint.marked import MarkedMap, Value, key_mark, value_mark
-from quiesce.blueprint.problems import InvalidBlueprintError, Mark, Problems, suggestion
+from quiesce.blueprint.problems import InvalidBlueprintError, Mark, Problem, Problems, suggestion
 from quiesce.blueprint.sources import ImportPolicy, Resolver, Source
 from quiesce.blueprint.versions import DslVersion
 
@@ -170,7 +170,8 @@ def _import_source(gathering: _Gathering, parent: Document, source: Source, want
     try:
         content = source.read()
     except InvalidBlueprintError as error:
-        problems.found.extend(error.problems)
+        for problem in error.problems:
+            _note(problem, wanted.mark, problems)
         return
     basic = defines_basic_types(content)
     if basic and wanted.own_namespace:
@@ -192,6 +193,14 @@ def _import_source(gathering: _Gathering, parent: Document, source: Source, want
             trail=(*parent.trail, source.name),
         ),
     )
+
+
+def _note(problem: Problem, importer: Mark, problems: Problems) -> None:
+    """Note a problem of an imported file; of a file as a whole, at the place that imports it."""
+    if problem.mark.line:
+        problems.found.append(problem)
+    else:
+        problems.add(importer, f"{problem.mark.file}: {problem.what}", problem.remedy)
 
 
 def defines_basic_types(content: MarkedMap) -> bool:

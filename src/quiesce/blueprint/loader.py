@@ -17,7 +17,7 @@ from quiesce.blueprint.merging import merge
 from quiesce.blueprint.model import Blueprint, Plugin, ScalingGroup, Workflow
 from quiesce.blueprint.plugins import read_plugins
 from quiesce.blueprint.policies import check_group_policies
-from quiesce.blueprint.problems import Mark, Problems
+from quiesce.blueprint.problems import InvalidBlueprintError, Mark, Problem, Problems
 from quiesce.blueprint.properties import DataTypes
 from quiesce.blueprint.scaling import Count, Group, read_groups
 from quiesce.blueprint.schema import check_schema
@@ -48,14 +48,22 @@ def load_blueprint(
     Raises:
         InvalidBlueprintError: listing every problem found.
     """
+    try:
+        return _loaded(Path(path), inputs or {}, imports)
+    except RecursionError:
+        problem = Problem(mark=Mark(str(path)), what="what it defines is nested too deep")
+        raise InvalidBlueprintError([problem]) from None
+
+
+def _loaded(path: Path, inputs: Mapping[str, Any], imports: ImportPolicy) -> Blueprint:
     problems = Problems()
-    documents = read_documents(Path(path), imports, problems)
+    documents = read_documents(path, imports, problems)
     merged = merge(documents, problems)
     check_schema(merged, documents.version, problems)
     problems.stop_if_any()
     written = _read(documents, merged, problems)
     problems.stop_if_any()
-    return _evaluated(written, inputs or {}, problems)
+    return _evaluated(written, inputs, problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,12 @@ from typing import Any, Final, TypeAlias
 from quiesce.blueprint.evaluation import function_of, matches_type
 from quiesce.blueprint.marked import MarkedMap, Value, empty_map, key_mark, shown, value_mark
 from quiesce.blueprint.namespaces import KNOWN_TYPES, OBJECT_TYPES
-from quiesce.blueprint.problems import NOWHERE, Mark, Problems, suggestion
+from quiesce.blueprint.problems import NOWHERE, InvalidBlueprintError, Mark, Problem, Problems, suggestion
 from quiesce.blueprint.versions import V1_4, V1_5, DslVersion
 
 MISSING: Final[Any] = object()
+#: how many mappings the schemas of one blueprint may complete
+MAX_COMPLETED: Final = 200_000
 _EXTERNAL: Final = "use_external_resource"
 
 
@@ -59,6 +61,7 @@ class DataTypes:
         self._problems = problems
         self._known: dict[str, Schema] = {}
         self._underway: list[str] = []
+        self._completed = 0
 
     def noting(self, problems: Problems) -> DataTypes:
         """Return the same data types, which add what is wrong with values to *problems* instead."""
@@ -203,6 +206,7 @@ class DataTypes:
         defaults: Mapping[str, Value] | None = None,
     ) -> MarkedMap:
         """Return the values that *schema* asks for, from *given* or else from the defaults."""
+        self._count(mark)
         defaults = defaults_of(schema) if defaults is None else defaults
         self._refuse_undeclared(given, schema, subject)
         external = given.get(_EXTERNAL, defaults.get(_EXTERNAL))
@@ -224,6 +228,12 @@ class DataTypes:
             value = self.conform(value, declared.type, subject.at(name), where, inherited=defaults.get(name))
             result.put(name, value, where, where)
         return result
+
+    def _count(self, mark: Mark) -> None:
+        self._completed += 1
+        if self._completed > MAX_COMPLETED:
+            what = f"data types within data types make more than {MAX_COMPLETED} mappings"
+            raise InvalidBlueprintError([Problem(mark=mark, what=what)])
 
     def _refuse_undeclared(self, given: Iterable[Value], schema: Schema, subject: Subject) -> None:
         for key in given:

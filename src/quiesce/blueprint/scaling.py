@@ -170,11 +170,11 @@ def _nested_well(groups: dict[str, _Scaled], section: Value, nesting: _Nesting, 
                 problems.add(key_mark(section, name), what, "let it be a member of one")
                 fine = False
     for name in groups:
-        seen: list[str] = []
+        seen: dict[str, None] = {}
         for outer in nesting.groups_of(name):
             if outer in seen:
                 break
-            seen.append(outer)
+            seen[outer] = None
             if outer == name:
                 circle = " -> ".join((name, *seen))
                 problems.add(key_mark(section, name), f"the group {name!r} is a member of itself: {circle}")
@@ -200,11 +200,13 @@ def _check_shared_containers(section: Value, nesting: _Nesting, problems: Proble
 
 
 def _nodes_within(nesting: _Nesting, name: str) -> Iterator[str]:
-    for member in nesting.groups[name].members:
-        if member in nesting.groups:
-            yield from _nodes_within(nesting, member)
-        else:
-            yield member
+    waiting = [name]
+    while waiting:
+        for member in nesting.groups[waiting.pop()].members:
+            if member in nesting.groups:
+                waiting.append(member)
+            else:
+                yield member
 
 
 def _leave_out_contained(groups: dict[str, _Scaled], nesting: _Nesting) -> None:

@@ -21,6 +21,9 @@ MAX_DEPTH: Final = 100
 #: how many values a file may stand for once its aliases are followed
 MAX_VALUES: Final = 1_000_000
 
+#: how long a number may be written
+MAX_NUMBER: Final = 1_000
+
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PREFIX: Final = "tag:yaml.org,2002:"
 _TEXT: Final = _PREFIX + "str"
@@ -136,6 +139,9 @@ class _Reading:
         return self._typed(event, tag), False
 
     def _typed(self, event: Any, tag: str) -> Value:
+        if len(event.value) > MAX_NUMBER:
+            what = f"a number of {len(event.value)} characters"
+            raise self._refused(self._mark(event), what, "put it into quotes if it is text")
         try:
             value = self.loader.construct_object(yaml.ScalarNode(tag, event.value))
         except (ValueError, OverflowError, IndexError, KeyError) as error:

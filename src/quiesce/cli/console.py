@@ -55,10 +55,10 @@ class LiveProgress:
         from rich.live import Live
 
         self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=10, get_renderable=self._line)
         self._history = History()
         self._plan: Plan | None = None
         self._broken = False
+        self._live = Live(console=self._console, refresh_per_second=10, get_renderable=self._line)
 
     def started(self, execution: Execution, plan: Plan) -> None:
         """Begin following *execution*."""

@@ -71,7 +71,7 @@ def _perform(description: Description, call: Call, step: str | None, context: An
     provider = _providers().get(description.name)
     if step == Operation.COPY:
         return _copy(provider, call, context)
-    outcome = provider.perform(call, CloudifyContext(call.operation, context))
+    outcome = provider.perform(call, CloudifyContext(call, context))
     _remember(call, outcome, context)
     if call.operation is Operation.SNAPSHOT and step is None and _copies(description, call):
         return _copy(provider, replace(call, artifact=outcome.artifact), context)
@@ -82,7 +82,7 @@ def _copy(provider: Provider, call: Call, context: Any) -> Json:
     """Move the data of a finished cut: after the thaw, when the workflow is ours; else at once."""
     artifact = call.artifact if call.artifact is not None else _kept(call, context)
     copying = replace(call, operation=Operation.COPY, artifact=artifact)
-    outcome = provider.perform(copying, CloudifyContext(Operation.COPY, context))
+    outcome = provider.perform(copying, CloudifyContext(copying, context))
     _remember(copying, outcome, context)
     return _answer(outcome, context)
 
@@ -123,16 +123,17 @@ def _answer(outcome: Outcome, context: Any) -> Json:
 class CloudifyContext:
     """Answers what a provider asks while it performs, out of Cloudify's ``ctx``."""
 
-    def __init__(self, operation: Operation, context: Any) -> None:
+    def __init__(self, call: Call, context: Any) -> None:
         self._context = context
-        self._ends = time.monotonic() + TIMEOUTS_S[operation]
+        asked = call.parameters.operation_timeout_s
+        self._ends = time.monotonic() + (TIMEOUTS_S[call.operation] if asked is None else asked)
 
     def log(self, level: Level, message: str) -> None:
         """Put a line into the execution's events."""
         getattr(self._context.logger, level.value)("%s", message)
 
     def remaining_s(self) -> float:
-        """Return what is left of the operation's usual time."""
+        """Return what is left of the operation's time: its usual one, or ``operation_timeout``."""
         return max(0.0, self._ends - time.monotonic())
 
     def given_up(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -58,10 +59,12 @@ class CloudifyTasks:
             kwargs["quiesce_undo"] = step.role is Role.UNDO
         task = instance.execute_operation(step.interface, kwargs=kwargs, allow_kwargs_override=True)
         task.current_retries = attempt.number - 1
-        operation = task.kwargs["__cloudify_context"]["operation"]
-        operation["retry_number"] = attempt.number - 1
+        told = task.kwargs["__cloudify_context"]
+        told["operation"]["retry_number"] = attempt.number - 1
         if self._context.local:
             task.local_task = _unless_given_up(task.local_task, attempt)
+        elif told.get("timeout") is None:
+            told["timeout"] = math.ceil(attempt.deadline - attempt.began)  # an agent kills what hangs
         return task
 
     def _result_of(self, task: Any) -> Json:

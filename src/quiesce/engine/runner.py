@@ -212,9 +212,13 @@ class Runner:
         records = [self._begun(step) for step in others]
         durable = self._save(records)
         for step, record in zip(others, records, strict=True):
-            if durable or step.role is Role.UNDO:
+            if durable:
                 self._history.add(record)
-                self._start(step, record)
+            elif step.role is Role.UNDO:  # what it removes is in the journal: it need not wait for the disk
+                self._note(record)
+            else:
+                continue
+            self._start(step, record)
 
     def _begun(self, step: Step) -> Begun:
         return Begun(**self._times(), step=step.id, attempt=self._history.attempts.get(step.id, 0) + 1)
@@ -281,10 +285,10 @@ class Runner:
 
     def _fail(self, attempt: Attempt, error: QuiesceError) -> None:
         step = attempt.step
-        pause = (
-            None if attempt.given_up else retry_pause_s(step, attempt.number, error, self._plan.parameters)
-        )
-        if pause is not None and step.role is Role.MAIN and self._too_late(self._now() + pause):
+        tries = self._history.tries.get(step.id, 1)
+        pause = retry_pause_s(step, tries, error, self._plan.parameters)
+        wanted = not (attempt.given_up or (pause is not None and self._too_late(self._now() + pause)))
+        if step.role is Role.MAIN and not wanted:
             pause = None
         passed_over = pause is None and step.role is Role.MAIN and self._may_pass_over(step, error)
         self._note(

@@ -24,6 +24,8 @@ class History:
     #: position of the last Begun of a step
     begun_at: dict[StepId, int] = field(default_factory=dict)
     attempts: dict[StepId, int] = field(default_factory=dict)
+    #: attempts of the process that took the execution up last: retries are counted anew after a crash
+    tries: dict[StepId, int] = field(default_factory=dict)
     #: position of the last Done of a step
     done_at: dict[StepId, int] = field(default_factory=dict)
     done: dict[StepId, Done] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class History:
             case Begun(step=step):
                 self.begun_at[step] = self.count
                 self.attempts[step] = self.attempts.get(step, 0) + 1
+                self.tries[step] = self.tries.get(step, 0) + 1
                 self.first_begun.setdefault(step, record)
             case Done(step=step):
                 self.done_at[step] = self.count
@@ -71,6 +74,7 @@ class History:
         self.started = record
         self.first_started = self.first_started or record
         self.ended = None
+        self.tries.clear()
         for step in self.unanswered():
             self.begun_at[step] = self.count  # the dead engine's call may have gone through since
 

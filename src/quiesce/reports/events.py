@@ -12,6 +12,7 @@ from quiesce.model.ids import StepId
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import Begun, Done, Ended, Ending, Failed, Faltered, Level, Logged, Record, Started
+from quiesce.reports.text import figures_text
 
 #: the last log line of a workflow that succeeded
 _CLOSING = {"backup": "Backuped to", "restore": "Restored from", "remove_backup": "Removed"}
@@ -95,6 +96,9 @@ class Events:
 
     def _done(self, record: Done) -> Iterator[Event]:
         step = self._steps[record.step]
+        if record.outcome.measurements:
+            figures = figures_text(record.outcome.measurements)
+            yield self._line(record, "LOG", self._task(step.id), f"INFO: {figures}")
         yield self._line(record, "CFY", self._task(step.id), f"Task succeeded '{step.function}'")
         if record.outcome.note:
             yield self._line(record, "LOG", self._task(step.id), f"WARNING: {record.outcome.note}")

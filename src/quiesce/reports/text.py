@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
+from quiesce.model.ids import Json
 from quiesce.model.report import ExecutionReport, PlanReport
 from quiesce.model.restore_point import RestorePoint
 
@@ -60,7 +61,7 @@ def _execution_lines(report: ExecutionReport) -> Iterator[str]:
     for point in report.points:
         yield _point_line(point)
     for instance, figures in report.measurements.items():
-        yield f"{instance}: " + ", ".join(f"{name} {_figure(value)}" for name, value in figures.items())
+        yield f"{instance}: {figures_text(figures)}"
     for instance, note in report.notes.items():
         yield f"note on {instance}: {note}"
     if report.owed:
@@ -76,8 +77,10 @@ def _longest(report: ExecutionReport) -> str:
     return f"; longest {instance}, {seconds(longest)}"
 
 
-def _figure(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def figures_text(figures: Mapping[str, Json]) -> str:
+    """Return measurements for people, on one line."""
+    shown = {n: f"{value:.4g}" if isinstance(value, float) else str(value) for n, value in figures.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def point_text(point: RestorePoint) -> str:

@@ -174,3 +174,26 @@ def test_problems_are_values(load: Any) -> None:
     [problem] = caught.value.problems
     assert (problem.mark.line, problem.mark.column) == (4, 1)
     assert problem.remedy == "did you mean 'node_templates'?"
+
+
+def nested_types(levels: int, width: int) -> str:
+    """Return data types that each hold *width* values of the one before."""
+    lines = ["data_types:", "  d0: {properties: {a: {default: 1}}}"]
+    for level in range(1, levels):
+        fields = ", ".join(f"x{number}: {{type: d{level - 1}}}" for number in range(width))
+        lines.append(f"  d{level}: {{properties: {{{fields}}}}}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (nested_types(9, 10), "data types within data types make more than 200000 mappings"),
+        (nested_types(500, 1), "what it defines is nested too deep"),
+        (f"inputs: {{a: {{default: {'1' * 2000}}}}}\n", "a number of 2000 characters"),
+    ],
+    ids=["wide", "deep", "long"],
+)
+def test_a_small_blueprint_cannot_stand_for_a_huge_one(problems: Any, text: str, problem: str) -> None:
+    """Time and memory are bounded, whatever is written."""
+    assert problem in problems(text)[0]

@@ -107,7 +107,7 @@ def test_functions_cannot_make_endless_text(problems: Any) -> None:
     levels = ", ".join(f"p{level}: {{concat: {[source] * 10}}}" for level, source in enumerate(sources, 1))
     declared = ", ".join(f"p{n + 1}: {{}}" for n in range(9))
     [problem, *_] = problems(
-        f"inputs: {{x: {{default: {'y' * 100}}}}}\n"
+        f"inputs: {{x: {{default: {'y' * 10000}}}}}\n"
         f"node_types: {{t: {{derived_from: cloudify.nodes.Root, properties: {{{declared}}}}}}}\n"
         f"node_templates: {{app: {{type: t, properties: {{{levels}}}}}}}\n"
     )

@@ -114,6 +114,7 @@ def test_everything_of_a_tree_comes_back(machine: Machine, node: Node, data: Pat
     fill(data)
     before = picture(data)
     machine.save(node, full=full)
+    (data / "read only").chmod(0o755)
     shutil.rmtree(data / "read only")
     (data / "run.sh").write_text("overwritten")
     (data / "new").touch()
@@ -224,11 +225,12 @@ def test_a_quiet_tree_keeps_what_the_freeze_is_worth(machine: Machine, node: Nod
     assert machine.do(node, Operation.SNAPSHOT).consistency is None
 
 
-def test_sockets_are_left_out_and_named(machine: Machine, node: Node, data: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(data)
+def test_sockets_are_left_out_and_named(
+    machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, monkeypatch.context() as patch:
+        patch.chdir(data)
         listener.bind("talk")
-        os.chdir("/")
     outcome = machine.do(node, Operation.SNAPSHOT, full=True)
     machine.do(node, Operation.COPY, full=True)
 

@@ -9,7 +9,13 @@ import pytest
 
 from quiesce.model.execution import Execution
 from quiesce.model.ids import DeploymentName, ExecutionId
-from quiesce.model.operation import FREEZE_SUSPEND, LIFECYCLE_RESUME, LIFECYCLE_SUSPEND, SNAPSHOT_CREATE
+from quiesce.model.operation import (
+    FREEZE_SUSPEND,
+    LIFECYCLE_RESUME,
+    LIFECYCLE_SUSPEND,
+    SNAPSHOT_CREATE,
+    STATISTICS,
+)
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.plan import Plan, Step
 from quiesce.model.records import (
@@ -140,6 +146,13 @@ def test_a_note_of_a_provider_is_a_warning() -> None:
     plan, step = _one_cut()
     told = lines(plan, Done(at=AT, tick=0.0, step=step.id, outcome=Outcome(note="slow disk")))
     assert told[1] == "LOG <examples> [vm_1.create] WARNING: slow disk"
+
+
+def test_figures_are_told_where_they_were_measured() -> None:
+    plan = planned("statistics", topology([node("vm", operations=[STATISTICS])]))
+    outcome = Outcome(measurements={"cpu_percent": 3.14159, "threads": 4})
+    told = lines(plan, Done(at=AT, tick=0.0, step=plan.steps[0].id, outcome=outcome))
+    assert told[0] == "LOG <examples> [vm_1.perfomance] INFO: cpu_percent 3.142, threads 4"
 
 
 def test_failures_and_warnings_are_alarming_and_nothing_else_is() -> None:

@@ -134,8 +134,8 @@ class Backups:
     def delete(self, domain: Domain | None, call: Call, settings: Settings, context: Context) -> None:
         """Remove the backup, finished or half-made, with its checkpoint and its job."""
         maker = call.execution if call.undo else None
+        jobs.end(domain, settings.scratch_dir, key_of(call), execution_key(call) if call.undo else None)
         if domain is not None:
-            jobs.end(domain, settings.scratch_dir, key_of(call), execution_key(call) if call.undo else None)
             self._remove_checkpoint(domain, call)
             jobs.put_back(domain, key_of(call))
         try:

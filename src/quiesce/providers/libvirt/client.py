@@ -22,9 +22,8 @@ import libvirt_qemu  # type: ignore[import-not-found,import-untyped,unused-ignor
 from quiesce.errors import ResourceNotFoundError
 from quiesce.model.ids import Json
 from quiesce.providers.libvirt.errors import translate
+from quiesce.providers.libvirt.xml import METADATA_URI
 
-#: the XML name space of what we write into a domain's metadata
-METADATA_URI: Final = "urn:quiesce:libvirt:1"
 METADATA_PREFIX: Final = "quiesce"
 #: how long to wait for an event before looking again, in seconds
 _LOOK_AGAIN_S: Final = 0.25

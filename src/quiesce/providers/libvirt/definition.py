@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from quiesce.providers.libvirt import xml
-from quiesce.providers.libvirt.client import METADATA_URI
+from quiesce.providers.libvirt.xml import METADATA_URI
 
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
 _OURS: Final = f"{{{METADATA_URI}}}"

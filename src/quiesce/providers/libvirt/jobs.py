@@ -129,13 +129,13 @@ def require_no_job(domain: Domain) -> None:
         raise DomainBusyError(f"a backup of {domain.name} runs already, through {found}")
 
 
-def end(domain: Domain, directory: str, key: str, execution: str | None) -> None:
+def end(domain: Domain | None, directory: str, key: str, execution: str | None) -> None:
     """End the backup job of that restore point, remove its socket and scratch files; fine when none is there.
 
-    With *execution*, only when that one began it.
+    With *execution*, only when that one began it. Without a domain only the files go.
     """
     begins = f"quiesce-{key}-{execution}" if execution else f"quiesce-{key}-"
-    if domain.state() is not State.OFF:
+    if domain is not None and domain.state() is not State.OFF:
         _abort(domain, begins)
     for path in Path(directory).glob(f"{begins}*"):
         with contextlib.suppress(FileNotFoundError):

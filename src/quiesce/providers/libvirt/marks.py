@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quiesce.providers.libvirt import xml
-from quiesce.providers.libvirt.client import METADATA_URI, Domain
+from quiesce.providers.libvirt.client import Domain
+from quiesce.providers.libvirt.xml import METADATA_URI
 
 _NS = f"{{{METADATA_URI}}}"
 

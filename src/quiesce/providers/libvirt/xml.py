@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from xml.etree import ElementTree as ET
 
 from quiesce.errors import NonRecoverableError
 
 Element: TypeAlias = ET.Element
+
+#: the name space of what we write into a domain's metadata
+METADATA_URI: Final = "urn:quiesce:libvirt:1"
 
 
 def read(text: str) -> Element:

@@ -58,6 +58,11 @@ def create(ctx, snapshot_name, **_):
 
 
 @operation
+def remember(ctx, snapshot_name, **_):
+    ctx.instance.runtime_properties["remembered"] = snapshot_name
+
+
+@operation
 def delete(ctx, snapshot_name, **_):
     _note(ctx)
     (_lab() / f"made-{ctx.instance.id}-{snapshot_name}").unlink(missing_ok=True)
