@@ -152,9 +152,9 @@ def test_nova_compute_may_restart_in_the_middle(lab: Lab, web: str, shop: Comman
         lab.service("start", "nova-compute")
 
     with meanwhile(restart):
-        ended = shop.attempt("backup", *FULL)
+        ended = shop.attempt("backup", "-p", "snapshot_name=monday")
     if ended.status == 0:
-        shop.on("remove-backup", *FULL)
+        shop.on("remove-backup", "-p", "snapshot_name=monday")
     else:
         assert "'backup' workflow execution failed: " in ended.text
     rest(lab, web)
