@@ -82,6 +82,7 @@ class Assembly:
             provider=self._providers.get,
             live=lambda deployment: EvaluatedDeployment(deployment, deployments, secrets),
             guard=self._take_guard,
+            pause=time.sleep,
             random_text=_random_text,
         )
 

@@ -66,6 +66,7 @@ class Theatre:
             provider=lambda _: provider,
             live=lambda _: live,  # type: ignore[return-value]
             guard=Guardless,
+            pause=self.scene.clock.sleep,
             random_text=lambda n: "x" * n,
         )
 
