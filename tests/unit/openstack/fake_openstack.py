@@ -448,10 +448,6 @@ class FakeOpenStack:
                 if self._there(self.images, image_id, "Image").get("protected"):
                     refuse(403, "Image is protected and cannot be deleted.")
                 return self.images.pop(image_id) and {}
-            case "PATCH", ["images", image_id]:
-                for change in body:
-                    self.images[image_id][change["path"].lstrip("/")] = change["value"]
-                return {}
         raise AssertionError(f"the fake knows no {method} {parts}")
 
     # -- Neutron ----------------------------------------------------------------------------------------
@@ -530,7 +526,6 @@ class FakeClient:
     """A `Client` that asks a `FakeOpenStack`."""
 
     project_id = "project"
-    user_id = "user"
 
     def __init__(self, cloud: FakeOpenStack) -> None:
         self.cloud = cloud
@@ -545,7 +540,6 @@ class FakeClient:
         body: Json = None,
         query: Mapping[str, str] | None = None,
         microversion: str | None = None,
-        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Ask the fake."""
         self.calls[f"{service.value} {method}"] += 1

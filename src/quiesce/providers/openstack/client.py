@@ -56,7 +56,6 @@ class Client(Protocol):
         body: Json = None,
         query: Mapping[str, str] | None = None,
         microversion: str | None = None,
-        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Return the answer's body.
 
@@ -73,11 +72,6 @@ class Client(Protocol):
     @property
     def project_id(self) -> str:
         """The project that we are logged in to."""
-        ...
-
-    @property
-    def user_id(self) -> str:
-        """The user that we are logged in as."""
         ...
 
     def close(self) -> None:
@@ -106,11 +100,6 @@ class SessionClient:
         """The project that we are logged in to."""
         return str(_translated("logging in", self._session.get_project_id) or "")
 
-    @property
-    def user_id(self) -> str:
-        """The user that we are logged in as."""
-        return str(_translated("logging in", self._session.get_user_id) or "")
-
     def request(
         self,
         service: Service,
@@ -120,11 +109,10 @@ class SessionClient:
         body: Json = None,
         query: Mapping[str, str] | None = None,
         microversion: str | None = None,
-        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Return the answer's body; see `Client`."""
         asked = f"{method} {service.value}{path}"
-        options: dict[str, Any] = {"headers": _headers(service, microversion, headers)}
+        options: dict[str, Any] = {"headers": _headers(service, microversion)}
         if body is not None:
             options["json"] = body
         if query:
@@ -209,8 +197,8 @@ def _versioned(endpoint: str, service: Service) -> str:
     return endpoint if wanted in path or "/v" in path else endpoint + wanted
 
 
-def _headers(service: Service, microversion: str | None, more: Mapping[str, str] | None) -> dict[str, str]:
-    headers = {"Accept": "application/json", **(more or {})}
+def _headers(service: Service, microversion: str | None) -> dict[str, str]:
+    headers = {"Accept": "application/json"}
     if service in _MICROVERSIONS:
         name, version = _MICROVERSIONS[service]
         headers["OpenStack-API-Version"] = f"{name} {microversion or version}"

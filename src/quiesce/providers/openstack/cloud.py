@@ -230,15 +230,6 @@ class Cloud:
 
     # -- images -----------------------------------------------------------------------------------------
 
-    def set_image_metadata(self, image_id: str, items: Mapping[str, str]) -> None:
-        """Add *items* to an image's properties."""
-        changes: list[Json] = [
-            {"op": "add", "path": "/" + key.replace("~", "~0").replace("/", "~1"), "value": value}
-            for key, value in items.items()
-        ]
-        kind = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
-        self.client.request(Service.IMAGE, "PATCH", f"/images/{image_id}", body=changes, headers=kind)
-
     def download(self, image_id: str) -> Iterator[bytes]:
         """Return an image's data, piece by piece."""
         return self.client.download(f"/images/{image_id}/file")

@@ -115,7 +115,8 @@ class Images:
 
     def _refuse_given_up(self, image: Image, server: Server) -> None:
         """Nova tells nobody when it stops working on an image (it was restarted): see whether it has."""
-        now = self._cloud.server(server.id)
+        look = self._connection.servers.now(self._context, what=f"server {server.name}", only=server.id)
+        now = look.get(server.id)
         if now is not None and now.task_state is not None:
             return
         if now is None:

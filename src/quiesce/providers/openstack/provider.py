@@ -35,11 +35,10 @@ class OpenStackProvider:
 
     def __init__(
         self,
-        settings: ProviderSettings | None = None,
+        settings: ProviderSettings | None = None,  # noqa: ARG002  nothing outlives the process here
         connect: Callable[[Credentials], Client] = SessionClient,
         pace: Pace | None = None,
     ) -> None:
-        self._settings = settings
         self._connect = connect
         self._pace = pace
         self._lock = threading.Lock()
@@ -78,11 +77,6 @@ class OpenStackProvider:
             for connection in self._connections.values():
                 connection.close()
             self._connections.clear()
-
-    def calls_made(self) -> int:
-        """Return how many requests have gone out so far, for benchmarks."""
-        with self._lock:
-            return sum(sum(c.cloud.client.calls.values()) for c in self._connections.values())
 
     def _connection(self, credentials: Credentials) -> Connection:
         with self._lock:
