@@ -14,7 +14,7 @@ lab-openstack-down:  ## take the OpenStack lab down; WIPE=--wipe removes its sta
 	LAB=$(OPENSTACK_LAB) tests/labs/openstack/down.sh $(WIPE)
 
 test-openstack:  ## everything about OpenStack, the lab included when it is up
-	QUIESCE_OPENSTACK_LAB=$(OPENSTACK_LAB) .venv/bin/pytest tests/unit/openstack tests/contract/test_openstack.py tests/integration -k "openstack"
+	QUIESCE_OPENSTACK_LAB=$(OPENSTACK_LAB) .venv/bin/pytest tests/unit/openstack tests/contract/test_openstack.py tests/integration -k "openstack" -m "slow or not slow"
 
 bench-openstack:  ## ten servers and ten volumes beside a plain sequential run through the SDK
 	QUIESCE_OPENSTACK_LAB=$(OPENSTACK_LAB) .venv/bin/python bench/openstack_ten.py
