@@ -65,6 +65,18 @@ def test_a_thaw_that_never_works_is_told_and_stays_owed() -> None:
     assert scene.history().debts(scene.plan) == []
 
 
+def test_a_freeze_that_comes_after_its_thaw_is_thawed_again() -> None:
+    """The call was given up, the node was thawed, and only then the freeze took effect."""
+    scene = Scene("backup", "a service on a machine", "healthy")
+    scene.world.faults = [
+        Fault(operation=Operation.FREEZE, misbehaviour=Misbehaviour.SLOW, times=1, instance="vm")
+    ]
+    scene.live()
+    thaws = [name for operation, name in scene.world.effects if operation is Operation.THAW]
+    assert thaws.count("vm") == 2
+    check(scene)
+
+
 def test_one_thaw_that_hangs_does_not_hold_up_the_others() -> None:
     """The other nodes are thawed at once, although the hung one comes first in the order."""
     scene = Scene("backup", "three tiers on two machines", "healthy")
