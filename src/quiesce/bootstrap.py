@@ -142,9 +142,7 @@ class Secrets:
         return content if isinstance(content, dict) else {}
 
 
-def _live(
-    deployment: Deployment, deployments: Deployments, secrets: Callable[[str], str]
-) -> LiveDeployment:
+def _live(deployment: Deployment, deployments: Deployments, secrets: Callable[[str], str]) -> LiveDeployment:
     from quiesce.blueprint.live import EvaluatedDeployment  # large, and not every command runs operations
 
     return EvaluatedDeployment(deployment, deployments, secrets)
