@@ -141,11 +141,7 @@ def test_cinders_backup_service_may_restart_in_the_middle(
 
 
 def test_nova_compute_may_restart_in_the_middle(lab: Lab, web: str, shop: CommandLine) -> None:
-<<<<<<< HEAD
-    """Nova forgets the image: that is said, or the bound is reached; what is half-made is removed."""
-=======
     """Nova forgets the image: that is said, or the window's bound is reached; nothing is left."""
->>>>>>> openstack
     shop.init({"web": server_node(web)})
     before = lab.objects()
 
