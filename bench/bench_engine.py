@@ -18,6 +18,7 @@ from pathlib import Path
 from quiesce.app.executing import Watching, execute
 from quiesce.app.services import Services
 from quiesce.bootstrap import Assembly, Settings
+from quiesce.cli.main import SWITCH_S
 from quiesce.engine import Purpose
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
@@ -143,7 +144,15 @@ def many(services: Services) -> None:
     figures = []
     for count in (1_000, 10_000, 100_000):
         made = topology(count, IDLE)
-        seconds, _ = run(services, f"many-{count}", made, "backup", parallel=256, max_freeze=6000)
+        seconds, _ = run(
+            services,
+            f"many-{count}",
+            made,
+            "backup",
+            parallel=256,
+            max_freeze=6000,
+            snapshot_name=f"many-{count}",
+        )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
         figures.append(seconds / count)
         print(f"plan and run of {count} no-op instances: {seconds:.1f} s, peak {peak:.2f} GiB")
@@ -170,6 +179,7 @@ def median_s(command: list[str]) -> float:
 
 
 if __name__ == "__main__":
+    sys.setswitchinterval(SWITCH_S)
     start_up()
     with_services(cost_of_an_operation)
     with_services(frozen_window)

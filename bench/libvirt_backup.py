@@ -48,6 +48,7 @@ class Figures:
 
     def add(self, what: str, who: str, seconds: float) -> None:
         self._seconds.setdefault((what, who), []).append(seconds)
+        print(f"  {what}, {who}: {seconds:.3f} s", file=sys.stderr, flush=True)
 
     def median(self, what: str, who: str) -> float:
         return statistics.median(self._seconds[what, who])

@@ -8,16 +8,16 @@ import stat
 import string
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from quiesce.app.services import Services
-from quiesce.blueprint.live import EvaluatedDeployment
 from quiesce.errors import NonRecoverableError, UsageError
 from quiesce.guard import GuardProcess
 from quiesce.model.capabilities import Description
-from quiesce.ports import Guard, ProviderSettings
+from quiesce.model.deployment import Deployment
+from quiesce.ports import Deployments, Guard, LiveDeployment, ProviderSettings
 from quiesce.providers.registry import Providers, describe_providers
 from quiesce.stores.catalog import SqlCatalog
 from quiesce.stores.database import Database
@@ -80,8 +80,9 @@ class Assembly:
             clock=SystemClock(),
             descriptions=descriptions,
             provider=self._providers.get,
-            live=lambda deployment: EvaluatedDeployment(deployment, deployments, secrets),
+            live=lambda deployment: _live(deployment, deployments, secrets),
             guard=self._take_guard,
+            pause=time.sleep,
             random_text=_random_text,
         )
 
@@ -139,6 +140,12 @@ class Secrets:
 
         content = yaml.safe_load(self._path.read_text())
         return content if isinstance(content, dict) else {}
+
+
+def _live(deployment: Deployment, deployments: Deployments, secrets: Callable[[str], str]) -> LiveDeployment:
+    from quiesce.blueprint.live import EvaluatedDeployment  # large, and not every command runs operations
+
+    return EvaluatedDeployment(deployment, deployments, secrets)
 
 
 def _provider_settings(

@@ -45,6 +45,8 @@ def _check_restore(scene: Scene, lies: bool) -> None:
     history, contents = scene.history(), scene.world.contents
     if history.ended is not None and history.ended.ending is Ending.COMPLETED:
         assert set(contents.values()) == {"as it was"}, "a completed restore left something as it is"
+    if not lies:
+        _check_at_rest(scene)
     replaced = [i for i, content in contents.items() if content == "as it was"]
     (safety,) = scene.made()
     if replaced and not lies:
@@ -54,6 +56,18 @@ def _check_restore(scene: Scene, lies: bool) -> None:
         _check_undone(scene, safety)
     for instance in scene.topology.instances:
         assert scene.world.things[f"{instance}-{POINT}"].content == "as it was", "the restore point changed"
+
+
+def _check_at_rest(scene: Scene) -> None:
+    """Whatever was replaced was frozen at that moment, also when the restore was taken up after a crash."""
+    frozen: set[str] = set()
+    for operation, instance in scene.world.effects:
+        if operation is Operation.FREEZE:
+            frozen.add(instance)
+        elif operation is Operation.THAW:
+            frozen.discard(instance)
+        elif operation is Operation.APPLY:
+            assert instance in frozen, "something was replaced while it ran"
 
 
 def _check_remove_backup(scene: Scene, lies: bool) -> None:

@@ -7,9 +7,9 @@ import pytest
 from quiesce.app.points import frozen_intervals, window_s
 from quiesce.model.operation import Operation
 from quiesce.model.records import Ending
-from quiesce.providers.fake.world import Fault, Misbehaviour
+from quiesce.providers.fake.world import Fault, Misbehaviour, Thing
 from tests.crash.invariants import check
-from tests.crash.scenes import TOPOLOGIES, WORLDS, Scene
+from tests.crash.scenes import POINT, TOPOLOGIES, WORLDS, Scene
 
 #: what the engine needs beyond ``max_freeze`` for the thaws themselves, on the fake clock
 THAWING_S = 3.0
@@ -65,6 +65,18 @@ def test_a_thaw_that_never_works_is_told_and_stays_owed() -> None:
     assert scene.history().debts(scene.plan) == []
 
 
+def test_a_freeze_that_comes_after_its_thaw_is_thawed_again() -> None:
+    """The call was given up, the node was thawed, and only then the freeze took effect."""
+    scene = Scene("backup", "a service on a machine", "healthy")
+    scene.world.faults = [
+        Fault(operation=Operation.FREEZE, misbehaviour=Misbehaviour.SLOW, times=1, instance="vm")
+    ]
+    scene.live()
+    thaws = [name for operation, name in scene.world.effects if operation is Operation.THAW]
+    assert thaws.count("vm") == 2
+    check(scene)
+
+
 def test_one_thaw_that_hangs_does_not_hold_up_the_others() -> None:
     """The other nodes are thawed at once, although the hung one comes first in the order."""
     scene = Scene("backup", "three tiers on two machines", "healthy")
@@ -103,3 +115,16 @@ def test_every_cut_lies_within_the_freeze_of_every_node() -> None:
     assert Operation.FREEZE not in operations[first_cut:]
     assert Operation.THAW not in operations[: last_cut + 1]
     assert operations.index(Operation.COPY) > max(i for i, o in enumerate(operations) if o is Operation.THAW)
+
+
+def test_an_undo_leaves_what_another_execution_made() -> None:
+    """A name that is taken by an earlier execution of ours fails the backup, and its object stays."""
+    scene = Scene("backup", "a service on a machine", "healthy")
+    earlier = Thing(
+        instance="vm", maker="an-earlier-execution", content="as it was", complete=True, full=True
+    )
+    scene.world.things[f"vm-{POINT}"] = earlier
+    scene.live()
+    assert scene.world.frozen == set()
+    assert scene.our_things() == {}
+    assert scene.world.things[f"vm-{POINT}"] is earlier

@@ -13,6 +13,7 @@ from quiesce.model.ids import DeploymentName, ExecutionId, StepId
 from quiesce.model.records import Begun
 from quiesce.stores.database import Database
 from quiesce.stores.executions import SqlExecutions
+from quiesce.stores.memory import MemoryRecords
 from tests.crash.scenes import Scene
 
 BEGUN = Begun(at=1.0, tick=1.0, step=StepId("vm.create"))
@@ -57,3 +58,13 @@ def test_an_older_writer_is_refused_and_nothing_is_written(
     with pytest.raises(SupersededError):
         mine.append([BEGUN])
     assert list(ours.journal(ExecutionId("e")).read()) == []
+
+
+def test_the_journal_in_memory_refuses_an_older_writer_too() -> None:
+    """What the power cuts are proved on behaves as the database does."""
+    kept = MemoryRecords()
+    mine = kept.take_over()
+    kept.take_over()
+    with pytest.raises(SupersededError):
+        mine.append([BEGUN])
+    assert kept.records == []

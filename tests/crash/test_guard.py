@@ -66,6 +66,7 @@ class Theatre:
             provider=lambda _: provider,
             live=lambda _: live,  # type: ignore[return-value]
             guard=Guardless,
+            pause=self.scene.clock.sleep,
             random_text=lambda n: "x" * n,
         )
 
@@ -182,11 +183,13 @@ def test_a_guard_that_cannot_write_thaws_all_the_same(
     theatre.engine_dies_at(4)
     assert theatre.scene.world.frozen
     take_over = SqlExecutions.take_over
-    failures = iter([StoreError("the database cannot be used: disk full")] * 3)
+    refusals: list[str] = []
 
     def full(self: SqlExecutions, execution: ExecutionId) -> object:
-        for failure in failures:
-            raise failure
+        if theatre.scene.world.frozen:
+            refusals.append(execution)
+            assert len(refusals) < 50, "the guard waits for the disk instead of thawing"
+            raise StoreError("the database cannot be used: disk full")
         return take_over(self, execution)
 
     monkeypatch.setattr(SqlExecutions, "take_over", full)

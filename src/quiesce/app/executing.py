@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from quiesce.app.performing import Performer
 from quiesce.app.points import points_made, points_removed
 from quiesce.app.services import Services
-from quiesce.engine import Purpose, Runner, Surroundings, ThreadWorkers
+from quiesce.engine import CANCEL_LOOK_S, Purpose, Runner, Surroundings, ThreadWorkers
 from quiesce.errors import CancelledError, ExecutionFailedError, NotThawedError, QuiesceError, StoreError
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution, ExecutionState
@@ -127,6 +127,7 @@ class Undertaking:
         workers = ThreadWorkers(self.services.clock)
         watching.on_started(self.execution, self.plan)
         watching.on_wake(workers.wake)
+        elsewhere = self._asking_elsewhere()
         surroundings = Surroundings(
             journal=journal,
             perform=performer,
@@ -134,7 +135,7 @@ class Undertaking:
             clock=self.services.clock,
             guard=guard or NoGuard(),
             listener=watching.listener,
-            cancel_asked=lambda: watching.cancel_asked() or self._cancel_asked_elsewhere(),
+            cancel_asked=lambda: watching.cancel_asked() or elsewhere(),
             by=watching.by,
             settle_patience_s=watching.settle_patience_s,
         )
@@ -169,11 +170,22 @@ class Undertaking:
     def _made(self, history: History) -> list[RestorePoint]:
         return points_made(self.plan, history, self.execution, self.deployment.topology)
 
-    def _cancel_asked_elsewhere(self) -> str | None:
-        try:
-            return self.services.executions.cancel_asked(self.execution.id)
-        except StoreError:
-            return None  # the journal meets the same trouble, and tells it
+    def _asking_elsewhere(self) -> Callable[[], str | None]:
+        """Return a function that tells what another process asked for; it looks twice a second at most."""
+        looked_at = -CANCEL_LOOK_S
+
+        def look() -> str | None:
+            nonlocal looked_at
+            now = self.services.clock.tick()
+            if now - looked_at < CANCEL_LOOK_S:
+                return None
+            looked_at = now
+            try:
+                return self.services.executions.cancel_asked(self.execution.id)
+            except StoreError:
+                return None  # the journal meets the same trouble, and tells it
+
+        return look
 
 
 _STATES = {

@@ -231,7 +231,7 @@ def _reach(
             if instance not in seen:
                 seen.add(instance)
                 stack.extend(links[instance])
-        found[start] = frozenset(seen & freezes.keys() - {start})
+        found[start] = frozenset(i for i in seen if i in freezes and i != start)
     return found
 
 

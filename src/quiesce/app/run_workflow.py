@@ -11,7 +11,7 @@ from quiesce.app.reporting import report_execution, report_plan
 from quiesce.app.services import Services
 from quiesce.app.unfinished import take_up_unfinished
 from quiesce.engine import Purpose
-from quiesce.errors import NotConsistentError, PlanError, QuiesceError, UsageError
+from quiesce.errors import BusyError, NotConsistentError, PlanError, QuiesceError, UsageError
 from quiesce.model.consistency import Consistency, weakest
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
@@ -24,6 +24,10 @@ from quiesce.model.report import ExecutionReport, PlanReport
 from quiesce.model.restore_point import PointState, RestorePoint
 from quiesce.planning import plan_workflow, predict_window_s, predictor, read_parameters, workflow_named
 from quiesce.ports import Lease
+
+#: how long a busy lease is asked for again, in seconds, and how often
+LEASE_PATIENCE_S = 2.0
+LEASE_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ def run_workflow(services: Services, request: Request, watching: Watching) -> Re
     deployment = services.deployments.get(request.deployment)
     workflow = workflow_named(request.workflow)
     execution_id = ExecutionId(f"{workflow.name.replace('_', '-')}-{services.random_text(10)}")
-    lease = services.leases.acquire(deployment.name, execution_id) if workflow.mutating else None
+    lease = _lease(services, deployment, execution_id) if workflow.mutating else None
     try:
         if workflow.mutating:
             take_up_unfinished(services, deployment.name, workflow.name, watching)
@@ -135,7 +139,7 @@ def _plan(
         services.descriptions,
         parameters,
         points=points,
-        safety_name=BackupName(f"safety-{int(services.clock.now())}"),
+        safety_name=BackupName(f"safety-{int(services.clock.now())}-{services.random_text(4)}"),
     )
     return plan, points
 
@@ -233,6 +237,18 @@ def _disappointment(report: ExecutionReport, plan: Plan) -> QuiesceError | None:
     )
 
 
+def _lease(services: Services, deployment: Deployment, execution: ExecutionId) -> Lease:
+    """Take the lease; a guard that is just settling for a dead engine gives it back in a moment."""
+    ends = services.clock.tick() + LEASE_PATIENCE_S
+    while True:
+        try:
+            return services.leases.acquire(deployment.name, execution)
+        except BusyError:
+            if services.clock.tick() >= ends:
+                raise
+            services.pause(LEASE_PAUSE_S)
+
+
 def _give_back(lease: Lease | None) -> None:
     if lease is not None:
         lease.release()
@@ -262,7 +278,7 @@ def go_on(services: Services, execution_id: str, purpose: Purpose, watching: Wat
     execution = services.executions.get(execution_id)
     if not any(e.id == execution.id for e in services.executions.open_ones(execution.deployment)):
         raise UsageError(f"execution {execution.id} is {execution.state}; there is nothing to go on with")
-    lease = services.leases.acquire(execution.deployment, execution.id)
+    lease = _lease(services, services.deployments.get(execution.deployment), execution.id)
     try:
         plan = services.executions.plan(execution.id)
         freezes = any(step.operation is Operation.FREEZE for step in plan.steps)

@@ -35,5 +35,7 @@ class Services:
     live: Callable[[Deployment], LiveDeployment]
     #: starts a guard process; called once for each execution that freezes
     guard: Callable[[], Guard]
+    #: sleep for so many seconds
+    pause: Callable[[float], None]
     #: random lower-case letters and digits
     random_text: Callable[[int], str]

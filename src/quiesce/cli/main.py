@@ -36,6 +36,10 @@ COMMANDS: Final = {
 }
 
 
+#: how long a thread may keep the interpreter, in seconds: a commit waits for it within the frozen window
+SWITCH_S: Final = 0.0005
+
+
 class Commands(click.Group):
     """Finds commands by `COMMANDS`."""
 
@@ -74,6 +78,7 @@ def quiesce() -> None:
 def main() -> None:
     """Run the command line and exit with a documented status (``docs/exit-statuses.md``)."""
     os.umask(0o077)
+    sys.setswitchinterval(SWITCH_S)
     sys.exit(run(sys.argv[1:]))
 
 

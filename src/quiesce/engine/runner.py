@@ -352,7 +352,8 @@ class Runner:
             self._window_ends = None
 
     def _mind_patience(self, now: float) -> None:
-        owed = [step for step in self._agenda.settling.owed if step.id in self._history.failed]
+        failed = [self._agenda.steps[name] for name in self._history.failed]
+        owed = [step for step in failed if self._agenda.settling.owes(step)]
         if not owed:
             self._settling_ends = None
             return

@@ -39,6 +39,10 @@ class Settling:
         """The thaws that are owed and not given up, in the order in which they came to be owed."""
         return self._owed.values()
 
+    def owes(self, step: Step) -> bool:
+        """Tell whether *step* is a thaw that is owed and not given up."""
+        return step.id in self._owed
+
     def all_attempted(self) -> bool:
         """Tell whether every thaw that is owed was tried at least once."""
         return not any(self._unattempted.values())

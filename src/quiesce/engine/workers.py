@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from quiesce.model.outcome import Outcome
@@ -13,51 +13,52 @@ from quiesce.ports import Clock, Completion
 class ThreadWorkers:
     """As many threads as there is work for; a thread that hangs is left behind and replaced.
 
-    Threads are daemons: one that never returns does not keep the process alive.
+    `start` and `wait` belong to one thread, the coordinator. Threads are daemons: one that never returns
+    does not keep the process alive.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._tasks: deque[tuple[int, Callable[[], Outcome]]] = deque()
-        self._completions: deque[Completion] = deque()
-        self._work = threading.Condition()
-        self._news = threading.Event()
-        self._idle = 0
+        self._tasks: queue.SimpleQueue[tuple[int, Callable[[], Outcome]]] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Completion | None] = queue.SimpleQueue()
+        self._threads = 0
+        self._unanswered = 0
 
     def start(self, ticket: int, action: Callable[[], Outcome]) -> None:
         """Begin *action* in an idle thread, or in a new one."""
-        with self._work:
-            self._tasks.append((ticket, action))
-            if self._idle >= len(self._tasks):
-                self._work.notify()
-                return
-        threading.Thread(target=self._work_on, name=f"quiesce-worker-{ticket}", daemon=True).start()
+        self._unanswered += 1
+        self._tasks.put((ticket, action))
+        if self._threads < self._unanswered:
+            self._threads += 1
+            threading.Thread(target=self._work_on, name=f"quiesce-worker-{ticket}", daemon=True).start()
 
     def wait(self, until_tick: float | None) -> Sequence[Completion]:
         """Return what has completed; none when *until_tick* has passed or `wake` was called."""
-        if not self._completions:
-            timeout = None if until_tick is None else max(0.0, until_tick - self._clock.tick())
-            self._news.wait(min(timeout, threading.TIMEOUT_MAX) if timeout is not None else None)
-        self._news.clear()
-        return [self._completions.popleft() for _ in range(len(self._completions))]
+        timeout = None if until_tick is None else max(0.0, until_tick - self._clock.tick())
+        news: list[Completion | None] = []
+        try:
+            news.append(
+                self._news.get(timeout=None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+            )
+            while True:
+                news.append(self._news.get_nowait())
+        except queue.Empty:
+            pass
+        completions = [completion for completion in news if completion is not None]
+        self._unanswered -= len(completions)
+        return completions
 
     def wake(self) -> None:
         """Make a `wait` in another thread return. Safe in a signal handler."""
-        self._news.set()
+        self._news.put(None)
 
     def abandon(self, ticket: int) -> None:
         """Do nothing: a thread takes no place that another one could need."""
 
     def _work_on(self) -> None:
         while True:
-            with self._work:
-                self._idle += 1
-                while not self._tasks:
-                    self._work.wait()
-                ticket, action = self._tasks.popleft()
-                self._idle -= 1
-            self._completions.append(self._perform(ticket, action))
-            self._news.set()
+            ticket, action = self._tasks.get()
+            self._news.put(self._perform(ticket, action))
 
     def _perform(self, ticket: int, action: Callable[[], Outcome]) -> Completion:
         began = self._clock.tick()

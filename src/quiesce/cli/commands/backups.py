@@ -1,4 +1,4 @@
-"""backups list, show, verify and prune."""
+"""backups list, show and verify."""
 
 from __future__ import annotations
 

@@ -14,7 +14,11 @@ DESCRIPTION = Description(
         Kind(
             types=frozenset({"quiesce.nodes.fake.Machine", "quiesce.nodes.fake.Service"}),
             capabilities=Capabilities(
-                operations=_EVERYTHING, copies_backups=True, self_thaw=True, cheap_snapshot=True
+                operations=_EVERYTHING,
+                copies_backups=True,
+                self_thaw=True,
+                cheap_snapshot=True,
+                freeze_for_apply=True,
             ),
             functions=frozenset({"quiesce.fake."}),
         ),
