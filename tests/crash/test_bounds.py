@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from quiesce.app.points import frozen_intervals, window_s
+from quiesce.engine import Attempt, Runner, Surroundings
+from quiesce.errors import CannotFreezeError
 from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
 from quiesce.model.records import Ending
 from quiesce.providers.fake.world import Fault, Misbehaviour, Thing
+from quiesce.testing import InlineWorkers
 from tests.crash.invariants import check
-from tests.crash.scenes import POINT, TOPOLOGIES, WORLDS, Scene
+from tests.crash.scenes import POINT, TOPOLOGIES, WORLDS, Guardless, Scene
 
 #: what the engine needs beyond ``max_freeze`` for the thaws themselves, on the fake clock
 THAWING_S = 3.0
@@ -128,3 +132,25 @@ def test_an_undo_leaves_what_another_execution_made() -> None:
     assert scene.world.frozen == set()
     assert scene.our_things() == {}
     assert scene.world.things[f"vm-{POINT}"] is earlier
+
+
+def test_no_window_is_bounded_where_nothing_could_be_frozen() -> None:
+    """A cut may take its time when every freeze that was offered turned out to be impossible."""
+    scene = Scene("backup", "one machine", "healthy")
+
+    def perform(attempt: Attempt) -> Outcome:
+        if attempt.step.operation in (Operation.FREEZE, Operation.THAW):
+            raise CannotFreezeError("there is no agent")
+        scene.clock.sleep(scene.plan.parameters.max_freeze_s * 3)
+        return Outcome(artifact={})
+
+    surroundings = Surroundings(
+        journal=scene.kept.take_over(),
+        perform=perform,
+        workers=InlineWorkers(scene.clock),
+        clock=scene.clock,
+        guard=Guardless(),
+    )
+    history = Runner(scene.plan, surroundings).run()
+    assert history.ended is not None
+    assert history.ended.ending is Ending.COMPLETED, history.ended.message

@@ -305,6 +305,7 @@ class Runner:
             )
         )
         self._agenda.over(step, again_at=None if pause is None else self._now() + pause)
+        self._close_window()
         if pause is None and step.role is Role.UNDO:
             self._agenda.give_up_undo(step)
         elif pause is None and step.role is Role.MAIN and not passed_over and not self._plan.carry_on:

@@ -199,7 +199,7 @@ PARAMETERS: Final = (
     Parameter(
         name="snapshot_rotation",
         workflows=("backup",),
-        read=_count(-1),
+        read=_count(1),
         default=1,
         handed_on=True,
         help="how many to keep, handed on to operations; quiesce itself removes nothing because of it",
