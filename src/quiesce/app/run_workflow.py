@@ -23,7 +23,7 @@ from quiesce.model.plan import Plan
 from quiesce.model.report import ExecutionReport, PlanReport
 from quiesce.model.restore_point import PointState, RestorePoint
 from quiesce.planning import plan_workflow, predict_window_s, predictor, read_parameters, workflow_named
-from quiesce.ports import Lease
+from quiesce.ports import Guard, Lease
 
 #: how long a busy lease is asked for again, in seconds, and how often
 LEASE_PATIENCE_S = 2.0
@@ -104,10 +104,7 @@ def _run(
     for name in {step.provider for step in plan.steps}:
         services.provider(name)  # refused here, before anything is touched, when its SDK is missing
     services.executions.add(execution, plan)
-    freezes = any(step.operation is Operation.FREEZE for step in plan.steps)
-    guard = services.guard() if freezes else None
-    if guard is not None:
-        guard.prepare(execution.id)
+    guard = _guard_of(services, plan, execution)
     ended, plan, history = execute(services, execution, Purpose.FORWARD, watching, guard=guard)
     return result_of(services, ended, plan, history)
 
@@ -237,6 +234,15 @@ def _disappointment(report: ExecutionReport, plan: Plan) -> QuiesceError | None:
     )
 
 
+def _guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | None:
+    """Return a guard that gets ready for *execution*; None when it freezes nothing."""
+    if not any(step.operation is Operation.FREEZE for step in plan.steps):
+        return None
+    guard = services.guard()
+    guard.prepare(execution.id)
+    return guard
+
+
 def _lease(services: Services, deployment: Deployment, execution: ExecutionId) -> Lease:
     """Take the lease; a guard that is just settling for a dead engine gives it back in a moment."""
     ends = services.clock.tick() + LEASE_PATIENCE_S
@@ -281,15 +287,7 @@ def go_on(services: Services, execution_id: str, purpose: Purpose, watching: Wat
     lease = _lease(services, services.deployments.get(execution.deployment), execution.id)
     try:
         plan = services.executions.plan(execution.id)
-        freezes = any(step.operation is Operation.FREEZE for step in plan.steps)
-        guard = services.guard() if freezes and purpose is Purpose.FORWARD else None
-        if guard is not None:
-            guard.prepare(execution.id)
+        guard = _guard_of(services, plan, execution) if purpose is Purpose.FORWARD else None
         return result_of(services, *execute(services, execution, purpose, watching, guard=guard))
     finally:
         lease.release()
-
-
-def is_busy(services: Services, deployment: str) -> ExecutionId | None:
-    """Return the living execution that holds *deployment*'s lease."""
-    return services.leases.holder(services.deployments.get(deployment).name)

@@ -9,7 +9,7 @@ from quiesce.model.ids import InstanceId, StepId
 from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.topology import Node
-from quiesce.planning.drafting import Draft, step_id
+from quiesce.planning.drafting import Draft
 
 
 def add_freezes(draft: Draft, *, for_apply: bool = False) -> None:
@@ -87,11 +87,6 @@ def _makespan_s(steps: Iterable[Step], parallel: int, duration_s: Callable[[Step
             if waiting[name] == 0:
                 ready.append(name)
     return now
-
-
-def freeze_of(instance: InstanceId) -> StepId:
-    """Return the name of *instance*'s freeze."""
-    return step_id(instance, FS_PREPARE)
 
 
 def _freezes_for_apply(draft: Draft, instance: InstanceId) -> bool:
