@@ -10,6 +10,7 @@ from quiesce.model.execution import Execution
 from quiesce.model.ids import Json
 from quiesce.model.report import ExecutionReport, PlanReport
 from quiesce.model.restore_point import RestorePoint
+from quiesce.model.retention import RetentionPlan
 
 #: how many instances of a group a plan names before it counts the rest
 _NAMED = 8
@@ -129,6 +130,25 @@ def points_text(points: Sequence[RestorePoint]) -> str:
                 moment(point.proofs[-1].at) if point.proofs and point.proofs[-1].passed else "never",
             )
             for point in points
+        ],
+    )
+
+
+def retention_text(plan: RetentionPlan) -> str:
+    """Return what a retention policy keeps and removes, and why."""
+    return table(
+        ("NAME", "KIND", "STATE", "CONSISTENCY", "MADE", "VERDICT", "WHY"),
+        [
+            (
+                verdict.point.name,
+                "backup" if verdict.point.full else "snapshot",
+                verdict.point.state,
+                verdict.point.consistency.label,
+                moment(verdict.point.made_at),
+                "keep" if verdict.kept else "remove",
+                "; ".join(verdict.reasons),
+            )
+            for verdict in plan.verdicts
         ],
     )
 
