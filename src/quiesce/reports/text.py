@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.ids import Json
+from quiesce.model.manifest import Rebuilt
 from quiesce.model.report import ExecutionReport, PlanReport
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.retention import RetentionPlan
@@ -151,6 +152,16 @@ def retention_text(plan: RetentionPlan) -> str:
             for verdict in plan.verdicts
         ],
     )
+
+
+def rebuilt_text(rebuilt: Rebuilt) -> str:
+    """Return what was found in repositories, and what was left out."""
+    lines = [f"looked at {directory}" for directory in rebuilt.directories]
+    lines += [f"added {point_text(point)}" for point in rebuilt.added]
+    lines += [f"known already: {name}" for name in rebuilt.known]
+    lines += [f"left out: {each.path}: {each.reason}" for each in rebuilt.left_out]
+    lines.append(f"{len(rebuilt.added)} added, {len(rebuilt.known)} known, {len(rebuilt.left_out)} left out")
+    return "\n".join(lines)
 
 
 def executions_text(executions: Sequence[Execution], interrupted: Iterable[str]) -> str:

@@ -1,9 +1,10 @@
-"""backups list, show, verify and prune."""
+"""backups list, show, verify, prune and rebuild."""
 
 from __future__ import annotations
 
 import click
 
+from quiesce.app.manifests import rebuild as rebuild_catalog
 from quiesce.app.proving import verify as verify_point
 from quiesce.app.pruning import plan_pruning, remove_doomed
 from quiesce.app.run_workflow import run_workflow
@@ -13,7 +14,7 @@ from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, ExitStatus
 from quiesce.model.retention import RetentionPolicy
 from quiesce.reports.json import render_json, render_json_line
-from quiesce.reports.text import point_text, points_text, retention_text
+from quiesce.reports.text import point_text, points_text, rebuilt_text, retention_text
 
 
 @click.group()
@@ -119,4 +120,28 @@ def prune(
             )
         elif plan.doomed and not as_json:
             click.echo(f"nothing was removed; to remove {len(plan.doomed)}, say --yes")
+    return ExitStatus.OK
+
+
+@backups.command("rebuild")
+@click.argument("deployment")
+@json_option
+def rebuild(deployment: str, as_json: bool) -> int:
+    """Put the backups that DEPLOYMENT's repositories hold back into the catalog, after the database was lost.
+
+    Manifests are read, the data is not: verify what was found before you rely on it. What is damaged,
+    incomplete or another deployment's is listed and left out.
+
+    \b
+    Example:
+      quiesce init shop.yaml -b shop -i inputs.yaml --from-repository /backups
+      quiesce backups rebuild shop
+      quiesce backups verify shop nightly
+    """
+    with services() as given:
+        rebuilt = rebuild_catalog(given, deployment)
+    click.echo(render_json("rebuilt", rebuilt) if as_json else rebuilt_text(rebuilt))
+    damaged = [each for each in rebuilt.left_out if each.damaged]
+    if damaged:
+        raise DamagedError(f"{len(damaged)} of what was found cannot be trusted and is left out")
     return ExitStatus.OK
