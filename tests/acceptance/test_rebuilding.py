@@ -1,4 +1,4 @@
-"""The database is lost; the blueprint and the repository are not."""
+"""The database is lost; the blueprint and the repository are not (docs/catalog.md)."""
 
 from __future__ import annotations
 
