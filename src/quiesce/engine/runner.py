@@ -16,6 +16,7 @@ from quiesce.engine.agenda import Agenda
 from quiesce.engine.attempts import (
     GIVEN_UP_PATIENCE_S,
     GRACE_S,
+    PROGRESS_S,
     Attempt,
     Perform,
     retry_pause_s,
@@ -42,6 +43,7 @@ from quiesce.model.records import (
     Failed,
     Faltered,
     Logged,
+    Progressed,
     Record,
     Started,
 )
@@ -99,6 +101,7 @@ class Runner:
         self._journal_error: QuiesceError | None = None
         self._window_ends: float | None = None
         self._settling_ends: float | None = None
+        self._progress_due = 0.0
         self._watched = False
         self._freezes = {step.id for step in plan.steps if step.operation is Operation.FREEZE}
 
@@ -200,6 +203,22 @@ class Runner:
         for attempt in [a for a in self._attempts.values() if self._is_overdue(a, now)]:
             self._abandon(attempt)
         self._mind_patience(now)
+        if now >= self._progress_due:
+            self._progress_due = now + PROGRESS_S
+            self._note_progress()
+
+    def _note_progress(self) -> None:
+        for attempt in [a for a in self._attempts.values() if a.has_news]:
+            attempt.told_bytes = attempt.done_bytes
+            self._note(
+                Progressed(
+                    **self._times(),
+                    step=attempt.step.id,
+                    done_bytes=attempt.told_bytes,
+                    total_bytes=attempt.total_bytes,
+                    attempt=attempt.number,
+                )
+            )
 
     def _begin(self, steps: Sequence[Step]) -> None:
         self._watch_before(steps)

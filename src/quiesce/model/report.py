@@ -29,6 +29,9 @@ class StepReport:
     began_s: float | None = None
     ended_s: float | None = None
     message: str = ""
+    #: how far a copy or an apply is that runs, or how far it came; None: it does not say
+    done_bytes: int | None = None
+    total_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

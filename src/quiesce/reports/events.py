@@ -11,7 +11,19 @@ from quiesce.model.execution import Execution
 from quiesce.model.ids import StepId
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
-from quiesce.model.records import Begun, Done, Ended, Ending, Failed, Faltered, Level, Logged, Record, Started
+from quiesce.model.records import (
+    Begun,
+    Done,
+    Ended,
+    Ending,
+    Failed,
+    Faltered,
+    Level,
+    Logged,
+    Progressed,
+    Record,
+    Started,
+)
 from quiesce.reports.text import figures_text
 
 #: the last log line of a workflow that succeeded
@@ -58,6 +70,8 @@ class Events:
             case Logged():
                 text = f"{record.level.upper()}: {record.message}"
                 yield self._line(record, "LOG", self._task(record.step), text)
+            case Progressed():
+                return  # for whoever looks, not for those who read later
             case Started() | Faltered() | Ended():
                 yield from self._whole(record)
             case unknown:

@@ -60,6 +60,7 @@ def _execution_lines(report: ExecutionReport) -> Iterator[str]:
             f"frozen window: {seconds(report.window_s)} "
             f"({report.frozen} frozen, {report.thawed} thawed{_longest(report)})"
         )
+    yield from _running_lines(report)
     for point in report.points:
         yield _point_line(point)
     for instance, figures in report.measurements.items():
@@ -77,6 +78,19 @@ def _longest(report: ExecutionReport) -> str:
         return ""
     instance, longest = max(report.frozen_s.items(), key=lambda item: item[1])
     return f"; longest {instance}, {seconds(longest)}"
+
+
+def _running_lines(report: ExecutionReport) -> Iterator[str]:
+    for step in (step for step in report.steps if step.state == "running"):
+        moved = "" if step.done_bytes is None else f", {progress_text(step.done_bytes, step.total_bytes)}"
+        yield f"running: {step.operation} of {step.instance}{moved}"
+
+
+def progress_text(done_bytes: int, total_bytes: int | None) -> str:
+    """Return how far something is, for people."""
+    if not total_bytes:
+        return size_text(done_bytes)
+    return f"{size_text(done_bytes)} of {size_text(total_bytes)} ({100 * done_bytes // total_bytes} %)"
 
 
 def figures_text(figures: Mapping[str, Json]) -> str:
