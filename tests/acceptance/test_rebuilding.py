@@ -187,6 +187,16 @@ def test_a_deployment_that_keeps_nothing_in_a_repository_has_nothing_to_rebuild(
     assert "keeps backups in a repository" in refused.err
 
 
+def test_a_backup_whose_manifest_cannot_be_written_is_kept_and_says_so(
+    quiesce: CommandLine, shop: Shop
+) -> None:
+    manifest(quiesce, "one").mkdir(parents=True)
+    told = quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL)
+    assert "the manifest of one could not be written" in told.err
+    assert quiesce.points("shop")["one"]["state"] == "complete"
+    assert "could not be written" in quiesce("executions", "list").out
+
+
 def damage(path: Path, old: str, new: str) -> None:
     """Change a manifest without its checksum."""
     text = path.read_text()

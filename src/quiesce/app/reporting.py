@@ -46,6 +46,7 @@ def report_execution(
             if (done := history.done.get(step.id)) is not None and done.outcome.result is not None
         },
         notes=_notes(plan, history),
+        warnings=plan.warnings,
         advice=_advice(execution, plan, history),
     )
 

@@ -42,6 +42,7 @@ from quiesce.model.records import (
     Ending,
     Failed,
     Faltered,
+    Level,
     Logged,
     Progressed,
     Record,
@@ -152,6 +153,8 @@ class Runner:
             self._agenda.reopen(operation)
         turn = started.turn + 1 if started is not None else 1
         self._note(Started(**self._times(), plan_digest=digest, turn=turn, by=self._out.by))
+        for warning in self._plan.warnings if turn == 1 else ():
+            self._note(Logged(**self._times(), step=None, level=Level.WARNING, message=warning))
         for name in self._history.unanswered():
             self._agenda.settling.answered_late(self._agenda.steps[name])
         if verdict.roll_back is not None:

@@ -57,6 +57,8 @@ class ExecutionReport:
     results: Mapping[StepId, Json] = field(default_factory=dict)
     #: why something is worth less, or was left out, by instance
     notes: Mapping[InstanceId, str] = field(default_factory=dict)
+    #: what the plan warned of
+    warnings: tuple[str, ...] = ()
     #: how to go on or back, in one sentence
     advice: str = ""
 

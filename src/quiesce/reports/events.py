@@ -115,7 +115,8 @@ class Events:
             yield self._line(record, "LOG", self._task(step.id), f"INFO: {figures}")
         yield self._line(record, "CFY", self._task(step.id), f"Task succeeded '{step.function}'")
         if record.outcome.note:
-            yield self._line(record, "LOG", self._task(step.id), f"WARNING: {record.outcome.note}")
+            level = "WARNING" if record.outcome.lowers else "INFO"
+            yield self._line(record, "LOG", self._task(step.id), f"{level}: {record.outcome.note}")
         yield self._line(record, "CFY", step.instance, f"Done {shown_operation(step)}")
 
     def _failed(self, record: Failed) -> Iterator[Event]:

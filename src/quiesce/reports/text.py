@@ -65,8 +65,8 @@ def _execution_lines(report: ExecutionReport) -> Iterator[str]:
         yield _point_line(point)
     for instance, figures in report.measurements.items():
         yield f"{instance}: {figures_text(figures)}"
-    for instance, note in report.notes.items():
-        yield f"note on {instance}: {note}"
+    yield from (f"note on {instance}: {note}" for instance, note in report.notes.items())
+    yield from (f"warning: {warning}" for warning in report.warnings)
     if report.owed:
         yield f"NOT THAWED: {', '.join(report.owed)}"
     if report.advice:
