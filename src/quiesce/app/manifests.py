@@ -47,7 +47,7 @@ def forget_manifests(services: Services, deployment: Deployment, points: Iterabl
 def _keep_manifest(services: Services, deployment: Deployment, point: RestorePoint) -> None:
     whole = tuple(artifact for artifact in point.artifacts if artifact.state is PointState.COMPLETE)
     held = {artifact.instance for artifact in point.artifacts} or deployment.topology.instances.keys()
-    for directory in repositories(services, deployment, held):
+    for directory in sorted(set(repositories(services, deployment, held).values())):
         if point.state in _WRITTEN and whole:
             manifest = PointManifest(
                 point=replace(point, artifacts=whole, proofs=()),
@@ -61,8 +61,8 @@ def _keep_manifest(services: Services, deployment: Deployment, point: RestorePoi
 
 def repositories(
     services: Services, deployment: Deployment, instances: Collection[InstanceId]
-) -> tuple[str, ...]:
-    """Return the repositories in which the full backups of *instances* are kept.
+) -> Mapping[InstanceId, str]:
+    """Return the repository of each of *instances* whose full backups are kept in one.
 
     Raises:
         ProviderError: when a node's properties cannot be evaluated.
@@ -71,7 +71,7 @@ def repositories(
     topology = deployment.topology
     bindings = bind(topology.nodes.values(), services.descriptions, (SNAPSHOT_CREATE,))
     performer = asker(services, deployment, "repositories")
-    found = set()
+    found: dict[InstanceId, str] = {}
     for instance in topology.instances.values():
         binding = bindings[instance.node].get(SNAPSHOT_CREATE)
         if binding is None or instance.id not in instances:
@@ -79,8 +79,8 @@ def repositories(
         provider = services.provider(binding.provider)
         if isinstance(provider, Keeper):
             step = replace(question(instance, binding), interface=SNAPSHOT_CREATE, declared=binding.declared)
-            found.add(provider.repository(performer.call_of(step)))
-    return tuple(sorted(found))
+            found[instance.id] = provider.repository(performer.call_of(step))
+    return found
 
 
 def rebuild(services: Services, deployment: str) -> Rebuilt:
@@ -96,14 +96,15 @@ def rebuild(services: Services, deployment: str) -> Rebuilt:
     found = services.deployments.get(deployment)
     lease = services.leases.acquire(found.name, ExecutionId("backups-rebuild"))
     try:
-        directories = repositories(services, found, found.topology.instances.keys())
-        if not directories:
+        instances = found.topology.instances.keys()
+        kept = repositories(services, found, instances)
+        if not kept:
             raise PlanError(
                 f"no node of {deployment} keeps backups in a repository, so there is nothing to rebuild from"
             )
-        surveys = [services.manifests.survey(directory, found.name) for directory in directories]
+        surveys = [services.manifests.survey(each, found.name) for each in sorted(set(kept.values()))]
         known = [point.name for point in services.catalog.list(found.name)]
-        rebuilt = judge_surveys(surveys, known, found.topology.instances.keys())
+        rebuilt = judge_surveys(surveys, known, instances=instances, keeping=kept.keys())
         for point in rebuilt.added:
             services.catalog.save(point)
         return rebuilt
@@ -124,9 +125,16 @@ def newest_manifest(services: Services, directory: str, deployment: str) -> Poin
 
 
 def judge_surveys(
-    surveys: Sequence[Survey], known: Collection[BackupName], instances: Collection[InstanceId]
+    surveys: Sequence[Survey],
+    known: Collection[BackupName],
+    *,
+    instances: Collection[InstanceId],
+    keeping: Collection[InstanceId],
 ) -> Rebuilt:
-    """Tell what belongs into the catalog and what is left out, and why."""
+    """Tell what belongs into the catalog and what is left out, and why.
+
+    Of *instances*, those *keeping* their backups in repositories must have a copy there.
+    """
     copies = frozenset(copy for survey in surveys for copy in survey.copies)
     left_out = [each for survey in surveys for each in survey.left_out]
     added = []
@@ -134,15 +142,12 @@ def judge_surveys(
     for name, point in told.items():
         if name in known:
             continue
-        sound, troubles = _sound(point, copies, instances)
+        sound, troubles = _sound(point, copies, instances, keeping)
         left_out += troubles
         if sound is not None:
             added.append(sound)
     left_out += [
-        LeftOut(
-            path=f"{copy.instance} of {copy.point}",
-            reason="it is incomplete: its restore point has no manifest",
-        )
+        LeftOut(path=f"{copy.instance} of {copy.point}", reason=_NO_MANIFEST)
         for copy in sorted(copies, key=lambda copy: (copy.point, copy.instance))
         if copy.point not in told and copy.point not in known
     ]
@@ -171,21 +176,28 @@ def _promise(point: RestorePoint) -> tuple[int, int]:
 
 
 def _sound(
-    point: RestorePoint, copies: Collection[Copy], instances: Collection[InstanceId]
+    point: RestorePoint,
+    copies: Collection[Copy],
+    instances: Collection[InstanceId],
+    keeping: Collection[InstanceId],
 ) -> tuple[RestorePoint | None, list[LeftOut]]:
     unknown = sorted(a.instance for a in point.artifacts if a.instance not in instances)
     if unknown:
         reason = (
-            f"it holds {', '.join(unknown)}, which this deployment does not have: forget the deployment, "
-            "and init it with --from-repository"
+            f"it holds {', '.join(unknown)}, which this deployment does not have: forget the deployment "
+            "(quiesce deployments remove), and init it with --from-repository"
         )
         return None, [LeftOut(path=point.name, reason=reason)]
-    there = tuple(artifact for artifact in point.artifacts if _is_there(point, artifact, copies))
-    missing = [artifact.instance for artifact in point.artifacts if artifact not in there]
+    missing = {
+        artifact.instance
+        for artifact in point.artifacts
+        if artifact.instance in keeping and not _is_there(point, artifact, copies)
+    }
     troubles = [
         LeftOut(path=f"{instance} of {point.name}", reason="no complete copy of it is there", damaged=True)
-        for instance in missing
+        for instance in sorted(missing)
     ]
+    there = tuple(artifact for artifact in point.artifacts if artifact.instance not in missing)
     if not there:
         return None, troubles
     state = PointState.PARTIAL if missing else point.state
@@ -194,6 +206,6 @@ def _sound(
 
 
 def _is_there(point: RestorePoint, artifact: Artifact, copies: Collection[Copy]) -> bool:
-    """Tell whether the artifact's files are there; what has none (but objects in a cloud) is taken to be."""
+    """Tell whether the artifact's files are there; what has none (but a clone, say) is taken to be."""
     copy = Copy(point=point.name, instance=artifact.instance, execution=point.execution)
     return "files" not in artifact.content or copy in copies

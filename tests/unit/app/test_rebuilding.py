@@ -10,7 +10,12 @@ from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceI
 from quiesce.model.manifest import Copy, LeftOut, PointManifest, Survey
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 
-WORTH = {"vm": Consistency.CRASH, "db": Consistency.APPLICATION, "cloud": Consistency.FILESYSTEM}
+WORTH = {
+    "vm": Consistency.CRASH,
+    "db": Consistency.APPLICATION,
+    "cloud": Consistency.FILESYSTEM,
+    "script": Consistency.CRASH,
+}
 
 
 def point(name: str, *on: str, made_at: float = 1.0, execution: str = "backup-1") -> RestorePoint:
@@ -52,7 +57,9 @@ def survey(*points: RestorePoint, copies: tuple[Copy, ...] = (), **more: Any) ->
 
 def judge(*surveys: Survey, known: tuple[str, ...] = ()) -> Any:
     """Judge them for a deployment that has every instance."""
-    return judge_surveys(surveys, [BackupName(n) for n in known], [InstanceId(n) for n in WORTH])
+    instances = [InstanceId(name) for name in WORTH]
+    names = [BackupName(name) for name in known]
+    return judge_surveys(surveys, names, instances=instances, keeping=[i for i in instances if i != "script"])
 
 
 def test_what_is_whole_is_added_oldest_first() -> None:
@@ -70,6 +77,11 @@ def test_a_copy_may_lie_in_another_repository_than_the_manifest() -> None:
 
 def test_what_has_no_files_needs_no_copy() -> None:
     whole = point("one", "cloud")
+    assert judge(survey(whole)).added == (whole,)
+
+
+def test_what_is_kept_nobody_knows_where_needs_no_copy() -> None:
+    whole = point("one", "script")
     assert judge(survey(whole)).added == (whole,)
 
 
