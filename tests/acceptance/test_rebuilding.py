@@ -192,9 +192,9 @@ def test_a_backup_whose_manifest_cannot_be_written_is_kept_and_says_so(
 ) -> None:
     manifest(quiesce, "one").mkdir(parents=True)
     told = quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL)
-    assert "the manifest of one could not be written" in told.err
+    assert "the manifest of one could not be brought up to date" in told.err
     assert quiesce.points("shop")["one"]["state"] == "complete"
-    assert "could not be written" in quiesce("executions", "list").out
+    assert "could not be brought up to date" in quiesce("executions", "list").out
 
 
 def damage(path: Path, old: str, new: str) -> None:

@@ -32,7 +32,7 @@ def keep_manifests(services: Services, deployment: Deployment, points: Iterable[
         try:
             _keep_manifest(services, deployment, point)
         except (ProviderError, PlanError) as error:
-            troubles.append(f"the manifest of {point.name} could not be written: {error}")
+            troubles.append(f"the manifest of {point.name} could not be brought up to date: {error}")
     return "; ".join(troubles)
 
 
