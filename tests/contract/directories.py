@@ -8,7 +8,7 @@ from quiesce.testing import Subject
 
 
 class DirectorySubject(Subject):
-    """The file ``state`` is its state; ``frozen`` and ``suspended`` mark those; ``made`` holds what was made."""
+    """``state`` holds its state; ``frozen`` and ``suspended`` mark those; ``made`` holds what was made."""
 
     _root: Path
 
