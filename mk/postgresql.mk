@@ -1,4 +1,7 @@
 .PHONY: test-postgresql
-test-postgresql: $(VENV)/.ready  ## journal and catalog on a real PostgreSQL (Debian's package postgresql)
+$(VENV)/.postgresql: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[postgresql]'
+	touch $@
+
+test-postgresql: $(VENV)/.postgresql  ## journal and catalog on a real PostgreSQL (Debian's package postgresql)
 	tests/labs/postgresql/run.sh $(BIN)/pytest tests/unit/stores
