@@ -37,13 +37,8 @@ class CommandLine:
 
     def init(self, nodes: Mapping[str, Any]) -> None:
         """Describe the deployment: node templates of the official plugin's types."""
-        blueprint = {
-            "tosca_definitions_version": "cloudify_dsl_1_3",
-            "imports": ["cloudify/types/types.yaml", "plugin:cloudify-openstack-plugin"],
-            "node_templates": nodes,
-        }
         path = self.home / "blueprint.yaml"
-        path.write_text(json.dumps(blueprint))
+        path.write_text(json.dumps(blueprint_of(nodes)))
         self.run("init", str(path), "-b", self.deployment)
 
     def run(self, *arguments: str, status: int = 0) -> str:
@@ -126,6 +121,15 @@ class CommandLine:
         return [sys.executable, "-m", "quiesce.cli.main", *arguments]
 
 
+def blueprint_of(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a blueprint with *nodes* of the official plugin's types."""
+    return {
+        "tosca_definitions_version": "cloudify_dsl_1_3",
+        "imports": ["cloudify/types/types.yaml", "plugin:cloudify-openstack-plugin"],
+        "node_templates": nodes,
+    }
+
+
 def server_node(server_id: str, *relationships: tuple[str, str]) -> dict[str, Any]:
     """Return the node template of an existing server, as users of the official plugin write it."""
     return _node("cloudify.nodes.openstack.Server", server_id, relationships)
@@ -134,6 +138,11 @@ def server_node(server_id: str, *relationships: tuple[str, str]) -> dict[str, An
 def volume_node(volume_id: str, *relationships: tuple[str, str]) -> dict[str, Any]:
     """Return the node template of an existing volume."""
     return _node("cloudify.nodes.openstack.Volume", volume_id, relationships)
+
+
+def network_node(sort: str, resource_id: str) -> dict[str, Any]:
+    """Return the node template of an existing network object; *sort* is a type's last word: ``Subnet``."""
+    return _node(f"cloudify.nodes.openstack.{sort}", resource_id, ())
 
 
 def _node(type_: str, resource_id: str, relationships: Sequence[tuple[str, str]]) -> dict[str, Any]:
