@@ -121,6 +121,22 @@ def test_a_server_on_an_image_is_honestly_worth_no_more_than_a_crash(
     shop.on("remove-backup", *points("plain", "true"))
 
 
+def test_a_hook_of_the_blueprint_decides_what_the_cut_is_worth(
+    lab: Lab, web: str, shop: CommandLine, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    hooks = {"fs_prepare": "pause", "fs_finalize": "go on"}
+    operations = {}
+    for operation, says in hooks.items():
+        (tmp_path / f"{operation}.sh").write_text(f'#!/bin/sh\necho {says} >>"$JOURNAL"\n')
+        operations[operation] = {"implementation": f"{operation}.sh", "inputs": {"JOURNAL": str(journal)}}
+    shop.init({"web": server_node(web) | {"interfaces": {"cloudify.interfaces.freeze": operations}}})
+    shop.on("backup", *points("hooked", "true"))
+    assert [point["consistency"] for point in shop.backups()] == ["application"]
+    assert journal.read_text() == "pause\ngo on\n"
+    shop.on("remove-backup", *points("hooked", "true"))
+
+
 def test_removing_one_backup_leaves_the_volumes_other_backups(lab: Lab, shop: CommandLine) -> None:
     """The old plugin removes every backup of the volume: it matches by name *or* by volume."""
     volume = lab.volume("many-backups")

@@ -37,8 +37,12 @@ class CommandLine:
 
     def init(self, nodes: Mapping[str, Any]) -> None:
         """Describe the deployment: node templates of the official plugin's types."""
+        self.init_with(blueprint_of(nodes))
+
+    def init_with(self, blueprint: Mapping[str, Any]) -> None:
+        """Describe the deployment by a whole blueprint."""
         path = self.home / "blueprint.yaml"
-        path.write_text(json.dumps(blueprint_of(nodes)))
+        path.write_text(json.dumps(blueprint))
         self.run("init", str(path), "-b", self.deployment)
 
     def run(self, *arguments: str, status: int = 0) -> str:
