@@ -56,6 +56,8 @@ class Figures:
     #: how long each single cut took, by object
     cuts_s: dict[str, float] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
+    #: share of the machine's processors that was busy, whoever kept them so
+    busy: float = 0.0
 
     @property
     def slowest_s(self) -> float:
@@ -91,7 +93,9 @@ def main() -> None:
     ways = {"one by one": measure_one_by_one, "at once": measure_at_once, "quiesce": measure_quiesce}
     figures = {}
     for name, measure in ways.items():
-        figures[name] = measure(lab, servers, volumes)
+        with processors() as busy:
+            figures[name] = measure(lab, servers, volumes)
+        figures[name].busy = busy()
         until(lambda: all(server.task_state is None for server in lab.cloud.compute.servers()), 300)
         lab.forget_points()
     show(figures, len(servers) + len(volumes))
@@ -119,6 +123,21 @@ def make_servers(lab: Lab, count: int) -> list[str]:
     ]
     until(lambda: all(lab.server_status(server) == "ACTIVE" for server in made), 600)
     return made
+
+
+@contextlib.contextmanager
+def processors() -> Iterator[Callable[[], float]]:
+    """Give a function that tells which share of the processors' time was spent in the block."""
+    begun = _processor_times()
+    ended = begun
+    yield lambda: (ended[0] - begun[0]) / (ended[1] - begun[1])
+    ended = _processor_times()
+
+
+def _processor_times() -> tuple[int, int]:
+    """Return the time spent on anything, and all time, since the machine's start."""
+    times = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return sum(times) - times[3] - times[4], sum(times)
 
 
 # -- the SDK -------------------------------------------------------------------------------------------
@@ -276,7 +295,7 @@ def figures_of(report: dict[str, Any]) -> Figures:
     return Figures(
         window_s=max(step["ended_s"] for step in cuts) - min(step["began_s"] for step in cuts),
         total_s=max(step["ended_s"] for step in every) - min(step["began_s"] for step in every),
-        cuts_s={step["id"]: step["ended_s"] - step["began_s"] for step in cuts},
+        cuts_s={step["step"]: step["ended_s"] - step["began_s"] for step in cuts},
         requests=sum((client.calls for client in CountedProvider.clients), Counter()),
     )
 
@@ -288,10 +307,12 @@ def show(figures: dict[str, Figures], count: int) -> None:
     """Print a row for each way, then what the goals compare."""
     plain, bare, ours = (figures[name] for name in ("one by one", "at once", "quiesce"))
     print(f"{count} objects, {os.cpu_count()} processors")
-    print(f"{'':12}{'window s':>10}{'total s':>10}{'slowest cut s':>15}{'changes':>9}{'lists':>7}")
+    print(f"{'':12}{'window s':>10}{'total s':>10}{'slowest cut s':>15}{'changes':>9}{'lists':>7}{'busy':>7}")
     for name, way in figures.items():
         lists, changes = (way.lists, way.changes) if name == "quiesce" else _sorted(way)
-        print(f"{name:12}{way.window_s:10.2f}{way.total_s:10.2f}{way.slowest_s:15.2f}{changes:9}{lists:7}")
+        print(
+            f"{name:12}{way.window_s:10.2f}{way.total_s:10.2f}{way.slowest_s:15.2f}{changes:9}{lists:7}{way.busy:7.0%}"
+        )
     print(f"window, quiesce to one by one         {ours.window_s / plain.window_s:5.2f}")
     print(f"window, quiesce to at once            {ours.window_s / bare.window_s:5.2f}")
     print(f"window, quiesce to slowest lone cut   {ours.window_s / plain.slowest_s:5.2f}  (goal 1.20)")

@@ -184,17 +184,18 @@ class Cloud:
 
     def create_backup(
         self,
-        snapshot: Snapshot,
+        volume_id: str,
         name: str,
         mark: Mapping[str, str],
         *,
+        snapshot_id: str,
         description: str = "",
         incremental: bool = False,
     ) -> str:
-        """Begin a backup of a volume as it was at *snapshot*; return the backup's id."""
+        """Begin a backup of a volume as it was at one of its snapshots; return the backup's id."""
         backup: dict[str, Json] = {
-            "volume_id": snapshot.volume_id,
-            "snapshot_id": snapshot.id,
+            "volume_id": volume_id,
+            "snapshot_id": snapshot_id,
             "name": name,
             "description": description,
             "metadata": dict(mark),
