@@ -40,7 +40,7 @@ from lab import Lab, lab_directory, until  # noqa: E402
 
 import quiesce.providers.openstack.provider as openstack_provider  # noqa: E402
 from quiesce.cli.main import run  # noqa: E402
-from quiesce.providers.openstack.client import SessionClient  # noqa: E402
+from quiesce.providers.openstack.client import Client, SessionClient  # noqa: E402
 from quiesce.providers.openstack.credentials import Credentials  # noqa: E402
 
 #: how often the scripts look, in seconds
@@ -252,19 +252,21 @@ def together(actions: list[Callable[[], Any]]) -> None:
 class CountedProvider(openstack_provider.OpenStackProvider):
     """Remembers its clients, which count their requests."""
 
-    clients: list[SessionClient] = []  # noqa: RUF012  one bench, one list
+    clients: list[Client] = []  # noqa: RUF012  one bench, one list
+    make: Callable[[Credentials], Client] = SessionClient
 
     def __init__(self, *_settings: object) -> None:
         super().__init__(connect=self._client)
 
-    def _client(self, credentials: Credentials) -> SessionClient:
-        self.clients.append(SessionClient(credentials))
+    def _client(self, credentials: Credentials) -> Client:
+        self.clients.append(type(self).make(credentials))
         return self.clients[-1]
 
 
-def measure_quiesce(_: Lab, servers: list[str], volumes: list[str]) -> Figures:
+def measure_quiesce(_: object, servers: list[str], volumes: list[str]) -> Figures:
     """Run the command line in this process, on a blueprint of the official plugin's types."""
     openstack_provider.OpenStackProvider = CountedProvider  # type: ignore[misc]
+    CountedProvider.clients.clear()
     templates = {f"server{number}": server_node(name) for number, name in enumerate(servers)}
     templates |= {f"volume{number}": volume_node(name) for number, name in enumerate(volumes)}
     with tempfile.TemporaryDirectory() as home:

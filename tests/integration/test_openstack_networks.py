@@ -17,7 +17,7 @@ from cli import CommandLine, network_node
 from lab import Lab, lab_directory
 from lab_fixtures import NEEDS_LAB
 
-pytestmark = NEEDS_LAB
+pytestmark = [*NEEDS_LAB, pytest.mark.brief]
 
 POINT = ["-p", "snapshot_name=monday"]
 

@@ -125,6 +125,28 @@ class CommandLine:
         return [sys.executable, "-m", "quiesce.cli.main", *arguments]
 
 
+class Hooks:
+    """A freeze of the blueprint's own: scripts beside it that note what they did."""
+
+    def __init__(self, directory: Path) -> None:
+        self._notes = directory / "notes"
+        self._operations = {}
+        for operation, word in (("fs_prepare", "pause"), ("fs_finalize", "go on")):
+            (directory / f"{operation}.sh").write_text(f'#!/bin/sh\necho {word} >>"$NOTES"\n')
+            self._operations[operation] = {
+                "implementation": f"{operation}.sh",
+                "inputs": {"NOTES": str(self._notes)},
+            }
+
+    def on(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *node* with these hooks bound."""
+        return {**node, "interfaces": {"cloudify.interfaces.freeze": self._operations}}
+
+    def notes(self) -> list[str]:
+        """Return what was done, in order."""
+        return self._notes.read_text().splitlines() if self._notes.exists() else []
+
+
 def blueprint_of(nodes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a blueprint with *nodes* of the official plugin's types."""
     return {
