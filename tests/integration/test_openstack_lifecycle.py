@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -245,6 +246,22 @@ def test_statistics_work_without_admin_rights(lab: Lab, web: str, shop: CommandL
     answer = shop.on("statistics", "--json")
     assert '"memory_bytes": 134217728' in answer
     assert '"size_bytes": 1073741824' in answer
+
+
+@BRIEF
+def test_a_blueprint_may_name_a_cloud_of_clouds_yaml(
+    lab: Lab, web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = client_config()
+    region = config.pop("region_name")
+    clouds = {"clouds": {"lab": {"auth": config, "region_name": region}}}
+    (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    node = server_node(web)
+    node["properties"]["client_config"] = {"cloud": "lab"}
+    named = CommandLine(tmp_path, "named")
+    named.init({"web": node})
+    assert '"status": "ACTIVE"' in named.on("statistics", "--json")
 
 
 @BRIEF
