@@ -125,6 +125,26 @@ def test_a_killed_restore_is_completed(
     nothing_leaked(lab, before)
 
 
+def test_a_restore_given_up_after_a_kill_leaves_nothing_when_done_again(lab: Lab, shop: CommandLine) -> None:
+    """Of a server on a volume, whose root comes back by way of a scratch volume and a scratch image."""
+    lab.forget_points()
+    server = lab.boot_from_volume("database")
+    (root,) = lab.volumes_of(server)
+    shop.init({"web": server_node(server)})
+    before = lab.objects()
+    lab.write(f"volume:{root}", "before")
+    shop.on("backup", *SNAPSHOT)
+    lab.write(f"volume:{root}", "after")
+    assert shop.killed_at(("[web", ".apply] Task started"), "restore", *SNAPSHOT, after_s=6)
+    until(lambda: any(" scratch-" in found for found in lab.objects()))
+    shop.attempt_plain("executions", "cancel", str(shop.executions()[-1]["id"]))
+    shop.on("restore", *SNAPSHOT)
+    assert lab.read(f"volume:{root}") == "before"
+    assert lab.server_status(server) == "ACTIVE"
+    shop.on("remove-backup", *SNAPSHOT)
+    nothing_leaked(lab, before)
+
+
 def test_a_killed_removal_is_completed(lab: Lab, web: str, shop: CommandLine) -> None:
     described(lab, shop, web)
     before = lab.objects()

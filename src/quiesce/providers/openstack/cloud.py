@@ -235,6 +235,13 @@ class Cloud:
         """Return an image's data, piece by piece."""
         return self.client.download(f"/images/{image_id}/file")
 
+    def set_image_properties(self, image_id: str, items: Mapping[str, str]) -> None:
+        """Add *items* to an image's properties."""
+        changes: list[Json] = [
+            {"op": "add", "path": f"/{key}", "value": value} for key, value in items.items()
+        ]
+        self.client.request(Service.IMAGE, "PATCH", f"/images/{image_id}", body=changes)
+
     # -- removing ---------------------------------------------------------------------------------------
 
     def delete_volume(self, volume_id: str) -> None:
