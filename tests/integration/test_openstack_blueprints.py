@@ -70,7 +70,6 @@ def test_the_official_example_is_backed_up_and_restored_as_it_is(
     shop.on("remove-backup", *POINT)
 
 
-@pytest.mark.brief
 def test_a_blueprint_of_version_2_is_backed_up_and_restored_as_it_is(lab: Lab, tmp_path: Path) -> None:
     server, volume = lab.boot("elder"), lab.volume("elder-data")
     config: dict[str, Any] = client_config()

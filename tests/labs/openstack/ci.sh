@@ -2,16 +2,21 @@
 # ci.sh PYTEST...: brings the lab up from nothing, runs a command on it, and takes everything down again.
 #
 # Ends with the command's status; with 3 and the reason when the lab does not come up. LAB is where it lives.
-# Times are bounds, in seconds: UP_S for the lab to come up, RUN_S for the command.
+# Times are bounds, in seconds: UP_S for the lab to come up, LIMIT_S for that and the command together; taking it
+# down comes after that.
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-UP_S=${UP_S:-420} RUN_S=${RUN_S:-480}
+UP_S=${UP_S:-420} LIMIT_S=${LIMIT_S:-800}
 
 say() { printf '=== %s, %d s\n' "$*" $SECONDS; }
 down() {
-    trap - EXIT INT TERM HUP
-    timeout --kill-after=5 60 "$HERE/down.sh" --wipe || echo "the OpenStack lab could not be taken down completely" >&2
-    say "the OpenStack lab is down"
+    trap - EXIT
+    trap '' INT TERM HUP
+    if timeout --kill-after=5 60 "$HERE/down.sh" --wipe; then
+        say "the OpenStack lab is down"
+    else
+        echo "the OpenStack lab could not be taken down completely" >&2
+    fi
 }
 not_up() {
     echo "the OpenStack lab cannot come up: $1" >&2
@@ -32,14 +37,24 @@ unshare --mount --propagation private true 2>/dev/null || not_up "this machine a
 for port in $P_MYSQL $P_RABBIT $P_KEYSTONE $P_GLANCE $P_PLACEMENT $P_NOVA $P_CINDER $P_NEUTRON $P_MON1 $P_MON2; do
     (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && not_up "something listens on its port $port"
 done
+child=
+bounded() { # bounded SECONDS COMMAND...: in the background, because a trap waits for what is in front
+    timeout --kill-after=20 "$@" &
+    child=$!
+    wait $child
+}
 trap down EXIT
-trap 'exit 143' INT TERM HUP
+trap '[ -z "$child" ] || kill -TERM $child 2>/dev/null; exit 143' INT TERM HUP
 
 mkdir -p "$LAB"
-if ! timeout --kill-after=10 "$UP_S" "$HERE/up.sh"; then
+if ! bounded "$UP_S" "$HERE/up.sh"; then
     why_not
     not_up "up.sh gave up within $UP_S s; the logs above say why"
 fi
-[ -e "$LAB/guest.raw" ] || timeout 120 bash "$HERE/guest.sh" "$LAB/guest.raw" >/dev/null || not_up "no guest image"
+[ -e "$LAB/guest.raw" ] || bounded 120 bash "$HERE/guest.sh" "$LAB/guest.raw" >/dev/null || not_up "no guest image"
 say "the OpenStack lab is up"
-QUIESCE_OPENSTACK_LAB=$LAB timeout --kill-after=30 "$RUN_S" "$@"
+export QUIESCE_OPENSTACK_LAB=$LAB
+bounded $((LIMIT_S - SECONDS)) "$@"
+status=$?
+[ $status != 124 ] || echo "ended after $LIMIT_S s: this machine is too slow, or too busy, for all of it" >&2
+exit $status
