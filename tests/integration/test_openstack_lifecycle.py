@@ -140,7 +140,7 @@ def test_a_hook_of_the_blueprint_decides_what_the_cut_is_worth(
     hooks = Hooks(tmp_path)
     shop.init({"web": hooks.on(server_node(web))})
     shop.on("backup", *points("hooked", "true"))
-    assert [point["consistency"] for point in shop.backups()] == ["application"]
+    assert [point["consistency"] for point in shop.backups()] == ["filesystem"]
     assert hooks.notes() == ["pause", "go on"]
     shop.on("remove-backup", *points("hooked", "true"))
 
@@ -258,7 +258,7 @@ def test_a_blueprint_may_name_a_cloud_of_clouds_yaml(
     (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
     node = server_node(web)
-    node["properties"]["client_config"] = {"cloud": "lab"}
+    node["properties"]["client_config"] = {"kwargs": {"cloud": "lab"}}
     named = CommandLine(tmp_path, "named")
     named.init({"web": node})
     assert '"status": "ACTIVE"' in named.on("statistics", "--json")

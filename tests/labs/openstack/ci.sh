@@ -39,7 +39,8 @@ for port in $P_MYSQL $P_RABBIT $P_KEYSTONE $P_GLANCE $P_PLACEMENT $P_NOVA $P_CIN
 done
 child=
 bounded() { # bounded SECONDS COMMAND...: in the background, because a trap waits for what is in front
-    timeout --kill-after=20 "$@" &
+    # INT lets pytest say what it has found so far; what runs in the background would ignore it
+    env --default-signal=INT timeout --signal=INT --kill-after=20 "$@" &
     child=$!
     wait $child
 }
