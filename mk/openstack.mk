@@ -2,7 +2,7 @@
 # LAB is where it lives; state and packages stay there until `make lab-openstack-down WIPE=--wipe`.
 OPENSTACK_LAB ?= $(CURDIR)/.lab/openstack
 
-.PHONY: lab-openstack lab-openstack-down test-openstack bench-openstack
+.PHONY: lab-openstack lab-openstack-down test-openstack bench-openstack ci-openstack
 
 lab-openstack:  ## bring the OpenStack lab up (about two minutes the first time)
 	mkdir -p $(OPENSTACK_LAB)
@@ -18,3 +18,8 @@ test-openstack:  ## everything about OpenStack, the lab included when it is up
 
 bench-openstack:  ## ten servers and ten volumes beside a plain sequential run through the SDK
 	QUIESCE_OPENSTACK_LAB=$(OPENSTACK_LAB) .venv/bin/python bench/openstack_ten.py
+
+ci-openstack: $(VENV)/.ready  ## what CI runs of it: the lab up from nothing, a selection of the tests, everything down again
+	$(BIN)/pip install --quiet --editable '.[openstack]'
+	$(BIN)/pytest -q tests/unit/openstack tests/contract/test_openstack.py
+	LAB=$(OPENSTACK_LAB) tests/labs/openstack/ci.sh $(BIN)/pytest -q -rP --durations=12 -m brief tests/integration/test_openstack_*.py

@@ -139,6 +139,8 @@ class TestServerThatBootsFromAnImage(ProviderContract):
 class TestServerThatBootsFromAVolume(ProviderContract):
     @pytest.fixture
     def subject(self, lab: Lab, server_on_volume: str) -> Iterator[Subject]:
+        # a restore of the test before has booted it anew, and its image allows no cut without the agent
+        until(lambda: lab.agent_answers(server_on_volume), 180)
         yield ServerSubject(lab, server_on_volume, f"volume:{lab.volumes_of(server_on_volume)[0]}")
         until(lambda: lab.cloud.compute.get_server(server_on_volume).task_state is None)
         lab.forget_points()

@@ -104,6 +104,7 @@ def full_quota(lab: Lab) -> Iterator[None]:
     admin.cloud.set_volume_quotas(project, snapshots=10)
 
 
+@pytest.mark.brief
 @pytest.mark.usefixtures("full_quota")
 def test_a_full_quota_is_said_once_and_what_was_made_elsewhere_is_removed(
     lab: Lab, web: str, volume: str, shop: CommandLine
@@ -116,7 +117,7 @@ def test_a_full_quota_is_said_once_and_what_was_made_elsewhere_is_removed(
     assert lab.objects() == before
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", ["stop", pytest.param("kill", marks=pytest.mark.brief)])
 def test_cinders_backup_service_may_restart_in_the_middle(
     lab: Lab, volume: str, shop: CommandLine, how: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 pytest.importorskip("openstack", reason="needs the Python package openstacksdk (quiesce[openstack])")
 sys.path.insert(0, str(Path(__file__).parents[1] / "labs" / "openstack"))
 
-from cli import CommandLine, server_node, volume_node
-from lab import Lab
+from cli import CommandLine, Hooks, server_node, volume_node
+from lab import Lab, client_config
 from lab_fixtures import NEEDS_LAB, empty_lab
 
 pytestmark = NEEDS_LAB
@@ -19,7 +20,7 @@ pytestmark = NEEDS_LAB
 lab = pytest.fixture(scope="module")(empty_lab)
 
 ATTACHED = "cloudify.relationships.openstack.volume_attached_to_server"
-MODES = pytest.mark.parametrize("incremental", ["true", "false"], ids=["snapshot", "backup"])
+BRIEF = pytest.mark.brief
 
 
 @pytest.fixture
@@ -47,8 +48,15 @@ def database(lab: Lab) -> str:
     return server
 
 
-@MODES
-@pytest.mark.parametrize("own_node", [False, True], ids=["taken along", "with its own node"])
+@pytest.mark.parametrize(
+    ("incremental", "own_node"),
+    [
+        pytest.param("true", False, id="snapshot"),
+        pytest.param("false", False, id="backup"),
+        pytest.param("true", True, id="snapshot-own-node"),
+        pytest.param("false", True, id="backup-own-node", marks=BRIEF),
+    ],
+)
 def test_a_server_that_boots_from_an_image_is_back_with_its_data_volume(
     lab: Lab, web: str, shop: CommandLine, incremental: str, own_node: bool
 ) -> None:
@@ -75,7 +83,10 @@ def test_a_server_that_boots_from_an_image_is_back_with_its_data_volume(
     assert lab.objects() == before
 
 
-@MODES
+@pytest.mark.parametrize(
+    "incremental",
+    [pytest.param("true", id="snapshot", marks=BRIEF), pytest.param("false", id="backup")],
+)
 def test_a_server_that_boots_from_a_volume_is_back_with_its_data_volume(
     lab: Lab, database: str, shop: CommandLine, incremental: str
 ) -> None:
@@ -99,6 +110,7 @@ def test_a_server_that_boots_from_a_volume_is_back_with_its_data_volume(
     assert lab.objects() == before
 
 
+@BRIEF
 def test_nova_freezes_a_server_on_volumes_and_the_restore_point_says_so(
     lab: Lab, database: str, shop: CommandLine
 ) -> None:
@@ -121,6 +133,19 @@ def test_a_server_on_an_image_is_honestly_worth_no_more_than_a_crash(
     shop.on("remove-backup", *points("plain", "true"))
 
 
+@BRIEF
+def test_a_hook_of_the_blueprint_decides_what_the_cut_is_worth(
+    lab: Lab, web: str, shop: CommandLine, tmp_path: Path
+) -> None:
+    hooks = Hooks(tmp_path)
+    shop.init({"web": hooks.on(server_node(web))})
+    shop.on("backup", *points("hooked", "true"))
+    assert [point["consistency"] for point in shop.backups()] == ["filesystem"]
+    assert hooks.notes() == ["pause", "go on"]
+    shop.on("remove-backup", *points("hooked", "true"))
+
+
+@BRIEF
 def test_removing_one_backup_leaves_the_volumes_other_backups(lab: Lab, shop: CommandLine) -> None:
     """The old plugin removes every backup of the volume: it matches by name *or* by volume."""
     volume = lab.volume("many-backups")
@@ -138,6 +163,30 @@ def test_removing_one_backup_leaves_the_volumes_other_backups(lab: Lab, shop: Co
     assert not [b for b in lab.cloud.block_storage.backups() if b.volume_id == volume]
 
 
+def test_an_incremental_backup_builds_on_ours_and_both_come_back(lab: Lab, shop: CommandLine) -> None:
+    volume = lab.volume("increments")
+    shop.init({"data": volume_node(volume)})
+    digests = {}
+    more = ["-p", "incremental_backup=true", "--allow-custom-parameters"]
+    for number, (name, options) in enumerate({"full": [], "more": more}.items()):
+        lab.scribble(volume, 7 + number)
+        digests[name] = lab.digest(volume)
+        shop.on("backup", *points(name, "false"), *options)
+    backups = {b.name: b.is_incremental for b in lab.cloud.block_storage.backups() if b.volume_id == volume}
+    assert backups == {f"volume-{volume}-full": False, f"volume-{volume}-more": True}
+    lab.scribble(volume, 9)
+    for name in ("more", "full"):
+        shop.on("restore", *points(name, "false"))
+        assert lab.digest(volume) == digests[name]
+    refused = shop.attempt("remove-backup", *points("full", "false"))
+    assert refused.status != 0
+    assert "incremental backups build on" in refused.text
+    for name in ("more", "full"):
+        shop.on("remove-backup", *points(name, "false"))
+    assert not [b for b in lab.cloud.block_storage.backups() if b.volume_id == volume]
+
+
+@BRIEF
 def test_a_rotation_is_honoured_and_seen_to_be_when_the_backup_returns(
     lab: Lab, web: str, shop: CommandLine
 ) -> None:
@@ -152,6 +201,7 @@ def test_a_rotation_is_honoured_and_seen_to_be_when_the_backup_returns(
         shop.on("remove-backup", *points(f"day-{number}", "false"))
 
 
+@BRIEF
 @pytest.mark.parametrize("rotation", ["0", "-1"])
 def test_a_rotation_that_keeps_nothing_is_refused_and_nothing_is_made(
     lab: Lab, web: str, shop: CommandLine, rotation: str
@@ -190,6 +240,7 @@ def test_a_suspended_deployment_says_so_and_goes_on(lab: Lab, web: str, shop: Co
     assert lab.server_status(web) == "ACTIVE"
 
 
+@BRIEF
 def test_statistics_work_without_admin_rights(lab: Lab, web: str, shop: CommandLine) -> None:
     shop.init({"web": server_node(web), "data": volume_node(lab.volumes_of(web)[0])})
     answer = shop.on("statistics", "--json")
@@ -197,6 +248,33 @@ def test_statistics_work_without_admin_rights(lab: Lab, web: str, shop: CommandL
     assert '"size_bytes": 1073741824' in answer
 
 
+@BRIEF
+def test_a_blueprint_may_name_a_cloud_of_clouds_yaml(
+    lab: Lab, web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = client_config()
+    region = config.pop("region_name")
+    clouds = {"clouds": {"lab": {"auth": config, "region_name": region}}}
+    (tmp_path / "clouds.yaml").write_text(json.dumps(clouds))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    node = server_node(web)
+    node["properties"]["client_config"] = {"kwargs": {"cloud": "lab"}}
+    named = CommandLine(tmp_path, "named")
+    named.init({"web": node})
+    assert '"status": "ACTIVE"' in named.on("statistics", "--json")
+
+
+@BRIEF
+def test_administrators_get_the_hypervisors_figures_as_well(lab: Lab, web: str, shop: CommandLine) -> None:
+    node = server_node(web)
+    node["properties"]["client_config"] = client_config("admin")
+    shop.init({"web": node})
+    answer = shop.on("statistics", "--json")
+    assert '"state": "running"' in answer
+    assert '"disk_read_bytes"' in answer
+
+
+@BRIEF
 def test_doctor_says_what_a_server_lacks(lab: Lab, web: str, database: str, shop: CommandLine) -> None:
     shop.init({"web": server_node(web), "database": server_node(database)})
     answer = shop.run("doctor", "shop", status=5)

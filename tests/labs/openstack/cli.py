@@ -37,11 +37,10 @@ class CommandLine:
 
     def init(self, nodes: Mapping[str, Any]) -> None:
         """Describe the deployment: node templates of the official plugin's types."""
-        blueprint = {
-            "tosca_definitions_version": "cloudify_dsl_1_3",
-            "imports": ["cloudify/types/types.yaml", "plugin:cloudify-openstack-plugin"],
-            "node_templates": nodes,
-        }
+        self.init_with(blueprint_of(nodes))
+
+    def init_with(self, blueprint: Mapping[str, Any]) -> None:
+        """Describe the deployment by a whole blueprint."""
         path = self.home / "blueprint.yaml"
         path.write_text(json.dumps(blueprint))
         self.run("init", str(path), "-b", self.deployment)
@@ -126,6 +125,37 @@ class CommandLine:
         return [sys.executable, "-m", "quiesce.cli.main", *arguments]
 
 
+class Hooks:
+    """A freeze of the blueprint's own: scripts beside it that note what they did."""
+
+    def __init__(self, directory: Path) -> None:
+        self._notes = directory / "notes"
+        self._operations = {}
+        for operation, word in (("fs_prepare", "pause"), ("fs_finalize", "go on")):
+            (directory / f"{operation}.sh").write_text(f'#!/bin/sh\necho {word} >>"$NOTES"\n')
+            self._operations[operation] = {
+                "implementation": f"{operation}.sh",
+                "inputs": {"NOTES": str(self._notes)},
+            }
+
+    def on(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *node* with these hooks bound."""
+        return {**node, "interfaces": {"cloudify.interfaces.freeze": self._operations}}
+
+    def notes(self) -> list[str]:
+        """Return what was done, in order."""
+        return self._notes.read_text().splitlines() if self._notes.exists() else []
+
+
+def blueprint_of(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a blueprint with *nodes* of the official plugin's types."""
+    return {
+        "tosca_definitions_version": "cloudify_dsl_1_3",
+        "imports": ["cloudify/types/types.yaml", "plugin:cloudify-openstack-plugin"],
+        "node_templates": nodes,
+    }
+
+
 def server_node(server_id: str, *relationships: tuple[str, str]) -> dict[str, Any]:
     """Return the node template of an existing server, as users of the official plugin write it."""
     return _node("cloudify.nodes.openstack.Server", server_id, relationships)
@@ -134,6 +164,11 @@ def server_node(server_id: str, *relationships: tuple[str, str]) -> dict[str, An
 def volume_node(volume_id: str, *relationships: tuple[str, str]) -> dict[str, Any]:
     """Return the node template of an existing volume."""
     return _node("cloudify.nodes.openstack.Volume", volume_id, relationships)
+
+
+def network_node(sort: str, resource_id: str) -> dict[str, Any]:
+    """Return the node template of an existing network object; *sort* is a type's last word: ``Subnet``."""
+    return _node(f"cloudify.nodes.openstack.{sort}", resource_id, ())
 
 
 def _node(type_: str, resource_id: str, relationships: Sequence[tuple[str, str]]) -> dict[str, Any]:

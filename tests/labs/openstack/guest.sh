@@ -8,7 +8,8 @@ kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-
 export DEBIAN_FRONTEND=noninteractive
 dpkg -s syslinux mtools dosfstools cpio kmod >/dev/null 2>&1 ||
     apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends syslinux mtools dosfstools cpio kmod >/dev/null
-apt-get download -q "$kernel" busybox-static qemu-guest-agent liburing2 >/dev/null
+fetch() { apt-get download -q "$kernel" busybox-static qemu-guest-agent liburing2 >/dev/null 2>&1; }
+fetch || { apt-get -o DPkg::Lock::Timeout=300 update -q >/dev/null; fetch; }
 for d in *.deb; do dpkg -x "$d" x; done
 version=${kernel#linux-image-}; version=${version%-unsigned}
 mods=x/lib/modules/$version

@@ -47,7 +47,12 @@ python_side() {
     local uv=$LAB/uv; export UV_CACHE_DIR=$LAB/uvcache
     python3 -m pip install -q --target "$uv" uv
     "$uv/bin/uv" venv -q --clear --python /usr/bin/python3 --system-site-packages "$VENV"
-    "$uv/bin/uv" pip install -q --compile-bytecode --python "$VENV/bin/python" -r "$HERE/requirements.txt"
+    local try
+    for try in 1 2 3; do # a mirror that does not answer for a moment is no reason to give up
+        "$uv/bin/uv" pip install -q --compile-bytecode --python "$VENV/bin/python" -r "$HERE/requirements.txt" && break
+        [ $try = 3 ] && return 1
+        sleep 5
+    done
     touch "$VENV/.done"
 }
 mkdir -p "$LOGS" "$RUN" "$ETC"
@@ -113,7 +118,7 @@ fi
     fi
 ) >"$LOGS/ceph-up.log" 2>&1 & CEPH=$!
 sql() { mariadb --no-defaults -uroot -S "$RUN/mysql.sock" "$@"; }
-wait_for 60 sql -e 'select 1'
+wait_for 120 sql -e 'select 1'
 step "MariaDB answers"
 
 # --- databases --------------------------------------------------------------
@@ -162,7 +167,7 @@ export OS_KEYSTONE_CONFIG_DIR=$ETC/keystone OS_GLANCE_CONFIG_DIR=$ETC/glance
 export OS_PLACEMENT_CONFIG_DIR=$ETC/placement OS_NOVA_CONFIG_DIR=$ETC/nova
 api keystone $P_KEYSTONE keystone.wsgi.api
 start neutron-stub python "$HERE/neutron_stub.py" $P_NEUTRON
-wait_for 60 listens $P_KEYSTONE
+wait_for 120 listens $P_KEYSTONE
 python "$HERE/catalog.py" "http://127.0.0.1:$P_KEYSTONE/v3" \
     glance image "http://127.0.0.1:$P_GLANCE" \
     placement placement "http://127.0.0.1:$P_PLACEMENT" \
@@ -170,7 +175,7 @@ python "$HERE/catalog.py" "http://127.0.0.1:$P_KEYSTONE/v3" \
     cinder block-storage "http://127.0.0.1:$P_CINDER/v3" \
     neutron network "http://127.0.0.1:$P_NEUTRON"
 step "Keystone answers"
-wait_for 60 listens $P_RABBIT
+wait_for 120 listens $P_RABBIT
 step "RabbitMQ answers"
 wait $CEPH || { tail "$LOGS/ceph-up.log"; exit 1; }
 step "Ceph answers"

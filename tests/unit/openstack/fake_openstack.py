@@ -444,6 +444,10 @@ class FakeOpenStack:
                 return {"images": list(self.images.values())}
             case "GET", ["images", image_id]:
                 return self._there(self.images, image_id, "Image")
+            case "PATCH", ["images", image_id]:
+                image = self._there(self.images, image_id, "Image")
+                image.update({change["path"].removeprefix("/"): change["value"] for change in body})
+                return image
             case "DELETE", ["images", image_id]:
                 if self._there(self.images, image_id, "Image").get("protected"):
                     refuse(403, "Image is protected and cannot be deleted.")

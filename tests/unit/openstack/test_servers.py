@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fake_openstack import FakeOpenStack
 from hands import Hands, neighbour
@@ -124,6 +126,34 @@ def test_removing_a_snapshot_of_a_server_on_volumes_removes_novas_snapshots_too(
     before = cloud.objects()
     artifact = hands.back_up(server)
     cloud.images.clear()  # somebody has deleted the image: the snapshots outlive it
+    hands.do(Operation.DELETE, server, artifact=artifact)
+    assert cloud.objects() == before
+
+
+def given_up_restore(cloud: FakeOpenStack, hands: Hands, server: str, **changes: Any) -> None:
+    """A restore that ends before Nova has rebuilt anything."""
+    cloud.fail(f"POST /servers/{server}/action", 500)
+    with pytest.raises(RecoverableError):
+        hands.do(Operation.APPLY, server, **changes)
+
+
+def test_what_a_restore_left_half_way_is_removed_by_the_next_one(cloud: FakeOpenStack, hands: Hands) -> None:
+    server = cloud.boot(from_volume=True)
+    artifact = hands.back_up(server)
+    before = cloud.objects()
+    given_up_restore(cloud, hands, server, artifact=artifact)
+    assert len(cloud.objects() - before) == 2
+    hands.do(Operation.APPLY, server, artifact=artifact, execution=ExecutionId("exec2"))
+    assert cloud.objects() == before
+
+
+def test_what_a_restore_left_half_way_is_removed_with_the_restore_point(
+    cloud: FakeOpenStack, hands: Hands
+) -> None:
+    server = cloud.boot(from_volume=True)
+    before = cloud.objects()
+    artifact = hands.back_up(server)
+    given_up_restore(cloud, hands, server, artifact=artifact)
     hands.do(Operation.DELETE, server, artifact=artifact)
     assert cloud.objects() == before
 

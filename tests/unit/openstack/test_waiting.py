@@ -134,6 +134,34 @@ def test_the_pause_grows_with_the_waiting_up_to_a_bound() -> None:
     assert [pace.pause_s(waited_s) for waited_s in (0, 5, 100)] == [0.25, 1.0, 5.0]
 
 
+def test_it_is_looked_more_often_while_something_is_frozen() -> None:
+    """By a twentieth at most may a window grow because nobody looked."""
+    pace = Pace(least_s=0.25, most_s=5.0, share=0.2, frozen_share=0.05)
+    assert [pace.pause_s(waited_s, frozen=True) for waited_s in (0, 10, 40, 1000)] == [0.25, 0.5, 2.0, 5.0]
+
+
+def test_the_most_urgent_of_those_who_wait_sets_the_pace() -> None:
+    service = Service(after=3)
+    watch = Watch(service.every, service.one, Pace(gather_s=0.001, least_s=0.001, most_s=60, share=1e9))
+    patient = threading.Thread(target=_a_of, args=(watch,), kwargs={"frozen": False})
+    patient.start()
+    assert _a_of(watch, frozen=True) == Thing("a")
+    patient.join(10)
+    assert not patient.is_alive()
+
+
+def _a_of(watch: Watch[Thing], *, frozen: bool) -> Thing:
+    context = RecordingContext(timeout_s=30)
+    return watch.until(lambda listing: listing.get("a"), context, what="a", frozen=frozen)
+
+
+def test_a_list_asked_for_ahead_is_there_when_it_is_needed() -> None:
+    service = Service()
+    watch = service.watch()
+    with watch.ahead(RecordingContext(timeout_s=5), what="a list") as asked:
+        assert set(asked()) == {"a", "b"}
+
+
 def test_the_watch_can_be_used_again_after_it_has_rested() -> None:
     service = Service()
     watch = service.watch()

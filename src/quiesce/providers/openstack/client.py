@@ -112,7 +112,7 @@ class SessionClient:
     ) -> dict[str, Any]:
         """Return the answer's body; see `Client`."""
         asked = f"{method} {service.value}{path}"
-        options: dict[str, Any] = {"headers": _headers(service, microversion)}
+        options: dict[str, Any] = {"headers": _headers(service, method, microversion)}
         if body is not None:
             options["json"] = body
         if query:
@@ -197,8 +197,10 @@ def _versioned(endpoint: str, service: Service) -> str:
     return endpoint if wanted in path or "/v" in path else endpoint + wanted
 
 
-def _headers(service: Service, microversion: str | None) -> dict[str, str]:
+def _headers(service: Service, method: str, microversion: str | None) -> dict[str, str]:
     headers = {"Accept": "application/json"}
+    if method == "PATCH":  # only Glance knows it, and takes nothing else
+        headers["Content-Type"] = "application/openstack-images-v2.1-json-patch"
     if service in _MICROVERSIONS:
         name, version = _MICROVERSIONS[service]
         headers["OpenStack-API-Version"] = f"{name} {microversion or version}"

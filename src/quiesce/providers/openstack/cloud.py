@@ -184,17 +184,18 @@ class Cloud:
 
     def create_backup(
         self,
-        snapshot: Snapshot,
+        volume_id: str,
         name: str,
         mark: Mapping[str, str],
         *,
+        snapshot_id: str,
         description: str = "",
         incremental: bool = False,
     ) -> str:
-        """Begin a backup of a volume as it was at *snapshot*; return the backup's id."""
+        """Begin a backup of a volume as it was at one of its snapshots; return the backup's id."""
         backup: dict[str, Json] = {
-            "volume_id": snapshot.volume_id,
-            "snapshot_id": snapshot.id,
+            "volume_id": volume_id,
+            "snapshot_id": snapshot_id,
             "name": name,
             "description": description,
             "metadata": dict(mark),
@@ -233,6 +234,13 @@ class Cloud:
     def download(self, image_id: str) -> Iterator[bytes]:
         """Return an image's data, piece by piece."""
         return self.client.download(f"/images/{image_id}/file")
+
+    def set_image_properties(self, image_id: str, items: Mapping[str, str]) -> None:
+        """Add *items* to an image's properties."""
+        changes: list[Json] = [
+            {"op": "add", "path": f"/{key}", "value": value} for key, value in items.items()
+        ]
+        self.client.request(Service.IMAGE, "PATCH", f"/images/{image_id}", body=changes)
 
     # -- removing ---------------------------------------------------------------------------------------
 

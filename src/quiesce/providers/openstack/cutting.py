@@ -16,7 +16,7 @@ from quiesce.providers.openstack import naming, power
 from quiesce.providers.openstack.connection import Connection
 from quiesce.providers.openstack.images import Images, check_rotation
 from quiesce.providers.openstack.locating import server_of, volumes_with_a_node
-from quiesce.providers.openstack.resources import Server, Volume
+from quiesce.providers.openstack.resources import Image, Server, Volume
 from quiesce.providers.openstack.volumes import Piece, Volumes
 
 
@@ -83,24 +83,33 @@ class Cutting:
     def cut(self) -> Outcome:
         """Fix the point in time of the root disk and of the attached volumes that have no node."""
         check_rotation(self._call)
-        server = server_of(self._call, self._connection, self._context)
-        volumes = self._attached(server)
+        with self._connection.images.ahead(self._context, what="the list of images") as asked:
+            server = server_of(self._call, self._connection, self._context)
+            volumes = self._attached(server)
+            images = asked()
         if server.boots_from_volume:
-            return self._cut_of_volumes(server, volumes)
-        image_id = self._images.begun(server)
-        pieces = [self._volumes.begun_cut(volume) for volume in self._without_node(volumes)]
+            return self._cut_of_volumes(server, volumes, images)
+        image_id = self._images.begun(server, images)
+        pieces = self._begun_cuts(self._without_node(volumes))
         self._images.await_cut(image_id, server)
         self._await_cuts(pieces)
         content = Content(server_id=server.id, image_id=image_id, pieces=tuple(pieces))
         note = f"the disks of {server.name} were cut one after the other" if pieces else ""
         return Outcome(artifact=content.as_json(), note=note)
 
-    def _cut_of_volumes(self, server: Server, volumes: list[Volume]) -> Outcome:
+    def _begun_cuts(self, volumes: list[Volume]) -> list[Piece]:
+        if not volumes:
+            return []
+        with self._volumes.made_before() as asked:
+            made = asked()
+        return [self._volumes.begun_cut(volume, made) for volume in volumes]
+
+    def _cut_of_volumes(self, server: Server, volumes: list[Volume], images: Mapping[str, Image]) -> Outcome:
         """Nova snapshots every volume, frozen around all of them where it can; the image holds no data."""
         done = self._copied_before(server, volumes)
         if done is not None:
             return Outcome(artifact=done.as_json())
-        image_id = self._images.begun(server)
+        image_id = self._images.begun(server, images)
         pieces = self._mapped(image_id, volumes)
         self._await_cuts(pieces)
         content = Content(server_id=server.id, image_id=image_id, pieces=tuple(pieces))

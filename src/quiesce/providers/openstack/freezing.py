@@ -72,7 +72,7 @@ class Freezing:
             return Outcome(note="the server is gone, so nothing of it is frozen")
         if judge({server.id: server}) is None:
             what = f"Nova to finish the cut of server {server.id}"
-            self._connection.servers.until(judge, self._context, what=what, only=server.id)
+            self._connection.servers.until(judge, self._context, what=what, only=server.id, frozen=True)
         return NOTHING
 
     def _why_not(self, server: Server) -> str | None:

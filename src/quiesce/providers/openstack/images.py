@@ -35,9 +35,8 @@ class Images:
         self._call = call
         self._context = context
 
-    def begun(self, server: Server) -> str:
-        """Ask for an image of *server*, unless this step has asked before; return its id."""
-        images = self._connection.images.now(self._context, what="the list of images")
+    def begun(self, server: Server, images: Mapping[str, Image]) -> str:
+        """Ask for an image of *server*, unless this step's is in *images* already; return its id."""
         name = naming.object_name(naming.SERVER, server.id, self._call)
         own = naming.claimed(images.values(), name, self._call)
         if own is not None:
@@ -57,7 +56,8 @@ class Images:
         Nova's task state is no proof of that: it says "uploading" for a moment before the disk is even read.
         The image leaves ``queued`` when the first piece of the finished cut arrives.
         """
-        return self._awaited(image_id, server, frozenset({"saving", "importing", "active"}), RecoverableError)
+        begun = frozenset({"saving", "importing", "active"})
+        return self._awaited(image_id, server, begun, RecoverableError, frozen=True)
 
     def await_upload(self, image_id: str, server: Server) -> Image:
         """Return the image when all its data is there."""
@@ -88,7 +88,13 @@ class Images:
             self._context.log(Level.WARNING, f"rotation {rotation}: Nova removes {image.name} ({image.id})")
 
     def _awaited(
-        self, image_id: str, server: Server, wanted: frozenset[str], lost: type[ProviderError]
+        self,
+        image_id: str,
+        server: Server,
+        wanted: frozenset[str],
+        lost: type[ProviderError],
+        *,
+        frozen: bool = False,
     ) -> Image:
         next_look = time.monotonic() + _LOOK_EVERY_S
 
@@ -105,7 +111,7 @@ class Images:
             return None
 
         what = f"image {image_id} of server {server.name} to become {' or '.join(sorted(wanted))}"
-        return self._connection.images.until(judge, self._context, what=what, only=image_id)
+        return self._connection.images.until(judge, self._context, what=what, only=image_id, frozen=frozen)
 
     def _why_lost(self, image_id: str, server: Server, lost: type[ProviderError]) -> ProviderError:
         if self._cloud.server(server.id) is None:

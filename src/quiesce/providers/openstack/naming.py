@@ -81,6 +81,19 @@ def claimed(objects: Iterable[T], name: str, call: Call) -> T | None:
     return own
 
 
+def own_scratch(objects: Iterable[T], source: str, call: Call) -> T | None:
+    """Return what this execution has already made to put *source* back, or None."""
+    name = object_name(SCRATCH, source, call)
+    return next(
+        (
+            found
+            for found in objects
+            if found.name == name and is_ours(found) and _same_execution(found, call)
+        ),
+        None,
+    )
+
+
 def removable(objects: Iterable[T], call: Call) -> list[T]:
     """Return what DELETE may remove: all that quiesce made for this point of this instance.
 
@@ -94,6 +107,19 @@ def removable(objects: Iterable[T], call: Call) -> list[T]:
         and found.metadata.get(INSTANCE) == call.instance
         and found.metadata.get(POINT) == call.point
         and (not call.undo or found.metadata.get(EXECUTION) == call.execution)
+    ]
+
+
+def left_over(objects: Iterable[T], source: str, call: Call) -> list[T]:
+    """Return what earlier executions of this deployment made to put *source* back, and never removed."""
+    return [
+        found
+        for found in objects
+        if is_ours(found)
+        and found.metadata.get(KIND) == SCRATCH
+        and found.metadata.get(SOURCE) == source
+        and found.metadata.get(DEPLOYMENT) == call.deployment
+        and not _same_execution(found, call)
     ]
 
 

@@ -45,8 +45,20 @@ class Removal:
 
     def of_volume(self) -> Outcome:
         """Remove snapshots and backups of the volume, made for this point only."""
+        images = self._images()
         self._remove_volume_objects(set())
+        for image in images:
+            self._cloud.delete_image(image.id)
         return NOTHING
+
+    def of_scratch(self, volume_id: str) -> None:
+        """Remove what earlier restores of *volume_id* left when they were given up half-way."""
+        images = self._connection.images.now(self._context, what="the list of images")
+        for image in naming.left_over(images.values(), volume_id, self._call):
+            self._cloud.delete_image(image.id)
+        volumes = self._connection.volumes.now(self._context, what="the list of volumes")
+        left = naming.left_over(volumes.values(), volume_id, self._call)
+        self._remove(self._connection.volumes, left, self._cloud.delete_volume)
 
     def _images(self) -> list[Image]:
         images = self._connection.images.now(self._context, what="the list of images")

@@ -14,6 +14,7 @@ from quiesce.model.call import Call
 from quiesce.ports import Context
 from quiesce.providers.openstack import naming, power
 from quiesce.providers.openstack.connection import Connection
+from quiesce.providers.openstack.removing import Removal
 from quiesce.providers.openstack.resources import Backup, Image, Server, Snapshot, Volume
 from quiesce.providers.openstack.rest import await_status
 
@@ -47,6 +48,7 @@ class Roots:
 
     def put_back(self, server: Server, volume: Volume, source: Snapshot | Backup) -> None:
         """Write the content of *source* over the root volume of *server*."""
+        Removal(self._connection, self._call, self._context).of_scratch(volume.id)
         scratch = self._scratch_volume(volume, source)
         image_id = self._scratch_image(volume, scratch)
         self.rebuilt(server, image_id)
@@ -67,10 +69,10 @@ class Roots:
         return server if fit else states.bring(server_id, power.ACTIVE)
 
     def _scratch_volume(self, volume: Volume, source: Snapshot | Backup) -> Volume:
-        name = naming.object_name(naming.SCRATCH, volume.id, self._call)
         volumes = self._connection.volumes.now(self._context, what="the list of volumes")
-        own = naming.claimed(volumes.values(), name, self._call)
+        own = naming.own_scratch(volumes.values(), volume.id, self._call)
         if own is None:
+            name = naming.object_name(naming.SCRATCH, volume.id, self._call)
             mark = naming.mark_of(self._call, naming.SCRATCH, volume.id)
             own_id = self._cloud.create_volume(name, source, mark, like=volume)
         else:
@@ -82,11 +84,10 @@ class Roots:
         return ready
 
     def _scratch_image(self, volume: Volume, scratch: Volume) -> str:
-        """Return an image of the scratch volume; its name holds the execution's id, so it is ours."""
-        name = f"{naming.SCRATCH}-{volume.id}-{self._call.execution}"
+        """Return an image of the scratch volume."""
         images = self._connection.images.now(self._context, what="the list of images")
-        own = [image for image in images.values() if image.name == name]
-        image_id = own[0].id if own else self._cloud.upload_volume(scratch.id, name)
+        own = naming.own_scratch(images.values(), volume.id, self._call)
+        image_id = own.id if own else self._begun_image(volume, scratch)
 
         def judge(listing: Mapping[str, Image]) -> bool | None:
             image = listing.get(image_id)
@@ -94,7 +95,16 @@ class Roots:
                 raise ResourceNotFoundError(f"image {image_id} has vanished while it was made")
             return True if image.status == "active" else None
 
-        self._connection.images.until(judge, self._context, what=f"image {name}", only=image_id)
+        self._connection.images.until(
+            judge, self._context, what=f"image {image_id} of volume {scratch.id}", only=image_id
+        )
+        return image_id
+
+    def _begun_image(self, volume: Volume, scratch: Volume) -> str:
+        """Cinder takes no properties for an image, so the mark is put on it afterwards."""
+        name = naming.object_name(naming.SCRATCH, volume.id, self._call)
+        image_id = self._cloud.upload_volume(scratch.id, name)
+        self._cloud.set_image_properties(image_id, naming.mark_of(self._call, naming.SCRATCH, volume.id))
         return image_id
 
 

@@ -27,7 +27,9 @@ class VolumeSteps:
 
     def cut(self) -> Outcome:
         """Fix the point in time: a snapshot, in use or not."""
-        piece = self._volumes.begun_cut(self._volume())
+        with self._volumes.made_before() as asked:
+            volume, made = self._volume(), asked()
+        piece = self._volumes.begun_cut(volume, made)
         self._volumes.await_cut(piece)
         return Outcome(artifact=_artifact(piece))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from quiesce.errors import (
@@ -71,6 +72,15 @@ class Piece:
         return [found for found in (self.snapshot_id, self.backup_id) if found]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What had been made before a cut began, by whomever."""
+
+    snapshots: Mapping[str, Snapshot]
+    #: none when only snapshots are asked for
+    backups: Mapping[str, Backup]
+
+
 class Volumes:
     """Works on one connection's volumes, for one call."""
 
@@ -82,12 +92,25 @@ class Volumes:
 
     # -- the cut ----------------------------------------------------------------------------------------
 
-    def begun_cut(self, volume: Volume) -> Piece:
+    @contextmanager
+    def made_before(self) -> Iterator[Callable[[], Made]]:
+        """Ask what there is already, while other things are asked; what is given returns it."""
+        with ExitStack() as asked:
+            snapshots = asked.enter_context(
+                self._connection.snapshots.ahead(self._context, what="the list of snapshots")
+            )
+            backups: Callable[[], Mapping[str, Backup]] = dict
+            if self._call.full:
+                backups = asked.enter_context(
+                    self._connection.backups.ahead(self._context, what="the list of backups")
+                )
+            yield lambda: Made(snapshots=snapshots(), backups=backups())
+
+    def begun_cut(self, volume: Volume, made: Made) -> Piece:
         """Ask for a snapshot, unless this step has asked before (or has finished its backup already)."""
         name = naming.object_name(naming.VOLUME, volume.id, self._call)
-        snapshots = self._connection.snapshots.now(self._context, what="the list of snapshots")
-        snapshot = self._without_error(naming.claimed(snapshots.values(), name, self._call))
-        backup = self._own_backup(name) if self._call.full else None
+        snapshot = self._without_error(naming.claimed(made.snapshots.values(), name, self._call))
+        backup = naming.claimed(made.backups.values(), name, self._call)
         if snapshot is None and (backup is None or backup.status != "available"):
             snapshot = self._cloud.create_snapshot(
                 volume.id,
@@ -121,7 +144,7 @@ class Volumes:
             return found if found.status == "available" else None
 
         what = f"snapshot {snapshot_id} of volume {piece.volume_id}"
-        self._connection.snapshots.until(judge, self._context, what=what, only=snapshot_id)
+        self._connection.snapshots.until(judge, self._context, what=what, only=snapshot_id, frozen=True)
 
     def _without_error(self, snapshot: Snapshot | None) -> Snapshot | None:
         """Remove our own snapshot of an earlier attempt when it has failed."""
@@ -180,15 +203,20 @@ class Volumes:
     def _new_backup(self, piece: Piece, name: str) -> str:
         if piece.snapshot_id is None:
             raise NonRecoverableError(f"volume {piece.volume_id} has no snapshot to copy from")
-        snapshot = self._snapshot(piece.snapshot_id)
         parent = self._parent(piece.volume_id) if asked(self._call, "incremental_backup") else None
-        return self._cloud.create_backup(
-            snapshot,
-            name,
-            naming.mark_of(self._call, naming.VOLUME, piece.volume_id) | self._mark_of_parent(parent),
-            description=self._call.parameters.snapshot_type,
-            incremental=parent is not None,
-        )
+        try:
+            return self._cloud.create_backup(
+                piece.volume_id,
+                name,
+                naming.mark_of(self._call, naming.VOLUME, piece.volume_id) | self._mark_of_parent(parent),
+                snapshot_id=piece.snapshot_id,
+                description=self._call.parameters.snapshot_type,
+                incremental=parent is not None,
+            )
+        except ResourceNotFoundError as error:
+            raise NonRecoverableError(
+                f"snapshot {piece.snapshot_id} has vanished before it was copied"
+            ) from error
 
     def _mark_of_parent(self, parent: Backup | None) -> dict[str, str]:
         if parent is None or parent.metadata.get(naming.DEPLOYMENT) != self._call.deployment:
@@ -309,12 +337,6 @@ class Volumes:
             what=f"snapshot {snapshot_id} to be gone",
             only=snapshot_id,
         )
-
-    def _snapshot(self, snapshot_id: str) -> Snapshot:
-        found = self._cloud.snapshot(snapshot_id)
-        if found is None:
-            raise NonRecoverableError(f"snapshot {snapshot_id} has vanished before it was copied")
-        return found
 
     def _remove_backup(self, backup_id: str) -> None:
         self._cloud.delete_backup(backup_id)

@@ -1,7 +1,7 @@
 """Waiting with few requests: one listing answers everybody who waits for something in it.
 
 Each collection of each connection has one `Watch`. Its thread runs while somebody waits, lists once for
-all of them, and asks less often the longer the youngest has waited.
+all of them, and asks less often the longer they have waited.
 """
 
 from __future__ import annotations
@@ -29,23 +29,28 @@ class Pace:
     gather_s: float = 0.03
     least_s: float = 0.25
     most_s: float = 5.0
-    #: share of the youngest's waiting time between two requests
+    #: share of somebody's waiting time between two requests
     share: float = 0.2
+    #: the same while something is frozen meanwhile: by so much a window may grow because we look too late
+    frozen_share: float = 0.05
 
-    def pause_s(self, waited_s: float) -> float:
+    def pause_s(self, waited_s: float, *, frozen: bool = False) -> float:
         """Return the time to the next request."""
-        return min(max(waited_s * self.share, self.least_s), self.most_s)
+        share = self.frozen_share if frozen else self.share
+        return min(max(waited_s * share, self.least_s), self.most_s)
 
 
 class Wish:
     """Somebody who waits."""
 
-    def __init__(self, *, only: str | None, after: int, since: float) -> None:
+    def __init__(self, *, only: str | None, after: int, since: float, frozen: bool) -> None:
         #: the one id that matters to them; None: they need the whole list
         self.only = only
         #: number of the newest answer that is too old for them
         self.after = after
         self.since = since
+        #: whether something stays frozen until they have their answer
+        self.frozen = frozen
 
 
 class Watch(Generic[T]):
@@ -75,16 +80,18 @@ class Watch(Generic[T]):
         *,
         what: str,
         only: str | None = None,
+        frozen: bool = False,
     ) -> R:
         """Return what *judge* makes of a listing, asking it with newer ones until that is not None.
 
-        With *only*, the listing may hold nothing but that one object.
+        With *only*, the listing may hold nothing but that one object. With *frozen*, something is held frozen
+        meanwhile, so it is looked more often.
 
         Raises:
             OperationTimeoutError: when the time is up or nobody waits any more; *what* says for what.
             ProviderError: what *judge* raises, and whatever makes asking again useless.
         """
-        with self._waiting(only) as wish:
+        with self._waiting(only, frozen=frozen) as wish:
             while True:
                 answer = judge(self._next(wish, context, what))
                 if answer is not None:
@@ -95,9 +102,15 @@ class Watch(Generic[T]):
         return self.until(lambda listing: listing, context, what=what, only=only)
 
     @contextmanager
-    def _waiting(self, only: str | None) -> Iterator[Wish]:
+    def ahead(self, context: Context, *, what: str) -> Iterator[Callable[[], Mapping[str, T]]]:
+        """Ask for the whole listing now, while other things are asked; what is given returns it."""
+        with self._waiting(None) as wish:
+            yield lambda: self._next(wish, context, what)
+
+    @contextmanager
+    def _waiting(self, only: str | None, *, frozen: bool = False) -> Iterator[Wish]:
         with self._changed:
-            wish = Wish(only=only, after=self._begun, since=time.monotonic())
+            wish = Wish(only=only, after=self._begun, since=time.monotonic(), frozen=frozen)
             self._wishes.add(wish)
             self._changed.notify_all()
             if not self._running:
@@ -170,8 +183,8 @@ class Watch(Generic[T]):
                 self._changed.wait(left_s)
 
     def _pause_s(self, error: ProviderError | None) -> float:
-        youngest = max(wish.since for wish in self._wishes)
-        pause_s = self._pace.pause_s(time.monotonic() - youngest)
+        now = time.monotonic()
+        pause_s = min(self._pace.pause_s(now - wish.since, frozen=wish.frozen) for wish in self._wishes)
         if error is None:
             return pause_s
         return max(pause_s, error.retry_after_s or self._pace.least_s * 4)
