@@ -22,7 +22,7 @@ from quiesce.repository import storage_errors
 
 #: how much one buffer holds
 PIECE: Final = 2 << 20
-_BUFFERS: Final = 6
+_BUFFERS: Final = 10
 
 _Work = tuple[memoryview, memoryview]
 
