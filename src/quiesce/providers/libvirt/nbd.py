@@ -147,9 +147,7 @@ class NbdClient:
         while order:
             yield self._oldest(order, waiting)
 
-    def _fill(
-        self, buffer: memoryview, offset: int, length: int, waiting: dict[int, memoryview]
-    ) -> _Filling:
+    def _fill(self, buffer: memoryview, offset: int, length: int, waiting: dict[int, memoryview]) -> _Filling:
         """Ask for all that a buffer is to hold, in one go."""
         asked = bytearray()
         first = self._handle + 1
