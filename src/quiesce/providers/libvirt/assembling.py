@@ -216,7 +216,7 @@ class _NewDisk:
         parts = _by_piece(self._moves[layer.path])
         size_bytes = 0
         with Mover(self._descriptor, str(self._path)) as mover:
-            for buffer, length in read_ahead(layer.path, mover.buffer, from_memory=True):
+            for buffer, length in read_ahead(layer.path, mover.buffer):
                 mover.give(buffer, length, parts.get(size_bytes // PIECE, ()))
                 size_bytes += length
                 work.advance(length)

@@ -29,8 +29,6 @@ _BUFFERS: Final = 10
 #: how many pieces of a file are read before they are asked for, and by how many threads
 _AHEAD: Final = 4
 _READERS: Final = 2
-#: what direct reads begin at multiples of
-_BLOCK: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,22 +201,22 @@ def require_same(path: Path, found: tuple[int, str], written: tuple[int, str]) -
         raise DamagedArtifactError(f"{path} is damaged: its checksum is not the one that was written")
 
 
-def read_ahead(
-    path: Path, take: Callable[[], memoryview], *, from_memory: bool = False
-) -> Iterator[tuple[memoryview, int]]:
+def read_ahead(path: Path, take: Callable[[], memoryview]) -> Iterator[tuple[memoryview, int]]:
     """Return the content of *path* in order: buffers, all but the last full, and how much is in each.
 
-    *take* gives the buffers, of `PIECE` bytes; some are filled ahead. With *from_memory*, what lies in the
-    page cache is not read from the disk again.
+    *take* gives the buffers, of `PIECE` bytes; some are filled ahead. The data pass by the page cache where
+    the file system can do that.
 
     Raises:
         DamagedArtifactError: when it cannot be read.
     """
     try:
-        with _Source(path, from_memory=from_memory) as source, ThreadPoolExecutor(_READERS) as readers:
+        with _opened(path) as descriptor, ThreadPoolExecutor(_READERS) as readers:
+            size_bytes = os.fstat(descriptor).st_size
             ahead: deque[Future[tuple[memoryview, int]]] = deque()
-            for offset in range(0, source.size_bytes, PIECE):
-                ahead.append(readers.submit(source.read, take(), offset))
+            for offset in range(0, size_bytes, PIECE):
+                length = min(PIECE, size_bytes - offset)
+                ahead.append(readers.submit(_read, descriptor, take(), offset, length))
                 if len(ahead) == _AHEAD:
                     yield ahead.popleft().result()
             while ahead:
@@ -227,46 +225,21 @@ def read_ahead(
         raise DamagedArtifactError(f"{path} cannot be read: {error.strerror}") from error
 
 
-class _Source:
-    """A stored file, read past the page cache where the file system can do that."""
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = _open_direct(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
-    def __init__(self, path: Path, *, from_memory: bool) -> None:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._from_memory = from_memory
-        with contextlib.ExitStack() as opened:
-            self._cached = os.open(path, flags)
-            opened.callback(os.close, self._cached)
-            self._direct = _open_direct(path, flags)
-            opened.callback(os.close, self._direct)
-            self.size_bytes = os.fstat(self._cached).st_size
-            self._opened = opened.pop_all()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._opened.close()
-
-    def read(self, buffer: memoryview, offset: int) -> tuple[memoryview, int]:
-        """Fill *buffer* with what follows *offset*, and return it and how much that is."""
-        wanted = min(len(buffer), self.size_bytes - offset)
-        length = self._remembered(buffer, offset) if self._from_memory else 0
-        while length < wanted:
-            # a multiple of the disk's block, except at the end of the file
-            length -= length % _BLOCK
-            got = os.preadv(self._direct, [buffer[length:]], offset + length)
-            if not got:
-                break
-            length += got
-        return buffer, length
-
-    def _remembered(self, buffer: memoryview, offset: int) -> int:
-        try:
-            return os.preadv(self._cached, [buffer], offset, os.RWF_NOWAIT)
-        except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.EOPNOTSUPP}:
-                raise
-            return 0
+def _read(descriptor: int, buffer: memoryview, offset: int, wanted: int) -> tuple[memoryview, int]:
+    """Fill *buffer* with what follows *offset*, and return it and how much that is."""
+    length = 0
+    while length < wanted and (got := os.preadv(descriptor, [buffer[length:]], offset + length)):
+        length += got
+    return buffer, length
 
 
 def open_direct(path: Path, flags: int = 0) -> int:
