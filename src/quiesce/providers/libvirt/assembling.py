@@ -101,6 +101,7 @@ class Assembly:
                 if target.is_device:
                     _write_device(target, self._layers(target))
                 else:
+                    _take_over_owner(target.path, target.beside(self._key))
                     target.beside(self._key).replace(target.path)
 
     def _read_by_nobody_else(self) -> list[StoredFile]:
@@ -160,6 +161,16 @@ class Assembly:
             for path in doomed:
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+def _take_over_owner(old: Path, new: Path) -> None:
+    """Let those who may use the *old* file use the *new* one."""
+    if not old.exists():
+        return
+    found = old.stat()
+    with contextlib.suppress(PermissionError):
+        os.chown(new, found.st_uid, found.st_gid)
+    new.chmod(stat.S_IMODE(found.st_mode))
 
 
 class _Work:
