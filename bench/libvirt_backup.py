@@ -3,8 +3,8 @@
 A 1 GiB disk with 512 MiB of random data, its guest's writer running all the while. Every round does the
 same with each, one after the other, the first being another one each time; the figures are medians. quiesce's
 include checksums, a flush to the disk and, for a restore, the check of every stored byte. Raw QEMU and quiesce
-are both asked through connections that are open; beside virtnbdbackup stands the whole command
-``quiesce backup``. A restore is of files that are on the disk and not in memory any more, for all of them.
+are both asked through connections that are open; the whole command ``quiesce backup``, which starts Python,
+a journal and a guard first, stands beside virtnbdbackup as well. A restore is of files that are on the disk and not in memory any more, for all of them.
 
     make bench-libvirt            or: python bench/libvirt_backup.py [ROUNDS]
 """
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,9 @@ from quiesce.model.operation import Operation  # noqa: E402
 GUEST = "bench"
 FULL, INCREMENT, RESTORE = "full backup", "incremental, 32 MiB changed", "restore, full + 2 increments"
 INCREMENTAL = {"inputs": {"backup_mode": "incremental"}}
-#: how often each window is measured
-WINDOWS = 11
+#: how often each window, and each stall of a guest, is measured
+WINDOWS, STALLS = 11, 7
+STALLED = {1: "one guest", 3: "three at once"}
 BLUEPRINT: dict[str, Any] = {
     "tosca_definitions_version": "cloudify_dsl_1_3",
     "imports": ["cloudify/types/types.yaml", "plugin:quiesce"],
@@ -171,6 +173,7 @@ def main(rounds: int) -> None:
             _round(guest, figures, number)
         guest.forget()
         windows = _windows(uri, figures)
+        _stalls(uri, figures)
     finally:
         guest.forget()
         shutil.rmtree(lab.FOLDER / "bench", ignore_errors=True)
@@ -281,6 +284,44 @@ def _window(bench: Bench, figures: Figures, what: str, point: str) -> None:
     bench.remove(point)
 
 
+def _stalls(uri: str, figures: Figures) -> None:
+    """Measure how long the guests' writers stood still, in their own time: one alone, then three together."""
+    benches = []
+    try:
+        for number in range(3):
+            guest = lab.Guest(f"stall{number}", uri=uri)
+            guest.boot()
+            benches.append(Bench(guest, lab.FOLDER / "bench" / guest.name))
+        shared = benches[0].provider()
+        for bench in benches:
+            bench.use(shared)
+        for number in range(STALLS):
+            for together in (benches[:1], benches):
+                _stall(together, figures, f"s{number}-{len(together)}")
+    finally:
+        for bench in benches:
+            bench.guest.forget()
+
+
+def _stall(benches: list[Bench], figures: Figures, point: str) -> None:
+    for bench in benches:
+        bench.guest.wait_for_writer(3)
+    since = {bench.guest.name: bench.guest.written() for bench in benches}
+    with ThreadPoolExecutor(len(benches)) as pool:
+        for operation in (
+            Operation.FREEZE,
+            Operation.SNAPSHOT,
+            Operation.THAW,
+            Operation.COPY,
+            Operation.DELETE,
+        ):
+            list(pool.map(lambda bench, what=operation: bench.do(what, point, full=True), benches))
+    for bench in benches:
+        bench.guest.wait_for_writer(11)  # every tenth line is told, and every slow one
+    longest = max(max(bench.guest.stalls_ms(since[bench.guest.name]), default=0) for bench in benches)
+    figures.add("frozen, as the guest saw it", STALLED[len(benches)], longest / 1e3)
+
+
 def _load() -> str:
     return " ".join(f"{number:.2f}" for number in os.getloadavg())
 
@@ -294,13 +335,21 @@ def _compare(figures: Figures, windows: list[float]) -> None:
     ]
     if Virtnbdbackup.is_there():
         theirs = figures.median(FULL, "virtnbdbackup")
-        rows.append(("virtnbdbackup / quiesce backup", theirs / command, "3 at least"))
+        rows += [
+            ("virtnbdbackup / full backup", theirs / ours, "3 at least"),
+            ("the same, whole commands", theirs / command, ""),
+        ]
     for name, what, raw, goal in (
         ("incremental / raw", INCREMENT, "raw push", "2 at most"),
         ("restore / raw", RESTORE, "raw convert", "1.2 at most"),
     ):
         rows.append((name, figures.median(what, "quiesce") / figures.median(what, raw), goal))
-    rows.append(("window, 8 GiB / 64 MiB", windows[1] / windows[0], "1.2 at most"))
+    one, three = (figures.median("frozen, as the guest saw it", who) for who in STALLED.values())
+    rows += [
+        ("window, 8 GiB / 64 MiB", windows[1] / windows[0], "1.2 at most"),
+        ("three guests' stall / one's", three / one, "2 at most"),
+        ("one guest's stall, in ms", one * 1e3, "250 at most"),
+    ]
     print()
     for name, ratio, goal in rows:
         print(f"{name:30} {ratio:6.2f}   {goal}")

@@ -56,7 +56,9 @@ def test_killed_at_any_moment_it_leaves_a_thawed_guest_and_nothing_else(
     with quiesce.start("backup", "shop", *FULL, "-p", "snapshot_name=one") as running:
         _wait_for(moment, running, quiesce)
         running.send_signal(signal.SIGKILL)
+        died = time.monotonic()
     lab.wait(lambda: not killed.frozen(), 30.0)
+    print(f"killed at its {moment}: the guest is thawed after {time.monotonic() - died:.2f} s")
     killed.wait_for_writer(3)
     assert "may STILL BE FROZEN" not in quiesce.run("recover")
     quiesce.run("backup", "shop", *FULL, "-p", "snapshot_name=two")
