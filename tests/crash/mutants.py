@@ -198,7 +198,7 @@ def survives(mutant: Mutant) -> str | None:
         if text.count(mutant.old) != 1:
             return f"its place in {mutant.file} is gone: put the mutant right"
         target.write_text(text.replace(mutant.old, mutant.new))
-        environment = os.environ | {"PYTHONPATH": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {"PYTHONPATH": scratch, "QUIESCE_SIZE": "mutant"}
         run = subprocess.run(
             [
                 sys.executable,

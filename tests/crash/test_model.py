@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -19,7 +19,7 @@ from quiesce.planning import WORKFLOWS
 from quiesce.providers.fake.world import Fault, Misbehaviour
 from quiesce.testing import Fuse, PowerCut
 from tests.crash.invariants import check
-from tests.crash.scenes import NIGHTLY, Scene, topology
+from tests.crash.scenes import NIGHTLY, ON_A_MUTANT, Scene, topology
 from tests.crash.test_journal_trouble import FullDisk, Stolen
 
 OPERATIONS = sorted(set(Operation) - {Operation.MEASURE, Operation.SUSPEND, Operation.RESUME})
@@ -111,6 +111,7 @@ Misfortunes.TestCase.settings = settings(
     stateful_step_count=8,
     deadline=None,
     derandomize=not NIGHTLY,
+    phases=[Phase.generate] if ON_A_MUTANT else list(Phase),
     suppress_health_check=list(HealthCheck),
 )
 TestAnyHistoryEndsWell = Misfortunes.TestCase

@@ -8,7 +8,7 @@ call: the engine holds no state that the journal does not.
 from __future__ import annotations
 
 import enum
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -100,6 +100,8 @@ class Runner:
         self._window_ends: float | None = None
         self._settling_ends: float | None = None
         self._watched = False
+        largest = max(Counter(step.group for step in plan.steps).values(), default=0)
+        self._most_places = min(plan.parameters.parallel, largest)
         self._freezes = {step.id for step in plan.steps if step.operation is Operation.FREEZE}
 
     def run(self) -> History:
@@ -243,6 +245,7 @@ class Runner:
             if not self._watched:
                 self._out.guard.watch(self._plan.parameters.max_freeze_s)
                 self._watched = True
+            self._out.workers.make_ready(self._most_places)
             self._out.guard.window_opened()
             self._window_ends = self._now() + self._plan.parameters.max_freeze_s
 

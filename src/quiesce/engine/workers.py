@@ -24,13 +24,17 @@ class ThreadWorkers:
         self._threads = 0
         self._unanswered = 0
 
+    def make_ready(self, places: int) -> None:
+        """Start threads until *places* of them are idle."""
+        while self._threads < self._unanswered + places:
+            self._add_thread()
+
     def start(self, ticket: int, action: Callable[[], Outcome]) -> None:
         """Begin *action* in an idle thread, or in a new one."""
         self._unanswered += 1
         self._tasks.put((ticket, action))
         if self._threads < self._unanswered:
-            self._threads += 1
-            threading.Thread(target=self._work_on, name=f"quiesce-worker-{ticket}", daemon=True).start()
+            self._add_thread()
 
     def wait(self, until_tick: float | None) -> Sequence[Completion]:
         """Return what has completed; none when *until_tick* has passed or `wake` was called."""
@@ -54,6 +58,10 @@ class ThreadWorkers:
 
     def abandon(self, ticket: int) -> None:
         """Do nothing: a thread takes no place that another one could need."""
+
+    def _add_thread(self) -> None:
+        self._threads += 1
+        threading.Thread(target=self._work_on, name=f"quiesce-worker-{self._threads}", daemon=True).start()
 
     def _work_on(self) -> None:
         while True:

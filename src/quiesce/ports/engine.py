@@ -53,6 +53,10 @@ class Completion:
 class Workers(Protocol):
     """Runs calls side by side."""
 
+    def make_ready(self, places: int) -> None:
+        """Have threads for *places* calls side by side, so that the frozen window need not wait for them."""
+        ...
+
     def start(self, ticket: int, action: Callable[[], Outcome]) -> None:
         """Begin *action* in the background; its completion carries *ticket*."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from typing import Any, TypeVar
 
@@ -32,8 +33,17 @@ def _is_json(kind: Any) -> bool:
     return not isinstance(kind, type) and "'Json'" in str(kind)
 
 
+def _text(value: str, kind: Any) -> str:
+    """Return a string that equal ones share: a large plan says the same few words a million times."""
+    if isinstance(kind, type) and kind is not str:
+        word: str = kind(value)  # an enumeration whose members are strings
+        return word
+    return sys.intern(value)
+
+
 def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(omit_if_default=True)
+    converter = cattrs.Converter(omit_if_default=True, detailed_validation=False)
+    converter.register_structure_hook(str, _text)
     converter.register_structure_hook_func(_is_json, lambda value, _: value)
     converter.register_unstructure_hook_func(_is_json, lambda value: value)
     for kind in (*RECORD_KINDS.values(), Outcome):

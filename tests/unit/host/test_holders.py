@@ -247,6 +247,7 @@ def test_a_nursery_that_was_killed_is_replaced(holders: Holders, database: Path)
     for child in children:
         if "holder.py" in Path(f"/proc/{child}/cmdline").read_text():
             os.kill(int(child), signal.SIGKILL)
+            os.waitid(os.P_PID, int(child), os.WEXITED | os.WNOWAIT)
     hold(holders, database)
     assert not writable(database)
 

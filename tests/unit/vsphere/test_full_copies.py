@@ -28,6 +28,28 @@ class Shrinking(MemoryCenter):
         raise UnsupportedError("no parts")
 
 
+class Vanishing(MemoryCenter):
+    """Still lists a machine of each name that a task of a process that died has destroyed meanwhile."""
+
+    def children(self, name: str) -> tuple[str, ...]:
+        return ("vm-gone", *super().children(name))
+
+
+@TARGETS
+def test_machines_that_a_dead_process_has_just_destroyed_are_passed_over(
+    site: Any, option: Options, target: str
+) -> None:
+    center = Vanishing(site.world)
+    properties = option(backup_to=target)
+    site.write("before")
+    artifact = site.backup(center, properties=properties).artifact
+    site.write("after")
+    site.perform(Operation.APPLY, center, full=True, artifact=artifact, properties=properties)
+    assert site.read() == "before"
+    site.perform(Operation.DELETE, center, full=True, artifact=artifact, properties=properties)
+    assert [one.name for one in site.world.machines.values()] == ["web"]
+
+
 @TARGETS
 def test_the_temporary_snapshot_never_stays(site: Any, option: Options, target: str) -> None:
     site.backup(properties=option(backup_to=target))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from quiesce.errors import ForeignObjectError, UnsupportedError
+from quiesce.errors import ForeignObjectError, NonRecoverableError, RecoverableError, UnsupportedError
 from quiesce.model.consistency import Consistency
 from quiesce.model.outcome import Outcome
 from quiesce.model.records import Level
@@ -15,7 +15,7 @@ from quiesce.providers.gcp.names import unique_name
 from quiesce.providers.gcp.options import CopyAs
 from quiesce.providers.gcp.parts import IMAGE, INSTANT, SNAPSHOT, Part, Piece, Set, set_of
 from quiesce.providers.gcp.references import Reference
-from quiesce.providers.gcp.resources import BROKEN, RUNNING, Disk, Machine
+from quiesce.providers.gcp.resources import BROKEN, RUNNING, Copy, Disk, Machine
 from quiesce.providers.gcp.target import Noun
 from quiesce.providers.gcp.task import Task
 from quiesce.providers.gcp.waiting import await_complete, await_cut
@@ -36,16 +36,35 @@ def finish_copy(task: Task) -> Outcome:
     made = set_of(task.call.artifact or {})
     sizes = sum(part.size_gb for _, part in made.parts) << 30
     described = _described(task, made)
-    last = next((piece.operation for piece in reversed(made.pieces) if piece.operation), None)
-    if last is not None:
-        task.compute.wait(last)
-    stored = await_complete(task, described.pieces)
+    try:
+        stored = _stored(task, described.pieces)
+    except RecoverableError:
+        _refuse_failed(task, described.pieces)
+        raise
     task.context.progress(sizes, sizes)
     pieces = tuple(
         replace(piece, id=stored[piece.copy].id, stored_bytes=stored[piece.copy].stored_bytes)
         for piece in described.pieces
     )
     return Outcome(artifact=replace(described, pieces=pieces).as_artifact())
+
+
+def _stored(task: Task, pieces: Sequence[Piece]) -> Mapping[Reference, Copy]:
+    last = next((piece.operation for piece in reversed(pieces) if piece.operation), None)
+    if last is not None:
+        task.compute.wait(last)
+    return await_complete(task, pieces)
+
+
+def _refuse_failed(task: Task, pieces: Sequence[Piece]) -> None:
+    """Raise when the service gave up a copy: its moment is over, so asking again is of no use."""
+    for piece in pieces:
+        error = task.compute.failure(piece.operation) if piece.operation else None
+        if error is not None:
+            raise NonRecoverableError(
+                f"{piece.copy.path} failed after the thaw, and the moment of the cut is gone: {error}",
+                hint="Run the backup again.",
+            )
 
 
 # -- what a cut consists of -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from quiesce.model.restore_point import Proof
 from quiesce.providers.vsphere.center import CopyRequest, Machine, Power, Snapshot
 from quiesce.providers.vsphere.job import Job
 from quiesce.providers.vsphere.marks import MARK, STATE, Mark, claim, marks_of, object_name, removable
-from quiesce.providers.vsphere.power import switch_off
+from quiesce.providers.vsphere.power import destroy
 
 _MAKING: Final = "making"
 _COMPLETE: Final = "complete"
@@ -60,7 +60,7 @@ def copy(job: Job, machine: Machine, snapshot: Snapshot) -> Mapping[str, Json]:
     """Clone *machine* as it was at *snapshot*; a half-made clone is made anew."""
     half_made = _claimed(job)
     if half_made is not None:
-        _destroy(job, half_made)
+        destroy(job, half_made)
     request = CopyRequest(
         name=object_name(job.call),
         marks=marks_of(job.call, **{STATE: _MAKING}),
@@ -87,9 +87,9 @@ def source(job: Job) -> ClonedSource:
 
 def delete(job: Job) -> None:
     """Remove the clone, finished or half-made; a machine of that name that is not ours stays."""
-    for found in _named(job):
+    for found in job.named(object_name(job.call)):
         if removable(job.call, found.marks.get(MARK, "")):
-            _destroy(job, found)
+            destroy(job, found)
         else:
             job.warn(f"the machine {found.name!r} is not ours to remove and was left alone")
 
@@ -103,20 +103,16 @@ def verify(job: Job) -> Proof:
     return Proof(at=time.time(), kind="presence", passed=not damage, detail=damage)
 
 
-def _named(job: Job) -> list[Machine]:
-    return [job.center.machine(found) for found in job.center.children(object_name(job.call))]
-
-
 def _claimed(job: Job) -> Machine | None:
     found = None
-    for found in _named(job):
+    for found in job.named(object_name(job.call)):
         claim(job.call, found.marks.get(MARK, ""), f"the machine {found.name!r}")
     return found
 
 
 def _complete(job: Job) -> Machine:
     mine = Mark.of(job.call)
-    for found in _named(job):
+    for found in job.named(object_name(job.call)):
         if found.marks.get(STATE) == _COMPLETE and mine.same_point(Mark.read(found.marks.get(MARK, ""))):
             return found
     raise ResourceNotFoundError(f"there is no complete clone {object_name(job.call)!r}")
@@ -129,12 +125,6 @@ def _damage(job: Job, clone: Machine) -> str:
     if isinstance(disks, list) and disks != _disks(clone):
         return f"{clone.name} has other disks than it was made with"
     return ""
-
-
-def _destroy(job: Job, machine: Machine) -> None:
-    settled = job.center.settle(machine.id, job.context)
-    switch_off(job, settled)
-    job.center.destroy(settled.id, job.context)
 
 
 def _artifact(job: Job, clone: Machine) -> Mapping[str, Json]:

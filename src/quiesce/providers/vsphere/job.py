@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,6 +66,17 @@ class Job:
             return self.settled()
         except ResourceNotFoundError:
             return None
+
+    def named(self, name: str) -> list[Machine]:
+        """Return the machines of exactly that name, once no task runs on them.
+
+        One that is gone by then, because a process that died had begun to destroy it, is left out.
+        """
+        found = []
+        for machine in self.center.children(name):
+            with contextlib.suppress(ResourceNotFoundError):
+                found.append(self.center.settle(machine, self.context))
+        return found
 
     def say(self, message: str) -> None:
         """Tell the operator."""

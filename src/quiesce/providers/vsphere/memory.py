@@ -347,7 +347,7 @@ class MemoryCenter:
         marks: Mapping[str, str],
         hardware: Mapping[str, Json],
     ) -> str:
-        if self.children(name):
+        if any(one.name == name for one in self.world.machines.values()):
             raise NonRecoverableError(f"there is a machine {name!r} already")
         moid = f"vm-{self.world.number()}"
         made = tuple(

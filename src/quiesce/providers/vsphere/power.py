@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from quiesce.errors import ResourceNotFoundError
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.providers.vsphere.center import Machine, Power
 from quiesce.providers.vsphere.job import Job
@@ -32,6 +35,13 @@ def switch_off(job: Job, machine: Machine) -> None:
     """Switch the machine off at once, suspended or not."""
     if machine.power is not Power.OFF:
         job.center.power_off(machine.id, job.context)
+
+
+def destroy(job: Job, machine: Machine) -> None:
+    """Switch the machine off and destroy it with its disks; fine when it is gone already."""
+    with contextlib.suppress(ResourceNotFoundError):
+        switch_off(job, job.center.settle(machine.id, job.context))
+        job.center.destroy(machine.id, job.context)
 
 
 def leave_running(job: Job, machine_id: str) -> None:

@@ -32,7 +32,7 @@ from quiesce.providers.vsphere.marks import (
     removable,
 )
 from quiesce.providers.vsphere.options import PowerAfter
-from quiesce.providers.vsphere.power import leave_as_asked, leave_running, switch_off
+from quiesce.providers.vsphere.power import destroy, leave_as_asked, leave_running, switch_off
 
 _SUFFIX: Final = "-restoring"
 _MAKING: Final = "making"
@@ -69,17 +69,17 @@ def remove_temporary(job: Job, machine: Machine | None) -> None:
 
 
 def _remove_named(job: Job, machine: Machine | None, name: str) -> None:
-    for found in _named(job, name):
+    for found in job.named(name):
         if removable(job.call, found.marks.get(MARK, "")):
             _dissolve(job, machine, found)
 
 
 def _beside(job: Job, source: Source, name: str) -> Outcome:
-    for found in _named(job, name):
+    for found in job.named(name):
         claim(job.call, found.marks.get(MARK, ""), f"the machine {name!r}")
         if found.marks.get(STATE) == _READY:
             return Outcome(result={"machine": found.id, "name": name})
-        _destroy(job, found)
+        destroy(job, found)
     with _leaving_nothing(job, name):
         made = _make(job, source, name, connected=False)
         if job.options.power_after is PowerAfter.ON:
@@ -109,7 +109,7 @@ def _in_place(job: Job, source: Source, machine: Machine) -> Outcome:
         _refuse_unlike(machine, temporary)
         switch_off(job, machine)
         note = _exchange(job, machine, temporary, source.content)
-        _destroy(job, temporary)
+        destroy(job, temporary)
         powered = leave_as_asked(job, machine.id, _power_at_cut(source))
     return Outcome(note=" ".join(filter(None, [note, powered])))
 
@@ -142,7 +142,7 @@ def _clean_up(job: Job, name: str, running: Machine | None) -> None:
 
 def _ready(job: Job, source: Source, machine: Machine | None) -> Machine:
     """Return the temporary machine, made now or by an earlier attempt of this execution."""
-    for found in _temporaries(job):
+    for found in job.named(_temporary_name(job)):
         mark = Mark.read(found.marks.get(MARK, ""))
         if not Mark.of(job.call).same_point(mark):
             raise ForeignObjectError(f"the machine {found.name!r} exists already and is not ours")
@@ -215,16 +215,9 @@ def _hand_over(job: Job, machine: Machine, temporary: Machine) -> str:
 
 def _dissolve(job: Job, machine: Machine | None, temporary: Machine) -> None:
     """Destroy the temporary machine without taking disks with it that the machine uses now."""
-    settled = job.center.settle(temporary.id, job.context)
-    if machine is not None and settled.marks.get(STATE) == _READY and _holds(machine, settled):
-        _hand_over(job, machine, settled)
-    _destroy(job, settled)
-
-
-def _destroy(job: Job, machine: Machine) -> None:
-    settled = job.center.settle(machine.id, job.context)
-    switch_off(job, settled)
-    job.center.destroy(settled.id, job.context)
+    if machine is not None and temporary.marks.get(STATE) == _READY and _holds(machine, temporary):
+        _hand_over(job, machine, temporary)
+    destroy(job, temporary)
 
 
 def _holds(machine: Machine, temporary: Machine) -> bool:
@@ -234,14 +227,6 @@ def _holds(machine: Machine, temporary: Machine) -> bool:
 
 def _temporary_name(job: Job) -> str:
     return object_name(job.call, _SUFFIX)
-
-
-def _temporaries(job: Job) -> list[Machine]:
-    return _named(job, _temporary_name(job))
-
-
-def _named(job: Job, name: str) -> list[Machine]:
-    return [job.center.settle(found, job.context) for found in job.center.children(name)]
 
 
 def _controllers(machine: Machine) -> set[int]:
