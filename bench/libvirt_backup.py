@@ -4,7 +4,9 @@ A 1 GiB disk with 512 MiB of random data, its guest's writer running all the whi
 same with each, one after the other, the first being another one each time; the figures are medians. quiesce's
 include checksums, a flush to the disk and, for a restore, the check of every stored byte. Raw QEMU and quiesce
 are both asked through connections that are open; the whole command ``quiesce backup``, which starts Python,
-a journal and a guard first, stands beside virtnbdbackup as well. A restore is of files that are on the disk and not in memory any more, for all of them.
+a journal and a guard first, stands beside virtnbdbackup as well. A restore is of files that are on the disk
+and not in memory any more, for all of them. Each measurement begins when others leave the machine alone, at
+least for a moment.
 
     make bench-libvirt            or: python bench/libvirt_backup.py [ROUNDS]
 """
@@ -36,6 +38,8 @@ FULL, INCREMENT, RESTORE = "full backup", "incremental, 32 MiB changed", "restor
 INCREMENTAL = {"inputs": {"backup_mode": "incremental"}}
 #: how often each window, and each stall of a guest, is measured
 WINDOWS, STALLS = 11, 7
+#: how little of the machine others may use when a measurement begins, and how long to wait for that
+QUIET_SHARE, PATIENCE_S = 0.25, 30.0
 STALLED = {1: "one guest", 3: "three at once"}
 BLUEPRINT: dict[str, Any] = {
     "tosca_definitions_version": "cloudify_dsl_1_3",
@@ -53,6 +57,7 @@ class Figures:
     def time(self, what: str, who: str, action: Callable[[], Any]) -> Any:
         os.sync()
         _forget_files()
+        wait_until_quiet()
         began = time.perf_counter()
         result = action()
         self.add(what, who, time.perf_counter() - began)
@@ -248,6 +253,25 @@ def _commands(guest: lab.Guest, figures: Figures, folder: Path) -> None:
         RawQemu(guest, folder / "none").forget_checkpoints()
 
 
+def wait_until_quiet() -> None:
+    """Return when others leave the machine alone; when they do not for long, all the same."""
+    ends = time.monotonic() + PATIENCE_S
+    while _busy_share(0.5) > QUIET_SHARE and time.monotonic() < ends:
+        pass
+
+
+def _busy_share(for_s: float) -> float:
+    """Return which share of the processors' time was used, and waited for a disk."""
+    before = _ticks()
+    time.sleep(for_s)
+    passed = [now - then for then, now in zip(before, _ticks(), strict=True)]
+    return 1 - passed[3] / max(1, sum(passed))
+
+
+def _ticks() -> list[int]:
+    return [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+
+
 def _forget_files() -> None:
     """Let the stored files be on the disk only, as they are when a restore is wanted, days later."""
     for path in (lab.FOLDER / "bench").rglob("*"):
@@ -275,6 +299,7 @@ def _windows(uri: str, figures: Figures) -> list[float]:
 
 def _window(bench: Bench, figures: Figures, what: str, point: str) -> None:
     bench.guest.wait_for_writer(3)
+    wait_until_quiet()
     bench.do(Operation.FREEZE, point)
     began = time.perf_counter()
     cut = bench.do(Operation.SNAPSHOT, point, full=True)
@@ -306,6 +331,7 @@ def _stalls(uri: str, figures: Figures) -> None:
 def _stall(benches: list[Bench], figures: Figures, point: str) -> None:
     for bench in benches:
         bench.guest.wait_for_writer(3)
+    wait_until_quiet()
     since = {bench.guest.name: bench.guest.written() for bench in benches}
     with ThreadPoolExecutor(len(benches)) as pool:
         for operation in (
