@@ -3,9 +3,13 @@
 
 LAB_VCENTER := .lab/labvcsim
 
-.PHONY: lab-vcenter bench-vsphere
+.PHONY: lab-vcenter test-vsphere bench-vsphere
 
-lab-vcenter: $(LAB_VCENTER)
+$(VENV)/.vsphere: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[vsphere]'
+	touch $@
+
+lab-vcenter: $(LAB_VCENTER)  ## build the vCenter simulator
 
 $(LAB_VCENTER): $(wildcard tests/labs/vcenter/*.go)
 	@mkdir -p $(dir $@)
@@ -13,5 +17,8 @@ $(LAB_VCENTER): $(wildcard tests/labs/vcenter/*.go)
 		go build -trimpath -ldflags "-s -w" -o $(abspath $@).new .
 	mv $@.new $@
 
-bench-vsphere: $(LAB_VCENTER)
-	$(or $(BIN),.venv/bin)/python bench/vsphere_deployment.py
+test-vsphere: $(LAB_VCENTER) $(VENV)/.vsphere  ## vSphere on its simulator: contract, faults, kills, workflows
+	$(BIN)/pytest tests/contract/test_vsphere.py tests/unit/vsphere tests/integration/test_vsphere_*.py
+
+bench-vsphere: $(LAB_VCENTER) $(VENV)/.vsphere  ## 200 machines beside a sequential script with pyvmomi
+	$(BIN)/python bench/vsphere_deployment.py

@@ -24,6 +24,7 @@ from quiesce.stores.database import Database
 from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
 from quiesce.stores.leases import FileLeases
+from quiesce.stores.manifests import RepositoryManifests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,7 @@ class Assembly:
             deployments=deployments,
             executions=SqlExecutions(self._database),
             catalog=SqlCatalog(self._database),
+            manifests=RepositoryManifests(),
             leases=FileLeases(settings.home / "leases"),
             clock=SystemClock(),
             descriptions=descriptions,

@@ -17,6 +17,7 @@ from quiesce.ports import Provider, ProviderSettings
 from quiesce.providers.function import DESCRIPTION
 from quiesce.providers.function.provider import FunctionProvider
 from quiesce.testing import ProviderContract, RecordingContext, Subject
+from tests.contract.directories import DirectorySubject
 
 from ..integration.cloudify_lab.lab import CannotInstallError, cfy_environment  # noqa: TID252  the same lab
 
@@ -118,7 +119,7 @@ def plugin(python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-class Directory(Subject):
+class Directory(DirectorySubject):
     operations = frozenset(Operation) - {Operation.COPY}
     capabilities = DESCRIPTION.capabilities
 
@@ -148,21 +149,6 @@ class Directory(Subject):
             "inputs": {"name": f"{changes.get('point', 'one')}.{changes.get('full', False)}"},
         }
         return super().call(operation, **(fields | changes))
-
-    def write(self, token: str) -> None:
-        (self._root / "state").write_text(token)
-
-    def read(self) -> str:
-        return (self._root / "state").read_text()
-
-    def frozen(self) -> bool:
-        return (self._root / "frozen").exists()
-
-    def suspended(self) -> bool:
-        return (self._root / "suspended").exists()
-
-    def objects(self) -> frozenset[str]:
-        return frozenset(path.name for path in (self._root / "made").glob("*"))
 
     def lose_answer(self, operation: Operation) -> None:
         (self._root / "losing").touch()

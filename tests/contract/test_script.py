@@ -15,6 +15,7 @@ from quiesce.ports import Provider, ProviderSettings
 from quiesce.providers.script import DESCRIPTION
 from quiesce.providers.script.provider import ScriptProvider
 from quiesce.testing import ProviderContract, RecordingContext, Subject
+from tests.contract.directories import DirectorySubject
 
 SCRIPTS = {
     Operation.FREEZE: "touch frozen",
@@ -46,7 +47,7 @@ SCRIPTS = {
 }
 
 
-class ScriptedDirectory(Subject):
+class ScriptedDirectory(DirectorySubject):
     operations = frozenset(SCRIPTS)
     capabilities = DESCRIPTION.capabilities
 
@@ -77,21 +78,6 @@ class ScriptedDirectory(Subject):
             },
         }
         return super().call(operation, **(fields | changes))
-
-    def write(self, token: str) -> None:
-        (self._root / "state").write_text(token)
-
-    def read(self) -> str:
-        return (self._root / "state").read_text()
-
-    def frozen(self) -> bool:
-        return (self._root / "frozen").exists()
-
-    def suspended(self) -> bool:
-        return (self._root / "suspended").exists()
-
-    def objects(self) -> frozenset[str]:
-        return frozenset(path.name for path in (self._root / "made").glob("*"))
 
     def lose_answer(self, operation: Operation) -> None:
         self._put(operation, f"{SCRIPTS[operation]}\n[ -e answered ] || {{ touch answered; sleep 60; }}")

@@ -16,6 +16,7 @@ from quiesce.model.topology import Implementation, Node
 from quiesce.ports import Provider, ProviderSettings
 from quiesce.providers.terminal import DESCRIPTION
 from quiesce.testing import ProviderContract, Subject
+from tests.contract.directories import DirectorySubject
 
 from ..sshd_on_loopback import Server, needs_sshd, sshd  # noqa: TID252  shared by two kinds of test
 
@@ -38,7 +39,7 @@ COMMANDS = {
 FUNCTION = "cloudify_terminal.tasks.run"
 
 
-class DirectoryOverSsh(Subject):
+class DirectoryOverSsh(DirectorySubject):
     operations = frozenset(COMMANDS)
     capabilities = DESCRIPTION.capabilities
     short_timer_s = 2.0
@@ -75,21 +76,6 @@ class DirectoryOverSsh(Subject):
         )
         inputs = {"calls": self._calls(operation, name)}
         return super().call(operation, **({"node": node, "inputs": inputs, "function": FUNCTION} | changes))
-
-    def write(self, token: str) -> None:
-        (self._root / "state").write_text(token)
-
-    def read(self) -> str:
-        return (self._root / "state").read_text()
-
-    def frozen(self) -> bool:
-        return (self._root / "frozen").exists()
-
-    def suspended(self) -> bool:
-        return (self._root / "suspended").exists()
-
-    def objects(self) -> frozenset[str]:
-        return frozenset(path.name for path in (self._root / "made").glob("*"))
 
     def lose_answer(self, operation: Operation) -> None:
         self._losing.add(operation)

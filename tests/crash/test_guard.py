@@ -27,6 +27,7 @@ from quiesce.stores.database import Database
 from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
 from quiesce.stores.leases import FileLeases
+from quiesce.stores.manifests import RepositoryManifests
 from quiesce.testing import Fuse, FusedProvider, InlineWorkers, PowerCut, hang
 from tests.crash.scenes import Guardless, Scene
 
@@ -60,6 +61,7 @@ class Theatre:
             deployments=SqlDeployments(self.database),
             executions=SqlExecutions(self.database),
             catalog=SqlCatalog(self.database),
+            manifests=RepositoryManifests(),
             leases=self.leases,
             clock=self.scene.clock,
             descriptions=[DESCRIPTION],

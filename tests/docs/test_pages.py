@@ -21,6 +21,7 @@ SOURCE = Path(quiesce.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = (
     "architecture",
+    "catalog",
     "cli",
     "dependencies",
     "design",

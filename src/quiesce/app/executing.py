@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from quiesce.app.manifests import forget_manifests, keep_manifests
 from quiesce.app.performing import Performer
 from quiesce.app.points import points_made, points_removed
 from quiesce.app.services import Services
@@ -111,6 +112,7 @@ class Undertaking:
         if self.plan.workflow == "remove_backup":
             for point in self.points:
                 self.services.catalog.save(replace(point, state=PointState.REMOVING))
+            forget_manifests(self.services, self.deployment, self.points)
 
     def run(
         self, purpose: Purpose, journal: Journal, watching: Watching, guard: Guard | None = None
@@ -152,16 +154,18 @@ class Undertaking:
 
     def conclude(self, history: History) -> Execution:
         """Keep what came of it."""
-        changed = [*self._made(history), *points_removed(self.plan, history, self.points)]
-        for point in changed:
+        made, left = self._made(history), points_removed(self.plan, history, self.points)
+        for point in (*made, *left):
             self.services.catalog.save(point)
+        changed = left if self.plan.workflow == "remove_backup" else made
+        trouble = keep_manifests(self.services, self.deployment, changed)
         self.services.executions.keep_durations(self.execution.deployment, _durations(self.plan, history))
         ended = history.ended
         concluded = replace(
             self.execution,
             state=_STATES[ended.ending] if ended is not None else ExecutionState.RUNNING,
             ended_at=ended.at if ended is not None else None,
-            message=ended.message if ended is not None else "",
+            message="; ".join(filter(None, (ended.message if ended is not None else "", trouble))),
             owes=bool(history.debts(self.plan)),
         )
         self.services.executions.update(concluded)

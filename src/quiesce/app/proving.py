@@ -8,11 +8,13 @@ from quiesce.app.performing import AttemptContext, Performer
 from quiesce.app.services import Services
 from quiesce.engine import Attempt, timeout_s
 from quiesce.errors import PlanError, ProviderError
+from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
-from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, NodeId, StepId
+from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, StepId
 from quiesce.model.operation import FS_PREPARE, SNAPSHOT_CREATE, SNAPSHOT_DELETE, STATISTICS, Operation
 from quiesce.model.plan import Plan, Step
 from quiesce.model.restore_point import Proof, RestorePoint
+from quiesce.model.topology import Instance
 from quiesce.planning import plan_workflow, read_parameters
 from quiesce.planning.binding import Binding, bind
 from quiesce.ports import Examiner, Finding, Verifier
@@ -76,6 +78,7 @@ def examine(services: Services, deployment: str) -> Mapping[InstanceId, Sequence
     found = services.deployments.get(deployment)
     interfaces = (SNAPSHOT_CREATE, FS_PREPARE, SNAPSHOT_DELETE, STATISTICS)
     bindings = bind(found.topology.nodes.values(), services.descriptions, interfaces)
+    performer = asker(services, found, "doctor")
     findings: dict[InstanceId, Sequence[Finding]] = {}
     for instance in found.topology.instances.values():
         bound = bindings[instance.node]
@@ -85,15 +88,32 @@ def examine(services: Services, deployment: str) -> Mapping[InstanceId, Sequence
                 Finding(check="operations", passed=True, detail="no operation of ours: it is passed over")
             ]
             continue
-        step = _step(instance.id, instance.node, binding)
-        findings[instance.id] = _examined(services, found.name, step)
+        findings[instance.id] = _examined(services, performer, question(instance, binding))
     return findings
 
 
-def _examined(services: Services, deployment: DeploymentName, step: Step) -> Sequence[Finding]:
-    found = services.deployments.get(deployment)
-    parameters = read_parameters("statistics", {}, now=0.0)
-    plan = Plan(workflow="doctor", parameters=parameters, groups=(), steps=(step,))
+def asker(services: Services, deployment: Deployment, why: str) -> Performer:
+    """Return what makes calls that belong to no execution, for questions that change nothing."""
+    plan = _no_plan(why)
+    return Performer(services, deployment, _nobody(deployment.name, why), plan)
+
+
+def question(instance: Instance, binding: Binding) -> Step:
+    """Return a step that asks about *instance*; its operation is one that changes nothing."""
+    return Step(
+        id=StepId(f"{instance.id}.examine"),
+        instance=instance.id,
+        node=instance.node,
+        operation=Operation.MEASURE,
+        interface=STATISTICS,
+        provider=binding.provider,
+        function=binding.function,
+        group=0,
+        declared=False,
+    )
+
+
+def _examined(services: Services, performer: Performer, step: Step) -> Sequence[Finding]:
     try:
         provider = services.provider(step.provider)
         if not isinstance(provider, Examiner):
@@ -104,24 +124,15 @@ def _examined(services: Services, deployment: DeploymentName, step: Step) -> Seq
                     detail=f"{step.provider} runs what the blueprint brings; it cannot be tried beforehand",
                 )
             ]
-        performer = Performer(services, found, _nobody(deployment, "doctor"), plan)
-        return provider.examine(performer.call_of(step), _context(services, step, plan, performer))
+        context = _context(services, step, _no_plan("doctor"), performer)
+        return provider.examine(performer.call_of(step), context)
     except (ProviderError, PlanError) as error:
         return [Finding(check="provider", passed=False, detail=str(error), remedy=error.hint)]
 
 
-def _step(instance: InstanceId, node: NodeId, binding: Binding) -> Step:
-    return Step(
-        id=StepId(f"{instance}.examine"),
-        instance=instance,
-        node=node,
-        operation=Operation.MEASURE,
-        interface=STATISTICS,
-        provider=binding.provider,
-        function=binding.function,
-        group=0,
-        declared=False,
-    )
+def _no_plan(workflow: str) -> Plan:
+    parameters = read_parameters("statistics", {}, now=0.0)
+    return Plan(workflow=workflow, parameters=parameters, groups=(), steps=())
 
 
 def _nobody(deployment: DeploymentName, workflow: str) -> Execution:

@@ -46,6 +46,7 @@ def report_execution(
             if (done := history.done.get(step.id)) is not None and done.outcome.result is not None
         },
         notes=_notes(plan, history),
+        warnings=plan.warnings,
         advice=_advice(execution, plan, history),
     )
 
@@ -81,7 +82,7 @@ def _concerns(step: Step, history: History) -> bool:
 
 def _step(step: Step, history: History, zero: float) -> StepReport:
     done, failed = history.done.get(step.id), history.failed.get(step.id)
-    first = history.first_begun.get(step.id)
+    first, progress = history.first_begun.get(step.id), history.progress.get(step.id)
     began = done.began if done is not None and done.began else first.tick if first is not None else None
     ended = done.ended if done is not None else failed.tick if failed is not None else None
     return StepReport(
@@ -96,6 +97,8 @@ def _step(step: Step, history: History, zero: float) -> StepReport:
         began_s=began - zero if began is not None else None,
         ended_s=ended - zero if ended is not None else None,
         message=failed.message if failed is not None else "",
+        done_bytes=progress.done_bytes if progress is not None else None,
+        total_bytes=progress.total_bytes if progress is not None else None,
     )
 
 

@@ -92,6 +92,7 @@ def _run(
     watching: Watching,
 ) -> Result:
     plan, points = _plan(services, deployment, request)
+    plan = _with_window_warning(plan, _predicted_s(services, deployment, plan))
     _refuse_what_cannot_be_worth_it(plan, deployment)
     execution = Execution(
         id=execution_id,

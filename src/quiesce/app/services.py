@@ -15,6 +15,7 @@ from quiesce.ports import (
     Guard,
     Leases,
     LiveDeployment,
+    Manifests,
     Provider,
 )
 
@@ -26,6 +27,7 @@ class Services:
     deployments: Deployments
     executions: Executions
     catalog: Catalog
+    manifests: Manifests
     leases: Leases
     clock: Clock
     #: every installed provider, described

@@ -15,11 +15,11 @@ import click
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
 from quiesce.model.operation import Operation
-from quiesce.model.plan import Plan, Role
+from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import Record
 from quiesce.reports.events import Events, is_alarming
 from quiesce.reports.json import render_json_line
-from quiesce.reports.text import seconds
+from quiesce.reports.text import progress_text, seconds
 
 
 class EventLines:
@@ -101,7 +101,16 @@ class LiveProgress:
             return "waiting"
         members = [s for s in plan.steps if s.group == group and s.role is not Role.UNDO]
         done = sum(step.id in self._history.done for step in members)
-        return f"{plan.groups[group].title}: {done} of {len(members)} done, {len(running)} running"
+        title = plan.groups[group].title
+        return f"{title}: {done} of {len(members)} done, {len(running)} running{self._moved(running)}"
+
+    def _moved(self, running: Sequence[Step]) -> str:
+        told = [self._history.progress[step.id] for step in running if step.id in self._history.progress]
+        if not told:
+            return ""
+        totals = [progress.total_bytes for progress in told]
+        total = sum(filter(None, totals)) if len(told) == len(running) and None not in totals else None
+        return f", {progress_text(sum(progress.done_bytes for progress in told), total)}"
 
     def _is_running(self, step: Any) -> bool:
         begun = self._history.begun_at.get(step, -1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from quiesce.errors import UsageError
 from quiesce.model.ids import Json
 
 #: an inputs file larger than this is refused before it is read
 _MAX_BYTES = 10 << 20
+_AGE_UNITS_S: Final = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
 def read_assignments(assignments: Iterable[str]) -> Mapping[str, Json]:
@@ -41,6 +44,18 @@ def read_inputs(texts: Iterable[str]) -> Mapping[str, Json]:
         else:
             inputs.update(_file(Path(text)))
     return inputs
+
+
+def read_age(text: str) -> float:
+    """Return an age such as ``30d``, in seconds.
+
+    Raises:
+        UsageError: when it is none.
+    """
+    match = re.fullmatch(r"(\d{1,6})([hdw])", text)
+    if match is None:
+        raise UsageError(f"{text!r} is not an age: say hours, days or weeks, such as 36h, 30d or 8w")
+    return int(match[1]) * _AGE_UNITS_S[match[2]]
 
 
 def _value(text: str) -> Json:

@@ -29,6 +29,8 @@ TIMEOUTS_S: Final = {
 GRACE_S: Final = 1.0
 #: how long running attempts are waited for, in seconds, once their result is not wanted any more
 GIVEN_UP_PATIENCE_S: Final = 10.0
+#: how often the journal is told how far copies are, in seconds, at most
+PROGRESS_S: Final = 1.0
 #: pauses between tries of a thaw, in seconds; the last one repeats
 THAW_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 #: how often a removal is tried at least
@@ -46,9 +48,17 @@ class Attempt:
     deadline: float
     given_up: bool = False
     abandoned: bool = False
-    #: how far a copy or an apply says that it is
+    #: how far it says that it is, and how far the journal knows that it is
     done_bytes: int = 0
     total_bytes: int | None = None
+    told_bytes: int = 0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether it moves data, and got on by a hundredth since it was last told."""
+        moves = self.step.operation in (Operation.COPY, Operation.APPLY)
+        hundredth = max(1, (self.total_bytes or self.done_bytes) // 100)
+        return moves and self.done_bytes - self.told_bytes >= hundredth
 
 
 Perform: TypeAlias = Callable[[Attempt], Outcome]

@@ -16,6 +16,7 @@ from quiesce.engine.agenda import Agenda
 from quiesce.engine.attempts import (
     GIVEN_UP_PATIENCE_S,
     GRACE_S,
+    PROGRESS_S,
     Attempt,
     Perform,
     retry_pause_s,
@@ -41,7 +42,9 @@ from quiesce.model.records import (
     Ending,
     Failed,
     Faltered,
+    Level,
     Logged,
+    Progressed,
     Record,
     Started,
 )
@@ -99,6 +102,7 @@ class Runner:
         self._journal_error: QuiesceError | None = None
         self._window_ends: float | None = None
         self._settling_ends: float | None = None
+        self._progress_due = 0.0
         self._watched = False
         largest = max(Counter(step.group for step in plan.steps).values(), default=0)
         self._most_places = min(plan.parameters.parallel, largest)
@@ -151,6 +155,8 @@ class Runner:
             self._agenda.reopen(operation)
         turn = started.turn + 1 if started is not None else 1
         self._note(Started(**self._times(), plan_digest=digest, turn=turn, by=self._out.by))
+        for warning in self._plan.warnings if turn == 1 else ():
+            self._note(Logged(**self._times(), step=None, level=Level.WARNING, message=warning))
         for name in self._history.unanswered():
             self._agenda.settling.answered_late(self._agenda.steps[name])
         if verdict.roll_back is not None:
@@ -202,6 +208,22 @@ class Runner:
         for attempt in [a for a in self._attempts.values() if self._is_overdue(a, now)]:
             self._abandon(attempt)
         self._mind_patience(now)
+        if now >= self._progress_due:
+            self._progress_due = now + PROGRESS_S
+            self._note_progress()
+
+    def _note_progress(self) -> None:
+        for attempt in [a for a in self._attempts.values() if a.has_news]:
+            attempt.told_bytes = attempt.done_bytes
+            self._note(
+                Progressed(
+                    **self._times(),
+                    step=attempt.step.id,
+                    done_bytes=attempt.told_bytes,
+                    total_bytes=attempt.total_bytes,
+                    attempt=attempt.number,
+                )
+            )
 
     def _begin(self, steps: Sequence[Step]) -> None:
         self._watch_before(steps)

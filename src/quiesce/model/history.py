@@ -9,7 +9,7 @@ from typing import assert_never
 from quiesce.errors import CannotFreezeError
 from quiesce.model.ids import StepId
 from quiesce.model.plan import Plan, Role, Step
-from quiesce.model.records import Begun, Done, Ended, Failed, Faltered, Logged, Record, Started
+from quiesce.model.records import Begun, Done, Ended, Failed, Faltered, Logged, Progressed, Record, Started
 
 
 @dataclass(slots=True)
@@ -33,6 +33,8 @@ class History:
     failed: dict[StepId, Failed] = field(default_factory=dict)
     #: position since which nothing can be owed for a step: it said that it did nothing
     void_at: dict[StepId, int] = field(default_factory=dict)
+    #: how far the present attempt of a step is
+    progress: dict[StepId, Progressed] = field(default_factory=dict)
     #: first Begun of each step, for measuring
     first_begun: dict[StepId, Begun] = field(default_factory=dict)
 
@@ -49,23 +51,21 @@ class History:
         match record:
             case Started():
                 self._start(record)
-            case Begun(step=step):
-                self.begun_at[step] = self.count
-                self.attempts[step] = self.attempts.get(step, 0) + 1
-                self.tries[step] = self.tries.get(step, 0) + 1
-                self.first_begun.setdefault(step, record)
+            case Begun():
+                self._begin(record)
             case Done(step=step):
                 self.done_at[step] = self.count
                 self.done[step] = record
                 self.failed.pop(step, None)
+                self.progress.pop(step, None)
             case Failed():
                 self._fail(record)
             case Faltered():
                 self.faltered = self.faltered or record
             case Ended():
                 self.ended = record
-            case Logged():
-                pass
+            case Progressed() | Logged():
+                self._listen(record)
             case unknown:
                 assert_never(unknown)
         self.count += 1
@@ -77,6 +77,18 @@ class History:
         self.tries.clear()
         for step in self.unanswered():
             self.begun_at[step] = self.count  # the dead engine's call may have gone through since
+
+    def _begin(self, record: Begun) -> None:
+        step = record.step
+        self.begun_at[step] = self.count
+        self.attempts[step] = self.attempts.get(step, 0) + 1
+        self.tries[step] = self.tries.get(step, 0) + 1
+        self.first_begun.setdefault(step, record)
+        self.progress.pop(step, None)
+
+    def _listen(self, record: Progressed | Logged) -> None:
+        if isinstance(record, Progressed):
+            self.progress[record.step] = record
 
     def _fail(self, record: Failed) -> None:
         self.failed[record.step] = record

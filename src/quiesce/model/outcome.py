@@ -25,5 +25,10 @@ class Outcome:
     #: what a script or an old plugin returned, for ``--json``
     result: Json = None
 
+    @property
+    def lowers(self) -> bool:
+        """Whether it makes the restore point worth less than frozen file systems would."""
+        return self.consistency is not None and self.consistency < Consistency.FILESYSTEM
+
 
 NOTHING = Outcome()

@@ -104,6 +104,19 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """How far a running COPY or APPLY says that it is; written now and then only."""
+
+    at: float
+    tick: float
+    step: StepId
+    done_bytes: int
+    #: None: it does not know yet
+    total_bytes: int | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Faltered:
     """From here on nothing new is started; debts are settled, then half-made things are removed."""
 
@@ -126,4 +139,4 @@ class Ended:
     message: str = ""
 
 
-Record: TypeAlias = Started | Begun | Done | Failed | Logged | Faltered | Ended
+Record: TypeAlias = Started | Begun | Done | Failed | Logged | Progressed | Faltered | Ended

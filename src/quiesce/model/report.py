@@ -29,6 +29,9 @@ class StepReport:
     began_s: float | None = None
     ended_s: float | None = None
     message: str = ""
+    #: how far a copy or an apply is that runs, or how far it came; None: it does not say
+    done_bytes: int | None = None
+    total_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,8 @@ class ExecutionReport:
     results: Mapping[StepId, Json] = field(default_factory=dict)
     #: why something is worth less, or was left out, by instance
     notes: Mapping[InstanceId, str] = field(default_factory=dict)
+    #: what the plan warned of
+    warnings: tuple[str, ...] = ()
     #: how to go on or back, in one sentence
     advice: str = ""
 

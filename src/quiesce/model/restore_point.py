@@ -34,7 +34,8 @@ class Artifact:
     state: PointState
     consistency: Consistency
     #: what the provider needs to find it again; opaque, but ``files`` (list of path, size_bytes,
-    #: sha256), ``size_bytes`` and ``objects`` (list of provider object ids) are shown when present
+    #: sha256), ``size_bytes`` and ``objects`` (list of provider object ids) are shown when present;
+    #: ``builds_on`` (list of restore points without which it cannot be restored) keeps those from pruning
     content: Mapping[str, Json] = field(default_factory=dict)
     #: why it is worth no more
     note: str = ""

@@ -127,6 +127,13 @@ class Draft:
         """Return the order for thawing, resuming and applying."""
         return depends_on(self.request.topology, tuple(instances))
 
+    def warn_if_idle(self, done_to_it: str, *interfaces: str) -> None:
+        """Say that the plan is empty, and what is missing."""
+        if not self.steps:
+            self.warnings.append(
+                f"nothing here can be {done_to_it}: no chosen node has {' or '.join(interfaces)}"
+            )
+
     def finish(self, workflow: str, *, carry_on: bool = False) -> Plan:
         """Return the plan; with *carry_on*, one failing step does not stop the others."""
         return Plan(

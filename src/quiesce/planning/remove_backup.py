@@ -19,4 +19,6 @@ def plan_remove_backup(request: Request) -> Plan:
         for artifact in point.artifacts:
             if artifact.instance in request.instances and artifact.instance not in able:
                 draft.warnings.append(f"{artifact.instance} has no operation to delete {point.name}")
+    if not request.points:
+        draft.warnings.append("there is no restore point to be removed")
     return draft.finish("remove_backup", carry_on=True)

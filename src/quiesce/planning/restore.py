@@ -6,7 +6,7 @@ from quiesce.errors import PlanError
 from quiesce.model.ids import InstanceId, StepId
 from quiesce.model.operation import FS_FINALIZE, SNAPSHOT_APPLY, SNAPSHOT_CREATE, Operation
 from quiesce.model.plan import Plan
-from quiesce.model.restore_point import RestorePoint
+from quiesce.model.restore_point import PointState, RestorePoint
 from quiesce.planning.drafting import Draft, Request, step_id
 from quiesce.planning.window import add_freezes, add_thaws
 
@@ -41,7 +41,8 @@ def plan_restore(request: Request) -> Plan:
 
 
 def _instances_to_apply(draft: Draft, point: RestorePoint) -> tuple[InstanceId, ...]:
-    held = {artifact.instance for artifact in point.artifacts}
+    held = {a.instance for a in point.artifacts if a.state is PointState.COMPLETE}
+    half_made = {artifact.instance for artifact in point.artifacts} - held
     able = draft.having(SNAPSHOT_APPLY)
     instances = tuple(instance for instance in able if instance in held)
     if not instances:
@@ -51,6 +52,8 @@ def _instances_to_apply(draft: Draft, point: RestorePoint) -> tuple[InstanceId, 
         )
     for instance in sorted(held.intersection(draft.request.instances) - set(instances)):
         draft.warnings.append(f"{instance} is in {point.name}, but its node has no operation to apply it")
+    for instance in sorted(half_made.intersection(draft.request.instances)):
+        draft.warnings.append(f"what {point.name} holds of {instance} is not complete: it is left as it is")
     return instances
 
 

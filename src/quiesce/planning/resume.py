@@ -13,4 +13,5 @@ def plan_resume(request: Request) -> Plan:
     for title, interface in (("resume", FREEZE_RESUME), ("resume (deprecated)", LIFECYCLE_RESUME)):
         instances = draft.having(interface)
         draft.add_group(title, interface, instances, order=draft.dependents_last(instances))
+    draft.warn_if_idle("resumed", FREEZE_RESUME, LIFECYCLE_RESUME)
     return draft.finish("resume", carry_on=True)

@@ -15,4 +15,5 @@ def plan_statistics(request: Request) -> Plan:
     measured = frozenset(usual)
     alias = [instance for instance in draft.having(STATISTICS_ALIAS) if instance not in measured]
     draft.add_group("measure (other spelling)", STATISTICS_ALIAS, alias)
+    draft.warn_if_idle("measured", STATISTICS)
     return draft.finish("statistics", carry_on=True)

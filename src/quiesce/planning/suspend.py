@@ -13,4 +13,5 @@ def plan_suspend(request: Request) -> Plan:
     for title, interface in (("suspend (deprecated)", LIFECYCLE_SUSPEND), ("suspend", FREEZE_SUSPEND)):
         instances = draft.having(interface)
         draft.add_group(title, interface, instances, order=draft.dependents_first(instances))
+    draft.warn_if_idle("suspended", FREEZE_SUSPEND, LIFECYCLE_SUSPEND)
     return draft.finish("suspend")

@@ -6,12 +6,13 @@ from quiesce.ports.providers import (
     Discoverer,
     Examiner,
     Finding,
+    Keeper,
     Provider,
     ProviderFactory,
     ProviderSettings,
     Verifier,
 )
-from quiesce.ports.stores import Catalog, Deployments, Executions, Lease, Leases, LiveDeployment
+from quiesce.ports.stores import Catalog, Deployments, Executions, Lease, Leases, LiveDeployment, Manifests
 
 __all__ = [
     "Catalog",
@@ -25,9 +26,11 @@ __all__ = [
     "Finding",
     "Guard",
     "Journal",
+    "Keeper",
     "Lease",
     "Leases",
     "LiveDeployment",
+    "Manifests",
     "Provider",
     "ProviderFactory",
     "ProviderSettings",

@@ -124,6 +124,15 @@ class Verifier(Protocol):
 
 
 @runtime_checkable
+class Keeper(Protocol):
+    """A provider that keeps full backups as files, in a directory repository."""
+
+    def repository(self, call: Call) -> str:
+        """Return the path of the repository of *call*'s instance; touches nothing."""
+        ...
+
+
+@runtime_checkable
 class Discoverer(Protocol):
     """A provider that can write a blueprint of what runs on its platform."""
 

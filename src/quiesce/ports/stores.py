@@ -11,6 +11,7 @@ from typing import Protocol
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
+from quiesce.model.manifest import PointManifest, Survey
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan
 from quiesce.model.restore_point import Proof, RestorePoint
@@ -136,6 +137,25 @@ class Catalog(Protocol):
 
     def add_proof(self, deployment: DeploymentName, name: BackupName, proof: Proof) -> None:
         """Keep the result of a check."""
+        ...
+
+
+class Manifests(Protocol):
+    """What is written of restore points next to their data, in repositories: directories, by their path.
+
+    All of them raise `ProviderError` when the directory cannot be used, not `StoreError`.
+    """
+
+    def write(self, directory: str, manifest: PointManifest) -> None:
+        """Write *manifest*, or replace it, durably."""
+        ...
+
+    def remove(self, directory: str, deployment: DeploymentName, name: BackupName) -> None:
+        """Remove a restore point's manifest; it is fine when there is none."""
+        ...
+
+    def survey(self, directory: str, deployment: DeploymentName) -> Survey:
+        """Return what is there of *deployment*; what cannot be trusted is listed apart."""
         ...
 
 

@@ -11,7 +11,19 @@ from quiesce.model.execution import Execution
 from quiesce.model.ids import StepId
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
-from quiesce.model.records import Begun, Done, Ended, Ending, Failed, Faltered, Level, Logged, Record, Started
+from quiesce.model.records import (
+    Begun,
+    Done,
+    Ended,
+    Ending,
+    Failed,
+    Faltered,
+    Level,
+    Logged,
+    Progressed,
+    Record,
+    Started,
+)
 from quiesce.reports.text import figures_text
 
 #: the last log line of a workflow that succeeded
@@ -58,6 +70,8 @@ class Events:
             case Logged():
                 text = f"{record.level.upper()}: {record.message}"
                 yield self._line(record, "LOG", self._task(record.step), text)
+            case Progressed():
+                return  # for whoever looks, not for those who read later
             case Started() | Faltered() | Ended():
                 yield from self._whole(record)
             case unknown:
@@ -101,7 +115,8 @@ class Events:
             yield self._line(record, "LOG", self._task(step.id), f"INFO: {figures}")
         yield self._line(record, "CFY", self._task(step.id), f"Task succeeded '{step.function}'")
         if record.outcome.note:
-            yield self._line(record, "LOG", self._task(step.id), f"WARNING: {record.outcome.note}")
+            level = "WARNING" if record.outcome.lowers else "INFO"
+            yield self._line(record, "LOG", self._task(step.id), f"{level}: {record.outcome.note}")
         yield self._line(record, "CFY", step.instance, f"Done {shown_operation(step)}")
 
     def _failed(self, record: Failed) -> Iterator[Event]:

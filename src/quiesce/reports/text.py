@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.ids import Json
+from quiesce.model.manifest import Rebuilt
 from quiesce.model.report import ExecutionReport, PlanReport
 from quiesce.model.restore_point import RestorePoint
+from quiesce.model.retention import RetentionPlan
 
 #: how many instances of a group a plan names before it counts the rest
 _NAMED = 8
@@ -58,12 +60,13 @@ def _execution_lines(report: ExecutionReport) -> Iterator[str]:
             f"frozen window: {seconds(report.window_s)} "
             f"({report.frozen} frozen, {report.thawed} thawed{_longest(report)})"
         )
+    yield from _running_lines(report)
     for point in report.points:
         yield _point_line(point)
     for instance, figures in report.measurements.items():
         yield f"{instance}: {figures_text(figures)}"
-    for instance, note in report.notes.items():
-        yield f"note on {instance}: {note}"
+    yield from (f"note on {instance}: {note}" for instance, note in report.notes.items())
+    yield from (f"warning: {warning}" for warning in report.warnings)
     if report.owed:
         yield f"NOT THAWED: {', '.join(report.owed)}"
     if report.advice:
@@ -75,6 +78,19 @@ def _longest(report: ExecutionReport) -> str:
         return ""
     instance, longest = max(report.frozen_s.items(), key=lambda item: item[1])
     return f"; longest {instance}, {seconds(longest)}"
+
+
+def _running_lines(report: ExecutionReport) -> Iterator[str]:
+    for step in (step for step in report.steps if step.state == "running"):
+        moved = "" if step.done_bytes is None else f", {progress_text(step.done_bytes, step.total_bytes)}"
+        yield f"running: {step.operation} of {step.instance}{moved}"
+
+
+def progress_text(done_bytes: int, total_bytes: int | None) -> str:
+    """Return how far something is, for people."""
+    if not total_bytes:
+        return size_text(done_bytes)
+    return f"{size_text(done_bytes)} of {size_text(total_bytes)} ({100 * done_bytes // total_bytes} %)"
 
 
 def figures_text(figures: Mapping[str, Json]) -> str:
@@ -131,6 +147,35 @@ def points_text(points: Sequence[RestorePoint]) -> str:
             for point in points
         ],
     )
+
+
+def retention_text(plan: RetentionPlan) -> str:
+    """Return what a retention policy keeps and removes, and why."""
+    return table(
+        ("NAME", "KIND", "STATE", "CONSISTENCY", "MADE", "VERDICT", "WHY"),
+        [
+            (
+                verdict.point.name,
+                "backup" if verdict.point.full else "snapshot",
+                verdict.point.state,
+                verdict.point.consistency.label,
+                moment(verdict.point.made_at),
+                "keep" if verdict.kept else "remove",
+                "; ".join(verdict.reasons),
+            )
+            for verdict in plan.verdicts
+        ],
+    )
+
+
+def rebuilt_text(rebuilt: Rebuilt) -> str:
+    """Return what was found in repositories, and what was left out."""
+    lines = [f"looked at {directory}" for directory in rebuilt.directories]
+    lines += [f"added {point_text(point)}" for point in rebuilt.added]
+    lines += [f"known already: {name}" for name in rebuilt.known]
+    lines += [f"left out: {each.path}: {each.reason}" for each in rebuilt.left_out]
+    lines.append(f"{len(rebuilt.added)} added, {len(rebuilt.known)} known, {len(rebuilt.left_out)} left out")
+    return "\n".join(lines)
 
 
 def executions_text(executions: Sequence[Execution], interrupted: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """A directory that holds backups, and knows which of them are complete and undamaged.
 
 Layout: ``<root>/<deployment>/<point>/<instance>/``, each with its files and, written last, a manifest.
+Beside the instances lies the manifest of the whole restore point, the catalog's (`stores.manifests`).
 Everything is private to the user. What is there is safe against a power cut: a manifest is either
 absent (a *draft*) or complete, and every byte that it vouches for is on the disk before it.
 

@@ -94,6 +94,7 @@ class Manifest:
     execution: ExecutionId
     provider: str
     function: str
+    #: as the provider saw it at the copy; the manifest of the restore point says what it is worth
     consistency: Consistency
     files: tuple[StoredFile, ...] = ()
     #: seconds since the epoch

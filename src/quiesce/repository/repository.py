@@ -11,7 +11,7 @@ from typing import Final
 
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, ResourceNotFoundError
 from quiesce.model.ids import DeploymentName, ExecutionId
-from quiesce.repository.draft import MANIFEST, Draft, drafted_by, is_ours
+from quiesce.repository.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
 from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory
 from quiesce.repository.manifest import Manifest, Place, describe, read_manifest
 from quiesce.repository.streams import FileReader, Progress, damage_of, nobody
@@ -111,12 +111,24 @@ class Repository:
         damaged: list[Damage] = []
         for path in self._manifest_paths(deployment):
             try:
-                complete.append(read_manifest(path.read_bytes(), str(path)))
+                complete.append(self._manifest_at(path))
             except QuiesceError as error:
                 damaged.append(Damage(path=str(path), reason=str(error)))
             except FileNotFoundError:
                 continue
         return Contents(complete=tuple(sorted(complete, key=_age)), damaged=tuple(damaged))
+
+    def absent(self, manifest: Manifest) -> tuple[Damage, ...]:
+        """Return the files that are not there, or not as long as they were written; reads none of them."""
+        directory = self.directory(manifest.place)
+        found = ((file.path, _absence(directory / file.path, file.size_bytes)) for file in manifest.files)
+        return tuple(Damage(path=str(directory / path), reason=reason) for path, reason in found if reason)
+
+    def drafts(self, deployment: DeploymentName) -> Iterator[Path]:
+        """Give the directories of *deployment* that were begun and never completed."""
+        for path in sorted(self.root.glob(f"{deployment}/*/*/{DRAFT}")):
+            if not (path.parent / MANIFEST).exists() and _is_visible(path.relative_to(self.root)):
+                yield path.parent
 
     def owner(self, place: Place) -> ExecutionId | None:
         """Return which execution made the backup or draft of *place*; None when nothing of ours is there."""
@@ -158,14 +170,31 @@ class Repository:
 
     def _manifest_paths(self, deployment: DeploymentName | None) -> Iterator[Path]:
         for path in sorted(self.root.glob(f"{deployment or '*'}/*/*/{MANIFEST}")):
-            if not any(part.startswith(".") for part in path.relative_to(self.root).parts):
+            if _is_visible(path.relative_to(self.root)):
                 yield path
+
+    def _manifest_at(self, path: Path) -> Manifest:
+        manifest = read_manifest(path.read_bytes(), str(path))
+        if self.directory(manifest.place) != path.parent:
+            raise DamagedArtifactError(f"the manifest {path} belongs to {describe(manifest.place)}")
+        return manifest
 
     def _remove_empty(self, directory: Path) -> None:
         while directory != self.root:
             with contextlib.suppress(OSError):
                 directory.rmdir()
             directory = directory.parent
+
+
+def _is_visible(path: Path) -> bool:
+    return not any(part.startswith(".") for part in path.parts)
+
+
+def _absence(path: Path, size_bytes: int) -> str | None:
+    if not path.is_file():
+        return "it is missing"
+    found = path.stat().st_size
+    return None if found == size_bytes else f"it has {found} bytes, {size_bytes} were written"
 
 
 def _rename_away(directory: Path, doomed: Path) -> None:

@@ -11,7 +11,17 @@ import cattrs
 from cattrs.gen import make_dict_unstructure_fn
 
 from quiesce.model.outcome import Outcome
-from quiesce.model.records import Begun, Done, Ended, Failed, Faltered, Logged, Record, Started
+from quiesce.model.records import (
+    Begun,
+    Done,
+    Ended,
+    Failed,
+    Faltered,
+    Logged,
+    Progressed,
+    Record,
+    Started,
+)
 
 T = TypeVar("T")
 
@@ -22,6 +32,7 @@ RECORD_KINDS: dict[str, type[Any]] = {
     "done": Done,
     "failed": Failed,
     "logged": Logged,
+    "progressed": Progressed,
     "faltered": Faltered,
     "ended": Ended,
 }

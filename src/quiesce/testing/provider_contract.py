@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -23,7 +24,8 @@ from quiesce.model.operation import INTERFACES, SNAPSHOT_CREATE, Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Node
-from quiesce.ports import Provider
+from quiesce.ports import Keeper, Provider
+from quiesce.repository import Place, Repository
 from quiesce.testing.contexts import RecordingContext
 
 T = TypeVar("T")
@@ -249,6 +251,18 @@ class ProviderContract:
         for _ in range(2):
             _perform(subject, provider, Operation.DELETE, full=full, artifact=artifact)
             assert subject.objects() == before
+
+    def test_a_backup_of_files_is_complete_in_the_repository_that_the_provider_names(
+        self, subject: Subject
+    ) -> None:
+        provider = _needs_mode(subject, True)
+        _or_skip(lambda: subject.write("before"))
+        artifact = _make(subject, provider, full=True)
+        if not isinstance(provider, Keeper) or "files" not in artifact:
+            pytest.skip("this kind of node keeps no files in a repository")
+        call = subject.call(Operation.MEASURE)
+        place = Place(deployment=call.deployment, point=call.point or BackupName(""), instance=call.instance)
+        assert Repository(Path(provider.repository(call))).find(place) is not None
 
     @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
     def test_a_half_made_one_is_deleted_by_its_name(self, subject: Subject, full: bool) -> None:

@@ -92,10 +92,11 @@ def test_an_incremental_backup_builds_on_ours_and_keeps_it_from_being_removed(
 ) -> None:
     volume = cloud.volume()
     wish = {"full": True, "inputs": {"incremental_backup": True}}
-    hands.back_up(volume, "Volume", **wish, **another("one"))
-    hands.back_up(volume, "Volume", **wish, **another("two"))
+    one = hands.back_up(volume, "Volume", **wish, **another("one"))
+    two = hands.back_up(volume, "Volume", **wish, **another("two"))
     kinds = [bool(backup["is_incremental"]) for backup in cloud.backups.values()]
     assert kinds == [False, True]
+    assert (one["builds_on"], two["builds_on"]) == ([], ["one"])
     before = cloud.objects()
     with pytest.raises(NonRecoverableError, match="incremental backups build on"):
         hands.do(Operation.DELETE, volume, "Volume", full=True, **another("one"))

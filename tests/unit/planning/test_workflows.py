@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from quiesce.errors import PlanError, UnknownNameError, UsageError
@@ -20,6 +22,7 @@ from quiesce.model.operation import (
     Operation,
 )
 from quiesce.model.plan import Role
+from quiesce.model.restore_point import PointState
 from quiesce.model.topology import Topology
 from quiesce.planning import WORKFLOWS
 
@@ -78,6 +81,18 @@ def test_restore_freezes_applies_and_thaws(three_tiers: Topology) -> None:
         ("thaw services", ["app", "db"]),
     ]
     assert comes_before(plan, Operation.APPLY) == {("vm1", "app"), ("db", "app"), ("vm2", "db")}
+
+
+def test_restore_leaves_alone_what_is_only_half_there(three_tiers: Topology) -> None:
+    whole = point(three_tiers.instances)
+    artifacts = tuple(
+        replace(artifact, state=PointState.INCOMPLETE) if artifact.instance.startswith("vm") else artifact
+        for artifact in whole.artifacts
+    )
+    partial = replace(whole, state=PointState.PARTIAL, artifacts=artifacts)
+    plan = planned("restore", three_tiers, points=[partial])
+    assert ("apply", ["app", "db"]) in groups(plan)
+    assert [warning for warning in plan.warnings if "not complete" in warning and "vm1" in warning]
 
 
 def test_restore_takes_a_safety_cut_within_the_freeze_when_asked(three_tiers: Topology) -> None:

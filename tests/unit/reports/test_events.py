@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from quiesce.model.consistency import Consistency
 from quiesce.model.execution import Execution
 from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.model.operation import (
@@ -142,10 +143,23 @@ def test_taking_up_says_who_did() -> None:
     assert lines(plan, started) == ["CFY <examples> Resuming 'backup' workflow execution (guard)"]
 
 
-def test_a_note_of_a_provider_is_a_warning() -> None:
+@pytest.mark.parametrize(
+    ("worth", "level"),
+    [
+        (None, "INFO"),
+        (Consistency.APPLICATION, "INFO"),
+        (Consistency.FILESYSTEM, "INFO"),
+        (Consistency.CRASH, "WARNING"),
+        (Consistency.NONE, "WARNING"),
+    ],
+)
+def test_a_note_of_a_provider_is_a_warning_only_when_it_lowers_the_worth(
+    worth: Consistency | None, level: str
+) -> None:
     plan, step = _one_cut()
-    told = lines(plan, Done(at=AT, tick=0.0, step=step.id, outcome=Outcome(note="slow disk")))
-    assert told[1] == "LOG <examples> [vm_1.create] WARNING: slow disk"
+    outcome = Outcome(note="slow disk", consistency=worth)
+    told = lines(plan, Done(at=AT, tick=0.0, step=step.id, outcome=outcome))
+    assert told[1] == f"LOG <examples> [vm_1.create] {level}: slow disk"
 
 
 def test_figures_are_told_where_they_were_measured() -> None:

@@ -21,6 +21,7 @@ from quiesce.model.records import (
     Faltered,
     Level,
     Logged,
+    Progressed,
     Record,
     Started,
 )
@@ -83,6 +84,15 @@ records: st.SearchStrategy[Record] = st.one_of(
         level=st.sampled_from(Level),
         message=texts,
         step=st.none() | step_ids,
+    ),
+    st.builds(
+        Progressed,
+        at=times,
+        tick=times,
+        step=step_ids,
+        done_bytes=st.integers(0, 2**60),
+        total_bytes=st.none() | st.integers(0, 2**60),
+        attempt=st.integers(1, 9),
     ),
     st.builds(Faltered, at=times, tick=times, code=texts, message=texts, hint=texts, cancelled=st.booleans()),
     st.builds(Ended, at=times, tick=times, ending=st.sampled_from(Ending), message=texts),

@@ -16,6 +16,8 @@ from quiesce.errors import NewerStoreError, StoreError
 from quiesce.stores import migrations, schema
 from quiesce.stores.database import Database
 
+from .conftest import ON_SQLITE
+
 
 def test_the_newest_migration_is_the_schemas_version() -> None:
     versions = Path(migrations.__file__).parent / "versions"
@@ -29,6 +31,7 @@ def test_a_migrated_database_has_exactly_the_tables_of_the_schema(database: Data
     assert differences == []
 
 
+@ON_SQLITE
 def test_a_migrated_database_has_the_same_columns_and_keys_as_the_schema(database: Database) -> None:
     fresh = sa.create_engine("sqlite://")
     schema.METADATA.create_all(fresh)
@@ -43,6 +46,7 @@ def test_the_file_and_its_directory_are_private(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
 
 
+@ON_SQLITE
 def test_what_is_committed_survives_a_power_cut(database: Database) -> None:
     with database.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"

@@ -24,6 +24,7 @@ from quiesce.stores.database import Database
 from quiesce.stores.executions import SqlExecutions
 
 from . import made
+from .conftest import ON_SQLITE, empty_database
 
 ID = ExecutionId("backup-1")
 NUMBERS = itertools.count()
@@ -47,9 +48,8 @@ def executions(database: Database) -> SqlExecutions:
 @pytest.fixture(scope="module")
 def long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlExecutions]:
     """A store for many examples."""
-    database = Database(f"sqlite:///{tmp_path_factory.mktemp('db')}/quiesce.db")
-    yield SqlExecutions(database)
-    database.close()
+    with empty_database(tmp_path_factory.mktemp("db")) as database:
+        yield SqlExecutions(database)
 
 
 @made.relaxed
@@ -112,6 +112,7 @@ def test_a_batch_is_kept_whole_or_not_at_all(executions: SqlExecutions) -> None:
     assert len(list(journal.read())) == 1
 
 
+@ON_SQLITE
 def test_a_locked_database_is_a_store_error_and_nothing_is_half_written(
     executions: SqlExecutions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

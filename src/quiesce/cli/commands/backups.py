@@ -1,19 +1,25 @@
-"""backups list, show and verify."""
+"""backups list, show, verify, prune and rebuild."""
 
 from __future__ import annotations
 
 import click
 
+from quiesce.app.manifests import rebuild as rebuild_catalog
 from quiesce.app.proving import verify as verify_point
+from quiesce.app.pruning import plan_pruning, remove_doomed
+from quiesce.app.run_workflow import run_workflow
+from quiesce.cli.commands.workflows import follow
 from quiesce.cli.session import json_option, services
+from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, ExitStatus
-from quiesce.reports.json import render_json
-from quiesce.reports.text import point_text, points_text
+from quiesce.model.retention import RetentionPolicy
+from quiesce.reports.json import render_json, render_json_line
+from quiesce.reports.text import point_text, points_text, rebuilt_text, retention_text
 
 
 @click.group()
 def backups() -> None:
-    """Look at restore points and check them."""
+    """Look at restore points, check them, and remove those that a rule does not keep."""
 
 
 @backups.command("list")
@@ -56,4 +62,86 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
     damaged = [instance for instance, proof in results.items() if proof is not None and not proof.passed]
     if damaged:
         raise DamagedError(f"{name} is damaged: {', '.join(damaged)}")
+    return ExitStatus.OK
+
+
+@backups.command("prune")
+@click.argument("deployment")
+@click.option("--keep-last", type=click.IntRange(min=1), metavar="N", help="Keep the newest N.")
+@click.option("--keep-daily", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N days.")
+@click.option("--keep-weekly", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N weeks.")
+@click.option("--keep-monthly", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N months.")
+@click.option(
+    "--keep-within", metavar="AGE", help="Keep those up to AGE (36h, 30d, 8w) older than the newest one."
+)
+@click.option("--type", "of_type", metavar="TYPE", help="Look only at those made with this snapshot_type.")
+@click.option("--yes", is_flag=True, help="Remove what is to be removed; without it nothing is touched.")
+@json_option
+def prune(
+    deployment: str,
+    keep_last: int | None,
+    keep_daily: int | None,
+    keep_weekly: int | None,
+    keep_monthly: int | None,
+    keep_within: str | None,
+    of_type: str | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Show which restore points of DEPLOYMENT the rules keep, and why; with --yes, remove the others.
+
+    A restore point is kept when any rule wants it. Snapshots, backups, and restore points of other instances
+    are counted apart. The last good one of each is always kept. Each removal is a remove_backup of its own.
+
+    \b
+    Example:
+      quiesce backups prune shop --keep-last 3 --keep-daily 7 --keep-weekly 4
+      quiesce backups prune shop --keep-within 30d --yes
+    """
+    policy = RetentionPolicy(
+        last=keep_last,
+        daily=keep_daily,
+        weekly=keep_weekly,
+        monthly=keep_monthly,
+        within_s=None if keep_within is None else read_age(keep_within),
+        type=of_type,
+    )
+    with services() as given:
+        plan = plan_pruning(given, deployment, policy)
+        if as_json:
+            click.echo((render_json_line if yes else render_json)("retention", plan))
+        else:
+            click.echo(retention_text(plan))
+        if yes:
+            remove_doomed(
+                given,
+                plan,
+                lambda request: follow(lambda w: run_workflow(given, request, w), as_json=as_json),
+            )
+        elif plan.doomed and not as_json:
+            click.echo(f"nothing was removed; to remove {len(plan.doomed)}, say --yes")
+    return ExitStatus.OK
+
+
+@backups.command("rebuild")
+@click.argument("deployment")
+@json_option
+def rebuild(deployment: str, as_json: bool) -> int:
+    """Put the backups that DEPLOYMENT's repositories hold back into the catalog, after the database was lost.
+
+    Manifests are read, the data is not: verify what was found before you rely on it. What is damaged,
+    incomplete or another deployment's is listed and left out.
+
+    \b
+    Example:
+      quiesce init shop.yaml -b shop -i inputs.yaml --from-repository /backups
+      quiesce backups rebuild shop
+      quiesce backups verify shop nightly
+    """
+    with services() as given:
+        rebuilt = rebuild_catalog(given, deployment)
+    click.echo(render_json("rebuilt", rebuilt) if as_json else rebuilt_text(rebuilt))
+    damaged = [each for each in rebuilt.left_out if each.damaged]
+    if damaged:
+        raise DamagedError(f"{len(damaged)} of what was found cannot be trusted and is left out")
     return ExitStatus.OK

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from quiesce.app.deployments import add_deployment, remove_deployment
+from quiesce.app.manifests import newest_manifest
 from quiesce.blueprint.instances import with_instances
 from quiesce.blueprint.local_profile import LocalDeployment, default_profile, read_cfy_local
 from quiesce.cli.session import json_option, services
@@ -31,6 +32,13 @@ from quiesce.reports.text import deployments_text
     metavar="DEPLOYMENT",
     help="Take blueprint, instances and runtime properties from cfy's local profile.",
 )
+@click.option(
+    "--from-repository",
+    "repository",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="DIRECTORY",
+    help="Take instances and runtime properties from the newest backup there, after the database was lost.",
+)
 @import_options
 @json_option
 def init(
@@ -38,6 +46,7 @@ def init(
     deployment: str | None,
     inputs: tuple[str, ...],
     cfy_deployment: str | None,
+    repository: str | None,
     mappings: tuple[str, ...],
     network: bool,
     as_json: bool,
@@ -48,40 +57,46 @@ def init(
     Example:
       quiesce init blueprint.yaml -b shop -i region=north -i inputs.yaml
       quiesce init --from-cfy-local shop
+      quiesce init blueprint.yaml -b shop --from-repository /backups
     """
     from quiesce.blueprint import instantiate, load_blueprint
 
-    taken = _taken(cfy_deployment, blueprint)
+    taken = _taken(cfy_deployment, blueprint, repository)
     path = taken.blueprint if taken is not None else Path(blueprint or "")
     name = deployment or cfy_deployment
     if name is None or not path.name:
         raise UsageError("init needs a BLUEPRINT and -b NAME, or --from-cfy-local DEPLOYMENT")
     given_inputs = {**(taken.inputs if taken is not None else {}), **read_inputs(inputs)}
     loaded = load_blueprint(path, inputs=given_inputs, imports=import_policy(mappings, network))
-    if taken is None:
-        topology = instantiate(loaded, random.SystemRandom().choice)
-    else:
-        topology = with_instances(loaded, taken.instances)
     with services() as given:
+        kept = taken or (newest_manifest(given, repository, name) if repository is not None else None)
+        if kept is None:
+            topology = instantiate(loaded, random.SystemRandom().choice)
+        else:
+            topology = with_instances(loaded, kept.instances)
         added = add_deployment(
             given,
             name,
             topology,
             blueprint=str(path.absolute()),
             blueprint_dir=str(path.absolute().parent),
-            runtime_properties=taken.runtime_properties if taken is not None else {},
+            runtime_properties=kept.runtime_properties if kept is not None else {},
         )
     if as_json:
         click.echo(render_json("deployment", added))
         return
     count = len(topology.instances)
     click.echo(f"deployment {added.name}: {len(topology.nodes)} nodes, {count} instances")
-    click.echo(f"next: quiesce plan backup {added.name}")
+    click.echo(f"next: quiesce {'plan backup' if repository is None else 'backups rebuild'} {added.name}")
 
 
-def _taken(cfy_deployment: str | None, blueprint: str | None) -> LocalDeployment | None:
+def _taken(
+    cfy_deployment: str | None, blueprint: str | None, repository: str | None
+) -> LocalDeployment | None:
     if cfy_deployment is None:
         return None
+    if repository is not None:
+        raise UsageError("--from-cfy-local and --from-repository are two ways: choose one")
     if blueprint is not None:
         raise UsageError("--from-cfy-local brings its own blueprint: leave BLUEPRINT out")
     return read_cfy_local(default_profile(os.environ), cfy_deployment)

@@ -84,6 +84,8 @@ def follow(run: Callable[[Watching], Result], *, as_json: bool, expected: str | 
         click.echo(render_json_line("report", result.report))
     elif on_terminal():
         click.echo(execution_text(result.report))
+    elif result.error is None and result.report.execution.message:
+        click.echo(f"quiesce: {result.report.execution.message}", err=True)
     if result.error is not None and result.error.code != expected:
         raise result.error
     return ExitStatus.OK

@@ -82,6 +82,10 @@ class HostProvider:
         """Check a backup against its checksums, or that a snapshot is whole; changes nothing."""
         return saving.verify(call, self._repository)
 
+    def repository(self, call: Call) -> str:
+        """Return where the instance's backups are kept."""
+        return str(saving.repository_of(call, self._repository).root)
+
     def close(self) -> None:
         """Give back what was started; what is still frozen stays so until its THAW or its timer."""
         self._holders.close()

@@ -84,6 +84,10 @@ class LibvirtProvider:
             return Proof(at=time.time(), kind="checksums", passed=False, detail=str(error))
         return Proof(at=time.time(), kind="checksums", passed=True, detail=detail)
 
+    def repository(self, call: Call) -> str:
+        """Return where the instance's backups are kept."""
+        return str(self._keepers(settings_of(call)).repository.root)
+
     def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
         """Return a blueprint of what runs at the URI that *options* names as ``endpoint``."""
         return blueprint_of(self._hypervisors.get(options.get("endpoint") or DEFAULT_URI))

@@ -44,6 +44,7 @@ class Content:
             "hash_algorithm": self.hash_algorithm,
             "volumes": [piece.as_json() for piece in self.pieces],
             "objects": objects,
+            "builds_on": [name for piece in self.pieces for name in piece.builds_on],
         }
 
     @classmethod

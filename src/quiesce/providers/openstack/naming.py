@@ -22,6 +22,8 @@ POINT: Final = "quiesce:point"
 KIND: Final = "quiesce:kind"
 SOURCE: Final = "quiesce:source"
 TYPE: Final = "quiesce:type"
+#: of an incremental backup: the restore point that it needs
+BUILDS_ON: Final = "quiesce:builds-on"
 
 #: what our objects are made of; a scratch object lives only while something is put back
 SERVER: Final = "server"
@@ -54,6 +56,12 @@ def is_ours(found: Marked) -> bool:
     mark = found.metadata
     name = f"{mark.get(KIND)}-{mark.get(SOURCE)}-{mark.get(POINT)}"
     return found.name in (name, _NOVAS_PREFIX + name)
+
+
+def foundations(found: Marked) -> tuple[str, ...]:
+    """Return the restore points that *found* needs."""
+    name = found.metadata.get(BUILDS_ON)
+    return (name,) if name else ()
 
 
 def claimed(objects: Iterable[T], name: str, call: Call) -> T | None:

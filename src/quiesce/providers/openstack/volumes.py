@@ -34,6 +34,8 @@ class Piece:
     device: str | None = None
     #: whether a server boots from it
     root: bool = False
+    #: of an incremental backup: the restore point that it needs
+    builds_on: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Json]:
         """Return it as an artifact keeps it."""
@@ -44,13 +46,14 @@ class Piece:
             "backup": self.backup_id,
             "device": self.device,
             "root": self.root,
+            "builds_on": list(self.builds_on),
         }
 
     @classmethod
     def of(cls, raw: Mapping[str, Json]) -> Piece:
         """Return the piece that `as_json` was called on."""
-        size, snapshot, backup, device = (
-            raw.get(key) for key in ("size_gib", "snapshot", "backup", "device")
+        size, snapshot, backup, device, builds_on = (
+            raw.get(key) for key in ("size_gib", "snapshot", "backup", "device", "builds_on")
         )
         return cls(
             volume_id=str(raw["volume"]),
@@ -59,6 +62,7 @@ class Piece:
             backup_id=str(backup) if backup else None,
             device=str(device) if device else None,
             root=bool(raw.get("root")),
+            builds_on=tuple(map(str, builds_on)) if isinstance(builds_on, list) else (),
         )
 
     @property
@@ -157,7 +161,7 @@ class Volumes:
             return found if found.status == "available" else None
 
         what = f"backup {backup_id} of volume {piece.volume_id}"
-        self._connection.backups.until(judge, self._context, what=what, only=backup_id)
+        backup = self._connection.backups.until(judge, self._context, what=what, only=backup_id)
         if piece.snapshot_id is not None:
             self.remove_snapshot(piece.snapshot_id)
         return Piece(
@@ -166,6 +170,7 @@ class Volumes:
             backup_id=backup_id,
             device=piece.device,
             root=piece.root,
+            builds_on=naming.foundations(backup),
         )
 
     def _own_backup(self, name: str) -> Backup | None:
@@ -176,27 +181,33 @@ class Volumes:
         if piece.snapshot_id is None:
             raise NonRecoverableError(f"volume {piece.volume_id} has no snapshot to copy from")
         snapshot = self._snapshot(piece.snapshot_id)
+        parent = self._parent(piece.volume_id) if asked(self._call, "incremental_backup") else None
         return self._cloud.create_backup(
             snapshot,
             name,
-            naming.mark_of(self._call, naming.VOLUME, piece.volume_id),
+            naming.mark_of(self._call, naming.VOLUME, piece.volume_id) | self._mark_of_parent(parent),
             description=self._call.parameters.snapshot_type,
-            incremental=asked(self._call, "incremental_backup") and self._has_parent(piece.volume_id),
+            incremental=parent is not None,
         )
 
-    def _has_parent(self, volume_id: str) -> bool:
-        """Tell whether an incremental backup would build on one of ours (Cinder takes the newest)."""
+    def _mark_of_parent(self, parent: Backup | None) -> dict[str, str]:
+        if parent is None or parent.metadata.get(naming.DEPLOYMENT) != self._call.deployment:
+            return {}
+        return {naming.BUILDS_ON: parent.metadata[naming.POINT]}
+
+    def _parent(self, volume_id: str) -> Backup | None:
+        """Return what an incremental backup would build on (Cinder takes the newest), when it is ours."""
         backups = self._connection.backups.now(self._context, what="the list of backups").values()
         finished = [b for b in backups if b.volume_id == volume_id and b.status == "available"]
         newest = max(finished, key=lambda backup: backup.created_at, default=None)
         if newest is None or naming.is_ours(newest):
-            return newest is not None
+            return newest
         self._context.log(
             Level.WARNING,
             f"the newest backup of volume {volume_id} ({newest.name or newest.id}) is not quiesce's, "
             "so this backup is a full one",
         )
-        return False
+        return None
 
     # -- putting back -----------------------------------------------------------------------------------
 

@@ -61,6 +61,10 @@ class VSphereProvider:
         """Read a stored backup against its checksums; see that a clone or snapshot is there."""
         return backups.verify(self._job(call, context))
 
+    def repository(self, call: Call) -> str:
+        """Return where the instance's exports are kept."""
+        return Options.of(call).repository or self._settings.repository_dir
+
     def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
         """Return a blueprint of the machines on one vCenter."""
         return discover(options, self._center)

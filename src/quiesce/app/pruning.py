@@ -1,0 +1,66 @@
+"""Retention: say what a policy keeps, and remove the rest as anybody would: by remove_backup."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+from quiesce.app.run_workflow import Request
+from quiesce.app.services import Services
+from quiesce.errors import ExecutionFailedError, UnknownNameError
+from quiesce.model.ids import BackupName, DeploymentName
+from quiesce.model.retention import RetentionPlan, RetentionPolicy
+from quiesce.planning.retention import plan_retention
+
+
+def plan_pruning(services: Services, deployment: str, policy: RetentionPolicy) -> RetentionPlan:
+    """Return what *policy* means for the restore points that there are now; touches nothing.
+
+    Raises:
+        UnknownNameError: when there is no such deployment.
+        UsageError: when the policy has no rule.
+    """
+    found = services.deployments.get(deployment)
+    return plan_retention(
+        found.name,
+        services.catalog.list(found.name),
+        policy,
+        day_of=lambda at: dt.datetime.fromtimestamp(at).date(),  # noqa: DTZ006  the operator's days
+        busy=_worked_on(services, found.name),
+    )
+
+
+def remove_doomed(services: Services, plan: RetentionPlan, remove: Callable[[Request], object]) -> None:
+    """Let *remove* run one remove_backup after the other; what changed since *plan* is judged anew.
+
+    A removal that fails leaves the others to be tried; anything else (another execution, a cancel) ends it.
+
+    Raises:
+        ExecutionFailedError: when any of them failed.
+    """
+    failed = []
+    for point in plan.doomed:
+        now = plan_pruning(services, plan.deployment, plan.policy)
+        if point.name not in {doomed.name for doomed in now.doomed}:
+            continue
+        request = Request(
+            deployment=plan.deployment, workflow="remove_backup", parameters={"snapshot_name": point.name}
+        )
+        try:
+            remove(request)
+        except ExecutionFailedError:
+            failed.append(point.name)
+        except UnknownNameError:
+            continue  # an interrupted removal of it was finished first
+    if failed:
+        raise ExecutionFailedError(
+            f"{len(failed)} of {len(plan.doomed)} restore points could not be removed: {', '.join(failed)}",
+            code=ExecutionFailedError.code,
+            hint=f"See: quiesce executions list {plan.deployment}; pruning again tries them again.",
+        )
+
+
+def _worked_on(services: Services, deployment: DeploymentName) -> set[BackupName]:
+    """Return the points of executions that are not over; what is left by a removal is to go anyway."""
+    unfinished = services.executions.open_ones(deployment)
+    return {name for e in unfinished if e.workflow != "remove_backup" for name in e.points}

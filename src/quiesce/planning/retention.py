@@ -1,0 +1,185 @@
+"""Which restore points a retention policy keeps and which it removes; each with its reasons.
+
+Rules count good restore points only, and those of one kind (snapshot or backup) and of the same instances for
+themselves: a snapshot an hour old is no reason to remove last night's backup, nor is one of another machine.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from quiesce.errors import UsageError
+from quiesce.model.ids import BackupName, DeploymentName, InstanceId
+from quiesce.model.restore_point import PointState, RestorePoint
+from quiesce.model.retention import RetentionPlan, RetentionPolicy, Verdict
+
+DayOf: TypeAlias = Callable[[float], dt.date]
+
+
+def plan_retention(
+    deployment: DeploymentName,
+    points: Sequence[RestorePoint],
+    policy: RetentionPolicy,
+    *,
+    day_of: DayOf,
+    busy: Collection[BackupName] = (),
+) -> RetentionPlan:
+    """Return what *policy* means for *points*; *busy* ones belong to executions that are not over.
+
+    *day_of* tells the day of a time, in the operator's time zone. The last good restore point of each kind is
+    always kept, and so is what a kept one builds on.
+
+    Raises:
+        UsageError: when the policy has no rule: nobody has asked for anything to be removed.
+    """
+    if policy.keeps_nothing:
+        raise UsageError(
+            "retention is off unless a rule says what to keep",
+            hint="Give --keep-last, --keep-daily, --keep-weekly, --keep-monthly or --keep-within.",
+        )
+    newest_first = sorted(points, key=_age, reverse=True)
+    judging = _Judging(policy=policy, day_of=day_of, points=tuple(filter(_of_type(policy), newest_first)))
+    judging.judge()
+    for name in busy:
+        judging.keep(name, "an execution that is not over works on it")
+    judging.keep_foundations(newest_first)
+    return RetentionPlan(deployment=deployment, policy=policy, verdicts=tuple(judging.verdicts()))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Judging:
+    """The reasons found so far."""
+
+    policy: RetentionPolicy
+    day_of: DayOf
+    #: newest first
+    points: tuple[RestorePoint, ...]
+    kept: dict[BackupName, list[str]] = field(default_factory=dict)
+    removed: dict[BackupName, str] = field(default_factory=dict)
+
+    def judge(self) -> None:
+        """Apply every rule."""
+        for group in _groups(self.points):
+            self._keep_by_rules(group)
+            best = max(group, key=lambda point: (point.consistency, *_age(point)))
+            self.keep(best.name, f"the last good one ({best.consistency.label})")
+        self._judge_safety([point for point in self.points if point.safety])
+        for point in self.points:
+            if not point.safety and not is_good(point):
+                self._judge_poor(point)
+
+    def keep(self, name: BackupName, reason: str) -> None:
+        """Note why *name* is kept."""
+        self.kept.setdefault(name, []).append(reason)
+
+    def keep_foundations(self, every: Sequence[RestorePoint]) -> None:
+        """Keep what a point that stays builds on, also one that is of another type."""
+        judged = {point.name for point in self.points}
+        by_name = {point.name: point for point in every}
+        staying = [point for point in every if point.name in self.kept or point.name not in judged]
+        while staying:
+            point = staying.pop()
+            for name in sorted(foundations(point) & judged - self.kept.keys()):
+                self.keep(name, f"{point.name} builds on it")
+                staying.append(by_name[name])
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Give the verdict on every point."""
+        for point in self.points:
+            reasons = self.kept.get(point.name)
+            why_not = self.removed.get(point.name, "no rule keeps it")
+            yield Verdict(point=point, kept=reasons is not None, reasons=tuple(reasons or [why_not]))
+
+    def _keep_by_rules(self, group: Sequence[RestorePoint]) -> None:
+        for place, point in enumerate(group[: self.policy.last or 0], start=1):
+            self.keep(point.name, f"last {place} of {self.policy.last}")
+        self._keep_one_each(group, "daily", self.policy.daily, lambda day: day)
+        self._keep_one_each(group, "weekly", self.policy.weekly, lambda day: day.isocalendar()[:2])
+        self._keep_one_each(group, "monthly", self.policy.monthly, lambda day: (day.year, day.month))
+        for point in group:
+            self._keep_if_within(point, group[0])
+
+    def _keep_one_each(
+        self,
+        group: Sequence[RestorePoint],
+        rule: str,
+        count: int | None,
+        period_of: Callable[[dt.date], Hashable],
+    ) -> None:
+        newest: dict[Hashable, RestorePoint] = {}
+        for point in group:
+            newest.setdefault(period_of(self.day_of(point.made_at)), point)
+        for place, point in enumerate(list(newest.values())[: count or 0], start=1):
+            self.keep(point.name, f"{rule} {place} of {count}")
+
+    def _keep_if_within(self, point: RestorePoint, newest: RestorePoint) -> bool:
+        bound = self.policy.within_s
+        within = bound is not None and newest.made_at - point.made_at <= bound
+        if within:
+            self.keep(point.name, "young enough")
+        return within
+
+    def _judge_safety(self, safeties: Sequence[RestorePoint]) -> None:
+        whole = [point for point in safeties if point.state is PointState.COMPLETE]
+        for point in whole[:1]:
+            self.keep(point.name, "the way back from the last restore")
+        for point in safeties:
+            self._keep_if_within(point, self.points[0])
+            self.removed[point.name] = "the way back from an earlier restore"
+
+    def _judge_poor(self, point: RestorePoint) -> None:
+        if self._keep_if_within(point, self.points[0]):
+            return
+        if point.state in (PointState.INCOMPLETE, PointState.REMOVING):
+            self.removed[point.name] = f"it is {point.state}: it cannot be restored"
+            return
+        better = next((other for other in self.points if self._replaces(other, point)), None)
+        if better is None:
+            self.keep(point.name, "no newer one that is good holds what it holds")
+        else:
+            word = "damaged" if point.state is PointState.COMPLETE else point.state
+            self.removed[point.name] = f"it is {word}, and {better.name} is newer and holds the same"
+
+    def _replaces(self, other: RestorePoint, point: RestorePoint) -> bool:
+        return (
+            is_good(other)
+            and other.name in self.kept
+            and other.full == point.full
+            and _age(other) > _age(point)
+            and _instances(point) <= _instances(other)
+        )
+
+
+def is_good(point: RestorePoint) -> bool:
+    """Tell whether *point* was made to be restored, is complete, and no check has found it damaged."""
+    damaged = bool(point.proofs) and not point.proofs[-1].passed
+    return point.state is PointState.COMPLETE and not damaged and not point.safety
+
+
+def foundations(point: RestorePoint) -> frozenset[BackupName]:
+    """Return the restore points without which *point* cannot be restored, as its artifacts say."""
+    named = (artifact.content.get("builds_on") for artifact in point.artifacts)
+    return frozenset(BackupName(str(name)) for names in named if isinstance(names, list) for name in names)
+
+
+def _groups(points: Sequence[RestorePoint]) -> Sequence[Sequence[RestorePoint]]:
+    groups: dict[Hashable, list[RestorePoint]] = {}
+    for point in points:
+        if is_good(point):
+            groups.setdefault((point.full, _instances(point)), []).append(point)
+    return list(groups.values())
+
+
+def _instances(point: RestorePoint) -> frozenset[InstanceId]:
+    return frozenset(artifact.instance for artifact in point.artifacts)
+
+
+def _of_type(policy: RetentionPolicy) -> Callable[[RestorePoint], bool]:
+    return lambda point: policy.type is None or point.type == policy.type
+
+
+def _age(point: RestorePoint) -> tuple[float, str]:
+    return point.made_at, point.name

@@ -1,0 +1,113 @@
+"""Manifests of restore points in a repository."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from quiesce.errors import NonRecoverableError, UsageError
+from quiesce.model.ids import BackupName, DeploymentName, InstanceId, NodeId
+from quiesce.model.manifest import PointManifest
+from quiesce.model.restore_point import RestorePoint
+from quiesce.model.topology import Instance, Link
+from quiesce.stores.manifests import RepositoryManifests
+
+from . import made
+from .test_catalog import ONE, SHOP
+
+VM, DB = InstanceId("vm_1"), InstanceId("db_1")
+INSTANCES = {
+    VM: Instance(id=VM, node=NodeId("vm")),
+    DB: Instance(
+        id=DB, node=NodeId("db"), links=(Link(target=VM, type="r", contained=True),), groups=("g_1",)
+    ),
+}
+MANIFEST = PointManifest(point=ONE, instances=INSTANCES, runtime_properties={VM: {"ip": "10.0.0.7"}})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the manifest of ONE lies, written."""
+    RepositoryManifests().write(str(tmp_path), MANIFEST)
+    return tmp_path / "shop" / "one" / "manifest.json"
+
+
+@made.relaxed
+@given(made.restore_points)
+def test_what_was_written_is_read_again(
+    tmp_path_factory: pytest.TempPathFactory, point: RestorePoint
+) -> None:
+    directory = str(tmp_path_factory.mktemp("repository"))
+    manifest = replace(MANIFEST, point=replace(point, deployment=SHOP, name=BackupName("one")))
+    RepositoryManifests().write(directory, manifest)
+    survey = RepositoryManifests().survey(directory, SHOP)
+    assert survey.manifests == (manifest,)
+    assert survey.left_out == ()
+    assert survey.deployments == {"shop"}
+
+
+def test_it_is_private_and_a_second_one_takes_its_place(path: Path, tmp_path: Path) -> None:
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    again = replace(MANIFEST, point=replace(ONE, type="weekly"))
+    RepositoryManifests().write(str(tmp_path), again)
+    assert RepositoryManifests().survey(str(tmp_path), SHOP).manifests == (again,)
+
+
+def test_removing_it_twice_is_fine_and_leaves_no_empty_directory(path: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        RepositoryManifests().remove(str(tmp_path), SHOP, ONE.name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lies_beside_it_stays_when_it_is_removed(path: Path, tmp_path: Path) -> None:
+    (path.parent / "vm_1").mkdir()
+    RepositoryManifests().remove(str(tmp_path), SHOP, ONE.name)
+    assert [each.name for each in path.parent.iterdir()] == ["vm_1"]
+
+
+def test_a_manifest_of_another_deployment_is_left_out(path: Path, tmp_path: Path) -> None:
+    survey = RepositoryManifests().survey(str(tmp_path), DeploymentName("bank"))
+    assert survey.manifests == ()
+    assert [(each.path, each.damaged) for each in survey.left_out] == [(str(path), False)]
+
+
+def _changed(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "body": {**content["body"], "point": {**content["body"]["point"], "type": "weekly"}}}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        lambda path: path.write_text("[]"),
+        lambda path: path.write_text(json.dumps(_changed(json.loads(path.read_text())))),
+        lambda path: path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99})),
+        lambda path: path.parent.rename(path.parent.with_name("two")),
+    ],
+    ids=["cut off", "something else", "changed", "newer", "moved"],
+)
+def test_a_manifest_that_cannot_be_trusted_is_left_out(
+    path: Path, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    spoil(path)
+    survey = RepositoryManifests().survey(str(tmp_path), SHOP)
+    assert survey.manifests == ()
+    assert [each.damaged for each in survey.left_out] == [True]
+
+
+def test_names_never_lead_out_of_the_repository(tmp_path: Path) -> None:
+    evil = replace(MANIFEST, point=replace(ONE, name=BackupName("../one")))
+    with pytest.raises(UsageError):
+        RepositoryManifests().write(str(tmp_path), evil)
+
+
+def test_a_directory_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NonRecoverableError, match="cannot write"):
+        RepositoryManifests().write(str(tmp_path / "file"), MANIFEST)
