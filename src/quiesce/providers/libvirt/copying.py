@@ -25,10 +25,10 @@ from quiesce.repository import storage_errors
 
 #: how much one buffer holds
 PIECE: Final = 2 << 20
-_BUFFERS: Final = 10
+_BUFFERS: Final = 12
 #: how many pieces of a file are read before they are asked for, and by how many threads
-_AHEAD: Final = 4
-_READERS: Final = 2
+_AHEAD: Final = 6
+_READERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
