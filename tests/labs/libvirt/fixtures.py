@@ -83,6 +83,11 @@ class CommandLine:
         """Return every file in the repository."""
         return sorted(path for path in (self.home / "repository").rglob("*") if path.is_file())
 
+    def of_instances(self) -> list[Path]:
+        """Return those of the files that belong to an instance: deployment, point, instance, file."""
+        root = self.home / "repository"
+        return [path for path in self.stored() if len(path.relative_to(root).parts) == 4]
+
     @staticmethod
     def _command(arguments: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", "quiesce.cli.main", *arguments]

@@ -263,6 +263,7 @@ class Guest:
                 libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
                 | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
             )
         for path in (FOLDER / "disks").glob(f"{self.name}-*"):
             path.unlink()

@@ -449,6 +449,7 @@ def _info(path: str) -> qemu_img.Image:
         backing=read_image(Path(path))["backing"],
         snapshots=(),
         bitmaps=(),
+        bitmaps_in_use=(),
         keeps_bitmaps=True,
     )
 

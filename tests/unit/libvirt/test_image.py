@@ -44,7 +44,7 @@ def content(cluster: int, tag: int) -> bytes:
 def read(layers: list[Path]) -> bytes:
     """Return the disk that *layers* make up."""
     disk = bytearray(CLUSTERS * CLUSTER)
-    for layer, piece in merged([read_layer(path) for path in layers]):
+    for layer, piece in merged([read_layer(path) for path in layers], CLUSTERS * CLUSTER):
         begin, length = piece.run.first * CLUSTER, piece.run.count * CLUSTER
         data = (
             bytes(length) if piece.run.zero else layer.path.read_bytes()[piece.offset : piece.offset + length]

@@ -1,33 +1,38 @@
 """Putting stored disks together beside their places, checked, and then in their places.
 
-The new disks are made while the check of every stored byte runs; nothing is put in its place before both
-are over, and a failed check removes the new disks again.
+Each stored file is read once: its checksum is computed while its data are written into the new disk. Nothing
+is put in its place before every stored byte was found as it was written; a failed check removes the new
+disks again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
-from quiesce.errors import DamagedArtifactError, OperationTimeoutError
+from quiesce.errors import OperationTimeoutError
 from quiesce.ports import Context
 from quiesce.providers.libvirt import image
-from quiesce.providers.libvirt.copying import PIECE, check_file
+from quiesce.providers.libvirt.copying import (
+    PIECE,
+    Mover,
+    Part,
+    check_file,
+    open_direct,
+    read_ahead,
+    require_same,
+)
 from quiesce.repository import Compression, Manifest, Repository, StoredFile, storage_errors
 
 _SUFFIX: Final = "quiesce-restore"
-#: how much the kernel is asked to copy at once
-_AT_ONCE: Final = 32 << 20
-_CANNOT_COPY: Final = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +82,8 @@ class Assembly:
             DamagedArtifactError: when anything stored is not what was written; nothing was touched.
         """
         try:
-            with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
-                checks = [pool.submit(self._check, file) for file in _largest_first(self._manifest)]
+            with ThreadPoolExecutor(1, thread_name_prefix="check") as pool:
+                checks = [pool.submit(self._check, file) for file in self._read_by_nobody_else()]
                 try:
                     for target in self._targets:
                         self._assemble(target)
@@ -96,24 +101,40 @@ class Assembly:
                 if target.is_device:
                     _write_device(target, self._layers(target))
                 else:
+                    _take_over_owner(target.path, target.beside(self._key))
                     target.beside(self._key).replace(target.path)
+
+    def _read_by_nobody_else(self) -> list[StoredFile]:
+        """Return the files whose checksums are not computed while disks are put together."""
+        files = [target for target in self._targets if not target.is_device]
+        checked = {layer for target in files for layer in target.layers if self._is_plain(layer)}
+        return [file for file in self._manifest.files if file.path not in checked]
+
+    def _is_plain(self, layer: str) -> bool:
+        return self._manifest.file(layer).compression is Compression.NONE
 
     def _check(self, file: StoredFile) -> None:
         path = self._repository.path(self._manifest, file.path)
         check_file(path, file.size_bytes, file.sha256, self._work.advance)
 
     def _assemble(self, target: Target) -> None:
-        layers = self._layers(target)
-        if not target.is_device:
-            with storage_errors(f"write {target.beside(self._key)}"):
-                _write_image(target.beside(self._key), target, layers, self._work)
+        if target.is_device:
+            return
+        layers, path = self._layers(target), target.beside(self._key)
+        with storage_errors(f"write {path}"), _NewDisk(path, target, layers) as disk:
+            for name, layer in zip(target.layers, layers, strict=True):
+                found = disk.take(layer, self._work)
+                if self._is_plain(name):
+                    file = self._manifest.file(name)
+                    require_same(layer.path, found, (file.size_bytes, file.sha256))
+            disk.finish()
 
     def _layers(self, target: Target) -> list[image.Layer]:
         return [image.read_layer(self._plain(target, layer)) for layer in target.layers]
 
     def _plain(self, target: Target, layer: str) -> Path:
         """Return a layer's file, decompressed when it is stored compressed."""
-        if self._manifest.file(layer).compression is Compression.NONE:
+        if self._is_plain(layer):
             return self._repository.path(self._manifest, layer)
         plain = self._scratch(target, layer)
         if not plain.exists():
@@ -142,6 +163,16 @@ class Assembly:
                     path.unlink()
 
 
+def _take_over_owner(old: Path, new: Path) -> None:
+    """Let those who may use the *old* file use the *new* one."""
+    if not old.exists():
+        return
+    found = old.stat()
+    with contextlib.suppress(PermissionError):
+        os.chown(new, found.st_uid, found.st_gid)
+    new.chmod(stat.S_IMODE(found.st_mode))
+
+
 class _Work:
     """Counts what was moved, and ends it when nobody waits any more."""
 
@@ -164,32 +195,69 @@ class _Work:
             raise OperationTimeoutError("bringing the disks back took too long; nothing was replaced")
 
 
-def _largest_first(manifest: Manifest) -> list[StoredFile]:
-    return sorted(manifest.files, key=lambda file: file.size_bytes, reverse=True)
+class _NewDisk:
+    """An image file that becomes what layers say, each read once from its beginning to its end."""
 
-
-def _write_image(path: Path, target: Target, layers: Sequence[image.Layer], work: _Work) -> None:
-    chosen = [(layer, piece) for layer, piece in image.merged(layers) if not piece.run.zero]
-    with _private(path) as out, contextlib.ExitStack() as opened:
-        sources = {layer.path: opened.enter_context(layer.path.open("rb")).fileno() for layer in layers}
-        places = _begin_image(out, target, [piece.run for _, piece in chosen])
+    def __init__(self, path: Path, target: Target, layers: Sequence[image.Layer]) -> None:
+        self._path = path
+        self._target = target
+        chosen = [
+            (layer, piece) for layer, piece in image.merged(layers, target.size_bytes) if not piece.run.zero
+        ]
+        self._head, places = _laid_out(target, [piece.run for _, piece in chosen])
+        #: what of each layer goes where: position in the layer, length, position in the image
+        self._moves: dict[Path, list[tuple[int, int, int]]] = {layer.path: [] for layer in layers}
         for (layer, piece), place in zip(chosen, places, strict=True):
-            length = piece.run.count * image.CLUSTER
-            if target.format != "qcow2":
-                length = min(length, target.size_bytes - place)
-            _copy_range((sources[layer.path], piece.offset), (out, place), length, work)
-        os.fsync(out)
+            self._moves[layer.path].append((piece.offset, piece.run.count * image.CLUSTER, place))
+
+    def __enter__(self) -> Self:
+        self._path.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
+            for head in self._head:
+                file.write(head)
+        self._descriptor = open_direct(self._path)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def take(self, layer: image.Layer, work: _Work) -> tuple[int, str]:
+        """Write what *layer* contributes; return the size and the SHA-256 of its file."""
+        parts = _by_piece(self._moves[layer.path])
+        size_bytes = 0
+        with Mover(self._descriptor, str(self._path)) as mover:
+            for buffer, length in read_ahead(layer.path, mover.buffer):
+                mover.give(buffer, length, parts.get(size_bytes // PIECE, ()))
+                size_bytes += length
+                work.advance(length)
+            return size_bytes, mover.finish()
+
+    def finish(self) -> None:
+        """Make it durable."""
+        if self._target.format != "qcow2":
+            os.truncate(self._descriptor, self._target.size_bytes)
+        os.fsync(self._descriptor)
 
 
-def _begin_image(out: int, target: Target, runs: Sequence[image.Run]) -> list[int]:
-    """Write what comes before the data, and return where in the file each run's data go."""
+def _laid_out(target: Target, runs: Sequence[image.Run]) -> tuple[Iterable[bytes], list[int]]:
+    """Return what comes before the data, and where in the file each run's data go."""
     if target.format != "qcow2":
-        os.truncate(out, target.size_bytes)
-        return [run.first * image.CLUSTER for run in runs]
+        return (), [run.first * image.CLUSTER for run in runs]
     layout = image.Layout(target.size_bytes, runs)
-    for head in layout.head():
-        os.write(out, head)
-    return [piece.offset for piece in layout.pieces()]
+    return layout.head(), [piece.offset for piece in layout.pieces()]
+
+
+def _by_piece(moves: Iterable[tuple[int, int, int]]) -> dict[int, list[Part]]:
+    """Return what is to be moved by the number of the piece, of a file read piece by piece, that holds it."""
+    found: dict[int, list[Part]] = {}
+    for position, length, place in moves:
+        for number in range(position // PIECE, -(-(position + length) // PIECE)):
+            begin = max(position, number * PIECE)
+            end = min(position + length, (number + 1) * PIECE)
+            part = Part(begin=begin - number * PIECE, length=end - begin, place=place + begin - position)
+            found.setdefault(number, []).append(part)
+    return found
 
 
 def _write_device(target: Target, layers: Sequence[image.Layer]) -> None:
@@ -197,7 +265,7 @@ def _write_device(target: Target, layers: Sequence[image.Layer]) -> None:
     with target.path.open("r+b", buffering=0) as device, contextlib.ExitStack() as opened:
         sources = {layer.path: opened.enter_context(layer.path.open("rb")) for layer in layers}
         position = 0
-        for layer, piece in image.merged(layers):
+        for layer, piece in image.merged(layers, target.size_bytes):
             begin = piece.run.first * image.CLUSTER
             _write_zeros(device, begin - position)
             length = min(piece.run.count * image.CLUSTER, target.size_bytes - begin)
@@ -222,29 +290,3 @@ def _sizes(length: int) -> Iterator[int]:
     while length > 0:
         yield min(length, PIECE)
         length -= PIECE
-
-
-def _copy_range(source: tuple[int, int], into: tuple[int, int], length: int, work: _Work) -> None:
-    """Let the kernel copy between two (file, position), which costs nothing where files can share blocks."""
-    (file, begin), (out, place) = source, into
-    while length:
-        work.advance(0)
-        try:
-            moved = os.copy_file_range(file, out, min(length, _AT_ONCE), begin, place)
-        except OSError as error:
-            if error.errno not in _CANNOT_COPY:
-                raise
-            moved = os.pwrite(out, os.pread(file, min(length, PIECE), begin), place)
-        if not moved:
-            raise DamagedArtifactError("a stored disk file ends before its data do")
-        begin, place, length = begin + moved, place + moved, length - moved
-
-
-@contextlib.contextmanager
-def _private(path: Path) -> Iterator[int]:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -3,6 +3,9 @@
 The cut begins a backup job: from that instant QEMU serves the disks as they are now, whatever the guest
 writes. The copy reads them through the job and stores them, checksummed on the way. Names derive from the
 restore point, so that any process finds what another one left.
+
+The disks of a domain that is off do not change: its cut remembers them, and its job is begun by the copy, so
+that nobody's frozen window has to wait for a QEMU to start.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ from quiesce.repository import Draft, Manifest, Place, Repository, storage_error
 PROVIDER: Final = "libvirt"
 DEFINITION: Final = "domain.xml"
 NVRAM: Final = "nvram"
+_OFF: Final = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +70,17 @@ class _Cut:
     parent: str | None
     active: bool
     at: float
+    #: when the files of a domain that is off were written last, by path; its job is not begun yet
+    off: Mapping[str, Json] | None = None
 
     def as_json(self) -> dict[str, Json]:
-        return {
+        said: dict[str, Json] = {
             "checkpoint": self.checkpoint,
             "parent": self.parent,
             "active": self.active,
             "cut_at": self.at,
         }
+        return said | ({_OFF: dict(self.off)} if self.off is not None else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +128,8 @@ class Backups:
             return Outcome(artifact=made.content, note=made.note)
         if jobs.refuse_others(domain, key_of(call), execution_key(call)):
             return Outcome(artifact=self._found_again(domain, call).as_json())
-        return self._begin(domain, call, settings, context)
+        cut = self._begin if domain.state() is not State.OFF else self._remember
+        return cut(domain, call, settings, context)
 
     def copy(self, domain: Domain, call: Call, settings: Settings, context: Context) -> Outcome:
         """Store everything that the job serves, then end the job and write the manifest."""
@@ -146,21 +154,48 @@ class Backups:
     # -- the cut ----------------------------------------------------------------------------------------
 
     def _begin(self, domain: Domain, call: Call, settings: Settings, context: Context) -> Outcome:
-        active = domain.state() is not State.OFF
-        if not active:
-            jobs.wake(domain, key_of(call))
+        cut, note = self._begin_job(domain, call, settings)
+        if note:
+            context.log(Level.INFO, note)
+        return Outcome(artifact=cut.as_json(), note=note)
+
+    def _remember(self, domain: Domain, call: Call, settings: Settings, context: Context) -> Outcome:
+        """Fix the point in time of a domain that is off."""
+        del context
+        disks, _ = disks_to_save(read_definition(domain.xml()), settings)
+        _require_reachable(disks)
+        _refuse_foreign_checkpoint(domain, call, jobs.marks_of_checkpoints(domain))
+        written = _written(disks)
+        cut = _Cut(checkpoint=None, parent=None, active=False, at=time.time(), off=written)
+        return Outcome(
+            artifact=cut.as_json(), note="it is off; its disks are read when the others are thawed"
+        )
+
+    def _begin_late(
+        self, domain: Domain, call: Call, settings: Settings, context: Context, written: Mapping[str, Json]
+    ) -> _Cut:
+        """Begin the job of a domain that was off at the cut, and was not started since by anybody else."""
+        ours = jobs.put_back(domain, key_of(call))
+        disks, _ = disks_to_save(read_definition(domain.xml()), settings)
+        if domain.state() is not State.OFF or (not ours and _written(disks) != written):
+            raise NonRecoverableError(
+                f"{domain.name} was off at the cut and was started before its disks were read",
+                hint="Make the backup again.",
+            )
+        jobs.wake(domain, key_of(call))
         try:
-            cut, note = self._begin_job(domain, call, settings, active=active)
+            cut, note = self._begin_job(domain, call, settings)
         except ProviderError:
             jobs.put_back(domain, key_of(call))
             raise
         if note:
             context.log(Level.INFO, note)
-        return Outcome(artifact=cut.as_json(), note=note)
+        return cut
 
-    def _begin_job(self, domain: Domain, call: Call, settings: Settings, *, active: bool) -> tuple[_Cut, str]:
+    def _begin_job(self, domain: Domain, call: Call, settings: Settings) -> tuple[_Cut, str]:
         definition = read_definition(domain.xml(live=True))
         disks, excluded = disks_to_save(definition, settings)
+        _require_reachable(disks)
         name = object_name(call) if settings.backup_mode == "incremental" else None
         parent = self._prepare_increment(domain, call, settings, disks) if name else None
         attempts = _attempts(parent, name)
@@ -175,6 +210,7 @@ class Backups:
                 note = f"a full copy, because an incremental one is not possible: {error}"
                 continue
             made_on = parent.point if since and parent else None
+            active = not _is_woken(domain)
             return _Cut(checkpoint=checkpoint, parent=made_on, active=active, at=time.time()), note
         raise AssertionError("the last attempt returns or raises")
 
@@ -183,7 +219,9 @@ class Backups:
     ) -> Parent | None:
         """Return the newest backup whose checkpoint is still followed and whose data are there."""
         known = jobs.marks_of_checkpoints(domain)
-        self._refuse_foreign_checkpoint(domain, call, known)
+        _refuse_foreign_checkpoint(domain, call, known)
+        if object_name(call) in known:
+            jobs.remove_checkpoint(domain, object_name(call))
         for name, mark in reversed(known.items()):
             if name == object_name(call):
                 continue
@@ -198,16 +236,6 @@ class Backups:
             if found is not None and _can_follow(found, domain, disks, settings):
                 return Parent(point=mark.point, checkpoint=name, manifest=found)
         return None
-
-    def _refuse_foreign_checkpoint(
-        self, domain: Domain, call: Call, known: Mapping[str, jobs.CheckpointMark | None]
-    ) -> None:
-        name = object_name(call)
-        if name in known:
-            mark = known[name]
-            if mark is None or mark.execution != call.execution:
-                raise ForeignObjectError(f"{domain.name} has a checkpoint {name} already")
-            jobs.remove_checkpoint(domain, name)
 
     def _found_again(self, domain: Domain, call: Call) -> _Cut:
         """Return the cut whose answer was lost, from the job that it began."""
@@ -227,14 +255,9 @@ class Backups:
     # -- the copy ---------------------------------------------------------------------------------------
 
     def _store(self, domain: Domain, call: Call, settings: Settings, context: Context) -> Manifest:
-        if not jobs.refuse_others(domain, key_of(call), execution_key(call)):
-            raise NonRecoverableError(
-                f"the backup job of {domain.name} is gone: the domain was stopped, or somebody ended the job",
-                hint="Make the backup again.",
-            )
+        artifact = self._with_job(domain, call, settings, context)
         definition = read_definition(domain.xml(live=True))
         disks, excluded = disks_to_save(definition, settings)
-        artifact = dict(call.artifact or {})
         draft = self._repository.begin(place_of(call), execution=call.execution, provider=PROVIDER)
         parent = self._parent_named(call, artifact.get("parent"))
         store = DiskStore(draft, context, compress=settings.compress, look=_looker(domain, settings))
@@ -254,6 +277,21 @@ class Backups:
             made_at=time.time(),
             content=content,
         )
+
+    def _with_job(self, domain: Domain, call: Call, settings: Settings, context: Context) -> dict[str, Json]:
+        """Return what the cut said of the job that runs now."""
+        artifact = dict(call.artifact or {})
+        written = artifact.pop(_OFF, None)
+        if jobs.refuse_others(domain, key_of(call), execution_key(call)):
+            cut = self._found_again(domain, call) if written is not None else None
+        elif isinstance(written, dict):
+            cut = self._begin_late(domain, call, settings, context, written)
+        else:
+            raise NonRecoverableError(
+                f"the backup job of {domain.name} is gone: the domain was stopped, or somebody ended the job",
+                hint="Make the backup again.",
+            )
+        return cut.as_json() | {"cut_at": artifact.get("cut_at")} if cut else artifact
 
     def _store_disk(
         self, store: DiskStore, draft: Draft, socket: Path, disk: Disk, parent: Parent | None
@@ -311,6 +349,15 @@ class Backups:
         jobs.remove_checkpoint(domain, name)
 
 
+def _refuse_foreign_checkpoint(
+    domain: Domain, call: Call, known: Mapping[str, jobs.CheckpointMark | None]
+) -> None:
+    name = object_name(call)
+    mark = known.get(name)
+    if name in known and (mark is None or mark.execution != call.execution):
+        raise ForeignObjectError(f"{domain.name} has a checkpoint {name} already")
+
+
 def _looker(domain: Domain, settings: Settings) -> Callable[[], None]:
     """Return what stops a copy whose job has stopped the guest."""
 
@@ -345,6 +392,22 @@ def disks_to_save(definition: Definition, settings: Settings) -> tuple[list[Disk
     if not kept:
         raise UnsupportedError(f"{definition.name} has no disk that could be saved")
     return kept, sorted(settings.exclude_disks)
+
+
+def _require_reachable(disks: Sequence[Disk]) -> None:
+    """Return when every disk can be put back by us, so that its backup is worth something."""
+    others = [f"{disk.target} ({disk.kind})" for disk in disks if disk.kind not in {"file", "block"}]
+    if others:
+        raise UnsupportedError(
+            f"the disks {', '.join(others)} are neither files nor block devices of this machine",
+            hint="Name them in exclude_disks, and save them where they lie.",
+        )
+
+
+def _written(disks: Sequence[Disk]) -> dict[str, Json]:
+    """Return when each disk that is a file was written last, by its path."""
+    with storage_errors("look at the disks"):
+        return {disk.path: Path(disk.path).stat().st_mtime_ns for disk in disks if disk.kind == "file"}
 
 
 def require_local(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Final
 
 from quiesce.providers.libvirt import xml
@@ -91,7 +92,9 @@ def as_new_domain(text: str, name: str) -> str:
     for channel in tree.findall("devices/channel"):
         _drop(channel, "source")
     for part in tree.findall("os"):
-        _drop(part, "nvram")
+        nvram = part.find("nvram")
+        if nvram is not None and nvram.text:
+            nvram.text = str(PurePath(nvram.text).with_name(f"{name}_VARS.fd"))
     return xml.write(tree)
 
 

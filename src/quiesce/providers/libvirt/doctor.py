@@ -192,10 +192,12 @@ def _checkpoints(domain: Domain) -> Iterator[Finding]:
 
 
 def _stale(domain: Domain, names: Sequence[str]) -> list[str]:
-    if domain.state() is State.RUNNING or not names:
+    """Return those of *names* whose bitmaps are gone or broken, as far as disks tell that no QEMU has."""
+    if domain.state() is not State.OFF or not names:
         return []
     disks = read_definition(domain.xml()).disks
-    kept = {name for disk in disks if disk.kind == "file" for name in qemu_img.info(disk.path).bitmaps}
+    images = [qemu_img.info(disk.path) for disk in disks if disk.kind == "file"]
+    kept = {name for image in images for name in image.bitmaps if name not in image.bitmaps_in_use}
     return [name for name in names if name not in kept]
 
 

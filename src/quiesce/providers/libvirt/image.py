@@ -14,7 +14,6 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -95,7 +94,7 @@ class Layout:
         self.size_bytes = size_bytes
         self.runs = sorted(runs, key=lambda run: run.first)
         self.data_clusters = sum(run.count for run in runs if not run.zero)
-        self._l1_entries = max(1, _ceil(_ceil(size_bytes, CLUSTER), _ENTRIES))
+        self._l1_entries = _l1_entries(size_bytes)
         self._tables = sorted({index for run in self.runs for index in _tables_of(run)})
         self._place()
 
@@ -188,33 +187,45 @@ def read_layer(path: Path) -> Layer:
     try:
         with path.open("rb") as file:
             header = _HEADER.unpack(file.read(_HEADER.size))
-            if header[0] != _MAGIC or header[4] != CLUSTER_BITS:
+            if header[0] != _MAGIC or header[4] != CLUSTER_BITS or header[7] != _l1_entries(header[5]):
                 raise DamagedArtifactError(f"{path} is not a disk file that quiesce wrote")
+            if header[7] * 8 > path.stat().st_size:
+                raise DamagedArtifactError(f"{path} is shorter than its own tables")
             file.seek(header[8])
             tables = [
                 (i, entry & _OFFSET_MASK) for i, entry in enumerate(_read_words(file.read(header[7] * 8)))
             ]
-            clusters: list[Piece] = []
+            found: list[Piece] = []
             for index, offset in tables:
                 if offset:
                     file.seek(offset)
-                    clusters.extend(_pieces_of(index, _read_words(file.read(CLUSTER))))
-    except (OSError, struct.error) as error:
+                    found.extend(_pieces_of(index, _read_words(file.read(CLUSTER))))
+    except (OSError, ValueError, struct.error) as error:
         raise DamagedArtifactError(f"{path} cannot be read as a disk file: {error}") from error
-    return Layer(path=path, size_bytes=header[5], pieces=tuple(_joined(clusters)))
+    return Layer(path=path, size_bytes=header[5], pieces=tuple(_joined(found)))
 
 
-def merged(layers: Sequence[Layer]) -> list[tuple[Layer, Piece]]:
-    """Return which layer holds what of the disk: for each cluster the newest that has it, in order."""
-    taken: list[Run] = []
+def merged(layers: Sequence[Layer], size_bytes: int) -> list[tuple[Layer, Piece]]:
+    """Return which layer holds what of a disk: for each cluster the newest that has it, in order."""
+    end = _ceil(size_bytes, CLUSTER)
+    taken = [Run(first=end, count=1 << 62)]
     chosen: list[tuple[Layer, Piece]] = []
     for layer in reversed(layers):
-        for piece in layer.pieces:
-            for run in without([piece.run], taken):
-                offset = 0 if run.zero else piece.offset + (run.first - piece.run.first) * CLUSTER
-                chosen.append((layer, Piece(run=run, offset=offset)))
-        taken = _union(taken, [piece.run for piece in layer.pieces])
+        runs = [piece.run for piece in layer.pieces]
+        chosen.extend((layer, piece) for piece in _cut_down(layer.pieces, without(runs, taken)))
+        taken = _union(taken, runs)
     return sorted(chosen, key=lambda found: found[1].run.first)
+
+
+def _cut_down(pieces: Iterable[Piece], runs: Iterable[Run]) -> Iterator[Piece]:
+    """Return what of *pieces* is left when only *runs*, each within one of them, are; both ascending."""
+    rest = iter(pieces)
+    piece: Piece | None = None
+    for run in runs:
+        while piece is None or piece.run.end <= run.first:
+            piece = next(rest)
+        offset = 0 if run.zero else piece.offset + (run.first - piece.run.first) * CLUSTER
+        yield Piece(run=run, offset=offset)
 
 
 def _union(one: Sequence[Run], other: Sequence[Run]) -> list[Run]:
@@ -223,42 +234,52 @@ def _union(one: Sequence[Run], other: Sequence[Run]) -> list[Run]:
 
 
 def _enter(tables: dict[int, array[int]], piece: Piece) -> None:
-    for number in range(piece.run.count):
-        cluster = piece.run.first + number
-        entry = _ZERO if piece.run.zero else (piece.offset + number * CLUSTER) | _COPIED
-        tables[cluster // _ENTRIES][cluster % _ENTRIES] = entry
+    """Write the piece's entries into the tables, table by table."""
+    run = piece.run
+    for index in _tables_of(run):
+        first, end = max(run.first, index * _ENTRIES), min(run.end, (index + 1) * _ENTRIES)
+        begin = (piece.offset + (first - run.first) * CLUSTER) | _COPIED
+        length = end - first
+        entries = [_ZERO] * length if run.zero else range(begin, begin + length * CLUSTER, CLUSTER)
+        tables[index][first - index * _ENTRIES : end - index * _ENTRIES] = array("Q", entries)
 
 
 def _pieces_of(index: int, entries: array[int]) -> Iterator[Piece]:
-    for number, entry in enumerate(entries):
+    """Return what one table says, neighbours made one."""
+    number = 0
+    while number < len(entries):
+        entry, begin = entries[number], number
+        step = 0 if entry in {0, _ZERO} else CLUSTER
+        while number < len(entries) and entries[number] == entry + (number - begin) * step:
+            number += 1
         if entry:
-            zero = bool(entry & _ZERO)
-            run = Run(first=index * _ENTRIES + number, count=1, zero=zero)
-            yield Piece(run=run, offset=0 if zero else entry & _OFFSET_MASK)
+            run = Run(first=index * _ENTRIES + begin, count=number - begin, zero=bool(entry & _ZERO))
+            yield Piece(run=run, offset=0 if run.zero else entry & _OFFSET_MASK)
 
 
-def _joined(clusters: Sequence[Piece]) -> Iterator[Piece]:
-    """Return *clusters* with neighbours made one."""
-    begin = 0
-    for position, (one, other) in enumerate(pairwise(clusters), start=1):
-        if not _follows(one, other):
-            yield _one(clusters[begin:position])
-            begin = position
-    if clusters:
-        yield _one(clusters[begin:])
+def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Return *pieces* with those made one that tables have torn apart."""
+    last: Piece | None = None
+    for piece in pieces:
+        if last is not None and _follows(last, piece):
+            run = Run(first=last.run.first, count=last.run.count + piece.run.count, zero=last.run.zero)
+            last = Piece(run=run, offset=last.offset)
+            continue
+        if last is not None:
+            yield last
+        last = piece
+    if last is not None:
+        yield last
 
 
 def _follows(one: Piece, other: Piece) -> bool:
     if one.run.end != other.run.first or one.run.zero != other.run.zero:
         return False
-    return one.run.zero or other.offset == one.offset + CLUSTER
+    return one.run.zero or other.offset == one.offset + one.run.count * CLUSTER
 
 
-def _one(clusters: Sequence[Piece]) -> Piece:
-    first = clusters[0]
-    return Piece(
-        run=Run(first=first.run.first, count=len(clusters), zero=first.run.zero), offset=first.offset
-    )
+def _l1_entries(size_bytes: int) -> int:
+    return max(1, _ceil(_ceil(size_bytes, CLUSTER), _ENTRIES))
 
 
 def _tables_of(run: Run) -> range:

@@ -200,20 +200,25 @@ def wake(domain: Domain, key: str) -> None:
     marks.set_live_marks(domain, replace(marks.live_marks(domain), woken=marks.Woken(key=key, saved=saved)))
 
 
-def put_back(domain: Domain, key: str) -> None:
-    """Let a domain that was woken for *key* be off again; fine when it was not, or runs by now."""
+def put_back(domain: Domain, key: str) -> bool:
+    """Let a domain that was woken for *key* be off again; tell whether it was and is.
+
+    Fine when it was not woken, or runs by now.
+    """
     if domain.state() is State.OFF:
-        return
+        return False
     found = marks.live_marks(domain)
     if found.woken is None or found.woken.key != key:
-        return
+        return False
     if domain.state() is not State.PAUSED:
         marks.set_live_marks(domain, replace(found, woken=None))
-    elif found.woken.saved:
+        return False
+    if found.woken.saved:
         marks.set_live_marks(domain, replace(found, woken=None))
         domain.save()
     else:
         domain.destroy()
+    return True
 
 
 def _abort(domain: Domain, begins: str) -> None:

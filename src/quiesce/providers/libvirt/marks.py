@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from quiesce.errors import ProviderError
 from quiesce.providers.libvirt import xml
-from quiesce.providers.libvirt.client import Domain
+from quiesce.providers.libvirt.client import Domain, State
 from quiesce.providers.libvirt.xml import METADATA_URI
 
 _NS = f"{{{METADATA_URI}}}"
@@ -59,7 +60,12 @@ class LiveMarks:
 
 def live_marks(domain: Domain) -> LiveMarks:
     """Return what the running *domain* carries; nothing when it is off."""
-    text = domain.metadata(live=True)
+    try:
+        text = domain.metadata(live=True)
+    except ProviderError:
+        if domain.state() is not State.OFF:
+            raise
+        text = None
     if text is None:
         return LiveMarks()
     tree = xml.read(text)

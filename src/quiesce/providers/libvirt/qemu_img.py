@@ -33,6 +33,8 @@ class Image:
     #: tags of internal snapshots
     snapshots: tuple[str, ...]
     bitmaps: tuple[str, ...]
+    #: those of them that a QEMU has open, or had when it died: worth nothing then
+    bitmaps_in_use: tuple[str, ...]
     #: whether dirty bitmaps can be kept in it
     keeps_bitmaps: bool
 
@@ -139,12 +141,14 @@ def _missing(tool: str) -> UnsupportedError:
 
 def _image(found: dict[str, Any]) -> Image:
     specific = found.get("format-specific", {}).get("data", {})
+    bitmaps = specific.get("bitmaps", ())
     return Image(
         path=found["filename"],
         format=found["format"],
         size_bytes=found["virtual-size"],
         backing=found.get("full-backing-filename") or found.get("backing-filename"),
         snapshots=tuple(snapshot["name"] for snapshot in found.get("snapshots", ())),
-        bitmaps=tuple(bitmap["name"] for bitmap in specific.get("bitmaps", ())),
+        bitmaps=tuple(bitmap["name"] for bitmap in bitmaps),
+        bitmaps_in_use=tuple(b["name"] for b in bitmaps if "in-use" in b.get("flags", ())),
         keeps_bitmaps=found["format"] == "qcow2" and specific.get("compat") != "0.10",
     )

@@ -6,12 +6,19 @@ new disks lie ready beside the old ones.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quiesce.errors import ForeignObjectError, ResourceNotFoundError, UnsupportedError
+from quiesce.errors import (
+    ForeignObjectError,
+    NonRecoverableError,
+    ResourceNotFoundError,
+    UnsupportedError,
+)
 from quiesce.model.call import Call
+from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.records import Level
 from quiesce.ports import Context
@@ -20,6 +27,7 @@ from quiesce.providers.libvirt.assembling import Assembly, Target
 from quiesce.providers.libvirt.backup import DEFINITION, NVRAM, layers_of
 from quiesce.providers.libvirt.client import Domain, Hypervisor
 from quiesce.providers.libvirt.definition import (
+    Disk,
     as_new_domain,
     read_definition,
     with_identity,
@@ -95,7 +103,9 @@ class Restores:
         if path is None or NVRAM not in {file.path for file in manifest.files}:
             return
         with self._repository.open(manifest, NVRAM) as stored, storage_errors(f"write {path}"):
-            Path(path).write_bytes(stored.read())
+            content = stored.read()
+            stored.check()
+            Path(path).write_bytes(content)
 
 
 def _find(hypervisor: Hypervisor, name: str) -> Domain | None:
@@ -120,19 +130,42 @@ def _targets(
     targets: list[Target] = []
     for disk in disks if isinstance(disks, list) else []:
         if isinstance(disk, dict):
-            name, image_format = str(disk["target"]), str(disk["format"])
+            name = str(disk["target"])
             found = (current.disk(name) if current else None) or stored.disk(name)
-            path = Path(found.path if found else str(disk["path"]))
-            targets.append(
-                Target(
-                    name=name,
-                    path=path.with_name(f"{wanted}-{name}.{image_format}") if wanted else path,
-                    format=image_format,
-                    size_bytes=int(str(disk["size_bytes"])),
-                    layers=tuple(layers_of(manifest.content, name)),
-                )
-            )
+            targets.append(_target(manifest, disk, found, wanted))
     return targets
+
+
+def _target(manifest: Manifest, disk: dict[str, Json], found: Disk | None, wanted: str | None) -> Target:
+    """Return where a stored disk goes: to where the domain has it now, or had it; beside it for a new one."""
+    name, image_format, size_bytes = str(disk["target"]), str(disk["format"]), int(str(disk["size_bytes"]))
+    path = Path(found.path if found else str(disk["path"]))
+    if found is not None and found.kind == "block":
+        _require_device(path, name, size_bytes, wanted)
+        image_format = "raw"
+    elif wanted:
+        path = path.with_name(f"{wanted}-{name}.{image_format}")
+    return Target(
+        name=name,
+        path=path,
+        format=image_format,
+        size_bytes=size_bytes,
+        layers=tuple(layers_of(manifest.content, name)),
+    )
+
+
+def _require_device(path: Path, name: str, size_bytes: int, wanted: str | None) -> None:
+    """Return when the disk can be written onto that block device."""
+    if wanted:
+        raise UnsupportedError(
+            f"disk {name} is the block device {path}, and quiesce makes no other one for {wanted}",
+            hint="Restore in place, or name the disk in exclude_disks when making the backup.",
+        )
+    if not path.is_block_device():
+        raise ResourceNotFoundError(f"the block device {path}, for disk {name}, is not there")
+    with storage_errors(f"look at {path}"), path.open("rb") as device:
+        if device.seek(0, os.SEEK_END) < size_bytes:
+            raise NonRecoverableError(f"{path} is smaller than disk {name} was; nothing was restored")
 
 
 def _require_free(hypervisor: Hypervisor, plan: _Plan) -> None:

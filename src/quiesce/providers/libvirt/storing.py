@@ -10,8 +10,8 @@ from typing import Final
 from quiesce.errors import OperationTimeoutError
 from quiesce.ports import Context
 from quiesce.providers.libvirt import image
-from quiesce.providers.libvirt.copying import CheckedWriter
-from quiesce.providers.libvirt.nbd import ALLOCATION, DEPTH, READ_BYTES, NbdClient
+from quiesce.providers.libvirt.copying import PIECE, CheckedWriter
+from quiesce.providers.libvirt.nbd import ALLOCATION, DEPTH, NbdClient
 from quiesce.repository import Compression, Draft, StoredFile
 
 #: longest wait for the next bytes of a disk
@@ -64,7 +64,7 @@ class DiskStore:
         self._draft.enter(stored)
 
     def _write_compressed(self, served: NbdClient, layout: image.Layout, name: str) -> None:
-        free = [memoryview(bytearray(READ_BYTES)) for _ in range(DEPTH + 1)]
+        free = [memoryview(bytearray(PIECE)) for _ in range(DEPTH + 1)]
         with self._draft.create(name, Compression.GZIP) as out:
             for head in layout.head():
                 out.write(head)

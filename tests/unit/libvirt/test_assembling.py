@@ -1,0 +1,95 @@
+"""Stored disks put together, without a hypervisor: checked on the way, and only then in their places."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from quiesce.errors import DamagedArtifactError
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
+from quiesce.providers.libvirt.assembling import Assembly, Target
+from quiesce.providers.libvirt.image import CLUSTER
+from quiesce.repository import Manifest, Place, Repository, StoredFile
+from quiesce.testing import RecordingContext
+
+from .test_image import CLUSTERS, expected, read, write
+
+LAYERS = ([1, 0, 2, 1] * (CLUSTERS // 4), [0, 1, 1, 0] * (CLUSTERS // 4), [2, 0, 0, 0] * (CLUSTERS // 4))
+PLACE = Place(deployment=DeploymentName("shop"), point=BackupName("one"), instance=InstanceId("vm_1"))
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def manifest(repository: Repository) -> Manifest:
+    """A backup of a full copy and two increments."""
+    draft = repository.begin(PLACE, execution=ExecutionId("e1"), provider="libvirt")
+    for number, marks in enumerate(LAYERS):
+        name = f"vda.{number}.qcow2"
+        write(draft.path(name), marks, tag=number)
+        stored = draft.path(name).read_bytes()
+        sha256 = hashlib.sha256(stored).hexdigest()
+        draft.enter(StoredFile(path=name, size_bytes=len(stored), sha256=sha256))
+    return draft.complete(function="f", consistency=Consistency.CRASH)
+
+
+def target(tmp_path: Path, image_format: str, size_bytes: int = CLUSTERS * CLUSTER) -> Target:
+    return Target(
+        name="vda",
+        path=tmp_path / "disk",
+        format=image_format,
+        size_bytes=size_bytes,
+        layers=tuple(f"vda.{number}.qcow2" for number in range(len(LAYERS))),
+    )
+
+
+def put_together(repository: Repository, manifest: Manifest, disk: Target) -> None:
+    assembly = Assembly(repository, manifest, [disk], "key", RecordingContext())
+    with assembly.prepared():
+        assembly.put()
+
+
+def test_a_chain_becomes_one_qcow2_image(repository: Repository, manifest: Manifest, tmp_path: Path) -> None:
+    disk = target(tmp_path, "qcow2")
+    put_together(repository, manifest, disk)
+    assert read([disk.path]) == expected(*LAYERS)
+
+
+@pytest.mark.parametrize("missing", [0, 512, CLUSTER - 512, 3 * CLUSTER])
+def test_a_chain_becomes_a_raw_disk_of_any_size(
+    repository: Repository, manifest: Manifest, tmp_path: Path, missing: int
+) -> None:
+    disk = target(tmp_path, "raw", CLUSTERS * CLUSTER - missing)
+    put_together(repository, manifest, disk)
+    assert disk.path.read_bytes() == expected(*LAYERS)[: disk.size_bytes]
+
+
+@pytest.mark.parametrize("number", range(len(LAYERS)))
+def test_a_flipped_byte_anywhere_is_found_before_anything_is_replaced(
+    repository: Repository, manifest: Manifest, tmp_path: Path, number: int
+) -> None:
+    disk = target(tmp_path, "qcow2")
+    disk.path.write_text("old")
+    stored = repository.path(manifest, f"vda.{number}.qcow2")
+    good = stored.read_bytes()
+    said = [position for position, byte in enumerate(good[: 8 * CLUSTER]) if byte]
+    chosen = random.Random(number)
+    anywhere = [chosen.randrange(len(good)) for _ in range(20)]
+    for position in (*range(104), *chosen.sample(said, min(20, len(said))), *anywhere):
+        flipped = bytearray(good)
+        flipped[position] ^= 1 << chosen.randrange(8)
+        stored.write_bytes(flipped)
+        with pytest.raises(DamagedArtifactError):
+            put_together(repository, manifest, disk)
+    stored.write_bytes(good[:-1])
+    with pytest.raises(DamagedArtifactError):
+        put_together(repository, manifest, disk)
+    assert disk.path.read_text() == "old"
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
