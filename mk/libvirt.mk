@@ -1,10 +1,21 @@
-.PHONY: lab-libvirt lab-libvirt-down bench-libvirt
+.PHONY: lab-libvirt lab-libvirt-down test-libvirt ci-libvirt bench-libvirt
 
-lab-libvirt: ## start the private libvirtd and build its guest
+$(VENV)/.libvirt: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[libvirt]'
+	touch $@
+
+lab-libvirt:  ## start the private libvirtd and build its guest
 	tests/labs/libvirt/lab.sh up
 
-lab-libvirt-down: ## stop it, and the guests it runs
+lab-libvirt-down:  ## stop it, and the guests it runs
 	tests/labs/libvirt/lab.sh down
 
-bench-libvirt: ## backup, restore and frozen window beside virtnbdbackup and raw QEMU
-	$(or $(BIN),.venv/bin)/python bench/libvirt_backup.py
+test-libvirt: $(VENV)/.libvirt  ## everything about libvirt; what needs the lab is skipped by name when it is down
+	$(BIN)/pytest tests/contract/test_libvirt.py tests/unit/libvirt tests/integration/test_libvirt_*.py
+
+ci-libvirt: $(VENV)/.libvirt  ## the same on a lab of its own, which is taken down in any case
+	tests/labs/libvirt/lab.sh up
+	trap 'tests/labs/libvirt/lab.sh down' EXIT; $(BIN)/pytest tests/contract/test_libvirt.py tests/unit/libvirt tests/integration/test_libvirt_*.py
+
+bench-libvirt: $(VENV)/.libvirt  ## backup, restore and frozen window beside virtnbdbackup and raw QEMU
+	$(BIN)/python bench/libvirt_backup.py
