@@ -127,8 +127,8 @@ class Mover:
 class CheckedWriter:
     """A new private file that is written and checksummed while more data arrive.
 
-    Take a buffer, fill it, give it with how much of it counts. Everything written but the last piece must
-    be a multiple of 4096 bytes.
+    Take a buffer, fill it, give it with how much of it counts: always a multiple of 4096 bytes, which is all
+    that a disk takes directly.
     """
 
     def __init__(self, path: Path) -> None:
