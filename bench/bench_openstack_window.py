@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit" / "openstack
 
 from fake_openstack import FakeClient, FakeOpenStack
 from openstack_ten import CountedProvider, Figures, measure_quiesce
-
-from quiesce.model.ids import Json
-from quiesce.providers.openstack.client import Service
 
 #: as measured on the lab, in seconds
 REQUEST_S = 0.1
@@ -54,19 +51,10 @@ class PromptOpenStack(FakeOpenStack):
 class DistantClient(FakeClient):
     """Each of its requests takes a while."""
 
-    def request(
-        self,
-        service: Service,
-        method: str,
-        path: str,
-        *,
-        body: Json = None,
-        query: Mapping[str, str] | None = None,
-        microversion: str | None = None,
-    ) -> dict[str, Any]:
+    def request(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Ask the fake, later."""
         time.sleep(REQUEST_S)
-        return super().request(service, method, path, body=body, query=query, microversion=microversion)
+        return super().request(*arguments, **options)
 
 
 def measure(servers: int, volumes: int) -> Figures:

@@ -16,7 +16,7 @@ from quiesce.repository.draft import Draft
 from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory, write_durably
 from quiesce.repository.manifest import Compression, Manifest, Place, StoredFile
 from quiesce.repository.repository import Contents, Damage, Repository
-from quiesce.repository.streams import FileReader, FileWriter
+from quiesce.repository.streams import FileReader, FileWriter, require_same
 
 __all__ = [
     "Compression",
@@ -30,6 +30,7 @@ __all__ = [
     "Repository",
     "StoredFile",
     "make_private_directory",
+    "require_same",
     "storage_errors",
     "sync_directory",
     "write_durably",

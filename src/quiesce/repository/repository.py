@@ -14,7 +14,7 @@ from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.repository.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
 from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory
 from quiesce.repository.manifest import Manifest, Place, describe, read_manifest
-from quiesce.repository.streams import FileReader, Progress, damage_of, nobody
+from quiesce.repository.streams import FileReader, Progress, absence_of, damage_of, nobody
 
 _REMOVING: Final = ".removing-"
 
@@ -121,7 +121,7 @@ class Repository:
     def absent(self, manifest: Manifest) -> tuple[Damage, ...]:
         """Return the files that are not there, or not as long as they were written; reads none of them."""
         directory = self.directory(manifest.place)
-        found = ((file.path, _absence(directory / file.path, file.size_bytes)) for file in manifest.files)
+        found = ((file.path, absence_of(directory / file.path, file)) for file in manifest.files)
         return tuple(Damage(path=str(directory / path), reason=reason) for path, reason in found if reason)
 
     def drafts(self, deployment: DeploymentName) -> Iterator[Path]:
@@ -188,13 +188,6 @@ class Repository:
 
 def _is_visible(path: Path) -> bool:
     return not any(part.startswith(".") for part in path.parts)
-
-
-def _absence(path: Path, size_bytes: int) -> str | None:
-    if not path.is_file():
-        return "it is missing"
-    found = path.stat().st_size
-    return None if found == size_bytes else f"it has {found} bytes, {size_bytes} were written"
 
 
 def _rename_away(directory: Path, doomed: Path) -> None:

@@ -152,8 +152,7 @@ class FileReader(io.RawIOBase):
         """
         while self._next():
             self._ready.clear()
-        if damage := _difference(self._stored, self._size_bytes, self._hash.hexdigest()):
-            raise _damaged(self._path, damage)
+        require_same(self._path, self._stored, self._size_bytes, self._hash.hexdigest())
 
     def close(self) -> None:
         """Give the file back."""
@@ -230,6 +229,23 @@ def damage_of(path: Path, stored: StoredFile, progress: Progress = nobody) -> st
         return f"it cannot be read ({error.strerror})"
 
 
+def absence_of(path: Path, stored: StoredFile) -> str | None:
+    """Tell whether *path* is missing or of another size, reading nothing of it; None when it is there."""
+    if not path.is_file():
+        return "it is missing"
+    return _wrong_size(stored, path.stat().st_size)
+
+
+def require_same(path: Path, stored: StoredFile, size_bytes: int, sha256: str) -> None:
+    """Return when size and SHA-256, found by reading all of *path*, are those that were written.
+
+    Raises:
+        DamagedArtifactError: when they are not.
+    """
+    if damage := _difference(stored, size_bytes, sha256):
+        raise _damaged(path, damage)
+
+
 def open_private(path: Path) -> io.FileIO:
     """Open a new, empty file for writing, private to the user; nobody's link is followed."""
     path.unlink(missing_ok=True)
@@ -254,11 +270,16 @@ def _chunks(file: io.FileIO) -> Iterator[bytes]:
 
 
 def _difference(stored: StoredFile, size_bytes: int, sha256: str) -> str | None:
-    if size_bytes != stored.size_bytes:
-        return f"it has {size_bytes} bytes, {stored.size_bytes} were written"
+    if wrong_size := _wrong_size(stored, size_bytes):
+        return wrong_size
     if sha256 != stored.sha256:
         return "its checksum is not the one that was written"
     return None
+
+
+def _wrong_size(stored: StoredFile, size_bytes: int) -> str | None:
+    same = size_bytes == stored.size_bytes
+    return None if same else f"it has {size_bytes} bytes, {stored.size_bytes} were written"
 
 
 def _damaged(path: Path, damage: str) -> DamagedArtifactError:

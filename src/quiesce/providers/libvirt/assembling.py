@@ -28,9 +28,8 @@ from quiesce.providers.libvirt.copying import (
     check_file,
     open_direct,
     read_ahead,
-    require_same,
 )
-from quiesce.repository import Compression, Manifest, Repository, StoredFile, storage_errors
+from quiesce.repository import Compression, Manifest, Repository, StoredFile, require_same, storage_errors
 
 _SUFFIX: Final = "quiesce-restore"
 
@@ -115,7 +114,7 @@ class Assembly:
 
     def _check(self, file: StoredFile) -> None:
         path = self._repository.path(self._manifest, file.path)
-        check_file(path, file.size_bytes, file.sha256, self._work.advance)
+        check_file(path, file, self._work.advance)
 
     def _assemble(self, target: Target) -> None:
         if target.is_device:
@@ -125,8 +124,7 @@ class Assembly:
             for name, layer in zip(target.layers, layers, strict=True):
                 found = disk.take(layer, self._work)
                 if self._is_plain(name):
-                    file = self._manifest.file(name)
-                    require_same(layer.path, found, (file.size_bytes, file.sha256))
+                    require_same(layer.path, self._manifest.file(name), *found)
             disk.finish()
 
     def _layers(self, target: Target) -> list[image.Layer]:

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import libvirt  # type: ignore[import-not-found,import-untyped,unused-ignore]
@@ -52,14 +51,6 @@ class Off(enum.Enum):
     SHUT_DOWN = "shut down"
     SAVED = "saved"
     OTHER = "stopped"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobResult:
-    """How the job that ended last went."""
-
-    success: bool
-    message: str
 
 
 @contextlib.contextmanager

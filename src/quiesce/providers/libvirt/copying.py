@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from quiesce.errors import DamagedArtifactError
-from quiesce.repository import storage_errors
+from quiesce.repository import StoredFile, require_same, storage_errors
 
 #: how much one buffer holds
 PIECE: Final = 2 << 20
@@ -173,7 +173,7 @@ class CheckedWriter:
         return sha256
 
 
-def check_file(path: Path, size_bytes: int, sha256: str, progress: Callable[[int], None]) -> None:
+def check_file(path: Path, stored: StoredFile, progress: Callable[[int], None]) -> None:
     """Read all of *path*, from the disk itself where that can be, and return when it is what was written.
 
     Raises:
@@ -186,19 +186,7 @@ def check_file(path: Path, size_bytes: int, sha256: str, progress: Callable[[int
         free.append(buffer)
         seen += length
         progress(length)
-    require_same(path, (seen, digest.hexdigest()), (size_bytes, sha256))
-
-
-def require_same(path: Path, found: tuple[int, str], written: tuple[int, str]) -> None:
-    """Return when the size and SHA-256 *found* in a stored file are those *written*.
-
-    Raises:
-        DamagedArtifactError: when they are not.
-    """
-    if found[0] != written[0]:
-        raise DamagedArtifactError(f"{path} is damaged: it has {found[0]} bytes, {written[0]} were written")
-    if found[1] != written[1]:
-        raise DamagedArtifactError(f"{path} is damaged: its checksum is not the one that was written")
+    require_same(path, stored, seen, digest.hexdigest())
 
 
 def read_ahead(path: Path, take: Callable[[], memoryview]) -> Iterator[tuple[memoryview, int]]:

@@ -111,7 +111,7 @@ def _check(repository: Repository, manifest: Manifest, context: Context) -> str:
         context.progress(moved, manifest.size_bytes)
 
     for file in manifest.files:
-        check_file(repository.path(manifest, file.path), file.size_bytes, file.sha256, advance)
+        check_file(repository.path(manifest, file.path), file, advance)
     return f"{len(manifest.files)} files, {moved} bytes, as they were written"
 
 

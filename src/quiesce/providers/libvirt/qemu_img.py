@@ -50,15 +50,6 @@ def info(path: str) -> Image:
     return _image(json.loads(_run("info", "-U", "--output=json", path)))
 
 
-def is_free(path: str) -> bool:
-    """Tell whether no QEMU holds the image."""
-    try:
-        _run("info", "--output=json", path)
-    except ImageInUseError:
-        return False
-    return True
-
-
 def create_overlay(path: str, backing: Image | str, backing_format: str) -> None:
     """Make a new, private qcow2 image that holds nothing yet and is read through *backing*."""
     below = backing.path if isinstance(backing, Image) else backing
