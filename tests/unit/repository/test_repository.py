@@ -309,3 +309,13 @@ def rewrite_version(path: Path, version: int) -> None:
     body["version"] = version
     text = json.dumps(body, sort_keys=True, indent=1).encode()
     path.write_text(json.dumps({**body, "checksum": hashlib.sha256(text).hexdigest()}))
+
+
+def test_what_is_missing_or_too_short_is_seen_without_reading_it(repository: Repository) -> None:
+    manifest = store(repository, b"12345")
+    assert repository.absent(manifest) == ()
+    directory = repository.directory(PLACE)
+    (directory / "disk.raw").write_text("1234")
+    (directory / "tree.tar.gz").unlink()
+    reasons = {Path(damage.path).name: damage.reason for damage in repository.absent(manifest)}
+    assert reasons == {"disk.raw": "it has 4 bytes, 5 were written", "tree.tar.gz": "it is missing"}
