@@ -145,7 +145,7 @@ class Secrets:
 
 
 def _live(deployment: Deployment, deployments: Deployments, secrets: Callable[[str], str]) -> LiveDeployment:
-    from quiesce.blueprint.live import EvaluatedDeployment  # large, and not every command runs operations
+    from quiesce.blueprint import EvaluatedDeployment  # large, and not every command runs operations
 
     return EvaluatedDeployment(deployment, deployments, secrets)
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import quiesce
-from quiesce.blueprint import problems
+from quiesce.blueprint.reading import problems
 from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.planning import WORKFLOWS, default_of, parameters_of
 from quiesce.providers.registry import describe_providers

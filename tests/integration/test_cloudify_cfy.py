@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from quiesce.blueprint.local_profile import default_profile, read_cfy_local
+from quiesce.blueprint import default_profile, read_cfy_local
 
 from ..sshd_on_loopback import Server, needs_sshd, sshd  # noqa: TID252  shared by several tests
 from .cloudify_lab.lab import CannotInstallError, Lab, environment

@@ -23,8 +23,7 @@ from fakegce.runs import Runs
 from quiesce.app.executing import Watching
 from quiesce.app.run_workflow import go_on
 from quiesce.app.unfinished import find_unfinished
-from quiesce.blueprint.instances import instantiate
-from quiesce.blueprint.loader import load_blueprint
+from quiesce.blueprint import instantiate, load_blueprint
 from quiesce.engine import Purpose
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import DeploymentName, Json

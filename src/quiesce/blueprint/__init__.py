@@ -1,32 +1,31 @@
 """Adapter from Cloudify's blueprint language to our topology.
 
-`load_blueprint` reads a blueprint, `instantiate` makes the topology of a new deployment from it, and
-`evaluate` answers the functions in it that need a live deployment. `describe` shows it as plain data.
+A blueprint goes through the rooms of this package in their order: `reading` (with the type `packs` that we
+ship), `checking`, `evaluating`, `instances`. `load_blueprint` takes it through the first three, `instantiate`
+makes the topology of a new deployment from it, and `EvaluatedDeployment` answers, while that lives, the
+functions that only a live deployment can. `describe` shows a blueprint as plain data.
 """
 
 from quiesce.blueprint.describe import describe
-from quiesce.blueprint.functions import Live, LiveDeployment, Scope, evaluate
-from quiesce.blueprint.instances import instantiate
+from quiesce.blueprint.evaluating.deployment import EvaluatedDeployment
+from quiesce.blueprint.instances.instantiation import instantiate, with_instances
+from quiesce.blueprint.instances.local_profile import LocalDeployment, default_profile, read_cfy_local
 from quiesce.blueprint.loader import load_blueprint
-from quiesce.blueprint.model import Blueprint, Plugin, ScalingGroup, Workflow
-from quiesce.blueprint.problems import FunctionError, InvalidBlueprintError, Mark, Problem
-from quiesce.blueprint.sources import ImportPolicy
+from quiesce.blueprint.model import Blueprint
+from quiesce.blueprint.reading.problems import InvalidBlueprintError
+from quiesce.blueprint.reading.sources import ImportPolicy, own_packs
 
 __all__ = [
     "Blueprint",
-    "FunctionError",
+    "EvaluatedDeployment",
     "ImportPolicy",
     "InvalidBlueprintError",
-    "Live",
-    "LiveDeployment",
-    "Mark",
-    "Plugin",
-    "Problem",
-    "ScalingGroup",
-    "Scope",
-    "Workflow",
+    "LocalDeployment",
+    "default_profile",
     "describe",
-    "evaluate",
     "instantiate",
     "load_blueprint",
+    "own_packs",
+    "read_cfy_local",
+    "with_instances",
 ]

@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from quiesce.blueprint.inputs import Input
-from quiesce.blueprint.problems import Problem
-from quiesce.blueprint.versions import DslVersion
+from quiesce.blueprint.checking.inputs import Input
+from quiesce.blueprint.checking.plugins import Plugin
+from quiesce.blueprint.checking.workflows import Workflow
+from quiesce.blueprint.reading.problems import Problem
+from quiesce.blueprint.reading.versions import DslVersion
 from quiesce.model.ids import Json, NodeId
 from quiesce.model.topology import Node
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workflow:
-    """A workflow that the blueprint, or something that it imports, defines."""
-
-    name: str
-    plugin: str
-    function: str
-    parameters: Mapping[str, Input] = field(default_factory=dict)
-    #: for scripts: the input that names the script, and its value
-    script: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +22,6 @@ class ScalingGroup:
     members: tuple[str, ...]
     #: how many instances of the group a new deployment gets
     instances: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plugin:
-    """A plugin that operations may name."""
-
-    name: str
-    executor: str
-    package_name: str = ""
-    package_version: str = ""
-    properties: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 from quiesce import __version__
-from quiesce.blueprint.sources import own_packs
+from quiesce.blueprint import own_packs
 from quiesce.model.ids import Json
 from quiesce.planning import WORKFLOWS, default_of, parameters_of
 from quiesce.planning.parameters import Parameter

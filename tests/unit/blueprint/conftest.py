@@ -63,7 +63,7 @@ def problems(load: Load) -> Any:
         with pytest.raises(InvalidBlueprintError) as caught:
             load(text, **arguments)
         return [
-            f"{Path(each.mark.file).name}:{each.mark.line}:{each.mark.column}: {each.what}"
+            f"{Path(each.position.file).name}:{each.position.line}:{each.position.column}: {each.what}"
             + (f"; {each.remedy}" if each.remedy else "")
             for each in caught.value.problems
         ]

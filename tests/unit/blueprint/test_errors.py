@@ -55,7 +55,7 @@ node_templates:
         ("node_template: {}\n", "4:1: there is no section 'node_template'; did you mean 'node_templates'?"),
         (NODE % ", propertees: {}", "4:51: 'app' cannot have 'propertees'; did you mean 'properties'?"),
         (NODE % ", properties: []", "4:63: 'properties' must be a mapping, not a list"),
-        (NODE % ", instances: {deploy: many}", "4:71: 'deploy' must be an integer, not a text"),
+        (NODE % ", instances: {deploy: many}", "4:71: 'deploy' must be an integer, not a string"),
         (NODE % ", instances: {deploy: -1}", "4:71: node 'app' cannot have -1 instances"),
         ("node_templates: {app: }\n", "4:18: node 'app' has no type"),
         (
@@ -85,7 +85,7 @@ node_templates:
         ),
         (
             "plugins: {p: {executor: central_deployment_agent}}\n",
-            "4:11: the plugin 'p' says neither source nor",
+            "4:11: the plugin 'p' has neither source nor",
         ),
         (
             "plugins: {p: {executor: moon, install: false}}\n",
@@ -138,7 +138,7 @@ def test_a_blueprint_that_is_not_there_is_an_error(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
-        ("", "the main file must say its tosca_definitions_version"),
+        ("", "the main file must give its tosca_definitions_version"),
         (
             "tosca_definitions_version: cloudify_dsl_9_9\n",
             "'cloudify_dsl_9_9' is not a version of the DSL that we read",
@@ -155,9 +155,7 @@ def test_what_a_version_does_not_have_yet_is_a_warning(load: Any) -> None:
     """It is understood all the same."""
     blueprint = load("inputs: {n: {type: node_id, default: x}}\nnode_templates: {}\n")
     [warning] = blueprint.warnings
-    assert (
-        warning.what == "the type 'node_id' came with cloudify_dsl_1_4, this blueprint has cloudify_dsl_1_3"
-    )
+    assert warning.what == "the type 'node_id' needs cloudify_dsl_1_4, this blueprint has cloudify_dsl_1_3"
 
 
 def test_loading_runs_nothing(load: Any, directory: Any) -> None:
@@ -172,7 +170,7 @@ def test_problems_are_values(load: Any) -> None:
     with pytest.raises(InvalidBlueprintError) as caught:
         load("node_template: {}\n")
     [problem] = caught.value.problems
-    assert (problem.mark.line, problem.mark.column) == (4, 1)
+    assert (problem.position.line, problem.position.column) == (4, 1)
     assert problem.remedy == "did you mean 'node_templates'?"
 
 

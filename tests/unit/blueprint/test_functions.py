@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from quiesce.blueprint import FunctionError, LiveDeployment, Scope, evaluate, instantiate
+from quiesce.blueprint import instantiate
+from quiesce.blueprint.evaluating.evaluator import Scope
+from quiesce.blueprint.evaluating.live import LiveDeployment, evaluate
+from quiesce.blueprint.evaluating.pure_functions import PURE_FUNCTIONS
+from quiesce.blueprint.reading.functions import PURE
+from quiesce.blueprint.reading.problems import FunctionError
 from quiesce.model.ids import InstanceId, Json
 from quiesce.model.topology import Topology
 
@@ -72,15 +77,15 @@ def test_what_needs_no_live_deployment_is_evaluated(load: Any, value: str, resul
         ("{get_property: [other, r]}", "node 'other' has nothing at r: no 'r'"),
         ("{get_attribute: [nobody, p]}", "get_attribute asks for 'nobody', which is no node; nodes are"),
         ("{get_attribute: other}", "get_attribute takes a list of a node and a path within it, not 'other'"),
-        ("{get_sys: [deployment, color]}", "get_sys knows no 'color' of 'deployment'"),
+        ("{get_sys: [deployment, color]}", "get_sys has no 'color' of 'deployment'"),
         ("{get_consumers: colors}", "get_consumers takes one of ids, names, count"),
         ("{concat: text}", "concat takes a list"),
         ("{merge: [text]}", "merge takes a list of mappings"),
-        ("{merge: [{get_input: text}]}", "merge takes mappings, not a text"),
+        ("{merge: [{get_input: text}]}", "merge takes mappings, not a string"),
         ("{string_split: [a-b, '-', 7]}", "the parts of the text has nothing at 7"),
         ("{string_split: [a-b, '']}", "string_split needs a separator that is not empty"),
-        ("{string_upper: {get_input: one}}", "string_upper takes texts, not a mapping"),
-        ("{get_input: text, type: integer}", "get_input must give a value of type 'integer', not a text"),
+        ("{string_upper: {get_input: one}}", "string_upper takes strings, not a mapping"),
+        ("{get_input: text, type: integer}", "get_input must give a value of type 'integer', not a string"),
     ],
 )
 def test_a_wrong_function_names_its_place(problems: Any, value: str, problem: str) -> None:
@@ -98,7 +103,7 @@ node_templates:
   app: {type: t, properties: {p: {get_property: [SELF, q]}, q: {concat: [{get_property: [SELF, p]}]}}}
 """
     )
-    assert all("get_property leads from one function to the next without end" in each for each in found)
+    assert all("get_property refers to itself without end" in each for each in found)
 
 
 def test_functions_cannot_make_endless_text(problems: Any) -> None:
@@ -111,7 +116,7 @@ def test_functions_cannot_make_endless_text(problems: Any) -> None:
         f"node_types: {{t: {{derived_from: cloudify.nodes.Root, properties: {{{declared}}}}}}}\n"
         f"node_templates: {{app: {{type: t, properties: {{{levels}}}}}}}\n"
     )
-    assert "the functions make a text of more than 1000000 characters" in problem
+    assert "the functions make a string of more than 1000000 characters" in problem
 
 
 TWO = """\
@@ -199,7 +204,7 @@ def test_attributes_belong_to_instances(topology: Topology) -> None:
 def test_an_ambiguous_instance_is_an_error(topology: Topology) -> None:
     """Nothing is guessed."""
     with pytest.raises(
-        FunctionError, match="node 'db' has 2 instances, and nothing tells which one is meant"
+        FunctionError, match="node 'db' has 2 instances, and it is ambiguous which one is meant"
     ):
         evaluate({"get_attribute": ["db", "ip"]}, live(topology, instances(topology, "one")[0]))
 
@@ -252,3 +257,8 @@ def test_no_secret_is_in_a_blueprint_or_a_message(topology: Topology) -> None:
     with pytest.raises(FunctionError) as caught:
         evaluate({"string_split": [{"get_secret": "plain"}, "-", 9]}, live(topology, None))
     assert "p4ss" not in str(caught.value)
+
+
+def test_every_function_of_its_arguments_alone_can_be_evaluated() -> None:
+    """What is read as such a function and what is evaluated as one are the same names."""
+    assert set(PURE_FUNCTIONS) == PURE

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from quiesce.blueprint import ImportPolicy
-from quiesce.blueprint.yaml_text import MAX_BYTES
+from quiesce.blueprint.reading.yaml_text import MAX_BYTES
 
 NODE = "node_templates: {app: {type: cloudify.nodes.Root}}\n"
 PLAIN = "tosca_definitions_version: cloudify_dsl_1_3\n"
@@ -115,7 +115,7 @@ def test_a_circle_of_imports_is_refused(problems: Any, directory: Path) -> None:
     (directory / "a.yaml").write_text("imports: [b.yaml]\n")
     (directory / "b.yaml").write_text("imports: [a.yaml]\n")
     [problem] = problems(NODE, header=importing("a.yaml"))
-    assert "this import closes a circle: blueprint.yaml -> a.yaml -> b.yaml -> a.yaml" in problem
+    assert "circular import: blueprint.yaml -> a.yaml -> b.yaml -> a.yaml" in problem
 
 
 def test_a_file_imported_by_two_others_is_merged_once(load: Any, directory: Path) -> None:

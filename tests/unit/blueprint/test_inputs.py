@@ -99,7 +99,7 @@ def test_items_of_a_list_are_checked_one_by_one(problems: Any) -> None:
     """Type and constraints of a list's items name the item."""
     text = typed("type: list, item_type: integer, constraints: [{less_than: 5}]")
     assert problems(text, inputs={"a": [1, "x"]}) == [
-        "inputs:0:0: input 'a'[1] must be of type 'integer', not a text",
+        "inputs:0:0: input 'a'[1] must be of type 'integer', not a string",
         "inputs:0:0: input 'a'[1] cannot be compared by 'less_than'",
     ]
 

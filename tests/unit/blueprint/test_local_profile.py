@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quiesce.blueprint.local_profile import default_profile, read_cfy_local
+from quiesce.blueprint import default_profile, read_cfy_local
 from quiesce.errors import BlueprintError, UnknownNameError
 from quiesce.model.ids import InstanceId, NodeId
 from quiesce.model.topology import Instance, Link

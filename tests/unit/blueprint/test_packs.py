@@ -8,17 +8,17 @@ import pytest
 import yaml
 
 from quiesce.blueprint import packs
-from quiesce.blueprint.imports import read_documents
-from quiesce.blueprint.interfaces import Implementations, InterfaceReader
-from quiesce.blueprint.merging import merge
-from quiesce.blueprint.packs import shorthand
-from quiesce.blueprint.plugins import read_plugins
-from quiesce.blueprint.problems import Problem, Problems
-from quiesce.blueprint.properties import DataTypes
-from quiesce.blueprint.schema import check_schema
-from quiesce.blueprint.sources import ImportPolicy, own_packs
-from quiesce.blueprint.types import NODE, RELATIONSHIP, read_types
-from quiesce.blueprint.versions import VERSIONS, DslVersion
+from quiesce.blueprint.checking.interfaces import Implementations, InterfaceReader
+from quiesce.blueprint.checking.plugins import read_plugins
+from quiesce.blueprint.checking.properties import DataTypes
+from quiesce.blueprint.checking.schema import check_schema
+from quiesce.blueprint.checking.types import NODE, RELATIONSHIP, read_types
+from quiesce.blueprint.reading import shorthand
+from quiesce.blueprint.reading.imports import read_documents
+from quiesce.blueprint.reading.merging import merge
+from quiesce.blueprint.reading.problems import Problem, Problems
+from quiesce.blueprint.reading.sources import ImportPolicy, own_packs
+from quiesce.blueprint.reading.versions import VERSIONS, DslVersion
 from quiesce.planning import WORKFLOWS, default_of, parameters_of
 
 FILES = sorted(packs.DIRECTORY.rglob("*.yaml"))
@@ -85,7 +85,7 @@ def test_the_shorthand_spells_out_as_its_description_says() -> None:
     """The example of the module's own description."""
     assert shorthand.__doc__ is not None
     example = shorthand.__doc__.split("::", 1)[1].split("``is`` is", 1)[0]
-    pack = shorthand.spelt_out(yaml.safe_load(example), "example.yaml")
+    pack = shorthand.expanded(yaml.safe_load(example), "example.yaml")
     assert pack["node_types"] == {
         "cloudify.nodes.acme.Disk": {
             "derived_from": "cloudify.nodes.Volume",

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quiesce.blueprint.marked import key_mark, plain, value_mark
-from quiesce.blueprint.problems import InvalidBlueprintError, Mark
-from quiesce.blueprint.yaml_text import MAX_BYTES, MAX_DEPTH, parse_yaml
+from quiesce.blueprint.reading.problems import InvalidBlueprintError, Position
+from quiesce.blueprint.reading.source_map import key_position, plain, value_position
+from quiesce.blueprint.reading.yaml_text import MAX_BYTES, MAX_DEPTH, parse_yaml
 
 
 def read(text: str) -> Any:
@@ -27,9 +27,9 @@ def refusal(text: str) -> str:
 def test_a_key_and_its_value_know_their_places() -> None:
     """Lines and columns count from one."""
     value = read("a:\n  - b: c\n")
-    assert key_mark(value, "a") == Mark("f.yaml", 1, 1)
-    assert value_mark(value["a"], 0) == Mark("f.yaml", 2, 5)
-    assert value_mark(value["a"][0], "b") == Mark("f.yaml", 2, 8)
+    assert key_position(value, "a") == Position("f.yaml", 1, 1)
+    assert value_position(value["a"], 0) == Position("f.yaml", 2, 5)
+    assert value_position(value["a"][0], "b") == Position("f.yaml", 2, 8)
 
 
 def test_an_empty_text_is_an_empty_map() -> None:

@@ -1,7 +1,8 @@
 """The type packs that quiesce ships: what blueprints import by name, and where it is.
 
 A pack is one or more YAML files: ``<pack>.yaml``, and ``<pack>_<major>_<minor>.yaml`` for what that DSL
-version and later ones have besides. They are written in the `shorthand` or in plain DSL.
+version and later ones have besides. They are written in the shorthand of
+`quiesce.blueprint.reading.shorthand` or in plain DSL.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Final
-
-from quiesce.blueprint.versions import DslVersion
 
 DIRECTORY: Final = Path(__file__).parent
 #: all files of this directory together answer ``plugin:quiesce``
@@ -39,7 +38,7 @@ def pack_for(text: str) -> str | None:
     return _pack_of_directories(path) if _PLUGIN_FILE.fullmatch(file) else None
 
 
-def files_of(pack: str, version: DslVersion) -> tuple[Path, ...]:
+def files_of(pack: str, version: tuple[int, int]) -> tuple[Path, ...]:
     """Return the files of *pack* for blueprints of *version*, the one that others rely on first."""
     if pack == OWN:
         return tuple(
@@ -69,6 +68,6 @@ def _stem(path: Path) -> str:
     return _VERSIONED.sub("", path.stem)
 
 
-def _since(path: Path) -> DslVersion:
+def _since(path: Path) -> tuple[int, int]:
     found = _VERSIONED.search(path.stem)
-    return DslVersion(int(found[1]), int(found[2])) if found else DslVersion(1, 0)
+    return (int(found[1]), int(found[2])) if found else (1, 0)

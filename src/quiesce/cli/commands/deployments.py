@@ -10,8 +10,14 @@ import click
 
 from quiesce.app.deployments import add_deployment, remove_deployment
 from quiesce.app.manifests import newest_manifest
-from quiesce.blueprint.instances import with_instances
-from quiesce.blueprint.local_profile import LocalDeployment, default_profile, read_cfy_local
+from quiesce.blueprint import (
+    LocalDeployment,
+    default_profile,
+    instantiate,
+    load_blueprint,
+    read_cfy_local,
+    with_instances,
+)
 from quiesce.cli.session import json_option, services
 from quiesce.cli.sources import import_options, import_policy
 from quiesce.cli.values import read_inputs
@@ -59,8 +65,6 @@ def init(
       quiesce init --from-cfy-local shop
       quiesce init blueprint.yaml -b shop --from-repository /backups
     """
-    from quiesce.blueprint import instantiate, load_blueprint
-
     taken = _taken(cfy_deployment, blueprint, repository)
     path = taken.blueprint if taken is not None else Path(blueprint or "")
     name = deployment or cfy_deployment

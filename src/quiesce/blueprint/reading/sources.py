@@ -1,0 +1,238 @@
+"""Where the text of an import comes from: files, mappings, shipped packs and, when asked, the network."""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import os
+import stat
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from quiesce.blueprint import packs
+from quiesce.blueprint.reading import shorthand
+from quiesce.blueprint.reading.problems import InvalidBlueprintError, Position, Problem, Problems, suggestion
+from quiesce.blueprint.reading.source_map import SourceMap, Value, plain_map
+from quiesce.blueprint.reading.versions import VERSIONS, DslVersion
+from quiesce.blueprint.reading.yaml_text import MAX_BYTES, parse_yaml, too_large
+from quiesce.model.ids import Json
+
+_NETWORK: Final = ("http", "https")
+_TIMEOUT_S: Final = 20.0
+_MAP_HINT: Final = "say which file stands for it: --map {text}=FILE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportPolicy:
+    """What a blueprint may import, and what stands for what it names."""
+
+    #: an import that contains the text is read from the file; the first that fits counts
+    mappings: tuple[tuple[str, Path], ...] = ()
+    #: directories, besides the blueprint's own, from which absolute paths and ``file:`` URLs may be read
+    roots: tuple[Path, ...] = ()
+    #: whether ``http:`` and ``https:`` imports that nothing else answers are fetched
+    network: bool = False
+    #: whether the type packs of quiesce answer the imports that they know
+    packs: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One file, by a name that is the same whenever it is the same file."""
+
+    #: absolute path, or URL
+    name: str
+    #: whether it is one of our own packs
+    shipped: bool = False
+
+    @property
+    def directory(self) -> Path | None:
+        """Where relative imports of this source are looked for."""
+        return None if urlsplit(self.name).scheme in _NETWORK else Path(self.name).parent
+
+    def read(self) -> SourceMap:
+        """Return what the source says.
+
+        Raises:
+            InvalidBlueprintError: when it cannot be read or understood.
+        """
+        if self.shipped:
+            return _shipped(self.name)
+        if urlsplit(self.name).scheme in _NETWORK:
+            return _as_map(parse_yaml(_fetch(self.name), self.name), self.name)
+        return read_file(Path(self.name))
+
+
+def read_file(path: Path) -> SourceMap:
+    """Return what the YAML file at *path* says.
+
+    Raises:
+        InvalidBlueprintError: when it is no regular file, too large, or not a YAML mapping.
+    """
+    name = str(path)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _unreadable(name, "it is not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise too_large(name, status.st_size)
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(name, error.strerror or str(error)) from error
+    return _as_map(parse_yaml(data, name), name)
+
+
+class Resolver:
+    """Finds what an import means under one policy, for one main blueprint."""
+
+    def __init__(self, policy: ImportPolicy, main: Path, version: DslVersion) -> None:
+        self._policy = policy
+        self._main = main
+        self._version = version
+        self._roots = [path.resolve() for path in (main.parent, *policy.roots)]
+
+    def resolve(
+        self, text: str, importer: Source, position: Position, problems: Problems
+    ) -> tuple[Source, ...]:
+        """Return the sources that *text* in *importer* stands for; none after noting a problem."""
+        mapped = self._mapped(text)
+        if mapped:
+            return (mapped,)
+        scheme, _, rest = text.partition(":")
+        if scheme in {"plugin", "blueprint", "ftp", *_NETWORK} and rest:
+            return self._by_name(text, scheme, position, problems)
+        return self._by_path(text, importer, position, problems)
+
+    def _mapped(self, text: str) -> Source | None:
+        for part, file in self._policy.mappings:
+            if part in text:
+                return Source(name=str(file.resolve()))
+        return None
+
+    def _pack(self, text: str) -> tuple[Source, ...]:
+        pack = packs.pack_for(text) if self._policy.packs else None
+        files = packs.files_of(pack, self._version) if pack else ()
+        return tuple(Source(name=str(file), shipped=True) for file in files)
+
+    def _by_name(self, text: str, scheme: str, position: Position, problems: Problems) -> tuple[Source, ...]:
+        shipped = self._pack(text)
+        if shipped:
+            return shipped
+        if scheme in _NETWORK and self._policy.network:
+            return (Source(name=text),)
+        hint = _MAP_HINT.format(text=_short(text))
+        if scheme == "plugin":
+            name = text.removeprefix("plugin:").partition("?")[0]
+            near = suggestion(name, packs.names(), listed="shipped with quiesce are")
+            problems.add(position, f"quiesce ships no type pack for {text!r}", f"{hint} ({near})")
+        elif scheme == "blueprint":
+            problems.add(
+                position, f"{text!r} is a blueprint on a Cloudify Manager, which cannot be asked here", hint
+            )
+        else:
+            problems.add(position, f"{text!r} is not read over the network unless you ask for it", hint)
+        return ()
+
+    def _by_path(
+        self, text: str, importer: Source, position: Position, problems: Problems
+    ) -> tuple[Source, ...]:
+        candidates = list(self._candidates(text, importer))
+        for path in candidates:
+            if not path.exists():
+                continue
+            if _is_absolute(text) and not self._allowed(path):
+                problems.add(
+                    position,
+                    f"{text!r} is outside the blueprint's directory",
+                    "move it there, import it by a relative path, or allow its directory",
+                )
+                return ()
+            return (Source(name=str(path.resolve())),)
+        return self._stand_in(text, candidates) or self._missing(text, candidates, position, problems)
+
+    def _candidates(self, text: str, importer: Source) -> Iterator[Path]:
+        if text.startswith("file:"):
+            yield Path(unquote(urlsplit(text).path))
+            return
+        if importer.directory is not None:
+            yield importer.directory / text
+        yield self._main.parent / text
+
+    def _allowed(self, path: Path) -> bool:
+        real = path.resolve()
+        return any(real.is_relative_to(root) for root in self._roots)
+
+    def _stand_in(self, text: str, candidates: list[Path]) -> tuple[Source, ...]:
+        """Answer an import of a file that is not there by a mapping or a pack that fits its whole path."""
+        for path in candidates:
+            full = os.path.normpath(path)
+            mapped = self._mapped(full)
+            found = (mapped,) if mapped else self._pack(text) or self._pack(full)
+            if found:
+                return found
+        return ()
+
+    def _missing(
+        self, text: str, candidates: list[Path], position: Position, problems: Problems
+    ) -> tuple[Source, ...]:
+        folder = candidates[0].parent
+        near = [path.name for path in sorted(folder.glob("*.y*ml"))] if folder.is_dir() else []
+        hint = suggestion(Path(text).name, near, listed=f"in {folder} there is")
+        problems.add(
+            position,
+            f"there is no file {text!r} to import",
+            f"{hint}; or {_MAP_HINT.format(text=_short(text))}",
+        )
+        return ()
+
+
+def _is_absolute(text: str) -> bool:
+    return text.startswith(("/", "file:"))
+
+
+def _short(text: str) -> str:
+    """Return the part of an import that names it best in a mapping."""
+    bare = text.removeprefix("plugin:").partition("?")[0]
+    parts = [part for part in bare.split("/") if part]
+    return parts[-1] if parts else bare
+
+
+@functools.cache
+def _shipped(name: str) -> SourceMap:
+    return shorthand.expanded(read_file(Path(name)), name)
+
+
+def own_packs() -> dict[str, dict[str, Json]]:
+    """Return what ``plugin:quiesce`` means, as plain DSL: the entries of each section."""
+    merged: dict[str, dict[str, Json]] = {}
+    for file in packs.files_of(packs.OWN, VERSIONS[-1]):
+        for section, entries in _shipped(str(file)).items():
+            if isinstance(entries, dict):
+                merged.setdefault(section, {}).update(plain_map(entries))
+    return merged
+
+
+def _as_map(value: Value, name: str) -> SourceMap:
+    if isinstance(value, SourceMap):
+        return value
+    position = Position(name, 1, 1)
+    raise InvalidBlueprintError([Problem(position=position, what="a blueprint file must be a mapping")])
+
+
+def _unreadable(name: str, why: str) -> InvalidBlueprintError:
+    return InvalidBlueprintError([Problem(position=Position(name), what=f"the file cannot be read: {why}")])
+
+
+def _fetch(url: str) -> bytes:
+    request = urllib.request.Request(url, headers={"User-Agent": "quiesce"})  # noqa: S310  only http and https come here
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+            data: bytes = answer.read(MAX_BYTES + 1)
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        raise _unreadable(url, str(error)) from error
+    return data
