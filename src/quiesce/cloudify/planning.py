@@ -126,7 +126,7 @@ def _with_ours_only(descriptions: Iterable[Description]) -> list[Description]:
 def _named_only(kind: Kind) -> Kind:
     return replace(
         kind,
-        capabilities=replace(kind.capabilities, operations=frozenset(), cheap_snapshot=False),
+        capabilities=replace(kind.capabilities, offered=False, cheap_snapshot=False),
         functions=_ours(kind.functions),
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
+from quiesce.model.topology import Node
 
 #: in `Description.functions`: whatever no other provider claims
 THE_REST: Final = "*"
@@ -17,8 +18,10 @@ THE_REST: Final = "*"
 class Capabilities:
     """What a provider does for one kind of node."""
 
-    #: what it offers by itself on nodes whose blueprint brings no implementation for it
+    #: everything that it can do; an operation that is not in here is refused before anything is touched
     operations: frozenset[Operation] = frozenset()
+    #: whether it offers them by itself on nodes whose blueprint brings no implementation
+    offered: bool = True
     #: whether snapshots (``snapshot_incremental: true``) have a COPY after the thaw
     copies_snapshots: bool = False
     #: whether backups (``snapshot_incremental: false``) have a COPY after the thaw
@@ -29,6 +32,8 @@ class Capabilities:
     cheap_snapshot: bool = False
     #: what a cut is worth when nothing of ours was frozen around it
     alone: Consistency = Consistency.CRASH
+    #: the most that a cut is worth around which FREEZE held this node, however well everything goes
+    ceiling: Consistency = Consistency.APPLICATION
     #: whether the freeze it offers is wanted around APPLY too; false where APPLY replaces the whole machine
     freeze_for_apply: bool = False
     #: usual duration in seconds, for predicting the frozen window until it was measured here
@@ -39,6 +44,8 @@ class Capabilities:
 class Kind:
     """One kind of node that a provider serves."""
 
+    #: what people call it, such as ``domain``; unique within its provider
+    name: str
     #: names of node types; a node belongs to this kind when one is in its hierarchy (the nearest wins)
     types: frozenset[str]
     capabilities: Capabilities
@@ -59,5 +66,22 @@ class Description:
     functions: frozenset[str] = frozenset()
     #: what its cut is worth and promises for `functions` on nodes of no kind of its own
     capabilities: Capabilities = Capabilities()
-    #: the extra to install when the SDK is missing: ``quiesce[libvirt]``
+    #: dataclass of what an operator may choose (`quiesce.model.options`); imports no SDK
+    options: type[Any] | None = None
+    #: the extra of quiesce to install when the SDK is missing: ``libvirt``
     extra: str | None = None
+
+    def kind_of(self, function: str, node: Node) -> Kind | None:
+        """Return the kind of *node*: by its nearest known type, else by the implementation's name."""
+        for type_name in reversed(node.type_hierarchy):
+            for kind in self.kinds:
+                if type_name in kind.types:
+                    return kind
+        return next((kind for kind in self.kinds if claims(kind.functions, function)), None)
+
+
+def claims(functions: frozenset[str], function: str) -> bool:
+    """Tell whether *function* is among *functions*: dotted names, prefixes ending in '.', or `THE_REST`."""
+    if function in functions or THE_REST in functions:
+        return True
+    return any(claim.endswith(".") and function.startswith(claim) for claim in functions)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from quiesce.errors import PlanError
-from quiesce.model.capabilities import THE_REST, Capabilities, Description, Kind
+from quiesce.model.capabilities import THE_REST, Capabilities, Description, claims
 from quiesce.model.ids import NodeId
 from quiesce.model.operation import (
     FREEZE_RESUME,
@@ -86,10 +86,9 @@ def _declared(
     if implementation is None:
         return None
     for description in sorted(descriptions, key=_takes_the_rest):
-        kind = _kind_by_function(description, implementation.function)
-        if kind is None and not _claims(description.functions, implementation.function):
+        if not _answers_for(description, implementation.function):
             continue
-        capabilities = (kind or _kind_by_type(description, node) or description).capabilities
+        capabilities = (description.kind_of(implementation.function, node) or description).capabilities
         return Binding(
             provider=description.name,
             function=implementation.function,
@@ -105,8 +104,8 @@ def _offered(node: Node, interface: str, descriptions: Sequence[Description]) ->
         return None
     operation = INTERFACES[interface]
     for description in descriptions:
-        kind = _kind_by_type(description, node)
-        if kind is not None and operation in kind.capabilities.operations:
+        kind = description.kind_of("", node)
+        if kind is not None and kind.capabilities.offered and operation in kind.capabilities.operations:
             return Binding(
                 provider=description.name,
                 function=f"quiesce.{description.name}.{operation}",
@@ -116,23 +115,11 @@ def _offered(node: Node, interface: str, descriptions: Sequence[Description]) ->
     return None
 
 
-def _kind_by_function(description: Description, function: str) -> Kind | None:
-    return next((kind for kind in description.kinds if _claims(kind.functions, function)), None)
-
-
-def _kind_by_type(description: Description, node: Node) -> Kind | None:
-    for name in reversed(node.type_hierarchy):
-        for kind in description.kinds:
-            if name in kind.types:
-                return kind
-    return None
-
-
 def _takes_the_rest(description: Description) -> bool:
     return THE_REST in description.functions
 
 
-def _claims(functions: frozenset[str], function: str) -> bool:
-    if function in functions or THE_REST in functions:
-        return True
-    return any(claim.endswith(".") and function.startswith(claim) for claim in functions)
+def _answers_for(description: Description, function: str) -> bool:
+    return claims(description.functions, function) or any(
+        claims(kind.functions, function) for kind in description.kinds
+    )

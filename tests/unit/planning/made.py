@@ -23,6 +23,7 @@ ACME = Description(
     factory="",
     kinds=(
         Kind(
+            name="machine",
             types=frozenset({"acme.Machine", "acme.Disk"}),
             capabilities=Capabilities(
                 operations=frozenset(Operation), copies_backups=True, self_thaw=True, cheap_snapshot=True

@@ -1,20 +1,35 @@
-"""An in-memory data centre with faults: for tests, benchmarks and trying things out."""
+"""An in-memory data centre with faults: for tests, benchmarks and trying things out.
+
+The smallest whole provider, too: begin with a copy of this folder (CONTRIBUTING.md, "Add a provider").
+"""
 
 from __future__ import annotations
 
 from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.operation import Operation
-
-_EVERYTHING = frozenset(Operation) - {Operation.COPY}
+from quiesce.providers.fake.options import FakeOptions
 
 DESCRIPTION = Description(
     name="fake",
     factory="quiesce.providers.fake.provider:FakeProvider",
     kinds=(
         Kind(
+            name="machine",
             types=frozenset({"quiesce.nodes.fake.Machine", "quiesce.nodes.fake.Service"}),
             capabilities=Capabilities(
-                operations=_EVERYTHING,
+                operations=frozenset(
+                    {
+                        Operation.FREEZE,
+                        Operation.THAW,
+                        Operation.SUSPEND,
+                        Operation.RESUME,
+                        Operation.SNAPSHOT,
+                        Operation.COPY,
+                        Operation.APPLY,
+                        Operation.DELETE,
+                        Operation.MEASURE,
+                    }
+                ),
                 copies_backups=True,
                 self_thaw=True,
                 cheap_snapshot=True,
@@ -23,10 +38,12 @@ DESCRIPTION = Description(
             functions=frozenset({"quiesce.fake."}),
         ),
         Kind(
+            name="idle",
             types=frozenset({"quiesce.nodes.fake.Idle"}),
             capabilities=Capabilities(
                 operations=frozenset({Operation.FREEZE, Operation.THAW, Operation.SNAPSHOT})
             ),
         ),
     ),
+    options=FakeOptions,
 )

@@ -65,7 +65,7 @@ class World:
     #: node-side timers: the tick at which an instance thaws by itself
     timers: dict[str, float] = field(default_factory=dict)
     #: effects that are still to come, by instance
-    late: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
+    late: dict[str, list[Callable[[], object]]] = field(default_factory=dict)
     #: instances and how often each was frozen and thawed while it was not already
     freezes: dict[str, int] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -86,6 +86,15 @@ class World:
         for instance in [name for name, due in self.timers.items() if due <= now]:
             del self.timers[instance]
             self.frozen.discard(instance)
+
+    def owe(self, instance: str, effect: Callable[[], object]) -> None:
+        """Let *effect* happen when the next operation on *instance* is over."""
+        self.late.setdefault(instance, []).append(effect)
+
+    def let_late_effects_happen(self, instance: str) -> None:
+        """Let everything happen that *instance* still has to expect."""
+        for effect in self.late.pop(instance, []):
+            effect()
 
     def _use_up(self, index: int, fault: Fault) -> None:
         if fault.times <= 1:

@@ -25,7 +25,7 @@ _RUNNER = str(RUNTIME / "run_function.py")
 class FunctionProvider:
     """Calls each operation's function in a child process of its own."""
 
-    def __init__(self, settings: ProviderSettings) -> None:  # noqa: ARG002  every factory is given them
+    def __init__(self, settings: ProviderSettings) -> None:
         """Find the Python that has cloudify-common.
 
         Raises:
@@ -47,7 +47,7 @@ class FunctionProvider:
         )
         return _outcome(call.operation, result)
 
-    def is_frozen(self, call: Call, context: Context) -> bool | None:  # noqa: ARG002  the port's shape
+    def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell that only the plugin knows."""
         return None
 

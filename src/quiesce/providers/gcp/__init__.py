@@ -7,9 +7,10 @@ from typing import Final
 from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.operation import Operation
 
-_COPYING: Final = frozenset({Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE})
+_COPYING: Final = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
 
 _MACHINE: Final = Kind(
+    name="machine",
     types=frozenset(
         {"quiesce.nodes.gcp.Instance", "cloudify.gcp.nodes.Instance", "cloudify.nodes.gcp.Instance"}
     ),
@@ -22,6 +23,7 @@ _MACHINE: Final = Kind(
     functions=frozenset({"cloudify_gcp.compute.instance.stop", "cloudify_gcp.compute.instance.start"}),
 )
 _DISK: Final = Kind(
+    name="disk",
     types=frozenset({"quiesce.nodes.gcp.Disk", "cloudify.gcp.nodes.Volume", "cloudify.nodes.gcp.Volume"}),
     capabilities=Capabilities(
         operations=_COPYING | {Operation.MEASURE},
@@ -32,9 +34,14 @@ _DISK: Final = Kind(
 )
 #: the official plugin's node for snapshots of a disk that it names
 _SNAPSHOT: Final = Kind(
+    name="snapshot",
     types=frozenset({"cloudify.gcp.nodes.Snapshot", "cloudify.nodes.gcp.Snapshot"}),
     capabilities=Capabilities(
-        copies_snapshots=True, copies_backups=True, typical_s={Operation.SNAPSHOT: 4.0}
+        operations=_COPYING,
+        offered=False,
+        copies_snapshots=True,
+        copies_backups=True,
+        typical_s={Operation.SNAPSHOT: 4.0},
     ),
     functions=frozenset({"cloudify_gcp.compute.snapshot.create", "cloudify_gcp.compute.snapshot.delete"}),
 )

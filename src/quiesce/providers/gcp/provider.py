@@ -69,7 +69,7 @@ class GcpProvider:
                 assert_never(unknown)
         return outcome
 
-    def is_frozen(self, call: Call, context: Context) -> bool | None:  # noqa: ARG002  the port's shape
+    def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Return None: the service does not know what goes on inside a machine."""
         return None
 

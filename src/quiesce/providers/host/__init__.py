@@ -8,7 +8,7 @@ from quiesce.model.operation import Operation
 
 _FREEZE = frozenset({Operation.FREEZE, Operation.THAW})
 _SWITCH = frozenset({Operation.SUSPEND, Operation.RESUME})
-_SAVE = frozenset({Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE})
+_SAVE = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
 _MEASURE = frozenset({Operation.MEASURE})
 _FREEZE_S = {Operation.FREEZE: 0.01, Operation.THAW: 0.005}
 
@@ -24,14 +24,24 @@ DESCRIPTION = Description(
     factory="quiesce.providers.host.provider:HostProvider",
     functions=frozenset({"quiesce.host."}),
     kinds=(
-        Kind(types=frozenset({PROCESS}), capabilities=Capabilities(operations=_SWITCH | _MEASURE)),
         Kind(
+            name="process",
+            types=frozenset({PROCESS}),
+            capabilities=Capabilities(operations=_SWITCH | _MEASURE),
+        ),
+        Kind(
+            name="paused process",
             types=frozenset({PAUSED_PROCESS}),
             capabilities=Capabilities(
-                operations=_SWITCH | _FREEZE | _MEASURE, self_thaw=True, typical_s=_FREEZE_S
+                operations=_SWITCH | _FREEZE | _MEASURE,
+                self_thaw=True,
+                # it is stopped wherever it is: what it holds in memory is not written
+                ceiling=Consistency.CRASH,
+                typical_s=_FREEZE_S,
             ),
         ),
         Kind(
+            name="directory",
             types=frozenset({DIRECTORY}),
             capabilities=Capabilities(
                 operations=_SAVE | _MEASURE,
@@ -42,10 +52,12 @@ DESCRIPTION = Description(
             ),
         ),
         Kind(
+            name="database",
             types=frozenset({SQLITE}),
             capabilities=Capabilities(operations=_FREEZE | _MEASURE, self_thaw=True, typical_s=_FREEZE_S),
         ),
         Kind(
+            name="database alone",
             types=frozenset({SQLITE_ALONE}),
             capabilities=Capabilities(
                 operations=_FREEZE | _SAVE | _MEASURE,
@@ -57,10 +69,12 @@ DESCRIPTION = Description(
             ),
         ),
         Kind(
+            name="file system",
             types=frozenset({FILE_SYSTEM}),
             capabilities=Capabilities(
                 operations=_FREEZE | _MEASURE,
                 self_thaw=True,
+                ceiling=Consistency.FILESYSTEM,
                 typical_s={Operation.FREEZE: 0.1, Operation.THAW: 0.01},
             ),
         ),

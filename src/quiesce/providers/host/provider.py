@@ -56,7 +56,7 @@ class HostProvider:
         """Perform one operation and return when its effect is there."""
         return self._performer(call)(call, context)
 
-    def is_frozen(self, call: Call, context: Context) -> bool | None:  # noqa: ARG002  the port's shape
+    def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell whether the instance is frozen by us now."""
         match kind_of(call):
             case "process":
@@ -68,7 +68,7 @@ class HostProvider:
             case _:
                 return None
 
-    def examine(self, call: Call, context: Context) -> Sequence[Finding]:  # noqa: ARG002  the port's shape
+    def examine(self, call: Call, context: Context) -> Sequence[Finding]:
         """Return every check made, passed or not; changes nothing."""
         nodes = {
             "process": self._process.examine,
@@ -78,7 +78,7 @@ class HostProvider:
         }
         return nodes[kind_of(call)](call)
 
-    def verify(self, call: Call, context: Context) -> Proof:  # noqa: ARG002  the port's shape
+    def verify(self, call: Call, context: Context) -> Proof:
         """Check a backup against its checksums, or that a snapshot is whole; changes nothing."""
         return saving.verify(call, self._repository)
 

@@ -6,8 +6,14 @@ from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 
-_SAVE = frozenset({Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE})
-_EVERYTHING = frozenset(Operation) - {Operation.COPY}
+_SAVE = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
+_DOMAIN = _SAVE | {
+    Operation.FREEZE,
+    Operation.THAW,
+    Operation.SUSPEND,
+    Operation.RESUME,
+    Operation.MEASURE,
+}
 
 DOMAIN_TYPES = frozenset({"cloudify.libvirt.domain", "quiesce.nodes.libvirt.Domain"})
 VOLUME_TYPES = frozenset({"cloudify.libvirt.volume", "quiesce.nodes.libvirt.Volume"})
@@ -15,9 +21,10 @@ NETWORK_TYPES = frozenset({"cloudify.libvirt.network", "quiesce.nodes.libvirt.Ne
 POOL_TYPES = frozenset({"cloudify.libvirt.pool", "quiesce.nodes.libvirt.Pool"})
 
 DOMAIN = Kind(
+    name="domain",
     types=DOMAIN_TYPES,
     capabilities=Capabilities(
-        operations=_EVERYTHING,
+        operations=_DOMAIN,
         copies_backups=True,
         self_thaw=True,
         cheap_snapshot=True,
@@ -26,11 +33,13 @@ DOMAIN = Kind(
     functions=frozenset({"cloudify_libvirt.domain_tasks."}),
 )
 VOLUME = Kind(
+    name="volume",
     types=VOLUME_TYPES,
     capabilities=Capabilities(operations=_SAVE, copies_backups=True, typical_s={Operation.SNAPSHOT: 0.1}),
     functions=frozenset({"cloudify_libvirt.volume_tasks."}),
 )
 NETWORK = Kind(
+    name="network",
     types=NETWORK_TYPES,
     capabilities=Capabilities(
         operations=_SAVE,
@@ -42,6 +51,7 @@ NETWORK = Kind(
     functions=frozenset({"cloudify_libvirt.network_tasks."}),
 )
 POOL = Kind(
+    name="pool",
     types=POOL_TYPES,
     capabilities=Capabilities(
         operations=_SAVE,
@@ -58,5 +68,5 @@ DESCRIPTION = Description(
     factory="quiesce.providers.libvirt.provider:LibvirtProvider",
     kinds=(DOMAIN, VOLUME, NETWORK, POOL),
     functions=frozenset({"quiesce.libvirt."}),
-    extra="quiesce[libvirt]",
+    extra="libvirt",
 )

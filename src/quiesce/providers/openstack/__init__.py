@@ -8,6 +8,7 @@ from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.operation import Operation
 
 _SERVER: Final = Kind(
+    name="server",
     types=frozenset(
         {
             "quiesce.nodes.openstack.Server",
@@ -23,6 +24,7 @@ _SERVER: Final = Kind(
                 Operation.SUSPEND,
                 Operation.RESUME,
                 Operation.SNAPSHOT,
+                Operation.COPY,
                 Operation.APPLY,
                 Operation.DELETE,
                 Operation.MEASURE,
@@ -60,6 +62,7 @@ _SERVER: Final = Kind(
 )
 
 _VOLUME: Final = Kind(
+    name="volume",
     types=frozenset(
         {
             "quiesce.nodes.openstack.Volume",
@@ -69,7 +72,13 @@ _VOLUME: Final = Kind(
     ),
     capabilities=Capabilities(
         operations=frozenset(
-            {Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE, Operation.MEASURE},
+            {
+                Operation.SNAPSHOT,
+                Operation.COPY,
+                Operation.APPLY,
+                Operation.DELETE,
+                Operation.MEASURE,
+            },
         ),
         # cheap, but a safety snapshot would be the newer one that Cinder then reverts to alone
         copies_backups=True,
@@ -93,6 +102,7 @@ _VOLUME: Final = Kind(
 )
 
 _NETWORK: Final = Kind(
+    name="network object",
     types=frozenset(
         f"{prefix}.{name}"
         for prefix in ("quiesce.nodes.openstack", "cloudify.nodes.openstack", "cloudify.openstack.nodes")
@@ -109,5 +119,5 @@ DESCRIPTION: Final = Description(
     factory="quiesce.providers.openstack.provider:OpenStackProvider",
     kinds=(_SERVER, _VOLUME, _NETWORK),
     functions=frozenset({"quiesce.openstack."}),
-    extra="quiesce[openstack]",
+    extra="openstack",
 )

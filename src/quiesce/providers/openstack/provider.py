@@ -35,7 +35,7 @@ class OpenStackProvider:
 
     def __init__(
         self,
-        settings: ProviderSettings | None = None,  # noqa: ARG002  nothing outlives the process here
+        settings: ProviderSettings | None = None,
         connect: Callable[[Credentials], Client] = SessionClient,
         pace: Pace | None = None,
     ) -> None:
@@ -54,7 +54,7 @@ class OpenStackProvider:
             return self._perform_on_volume(connection, call, context)
         return self._perform_on_network(connection, call, context)
 
-    def is_frozen(self, call: Call, context: Context) -> bool | None:  # noqa: ARG002  the port's shape
+    def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Return None: Nova freezes a guest for a moment of its own choosing, and does not tell."""
         return None
 

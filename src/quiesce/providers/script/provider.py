@@ -22,7 +22,7 @@ from quiesce.providers.script.settings import operation_inputs, process_settings
 class ScriptProvider:
     """Runs each operation's script in a child process of its own."""
 
-    def __init__(self, settings: ProviderSettings) -> None:  # noqa: ARG002  every factory is given them
+    def __init__(self, settings: ProviderSettings) -> None:
         self._keeper = Keeper()
 
     def perform(self, call: Call, context: Context) -> Outcome:
@@ -40,7 +40,7 @@ class ScriptProvider:
             )
         return _outcome(call.operation, result)
 
-    def is_frozen(self, call: Call, context: Context) -> bool | None:  # noqa: ARG002  the port's shape
+    def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell that only the script's author knows."""
         return None
 

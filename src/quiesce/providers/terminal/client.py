@@ -121,7 +121,7 @@ class _UnknownHostKeyError(paramiko.SSHException):
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         raise _UnknownHostKeyError
 
 

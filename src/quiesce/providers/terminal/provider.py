@@ -29,7 +29,7 @@ class TerminalProvider:
     The terminal of a freeze is kept for its thaw: logging in anew could hang on the frozen file system.
     """
 
-    def __init__(self, settings: ProviderSettings) -> None:  # noqa: ARG002  every factory is given them
+    def __init__(self, settings: ProviderSettings) -> None:
         self._lock = threading.Lock()
         self._kept: dict[_Key, Dialogue] = {}
 
@@ -49,7 +49,7 @@ class TerminalProvider:
                     outputs = _run(dialogue, calls, context)
         return _outcome(call, outputs, context)
 
-    def is_frozen(self, call: Call, context: Context) -> bool | None:  # noqa: ARG002  the port's shape
+    def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell that only the commands' author knows."""
         return None
 

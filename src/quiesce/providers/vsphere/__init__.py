@@ -11,6 +11,7 @@ _MACHINE = frozenset(
         Operation.SUSPEND,
         Operation.RESUME,
         Operation.SNAPSHOT,
+        Operation.COPY,
         Operation.APPLY,
         Operation.DELETE,
         Operation.MEASURE,
@@ -22,6 +23,7 @@ DESCRIPTION = Description(
     factory="quiesce.providers.vsphere.provider:VSphereProvider",
     kinds=(
         Kind(
+            name="machine",
             types=frozenset(
                 {
                     "cloudify.nodes.vsphere.Server",
@@ -55,6 +57,7 @@ DESCRIPTION = Description(
             ),
         ),
         Kind(
+            name="disk",
             types=frozenset(
                 {
                     "cloudify.nodes.vsphere.Storage",

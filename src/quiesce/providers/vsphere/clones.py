@@ -31,7 +31,7 @@ class ClonedSource:
         """What was recorded at the cut."""
         return self.job.artifact or {"name": self.clone.name, "hardware": dict(self.clone.hardware)}
 
-    def materialise(self, name: str, marks: Mapping[str, str], *, connected: bool) -> str:  # noqa: ARG002  a clone keeps its cards
+    def materialise(self, name: str, marks: Mapping[str, str], *, connected: bool) -> str:
         """Make a machine of the stored state and return its id; it is switched off."""
         options = self.job.options
         request = CopyRequest(

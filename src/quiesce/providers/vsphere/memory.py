@@ -115,7 +115,7 @@ class MemoryCenter:
         with self.world.lock:
             return self._machine(machine)
 
-    def settle(self, machine: str, patience: Patience) -> Machine:  # noqa: ARG002  nothing runs behind
+    def settle(self, machine: str, patience: Patience) -> Machine:
         """Return the machine: its tasks are over when they return."""
         return self.machine(machine)
 
@@ -133,11 +133,11 @@ class MemoryCenter:
         """Return figures of a machine."""
         return {"power": self.machine(machine).power.value, "cpu_mhz": 100, "memory_bytes": 1 << 29}
 
-    def free_bytes(self, machine: str) -> int:  # noqa: ARG002  all machines lie on one datastore
+    def free_bytes(self, machine: str) -> int:
         """Return plenty."""
         return 1 << 40
 
-    def missing_rights(self, machine: str, rights: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002  it allows everything
+    def missing_rights(self, machine: str, rights: Sequence[str]) -> tuple[str, ...]:
         """Return none."""
         return ()
 
@@ -149,19 +149,19 @@ class MemoryCenter:
 
     # -- changing --------------------------------------------------------------------------------------
 
-    def suspend(self, machine: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+    def suspend(self, machine: str, patience: Patience) -> None:
         """Suspend a running machine."""
         self._switch(machine, {Power.ON}, Power.SUSPENDED)
 
-    def power_on(self, machine: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+    def power_on(self, machine: str, patience: Patience) -> None:
         """Start a machine, or resume a suspended one."""
         self._switch(machine, {Power.OFF, Power.SUSPENDED}, Power.ON)
 
-    def power_off(self, machine: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+    def power_off(self, machine: str, patience: Patience) -> None:
         """Switch a machine off."""
         self._switch(machine, {Power.ON, Power.SUSPENDED}, Power.OFF)
 
-    def create_snapshot(self, machine: str, request: SnapshotRequest, patience: Patience) -> str:  # noqa: ARG002  it takes no time
+    def create_snapshot(self, machine: str, request: SnapshotRequest, patience: Patience) -> str:
         """Make a snapshot and return its id."""
         with self.world.lock:
             found = self._machine(machine)
@@ -177,7 +177,7 @@ class MemoryCenter:
             self._put(replace(found, snapshots=(*found.snapshots, snapshot), current=snapshot.id))
             return snapshot.id
 
-    def revert(self, snapshot: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+    def revert(self, snapshot: str, patience: Patience) -> None:
         """Put the snapshot's machine back to it."""
         with self.world.lock:
             cut = self._cut(snapshot)
@@ -187,7 +187,7 @@ class MemoryCenter:
             kept = tuple(disk for disk in found.disks if disk.independent)
             self._put(replace(found, power=cut.power, disks=disks + kept, current=snapshot))
 
-    def remove_snapshot(self, snapshot: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+    def remove_snapshot(self, snapshot: str, patience: Patience) -> None:
         """Remove this snapshot only; its children stay."""
         with self.world.lock:
             cut = self.world.cuts.pop(snapshot, None)
@@ -203,7 +203,7 @@ class MemoryCenter:
             current = parent if found.current == snapshot else found.current
             self._put(replace(found, snapshots=left, current=current))
 
-    def clone(self, machine: str, snapshot: str | None, request: CopyRequest, patience: Patience) -> str:  # noqa: ARG002  it takes no time
+    def clone(self, machine: str, snapshot: str | None, request: CopyRequest, patience: Patience) -> str:
         """Copy a machine, or its state at a snapshot, and return the copy's id."""
         with self.world.lock:
             source = self._machine(machine)
@@ -212,7 +212,7 @@ class MemoryCenter:
             copied = {disk.position: content.get(disk.file, b"") for disk in disks}
             return self._new_machine(request.name, disks, copied, request.marks, source.hardware)
 
-    def destroy(self, machine: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+    def destroy(self, machine: str, patience: Patience) -> None:
         """Remove a machine that is not running, with all disks that it has now."""
         with self.world.lock:
             found = self.world.machines.get(machine)
@@ -226,7 +226,7 @@ class MemoryCenter:
                 self.world.cuts.pop(snapshot.id, None)
             del self.world.machines[machine]
 
-    def mark(self, machine: str, marks: Mapping[str, str], patience: Patience) -> None:  # noqa: ARG002  it takes no time
+    def mark(self, machine: str, marks: Mapping[str, str], patience: Patience) -> None:
         """Write our own settings into a machine's configuration."""
         with self.world.lock:
             self._put(_marked(self._machine(machine), marks))
@@ -237,9 +237,9 @@ class MemoryCenter:
         *,
         out: Sequence[Disk],
         into: Sequence[Disk],
-        hardware: Mapping[str, Json],  # noqa: ARG002  processors are not modelled
+        hardware: Mapping[str, Json],
         marks: Mapping[str, str],
-        patience: Patience,  # noqa: ARG002  it takes no time
+        patience: Patience,
     ) -> None:
         """Take disks out (their files stay) and put files in, in one change."""
         with self.world.lock:
@@ -253,7 +253,7 @@ class MemoryCenter:
             kept = tuple(disk for disk in found.disks if disk.file not in gone)
             self._put(_marked(replace(found, disks=kept + tuple(into)), marks))
 
-    def rename(self, machine: str, name: str, patience: Patience) -> None:  # noqa: ARG002  it takes no time
+    def rename(self, machine: str, name: str, patience: Patience) -> None:
         """Give a machine another name."""
         with self.world.lock:
             self._put(replace(self._machine(machine), name=name))
@@ -286,7 +286,7 @@ class MemoryCenter:
             content = cuts[0].content[disk.file] if cuts else self.world.files[disk.file]
             return content.ljust(CAPACITY, b"\0")[area.start : area.start + area.length]
 
-    def build(self, request: BuildRequest, disks: Mapping[int, Upload], patience: Patience) -> str:  # noqa: ARG002  it takes no time
+    def build(self, request: BuildRequest, disks: Mapping[int, Upload], patience: Patience) -> str:
         """Make a machine from stream-optimised VMDKs, by disk key, and return its id."""
         uploaded = {key: _plain(upload) for key, upload in disks.items()}
         entries = request.hardware.get("disks")
@@ -385,7 +385,7 @@ class _Lease:
         vmdk.write_disk(out, CAPACITY, vmdk.grains_of(0, content) if content else ())
         yield iter([out.getvalue()])
 
-    def sha1(self, key: int) -> str | None:  # noqa: ARG002  memory does not get damaged
+    def sha1(self, key: int) -> str | None:
         """Return no checksum."""
         return None
 

@@ -49,7 +49,7 @@ class VSphereProvider:
             return volumes.perform(call)
         return _ON_MACHINE[call.operation](self._job(call, context))
 
-    def is_frozen(self, call: Call, context: Context) -> bool | None:  # noqa: ARG002  the port's shape
+    def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Return None: the guest is frozen inside the cut only, and vSphere does not tell."""
         return None
 

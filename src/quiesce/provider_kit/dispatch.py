@@ -1,0 +1,191 @@
+"""From a call to the method that answers it: one abstract method for each operation, none forgotten."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar, assert_never
+
+from quiesce.errors import ProviderError, UnsupportedError
+from quiesce.model.call import Call
+from quiesce.model.capabilities import Description, Kind
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.model.restore_point import Proof
+from quiesce.ports import Context, Finding
+
+JobT = TypeVar("JobT")
+
+
+class Operations(ABC, Generic[JobT]):
+    """What one kind of node answers, a method for each `Operation`.
+
+    A kind writes ``freeze = unsupported`` for what it cannot do, so that a new operation is noticed by the
+    type checker in every provider. *job* is what the provider makes of a call: see `DispatchingProvider.job`.
+    """
+
+    @abstractmethod
+    def freeze(self, job: JobT, /) -> Outcome:
+        """Stop writes and flush; arm the node's own timer first where `Capabilities.self_thaw` says so."""
+
+    @abstractmethod
+    def thaw(self, job: JobT, /) -> Outcome:
+        """Let writes go on; return when the node is known to be thawed."""
+
+    @abstractmethod
+    def suspend(self, job: JobT, /) -> Outcome:
+        """Stop the processors, memory kept."""
+
+    @abstractmethod
+    def resume(self, job: JobT, /) -> Outcome:
+        """Let a suspended node go on."""
+
+    @abstractmethod
+    def snapshot(self, job: JobT, /) -> Outcome:
+        """Return when the point in time is fixed."""
+
+    @abstractmethod
+    def copy(self, job: JobT, /) -> Outcome:
+        """Move the data of a finished cut."""
+
+    @abstractmethod
+    def apply(self, job: JobT, /) -> Outcome:
+        """Put the instance back to a restore point."""
+
+    @abstractmethod
+    def delete(self, job: JobT, /) -> Outcome:
+        """Remove what snapshot and copy made, finished or half-made."""
+
+    @abstractmethod
+    def measure(self, job: JobT, /) -> Outcome:
+        """Return figures."""
+
+    def is_frozen(self, job: JobT, /) -> bool | None:
+        """Tell whether the instance is frozen now; None when that cannot be known."""
+        return None
+
+
+class CheckedOperations(Operations[JobT]):
+    """Operations of a kind that can be looked at without being changed."""
+
+    @abstractmethod
+    def doctor(self, job: JobT, /) -> Sequence[Finding]:
+        """Return every check made, passed or not."""
+
+    @abstractmethod
+    def verify(self, job: JobT, /) -> Proof:
+        """Check what is stored of the call's restore point."""
+
+
+def unsupported(operations: Operations[Any], job: Any, /) -> Outcome:  # noqa: ARG001  an operation's shape
+    """Stand for an operation that a kind does not have.
+
+    Planning refuses it before anything is touched; here it is refused for whoever calls all the same.
+    """
+    raise UnsupportedError(
+        f"{type(operations).__name__} cannot do this", hint="Remove this operation from the blueprint."
+    )
+
+
+def perform(  # noqa: C901, PLR0912  one line for each operation
+    operations: Operations[JobT], operation: Operation, job: JobT
+) -> Outcome:
+    """Return what *operations* answers."""
+    match operation:
+        case Operation.FREEZE:
+            method = operations.freeze
+        case Operation.THAW:
+            method = operations.thaw
+        case Operation.SUSPEND:
+            method = operations.suspend
+        case Operation.RESUME:
+            method = operations.resume
+        case Operation.SNAPSHOT:
+            method = operations.snapshot
+        case Operation.COPY:
+            method = operations.copy
+        case Operation.APPLY:
+            method = operations.apply
+        case Operation.DELETE:
+            method = operations.delete
+        case Operation.MEASURE:
+            method = operations.measure
+        case unknown:
+            assert_never(unknown)
+    return method(job)
+
+
+class DispatchingProvider(ABC, Generic[JobT]):
+    """Answers the port `Provider` by one `Operations` for each kind of its description."""
+
+    def __init__(self, description: Description, operations: Mapping[str, Operations[JobT]]) -> None:
+        """Take the operations by the names of the description's kinds.
+
+        Raises:
+            LookupError: when a kind has none, or one is of no kind.
+        """
+        names = {kind.name for kind in description.kinds}
+        if names != operations.keys():
+            raise LookupError(f"{description.name}: kinds {sorted(names)}, operations {sorted(operations)}")
+        self._description = description
+        self._operations = operations
+
+    @abstractmethod
+    def job(self, call: Call, context: Context) -> JobT:
+        """Return what every operation needs to know about *call*, read once."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give connections back."""
+
+    def perform(self, call: Call, context: Context) -> Outcome:
+        """Perform one operation and return when its effect is there.
+
+        Raises:
+            UnsupportedError: when the kind of node has no such operation; nothing was touched.
+        """
+        kind = self.kind_of(call)
+        if call.operation not in kind.capabilities.operations:
+            raise UnsupportedError(
+                f"{call.operation} is nothing that a {kind.name} of {self._description.name} can do",
+                hint="Remove this operation from the blueprint, or bind a script of your own to it.",
+            )
+        return perform(self._operations[kind.name], call.operation, self.job(call, context))
+
+    def is_frozen(self, call: Call, context: Context) -> bool | None:
+        """Tell whether the call's instance is frozen now; None when that cannot be known."""
+        return self._operations[self.kind_of(call).name].is_frozen(self.job(call, context))
+
+    def kind_of(self, call: Call) -> Kind:
+        """Return which kind of node the call is about.
+
+        Raises:
+            UnsupportedError: when it is none of this provider's.
+        """
+        kind = self._description.kind_of(call.function, call.node)
+        if kind is None:
+            types = sorted(name for each in self._description.kinds for name in each.types)
+            raise UnsupportedError(
+                f"{call.instance} is a {call.node.type}, which is nothing of {self._description.name}",
+                hint=f"Derive its type from one of {', '.join(types)}.",
+            )
+        return kind
+
+
+class PlatformProvider(DispatchingProvider[JobT]):
+    """A provider whose nodes can also be examined, and whose restore points can be verified."""
+
+    def __init__(self, description: Description, operations: Mapping[str, CheckedOperations[JobT]]) -> None:
+        super().__init__(description, operations)
+        self._checked = operations
+
+    def doctor(self, call: Call, context: Context) -> Sequence[Finding]:
+        """Return every check made, passed or not; changes nothing."""
+        try:
+            return self._checked[self.kind_of(call).name].doctor(self.job(call, context))
+        except ProviderError as error:
+            return [Finding(check="found", passed=False, detail=str(error), remedy=error.hint)]
+
+    def verify(self, call: Call, context: Context) -> Proof:
+        """Check what is stored of the call's restore point; changes nothing."""
+        return self._checked[self.kind_of(call).name].verify(self.job(call, context))

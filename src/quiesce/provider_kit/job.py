@@ -1,0 +1,74 @@
+"""One call with what every provider needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from quiesce.model.call import Call
+from quiesce.model.ids import BackupName, Json
+from quiesce.model.records import Level
+from quiesce.ports import Context
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.provider_kit.ownership import point_of
+from quiesce.repository import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A call and its context; providers derive theirs and add a client and the options."""
+
+    call: Call
+    context: Context
+
+    @property
+    def point(self) -> BackupName:
+        """The restore point's name.
+
+        Raises:
+            NonRecoverableError: when the call names none.
+        """
+        return point_of(self.call)
+
+    @property
+    def place(self) -> Place:
+        """Where this instance's full copy lies in a repository."""
+        return Place(deployment=self.call.deployment, point=self.point, instance=self.call.instance)
+
+    def deadline(self, what: str) -> Deadline:
+        """Return the time that is left for waiting for *what*."""
+        return Deadline(self.context, what)
+
+    def say(self, message: str) -> None:
+        """Tell the operator."""
+        self.context.log(Level.INFO, message)
+
+    def warn(self, message: str) -> None:
+        """Tell the operator what is less than was asked for."""
+        self.context.log(Level.WARNING, message)
+
+
+class RuntimeState:
+    """What outlives the process about one instance: entries of its runtime properties.
+
+    Every change is durable when the method returns.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._context = job.context
+        self._entries: dict[str, Json] = dict(job.call.runtime_properties)
+
+    @property
+    def entries(self) -> Mapping[str, Json]:
+        """All of them."""
+        return self._entries
+
+    def read(self, name: str) -> Json:
+        """Return an entry; None when there is none."""
+        return self._entries.get(name)
+
+    def write(self, **entries: Json) -> None:
+        """Set entries; None removes one."""
+        merged = self._entries | entries
+        self._entries = {name: value for name, value in merged.items() if value is not None}
+        self._context.set_runtime_properties(dict(self._entries))

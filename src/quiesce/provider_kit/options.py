@@ -1,0 +1,75 @@
+"""Reading what an operator chose for one call; the rules stand in `quiesce.model.options`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from quiesce.errors import NonRecoverableError
+from quiesce.model.call import Call
+from quiesce.model.ids import Json
+from quiesce.model.options import Option, options_of
+from quiesce.model.words import WrongValueError
+
+O = TypeVar("O")  # noqa: E741  the options' dataclass
+
+
+def read_options(kind: type[O], provider: str, call: Call, **more: Any) -> O:
+    """Return the options of *call*, defaults filled in; *more* are fields that no operator gives.
+
+    Raises:
+        NonRecoverableError: for a value that is not accepted, and for an option that *provider* does not
+            have; it names what is right.
+    """
+    declared = options_of(kind)
+    _refuse_unknown(declared, provider, call.inputs)
+    given = ((option.name, _given(option, provider, call)) for option in declared)
+    return kind(**{name: value for name, value in given if value is not None}, **more)
+
+
+def read_values(kind: type[O], what: str, given: Mapping[str, Json]) -> O:
+    """Return *given*, a mapping that holds options of *kind* and nothing else; *what* names it in errors.
+
+    Raises:
+        NonRecoverableError: for a value that is not accepted, and for a name that is no option.
+    """
+    declared = {option.name: option for option in options_of(kind)}
+    unknown = sorted(given.keys() - declared.keys())
+    if unknown:
+        raise NonRecoverableError(
+            f"{what} has no {unknown[0]!r}", hint=f"It takes {', '.join(sorted(declared))}."
+        )
+    return kind(**{name: _read(declared[name], f"{what}.{name}", value) for name, value in given.items()})
+
+
+def _given(option: Option, provider: str, call: Call) -> Any:
+    for place, value in _places(option, provider, call):
+        if value is not None and value != "":
+            return _read(option, f"{place} of {call.instance}", value)
+    return None
+
+
+def _places(option: Option, provider: str, call: Call) -> Iterator[tuple[str, Json]]:
+    if not option.per_node:
+        own = f"{provider}_{option.name}"
+        yield own, call.inputs.get(own)
+        yield option.name, call.inputs.get(option.name)
+    yield option.name, call.properties.get(option.name)
+
+
+def _read(option: Option, place: str, value: Json) -> Any:
+    try:
+        return option.read(value)
+    except WrongValueError as error:
+        raise NonRecoverableError(f"{place}: {error}", hint=option.help) from None
+
+
+def _refuse_unknown(declared: tuple[Option, ...], provider: str, inputs: Mapping[str, Json]) -> None:
+    prefix = f"{provider}_"
+    known = {f"{prefix}{option.name}" for option in declared if not option.per_node}
+    for name in inputs:
+        if name.startswith(prefix) and name not in known:
+            raise NonRecoverableError(
+                f"{provider} has no option {name.removeprefix(prefix)!r}",
+                hint=f"It takes {', '.join(sorted(known)) or 'none'}.",
+            )

@@ -1,0 +1,116 @@
+"""One instance's full copy in a repository: made before, begun, completed, verified, removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from quiesce.errors import (
+    DamagedArtifactError,
+    ForeignObjectError,
+    OperationTimeoutError,
+    RecoverableError,
+    ResourceNotFoundError,
+)
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import Json
+from quiesce.model.restore_point import Proof
+from quiesce.ports import Context
+from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.ownership import maker_of
+from quiesce.repository import Draft, Manifest, Repository
+
+
+class Saving:
+    """The copy that a call is about. Every method may be called again after a crash."""
+
+    def __init__(self, job: Job, repository: Repository, provider: str) -> None:
+        self.repository = repository
+        self._job = job
+        self._provider = provider
+
+    def made_before(self) -> Manifest | None:
+        """Return the copy that this execution has completed already; None when it is still to be made.
+
+        Raises:
+            ForeignObjectError: when another execution, or somebody else, made what is there.
+        """
+        return self.repository.made_before(self._job.place, self._job.call.execution)
+
+    def begin(self) -> Draft:
+        """Take the place in the repository, or take up what this execution had begun there.
+
+        Raises:
+            ForeignObjectError: when something else is there; it was not touched.
+        """
+        call = self._job.call
+        return self.repository.begin(self._job.place, execution=call.execution, provider=self._provider)
+
+    def complete(
+        self,
+        draft: Draft,
+        content: Mapping[str, Json],
+        *,
+        consistency: Consistency,
+        cut_at: float | None = None,
+        note: str = "",
+    ) -> Manifest:
+        """Write the manifest, last of all: the copy counts from then on."""
+        return draft.complete(
+            function=self._job.call.function,
+            consistency=consistency,
+            cut_at=cut_at,
+            made_at=time.time(),
+            content=content,
+            note=note,
+        )
+
+    def checked(self) -> Manifest:
+        """Return the copy's manifest after every byte was read and compared.
+
+        Raises:
+            ResourceNotFoundError: when there is no complete copy.
+            DamagedArtifactError: when it is not what was written.
+        """
+        manifest = self.repository.manifest(self._job.place)
+        damages = self.repository.verify(manifest, watched(self._job.context, manifest.size_bytes))
+        if damages:
+            raise DamagedArtifactError("; ".join(f"{damage.path}: {damage.reason}" for damage in damages))
+        return manifest
+
+    def verify(self) -> Proof:
+        """Read every byte and compare the checksums."""
+        try:
+            manifest = self.checked()
+        except (ResourceNotFoundError, DamagedArtifactError) as error:
+            return proof("checksums", damage=str(error))
+        return proof("checksums", detail=f"{len(manifest.files)} files, {manifest.size_bytes} bytes read")
+
+    def remove(self) -> str:
+        """Remove the copy or what was begun of it; return a note about what is somebody else's."""
+        try:
+            self.repository.delete(self._job.place, made_by=maker_of(self._job.call))
+        except ForeignObjectError as error:
+            return f"{error}; it was left alone"
+        return ""
+
+
+def proof(kind: str, *, damage: str = "", detail: str = "") -> Proof:
+    """Return the result of a check of now; it has passed when there is no *damage*."""
+    return Proof(at=time.time(), kind=kind, passed=not damage, detail=damage or detail)
+
+
+def watched(context: Context, total_bytes: int | None = None) -> Callable[[int], None]:
+    """Return what is told of bytes moved: it reports progress, and stops the work when nobody waits."""
+    moved = 0
+
+    def advance(size_bytes: int) -> None:
+        nonlocal moved
+        moved += size_bytes
+        context.progress(moved, total_bytes)
+        if context.given_up():
+            raise RecoverableError("given up: nobody waits for it any more")
+        if context.remaining_s() <= 0:
+            raise OperationTimeoutError(f"not done in time ({moved} bytes so far)")
+
+    return advance

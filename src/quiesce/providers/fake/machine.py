@@ -1,0 +1,130 @@
+"""What a machine in the fake data centre does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quiesce.errors import ForeignObjectError, ResourceNotFoundError
+from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.restore_point import Proof
+from quiesce.ports import Finding
+from quiesce.provider_kit.dispatch import CheckedOperations
+from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.saving import proof
+from quiesce.providers.fake.options import FakeOptions
+from quiesce.providers.fake.world import Thing, World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeJob(Job):
+    """A call and what was chosen for it."""
+
+    options: FakeOptions
+
+    @property
+    def object_name(self) -> str:
+        """The name of what the call makes or removes."""
+        return f"{self.call.instance}-{self.call.point}"
+
+
+class Machine(CheckedOperations[FakeJob]):
+    """Every method is called with the world's lock held."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def freeze(self, job: FakeJob, /) -> Outcome:
+        """Arm the timer, then freeze."""
+        call = job.call
+        if call.thaw_after_s is not None:
+            self.world.timers[call.instance] = self.world.tick() + call.thaw_after_s
+        if call.instance not in self.world.frozen:
+            self.world.freezes[call.instance] = self.world.freezes.get(call.instance, 0) + 1
+        self.world.frozen.add(call.instance)
+        return NOTHING
+
+    def thaw(self, job: FakeJob, /) -> Outcome:
+        """Thaw, after whatever is still on its way."""
+        instance = job.call.instance
+        self.world.frozen.discard(instance)  # not remove(): already thawed is thawed
+        self.world.let_late_effects_happen(instance)
+        self.world.frozen.discard(instance)
+        self.world.timers.pop(instance, None)
+        return NOTHING
+
+    def suspend(self, job: FakeJob, /) -> Outcome:
+        """Stop it."""
+        self.world.suspended.add(job.call.instance)
+        return NOTHING
+
+    def resume(self, job: FakeJob, /) -> Outcome:
+        """Let it go on."""
+        self.world.suspended.discard(job.call.instance)
+        return NOTHING
+
+    def snapshot(self, job: FakeJob, /) -> Outcome:
+        """Keep the content as it is now, unless this execution has done so already."""
+        thing = self.world.things.get(job.object_name)
+        if thing is None:
+            self.world.things[job.object_name] = Thing(
+                instance=job.call.instance,
+                maker=job.call.execution,
+                content=self.world.contents.get(job.call.instance, ""),
+                complete=not job.call.full,
+                full=job.call.full,
+            )
+        elif thing.maker != job.call.execution:
+            maker = thing.maker or "somebody else"
+            raise ForeignObjectError(f"{job.object_name} exists and was made by {maker}")
+        return claimed(job)
+
+    def copy(self, job: FakeJob, /) -> Outcome:
+        """Complete the cut."""
+        thing = self.world.things.get(job.object_name)
+        if thing is None:
+            raise ResourceNotFoundError(f"the cut {job.object_name} is gone")
+        thing.complete = True
+        job.say(f"copied {job.object_name}")
+        return claimed(job)
+
+    def apply(self, job: FakeJob, /) -> Outcome:
+        """Put the content back."""
+        thing = self.world.things.get(job.object_name)
+        if thing is None or not thing.complete:
+            raise ResourceNotFoundError(f"there is no complete {job.object_name}")
+        self.world.contents[job.call.instance] = thing.content
+        return NOTHING
+
+    def delete(self, job: FakeJob, /) -> Outcome:
+        """Remove what quiesce made, after whatever is still on its way."""
+        self.world.let_late_effects_happen(job.call.instance)
+        thing = self.world.things.get(job.object_name)
+        if thing is None or thing.maker is None:
+            return NOTHING
+        if not job.call.undo or thing.maker == job.call.execution:
+            del self.world.things[job.object_name]
+        return NOTHING
+
+    def measure(self, job: FakeJob, /) -> Outcome:
+        """Return two figures."""
+        return Outcome(measurements={"cpu_percent": 1.5, "memory_bytes": 1 << 20})
+
+    def is_frozen(self, job: FakeJob, /) -> bool | None:
+        """Tell whether it is frozen."""
+        return job.call.instance in self.world.frozen
+
+    def doctor(self, job: FakeJob, /) -> Sequence[Finding]:
+        """Return one finding: the machine is there."""
+        return [Finding(check="machine", passed=True, detail=f"{job.call.instance} is there")]
+
+    def verify(self, job: FakeJob, /) -> Proof:
+        """Check that the object is there and complete."""
+        thing = self.world.things.get(job.object_name)
+        complete = thing is not None and thing.complete
+        return proof("presence", damage="" if complete else f"{job.object_name} is not complete")
+
+
+def claimed(job: FakeJob) -> Outcome:
+    """Return the answer that names the object."""
+    return Outcome(artifact={"objects": [job.object_name]})
