@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from quiesce.app.executing import Watching, execute
+from quiesce.app.run.execution import Watching, execute
 from quiesce.app.services import Services
-from quiesce.bootstrap import Assembly, Settings
+from quiesce.bootstrap import Application, Settings
 from quiesce.cli.main import SWITCH_S
 from quiesce.engine import Purpose
 from quiesce.model.deployment import Deployment
@@ -65,11 +65,11 @@ def run(
 def with_services(action: Callable[[Services], None]) -> None:
     """Run *action* on a database of its own."""
     with tempfile.TemporaryDirectory(prefix="quiesce-bench-") as home:
-        assembly = Assembly(Settings.of({"QUIESCE_HOME": home}))
+        application = Application(Settings.of({"QUIESCE_HOME": home}))
         try:
-            action(assembly.services)
+            action(application.services)
         finally:
-            assembly.close()
+            application.close()
 
 
 def cost_of_an_operation(services: Services) -> None:
@@ -125,7 +125,7 @@ def frozen_window(services: Services) -> None:
     _, plan = run(
         services, name, topology(count, MACHINE, seconds=each_s), "backup", parallel=parallel, max_freeze=600
     )
-    from quiesce.app.points import window_s
+    from quiesce.app.points.window import window_s
     from quiesce.model.history import History
 
     history = History.of(services.executions.journal(ExecutionId(name)).read())

@@ -8,9 +8,9 @@ import time
 
 from bench_engine import MACHINE, topology
 
-from quiesce.app.executing import NoGuard, Watching, execute
-from quiesce.app.points import window_s
-from quiesce.bootstrap import Assembly, Settings, start_guard
+from quiesce.app.points.window import window_s
+from quiesce.app.run.execution import NoGuard, Watching, execute
+from quiesce.bootstrap import Application, Settings, start_guard
 from quiesce.engine import Purpose
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
@@ -23,9 +23,9 @@ RUNS = 9
 NODES = 200
 
 
-def one_run(assembly: Assembly, name: str, guard: Guard) -> tuple[float, float]:
+def one_run(application: Application, name: str, guard: Guard) -> tuple[float, float]:
     """Back up NODES idle machines; return the window and the whole time, in seconds."""
-    services = assembly.services
+    services = application.services
     made = topology(NODES, MACHINE)
     deployment = DeploymentName(name)
     services.deployments.add(
@@ -61,12 +61,12 @@ def main() -> None:
     """Measure both in turn."""
     with tempfile.TemporaryDirectory(prefix="quiesce-bench-") as home:
         settings = Settings.of({"QUIESCE_HOME": home})
-        assembly = Assembly(settings)
+        application = Application(settings)
         figures: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
         for run in range(RUNS):
-            figures["with"].append(one_run(assembly, f"with-{run}", start_guard(settings)))
-            figures["without"].append(one_run(assembly, f"without-{run}", NoGuard()))
-        assembly.close()
+            figures["with"].append(one_run(application, f"with-{run}", start_guard(settings)))
+            figures["without"].append(one_run(application, f"without-{run}", NoGuard()))
+        application.close()
     window = {key: statistics.median(w for w, _ in runs) for key, runs in figures.items()}
     cost = {key: statistics.median(s for _, s in runs) for key, runs in figures.items()}
     more_ms = (window["with"] - window["without"]) * 1000

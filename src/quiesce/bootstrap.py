@@ -56,7 +56,7 @@ class SystemClock:
         return time.monotonic()
 
 
-class Assembly:
+class Application:
     """The services, and what has to be given back after use."""
 
     def __init__(self, settings: Settings, guard: GuardProcess | None = None) -> None:

@@ -230,5 +230,5 @@ def test_an_examination_tells_what_cannot_be_imported(subject: Directory) -> Non
     good = subject.call(Operation.FREEZE)
     bad = subject.call(Operation.FREEZE, function="directory_plugin.nothing")
     missing = subject.call(Operation.FREEZE, function="no_such_plugin.freeze")
-    passed = [provider.examine(call, RecordingContext())[0].passed for call in (good, bad, missing)]
+    passed = [provider.doctor(call, RecordingContext())[0].passed for call in (good, bad, missing)]
     assert passed == [True, False, False]

@@ -44,13 +44,13 @@ MUTANTS = (
     Mutant(
         name="the outcome is never written",
         file="engine/runner.py",
-        old="            self._note(self._done(attempt, completion, outcome))\n            self._agenda.over(step)",
+        old="            self._note(self._done(attempt, completion, outcome))\n            self._scheduler.over(step)",
         new="            self._history.add(self._done(attempt, completion, outcome))\n"
-        "            self._agenda.over(step)",
+        "            self._scheduler.over(step)",
     ),
     Mutant(
         name="the thaw is skipped on cancel",
-        file="engine/agenda.py",
+        file="engine/scheduler.py",
         old="        return self._due_thaws(now, free_for_thaws) + self._due_undos(now, free)",
         new="        thaws = [] if self.history.faltered.cancelled else self._due_thaws(now, free_for_thaws)\n"
         "        return thaws + self._due_undos(now, free)",
@@ -58,7 +58,7 @@ MUTANTS = (
     Mutant(
         name="a freeze that comes late is not thawed again",
         file="engine/runner.py",
-        old="        self._agenda.settling.answered_late(attempt.step)",
+        old="        self._scheduler.debts.answered_late(attempt.step)",
         new="        del attempt",
     ),
     Mutant(
@@ -81,20 +81,20 @@ MUTANTS = (
     ),
     Mutant(
         name="half-made things are left behind",
-        file="engine/agenda.py",
+        file="engine/scheduler.py",
         old="        return [step for step in self._undos.values() if self.history.is_owed(step)]",
         new="        return []",
     ),
     Mutant(
         name="the way back is removed after something was replaced",
-        file="engine/agenda.py",
+        file="engine/scheduler.py",
         old="        if self._applied:\n            return []",
         new="        if self._applied and False:\n            return []",
     ),
     Mutant(
         name="a restore goes on without freezing again",
         file="engine/recovery.py",
-        old="    return Verdict(again=(Operation.FREEZE,))",
+        old="    return RecoveryDecision(again=(Operation.FREEZE,))",
         new="    return CONTINUE",
     ),
     Mutant(
@@ -130,27 +130,27 @@ MUTANTS = (
     ),
     Mutant(
         name="the guard reads a stale journal",
-        file="app/guarding.py",
-        old="        return History.of(self._services.executions.journal(self._undertaking.execution.id).read())",
+        file="app/run/guard.py",
+        old="        return History.of(self._services.executions.journal(self._execution_run.execution.id).read())",
         new="        if not hasattr(self, '_stale'):\n"
-        "            journal = self._services.executions.journal(self._undertaking.execution.id)\n"
+        "            journal = self._services.executions.journal(self._execution_run.execution.id)\n"
         "            self._stale = History.of(journal.read())\n        return self._stale",
     ),
     Mutant(
         name="the guard forgets freezes that never answered",
-        file="app/guarding.py",
+        file="app/run/guard.py",
         old="                    self._thaw_again_what_never_answered()\n",
         new="",
     ),
     Mutant(
         name="the guard gives up when it cannot write",
-        file="app/guarding.py",
+        file="app/run/guard.py",
         old="            return executions.journal(execution)  # cannot be written: thaw first, and say so later",
         new="            raise",
     ),
     Mutant(
         name="guard and engine fight for the lease",
-        file="app/guarding.py",
+        file="app/run/guard.py",
         old="            except BusyError:  # another engine has taken it up, and settles first of all\n"
         "                self._pause(PAUSE_S)\n                continue",
         new="            except BusyError:\n                self._settle()\n                continue",
@@ -163,7 +163,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a hung thaw holds up the others",
-        file="engine/settling.py",
+        file="engine/debts.py",
         old="ORDER_PATIENCE_S = 1.0",
         new="ORDER_PATIENCE_S = 1e6",
     ),
@@ -175,13 +175,13 @@ MUTANTS = (
     ),
     Mutant(
         name="an undo removes what another execution made",
-        file="app/performing.py",
+        file="app/calls.py",
         old="            undo=step.role is Role.UNDO,",
         new="            undo=False,",
     ),
     Mutant(
         name="the catalog calls a failed backup complete",
-        file="app/points.py",
+        file="app/points/catalog.py",
         old="    if complete == len(cuts):\n        return PointState.COMPLETE",
         new="    if complete >= 0:\n        return PointState.COMPLETE",
     ),

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from quiesce.app.performing import Performer
-from quiesce.app.points import points_made, points_removed
-from quiesce.engine import Purpose, Runner, Surroundings
+from quiesce.app.calls import Performer
+from quiesce.app.points.catalog import points_made, points_removed
+from quiesce.engine import Purpose, RunEnvironment, Runner
 from quiesce.engine.attempts import LEAST_REMOVAL_TRIES
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
@@ -172,7 +172,7 @@ class Scene:
         )
         run = Runner(
             self.plan,
-            Surroundings(
+            RunEnvironment(
                 journal=journal,
                 perform=performer,
                 workers=InlineWorkers(self.clock),

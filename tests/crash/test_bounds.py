@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from quiesce.app.points import frozen_intervals, window_s
-from quiesce.engine import Attempt, Runner, Surroundings
+from quiesce.app.points.window import frozen_intervals, window_s
+from quiesce.engine import Attempt, RunEnvironment, Runner
 from quiesce.errors import CannotFreezeError
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
@@ -145,13 +145,13 @@ def test_no_window_is_bounded_where_nothing_could_be_frozen() -> None:
             raise Hung
         return NOTHING
 
-    surroundings = Surroundings(
+    environment = RunEnvironment(
         journal=scene.kept.take_over(),
         perform=perform,
         workers=InlineWorkers(scene.clock),
         clock=scene.clock,
         guard=Guardless(),
     )
-    history = Runner(scene.plan, surroundings).run()
+    history = Runner(scene.plan, environment).run()
     assert history.ended is not None
     assert "gave no answer in 601.0 s" in history.ended.message

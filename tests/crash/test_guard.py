@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.app.executing import Watching, execute
-from quiesce.app.guarding import Order, Watchman
+from quiesce.app.run.execution import Watching, execute
+from quiesce.app.run.guard import GuardLoop, Order
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
 from quiesce.errors import BusyError, StoreError, SupersededError
@@ -85,8 +85,8 @@ class Theatre:
             )
 
     def guard(self, *orders: Order | None) -> None:
-        watchman = Watchman(self.services(), self.execution.id, self.scene.clock.sleep)
-        watchman.keep_watch(_Orders(orders, self.scene), 30.0)
+        loop = GuardLoop(self.services(), self.execution.id, self.scene.clock.sleep)
+        loop.run(_Orders(orders, self.scene), 30.0)
 
 
 class _Orders:
@@ -105,7 +105,7 @@ class _Orders:
 @pytest.fixture
 def theatre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Theatre:
     made = Theatre(tmp_path)
-    monkeypatch.setattr("quiesce.app.executing.ThreadWorkers", InlineWorkers)
+    monkeypatch.setattr("quiesce.app.run.execution.ThreadWorkers", InlineWorkers)
     return made
 
 
@@ -121,10 +121,10 @@ def test_the_guard_thaws_what_a_dead_engine_left_frozen(theatre: Theatre, touche
 
 def test_the_guard_reads_the_journal_when_it_is_needed_not_before(theatre: Theatre) -> None:
     """A freeze that began after the guard was ready is thawed too."""
-    watchman = Watchman(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)
+    loop = GuardLoop(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)
     theatre.engine_dies_at(4)
     assert theatre.scene.world.frozen
-    watchman.keep_watch(_Orders([Order.GONE], theatre.scene), 30.0)
+    loop.run(_Orders([Order.GONE], theatre.scene), 30.0)
     assert theatre.scene.world.frozen == set()
 
 
@@ -163,8 +163,8 @@ def test_a_freeze_whose_answer_never_came_is_thawed_again_when_the_engine_is_dea
                 self._scene.world.frozen.add(freeze.instance)  # the engine's call went through after all
             return order
 
-    watchman = Watchman(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)
-    watchman.keep_watch(WakingUp([Order.OPENED, None, Order.GONE], theatre.scene), 30.0)
+    loop = GuardLoop(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)
+    loop.run(WakingUp([Order.OPENED, None, Order.GONE], theatre.scene), 30.0)
     assert theatre.scene.world.frozen == set()
 
 
@@ -212,8 +212,8 @@ def test_two_never_fight(theatre: Theatre) -> None:
             execute(theatre.services(), theatre.execution, Purpose.SETTLE, Watching(by="another"))
             lease.release()
 
-    watchman = Watchman(theatre.services(), theatre.execution.id, pause)
-    watchman.keep_watch(_Orders([Order.GONE], theatre.scene), 30.0)
+    loop = GuardLoop(theatre.services(), theatre.execution.id, pause)
+    loop.run(_Orders([Order.GONE], theatre.scene), 30.0)
     assert theatre.scene.world.frozen == set()
     by = [record.by for record in theatre.records() if isinstance(record, Started)]
     assert by == ["engine", "another"]

@@ -20,9 +20,9 @@ from fakegce import Cloud, Estate, serve
 from fakegce.command_line import STORE, WEB, CommandLine
 from fakegce.runs import Runs
 
-from quiesce.app.executing import Watching
-from quiesce.app.run_workflow import go_on
-from quiesce.app.unfinished import find_unfinished
+from quiesce.app.run.execution import Watching
+from quiesce.app.run.recover import find_unfinished
+from quiesce.app.run.run import go_on
 from quiesce.blueprint import instantiate, load_blueprint
 from quiesce.engine import Purpose
 from quiesce.model.deployment import Deployment

@@ -54,7 +54,7 @@ def _failed(bench: Bench) -> dict[str, Finding]:
     """Return the checks that did not pass, by name; each says what to do."""
     provider = bench.provider()
     try:
-        findings = provider.examine(bench.call(Operation.SNAPSHOT, full=True), RecordingContext())
+        findings = provider.doctor(bench.call(Operation.SNAPSHOT, full=True), RecordingContext())
     finally:
         provider.close()
     failed = {finding.check: finding for finding in findings if not finding.passed}

@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from quiesce.app.guarding import Order, Watchman
-from quiesce.bootstrap import Assembly, Settings
+from quiesce.app.run.guard import GuardLoop, Order
+from quiesce.bootstrap import Application, Settings
 from quiesce.guard import READY
 from quiesce.model.ids import ExecutionId
 
@@ -65,20 +65,20 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # it ends when nothing is owed, and not before
     os.umask(0o077)
     orders = PipeOrders(sys.stdin.fileno())
-    assembly = Assembly(Settings(home=Path(sys.argv[1]), database_url=sys.argv[2]))
+    application = Application(Settings(home=Path(sys.argv[1]), database_url=sys.argv[2]))
     try:
         execution = _words(orders, b"execution")
         if execution is None:
             return
-        watchman = Watchman(assembly.services, ExecutionId(execution), time.sleep)
+        loop = GuardLoop(application.services, ExecutionId(execution), time.sleep)
         bound = _words(orders, b"max-freeze")
         if bound is None:
             return
         with suppress(OSError):
             os.write(sys.stdout.fileno(), READY)
-        watchman.keep_watch(orders, float(bound))
+        loop.run(orders, float(bound))
     finally:
-        assembly.close()
+        application.close()
 
 
 def _words(orders: PipeOrders, key: bytes) -> str | None:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
+from quiesce.app.run.recover import find_unfinished
 from quiesce.app.services import Services
-from quiesce.app.unfinished import find_unfinished
-from quiesce.bootstrap import Assembly, Settings, start_guard
+from quiesce.bootstrap import Application, Settings, start_guard
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,13 +27,13 @@ def services(*, freezing: bool = False, shout: bool = True) -> Iterator[Services
     """
     settings = Settings.of(os.environ)
     guard = start_guard(settings) if freezing else None
-    assembly = Assembly(settings, guard)
+    application = Application(settings, guard)
     try:
         if shout:
-            _shout(assembly.services)
-        yield assembly.services
+            _shout(application.services)
+        yield application.services
     finally:
-        assembly.close()
+        application.close()
 
 
 def _shout(services: Services) -> None:

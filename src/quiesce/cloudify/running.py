@@ -12,9 +12,9 @@ from typing import Any
 from cloudify.exceptions import NonRecoverableError as CloudifyNonRecoverableError
 from cloudify.workflows import workflow_api
 
-from quiesce.app.executing import NoGuard
+from quiesce.app.run.execution import NoGuard
 from quiesce.cloudify.tasks import CloudifyTasks, CloudifyWorkers
-from quiesce.engine import Purpose, Runner, Surroundings
+from quiesce.engine import Purpose, RunEnvironment, Runner
 from quiesce.model.history import History
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan
@@ -76,7 +76,7 @@ def _run(plan: Plan, context: Any, purpose: Purpose, journal: MemoryJournal) -> 
         def cancel_asked() -> str | None:
             return "it was cancelled" if signals or workflow_api.has_cancel_request() else None
 
-        surroundings = Surroundings(
+        environment = RunEnvironment(
             journal=journal,
             perform=CloudifyTasks(context, plan.parameters.raw),
             workers=workers,
@@ -87,7 +87,7 @@ def _run(plan: Plan, context: Any, purpose: Purpose, journal: MemoryJournal) -> 
         )
         workflow_api.cancel_callbacks.add(workers.wake)
         try:
-            return Runner(plan, surroundings, purpose).run(), signals
+            return Runner(plan, environment, purpose).run(), signals
         finally:
             workflow_api.cancel_callbacks.discard(workers.wake)
 

@@ -8,10 +8,10 @@ from typing import Any
 from cloudify.decorators import workflow
 from cloudify.exceptions import NonRecoverableError
 
+from quiesce.cloudify.consistency import judge
 from quiesce.cloudify.planning import Retries, plan_in_cloudify
 from quiesce.cloudify.running import run_plan, thaw_after_interruption
 from quiesce.cloudify.topology import topology_of
-from quiesce.cloudify.worth import judge
 from quiesce.errors import QuiesceError
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan

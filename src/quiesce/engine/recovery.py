@@ -11,7 +11,7 @@ from quiesce.model.plan import Plan, Role, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class RecoveryDecision:
     """How to go on."""
 
     #: why the execution is rolled back instead of continued; None: it is continued
@@ -20,10 +20,10 @@ class Verdict:
     again: tuple[Operation, ...] = ()
 
 
-CONTINUE = Verdict()
+CONTINUE = RecoveryDecision()
 
 
-def judge(plan: Plan, history: History) -> Verdict:
+def judge(plan: Plan, history: History) -> RecoveryDecision:
     """Tell how to take up *plan* after its engine died.
 
     Cuts from both sides of a thaw are not one point in time, so a window that broke before its last cut is
@@ -38,11 +38,13 @@ def judge(plan: Plan, history: History) -> Verdict:
     if not began_freezing or not any(_open(plan, history, Operation.APPLY)):
         return CONTINUE
     if not any(_begun(plan, history, Operation.APPLY)):
-        return Verdict(roll_back="it was interrupted before anything was replaced")
-    return Verdict(again=(Operation.FREEZE,))
+        return RecoveryDecision(roll_back="it was interrupted before anything was replaced")
+    return RecoveryDecision(again=(Operation.FREEZE,))
 
 
-_BROKEN = Verdict(roll_back="it was interrupted before its last cut, and cuts of two times are never mixed")
+_BROKEN = RecoveryDecision(
+    roll_back="it was interrupted before its last cut, and cuts of two times are never mixed"
+)
 
 
 def _begun(plan: Plan, history: History, operation: Operation) -> Iterator[Step]:

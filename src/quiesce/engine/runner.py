@@ -12,7 +12,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from quiesce.engine.agenda import Agenda
 from quiesce.engine.attempts import (
     GIVEN_UP_PATIENCE_S,
     GRACE_S,
@@ -23,6 +22,7 @@ from quiesce.engine.attempts import (
     timeout_s,
 )
 from quiesce.engine.recovery import CONTINUE, judge
+from quiesce.engine.scheduler import Scheduler
 from quiesce.errors import (
     CannotFreezeError,
     OperationTimeoutError,
@@ -68,7 +68,7 @@ class Purpose(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class RunEnvironment:
     """What a run needs from outside."""
 
     journal: Journal
@@ -88,12 +88,12 @@ class Surroundings:
 class Runner:
     """One run of one plan. Use it once."""
 
-    def __init__(self, plan: Plan, surroundings: Surroundings, purpose: Purpose = Purpose.FORWARD) -> None:
+    def __init__(self, plan: Plan, environment: RunEnvironment, purpose: Purpose = Purpose.FORWARD) -> None:
         self._plan = plan
-        self._out = surroundings
+        self._out = environment
         self._purpose = purpose
-        self._history = History.of(surroundings.journal.read())
-        self._agenda = Agenda(plan, self._history, only_settle=purpose is Purpose.SETTLE)
+        self._history = History.of(environment.journal.read())
+        self._scheduler = Scheduler(plan, self._history, only_settle=purpose is Purpose.SETTLE)
         self._attempts: dict[int, Attempt] = {}
         self._tickets = 0
         self._thawing = 0
@@ -121,10 +121,10 @@ class Runner:
         if self._nothing_left():
             return self._history
         self._take_up()
-        while not self._agenda.is_over():
+        while not self._scheduler.is_over():
             self._look_around()
-            self._begin(self._agenda.take(self._now(), self._free(), self._free_for_thaws()))
-            if self._agenda.is_over():
+            self._begin(self._scheduler.take(self._now(), self._free(), self._free_for_thaws()))
+            if self._scheduler.is_over():
                 break
             for completion in self._out.workers.wait(self._wake_up_at()):
                 self._account(completion)
@@ -152,13 +152,13 @@ class Runner:
         if started is not None and self._purpose is Purpose.FORWARD and self._history.faltered is None:
             verdict = judge(self._plan, self._history)
         for operation in verdict.again:
-            self._agenda.reopen(operation)
+            self._scheduler.reopen(operation)
         turn = started.turn + 1 if started is not None else 1
         self._note(Started(**self._times(), plan_digest=digest, turn=turn, by=self._out.by))
         for warning in self._plan.warnings if turn == 1 else ():
             self._note(Logged(**self._times(), step=None, level=Level.WARNING, message=warning))
         for name in self._history.unanswered():
-            self._agenda.settling.answered_late(self._agenda.steps[name])
+            self._scheduler.debts.answered_late(self._scheduler.steps[name])
         if verdict.roll_back is not None:
             self._falter("interrupted", verdict.roll_back)
         elif self._purpose is Purpose.ROLL_BACK:
@@ -248,7 +248,7 @@ class Runner:
         return Begun(**self._times(), step=step.id, attempt=self._history.attempts.get(step.id, 0) + 1)
 
     def _start(self, step: Step, record: Begun) -> None:
-        self._agenda.began(step)
+        self._scheduler.began(step)
         self._tickets += 1
         now = self._now()
         deadline = now + timeout_s(step, self._plan.parameters)
@@ -285,7 +285,7 @@ class Runner:
             outcome = Outcome(note=f"nothing to thaw: {error}")  # the platform has no freeze at all
         if outcome is not None:
             self._note(self._done(attempt, completion, outcome))
-            self._agenda.over(step)
+            self._scheduler.over(step)
             self._close_window()
         elif isinstance(error, QuiesceError):
             self._fail(attempt, error)
@@ -296,7 +296,7 @@ class Runner:
         if completion.error is not None:
             return
         self._note(self._done(attempt, completion, completion.outcome or NOTHING))
-        self._agenda.settling.answered_late(attempt.step)
+        self._scheduler.debts.answered_late(attempt.step)
 
     def _done(self, attempt: Attempt, completion: Completion, outcome: Outcome) -> Done:
         return Done(
@@ -329,10 +329,10 @@ class Runner:
                 passed_over=passed_over,
             )
         )
-        self._agenda.over(step, again_at=None if pause is None else self._now() + pause)
+        self._scheduler.over(step, again_at=None if pause is None else self._now() + pause)
         self._close_window()
         if pause is None and step.role is Role.UNDO:
-            self._agenda.give_up_undo(step)
+            self._scheduler.give_up_undo(step)
         elif pause is None and step.role is Role.MAIN and not passed_over and not self._plan.carry_on:
             self._falter(error.code, f"{step.id} failed: {error}", hint=error.hint)
 
@@ -374,12 +374,12 @@ class Runner:
         return self._window_ends is not None and tick >= self._window_ends
 
     def _close_window(self) -> None:
-        if self._window_ends is not None and not any(self._agenda.settling.owed):
+        if self._window_ends is not None and not any(self._scheduler.debts.owed):
             self._window_ends = None
 
     def _mind_patience(self, now: float) -> None:
-        failed = [self._agenda.steps[name] for name in self._history.failed]
-        owed = [step for step in failed if self._agenda.settling.owes(step)]
+        failed = [self._scheduler.steps[name] for name in self._history.failed]
+        owed = [step for step in failed if self._scheduler.debts.owes(step)]
         if not owed:
             self._settling_ends = None
             return
@@ -388,8 +388,8 @@ class Runner:
         if now >= self._settling_ends:
             self._falter("not-thawed", f"{owed[0].instance} could not be thawed")
             for step in owed:
-                if step.id not in self._agenda.running:
-                    self._agenda.settling.give_up(step)
+                if step.id not in self._scheduler.running:
+                    self._scheduler.debts.give_up(step)
 
     def _wake_up_at(self) -> float | None:
         now = self._now()
@@ -400,7 +400,7 @@ class Runner:
         bound = self._window_ends if self._history.faltered is None else None
         ends = self._settling_ends
         patience = ends if ends is not None and ends > now else None
-        for tick in (bound, patience, self._agenda.next_time(now)):
+        for tick in (bound, patience, self._scheduler.next_time(now)):
             if tick is not None:
                 times.append(tick)
         return min(times, default=None)
@@ -442,7 +442,7 @@ class Runner:
     def _lose_journal(self, error: StoreError | SupersededError) -> None:
         self._journal_error = error
         if isinstance(error, SupersededError):
-            self._agenda.only_settle = True
+            self._scheduler.only_settle = True
         self._falter(error.code, str(error), hint=error.hint)
 
     def _times(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Answers a child's requests. They are checked as what comes from outside."""
+"""ContextAnswers a child's requests. They are checked as what comes from outside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from quiesce.errors import NonRecoverableError, RecoverableError
-from quiesce.isolation.verdict import Verdict
+from quiesce.isolation.child_result import ChildResult
 from quiesce.model.ids import Json
 from quiesce.model.records import Level
 from quiesce.ports import Context
@@ -23,15 +23,15 @@ _LEVELS = {
 }
 
 
-class Answers:
-    """What one child can ask for, and the verdict that its words make up."""
+class ContextAnswers:
+    """What one child can ask for, and the result that its requests add up to."""
 
-    def __init__(self, told: dict[str, Any], context: Context) -> None:
-        self.verdict = Verdict()
-        self._told = told
+    def __init__(self, data: dict[str, Any], context: Context) -> None:
+        self.result = ChildResult()
+        self._data = data
         self._context = context
         self._verbs: Mapping[str, Callable[[dict[str, Any]], Json]] = {
-            "told": self._tell,
+            "context": self._context_data,
             "log": self._log,
             "save": self._save,
             "returns": self._returns,
@@ -50,8 +50,8 @@ class Answers:
             return _line({"error": str(error) or type(error).__name__})
         return _line({"value": value})
 
-    def _tell(self, _: dict[str, Any]) -> Json:
-        return self._told
+    def _context_data(self, _: dict[str, Any]) -> Json:
+        return self._data
 
     def _log(self, request: dict[str, Any]) -> Json:
         self._context.log(_LEVELS.get(request["level"], Level.INFO), str(request["message"]))
@@ -60,40 +60,40 @@ class Answers:
     def _save(self, request: dict[str, Any]) -> Json:
         properties: dict[str, Json] = {
             key: value
-            for key, value in self._told["instance"]["runtime_properties"].items()
+            for key, value in self._data["instance"]["runtime_properties"].items()
             if key not in request["removed"]
         } | request["changed"]
         self._context.set_runtime_properties(properties)
-        self._told["instance"]["runtime_properties"] = properties
+        self._data["instance"]["runtime_properties"] = properties
         return properties
 
     def _returns(self, request: dict[str, Any]) -> Json:
-        self.verdict.say("returns")
-        self.verdict.value = request["value"]
+        self.result.say("returns")
+        self.result.value = request["value"]
         return None
 
     def _abort(self, request: dict[str, Any]) -> Json:
-        self.verdict.say("abort")
-        self.verdict.raised = NonRecoverableError(request["message"] or "the script aborted the operation")
+        self.result.say("abort")
+        self.result.raised = NonRecoverableError(request["message"] or "the script aborted the operation")
         return None
 
     def _retry(self, request: dict[str, Any]) -> Json:
-        self.verdict.retry = RecoverableError(
+        self.result.retry = RecoverableError(
             request["message"] or "the script asked to be run again",
             retry_after_s=_seconds(request["retry_after"]),
         )
         return None
 
     def _retry_operation(self, request: dict[str, Any]) -> Json:
-        self.verdict.say("retry_operation")
+        self.result.say("retry_operation")
         return self._retry(request)
 
     def _raised(self, request: dict[str, Any]) -> Json:
         message = f"{request['kind']}: {request['message']}"
         if request["recoverable"]:
-            self.verdict.raised = RecoverableError(message, retry_after_s=_seconds(request["retry_after"]))
+            self.result.raised = RecoverableError(message, retry_after_s=_seconds(request["retry_after"]))
         else:
-            self.verdict.raised = NonRecoverableError(message)
+            self.result.raised = NonRecoverableError(message)
         return None
 
 

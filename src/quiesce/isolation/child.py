@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO, Self
 
 from quiesce.errors import NonRecoverableError
-from quiesce.isolation.keeper import Keeper
+from quiesce.isolation.reaper import Reaper
 
 #: the child waits for a line before it becomes the command, so that it is watched before it does anything
 _GATE = 'read -r go && exec "$@" </dev/null'
@@ -36,8 +36,8 @@ class Command:
 class Child:
     """A running command; leaves the ``with`` block only when its group is gone or it ended by itself."""
 
-    def __init__(self, command: Command, keeper: Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, command: Command, reaper: Reaper) -> None:
+        self._reaper = reaper
         self._grace_s = command.grace_s
         self._process = _start(command)
         self.pid = self._process.pid
@@ -77,7 +77,7 @@ class Child:
         """Wait for the child and return its exit status, negative for the signal that ended it."""
         if self._process.returncode is None:
             self.has_ended(None)
-            self._keeper.forget(self.pid)
+            self._reaper.forget(self.pid)
         return self._process.wait()
 
     def kill(self) -> None:
@@ -93,7 +93,7 @@ class Child:
             os.killpg(self.pid, number)
 
     def _open_gate(self) -> None:
-        self._keeper.watch(self.pid, self._grace_s)
+        self._reaper.watch(self.pid, self._grace_s)
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(b"go\n")

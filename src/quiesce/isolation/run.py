@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from quiesce.errors import NonRecoverableError
-from quiesce.isolation.answers import Answers
+from quiesce.isolation.answers import ContextAnswers
 from quiesce.isolation.child import Child, Command
-from quiesce.isolation.keeper import Keeper
+from quiesce.isolation.reaper import Reaper
 from quiesce.isolation.session import Session
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -21,22 +21,22 @@ _GRACE_S = 2.0
 
 
 def run_child(
-    command: Callable[[str], Command], told: dict[str, Any], context: Context, *, name: str, keeper: Keeper
+    command: Callable[[str], Command], data: dict[str, Any], context: Context, *, name: str, reaper: Reaper
 ) -> Json:
     """Run what *command* answers for the address of the child's ``ctx``, and return its result.
 
     Raises:
         ProviderError: when *name* failed, was not done in time, or asked to be run again.
     """
-    answers = Answers(told, context)
+    answers = ContextAnswers(data, context)
     with tempfile.TemporaryDirectory(prefix="quiesce-", ignore_cleanup_errors=True) as directory:
         try:
             session = Session(answers, context, directory=directory)
         except OSError as error:
             raise NonRecoverableError(f"{name} cannot be given its ctx: {error}") from error
-        with session, Child(command(session.address), keeper) as child:
+        with session, Child(command(session.address), reaper) as child:
             status = session.serve(child, name)
-    return answers.verdict.result(name, status)
+    return answers.result.final(name, status)
 
 
 def inherited_environment() -> dict[str, str]:

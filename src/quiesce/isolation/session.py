@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from quiesce.errors import OperationTimeoutError
-from quiesce.isolation.answers import Answers
+from quiesce.isolation.answers import ContextAnswers
 from quiesce.isolation.child import Child
 from quiesce.model.records import Level
 from quiesce.ports import Context
@@ -35,7 +35,7 @@ _ERRORS = "<err> "
 class Session:
     """One thread's loop around one child; there is no other thread."""
 
-    def __init__(self, answers: Answers, context: Context, *, directory: str) -> None:
+    def __init__(self, answers: ContextAnswers, context: Context, *, directory: str) -> None:
         self._answers = answers
         self._context = context
         self._selector = selectors.DefaultSelector()
@@ -134,7 +134,7 @@ class Session:
     def _log(self, prefix: str, line: str) -> None:
         self._context.log(Level.INFO, prefix + line)
         if prefix == _ERRORS:
-            self._answers.verdict.tail.append(line)
+            self._answers.result.tail.append(line)
 
 
 class _Lines:

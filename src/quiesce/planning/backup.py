@@ -6,17 +6,17 @@ from quiesce.errors import PlanError
 from quiesce.model.ids import InstanceId
 from quiesce.model.operation import SNAPSHOT_CREATE, Operation
 from quiesce.model.plan import Plan
-from quiesce.planning.drafting import Draft, Request
+from quiesce.planning.drafting import PlanDraft, PlanRequest
 from quiesce.planning.window import add_freezes, add_thaws
 
 
-def plan_backup(request: Request) -> Plan:
+def plan_backup(request: PlanRequest) -> Plan:
     """Freeze services then computes, cut all, thaw in reverse, copy; undo the cuts if it fails.
 
     Raises:
         PlanError: when no instance can be cut.
     """
-    draft = Draft(request)
+    draft = PlanDraft(request)
     name = request.parameters.snapshot_name
     instances = draft.having(SNAPSHOT_CREATE)
     if not instances:
@@ -35,7 +35,7 @@ def plan_backup(request: Request) -> Plan:
     return draft.finish("backup")
 
 
-def _copies(draft: Draft, instance: InstanceId) -> bool:
+def _copies(draft: PlanDraft, instance: InstanceId) -> bool:
     binding = draft.binding(instance, SNAPSHOT_CREATE)
     if binding is None:
         return False

@@ -16,7 +16,7 @@ from quiesce.planning.ordering import depends_on, turned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class PlanRequest:
     """Everything that planning may look at."""
 
     topology: Topology
@@ -35,10 +35,10 @@ NO_ORDER: Edges = {}
 
 
 @dataclass(slots=True)
-class Draft:
+class PlanDraft:
     """A plan in the making; `finish` gives the plan."""
 
-    request: Request
+    request: PlanRequest
     groups: list[Group] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -28,7 +28,7 @@ from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Topology
 from quiesce.planning.backup import plan_backup
 from quiesce.planning.binding import bind
-from quiesce.planning.drafting import Request
+from quiesce.planning.drafting import PlanRequest
 from quiesce.planning.remove_backup import plan_remove_backup
 from quiesce.planning.restore import plan_restore
 from quiesce.planning.resume import plan_resume
@@ -42,7 +42,7 @@ class Workflow:
     """One thing that a user asks for by name."""
 
     name: str
-    planner: Callable[[Request], Plan]
+    planner: Callable[[PlanRequest], Plan]
     #: every operation that it may run
     interfaces: tuple[str, ...]
     #: one sentence for help
@@ -130,7 +130,7 @@ def plan_workflow(
     instances = select(topology, parameters)
     taking_part = {topology.instances[instance].node for instance in instances}
     nodes = [topology.nodes[node] for node in topology.nodes if node in taking_part]
-    request = Request(
+    request = PlanRequest(
         topology=topology,
         bindings=bind(nodes, descriptions, found.interfaces),
         parameters=parameters,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from quiesce.model.operation import SNAPSHOT_DELETE
 from quiesce.model.plan import Plan
-from quiesce.planning.drafting import Draft, Request
+from quiesce.planning.drafting import PlanDraft, PlanRequest
 
 
-def plan_remove_backup(request: Request) -> Plan:
+def plan_remove_backup(request: PlanRequest) -> Plan:
     """Delete each chosen restore point, one after the other; newest first, because older may be its base."""
-    draft = Draft(request)
+    draft = PlanDraft(request)
     able = frozenset(draft.having(SNAPSHOT_DELETE))
     for point in sorted(request.points, key=lambda point: point.made_at, reverse=True):
         held = [a.instance for a in point.artifacts if a.instance in able]

@@ -7,11 +7,11 @@ from quiesce.model.ids import InstanceId, StepId
 from quiesce.model.operation import FS_FINALIZE, SNAPSHOT_APPLY, SNAPSHOT_CREATE, Operation
 from quiesce.model.plan import Plan
 from quiesce.model.restore_point import PointState, RestorePoint
-from quiesce.planning.drafting import Draft, Request, step_id
+from quiesce.planning.drafting import PlanDraft, PlanRequest, step_id
 from quiesce.planning.window import add_freezes, add_thaws
 
 
-def plan_restore(request: Request) -> Plan:
+def plan_restore(request: PlanRequest) -> Plan:
     """Freeze, take a safety restore point where wanted, apply what others depend on first, thaw.
 
     A thaw is also owed where nothing was frozen, because the restored state may hold the freeze that was
@@ -20,7 +20,7 @@ def plan_restore(request: Request) -> Plan:
     Raises:
         PlanError: when the restore point holds nothing of the chosen instances.
     """
-    draft = Draft(request)
+    draft = PlanDraft(request)
     (point,) = request.points
     instances = _instances_to_apply(draft, point)
     add_freezes(draft, for_apply=True)
@@ -40,7 +40,7 @@ def plan_restore(request: Request) -> Plan:
     return draft.finish("restore")
 
 
-def _instances_to_apply(draft: Draft, point: RestorePoint) -> tuple[InstanceId, ...]:
+def _instances_to_apply(draft: PlanDraft, point: RestorePoint) -> tuple[InstanceId, ...]:
     held = {a.instance for a in point.artifacts if a.state is PointState.COMPLETE}
     half_made = {artifact.instance for artifact in point.artifacts} - held
     able = draft.having(SNAPSHOT_APPLY)
@@ -57,7 +57,7 @@ def _instances_to_apply(draft: Draft, point: RestorePoint) -> tuple[InstanceId, 
     return instances
 
 
-def _wants_safety(draft: Draft, instance: InstanceId) -> bool:
+def _wants_safety(draft: PlanDraft, instance: InstanceId) -> bool:
     wanted = draft.request.parameters.safety_snapshot
     binding = draft.binding(instance, SNAPSHOT_CREATE)
     if binding is None or wanted is False:
@@ -65,7 +65,7 @@ def _wants_safety(draft: Draft, instance: InstanceId) -> bool:
     return wanted is True or binding.capabilities.cheap_snapshot
 
 
-def _warn_of_thawless(draft: Draft, instances: tuple[InstanceId, ...]) -> None:
+def _warn_of_thawless(draft: PlanDraft, instances: tuple[InstanceId, ...]) -> None:
     frozen = {step.instance for step in draft.steps if step.operation is Operation.FREEZE}
     for instance in instances:
         if instance in frozen and draft.binding(instance, FS_FINALIZE) is None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from quiesce.model.operation import STATISTICS, STATISTICS_ALIAS
 from quiesce.model.plan import Plan
-from quiesce.planning.drafting import Draft, Request
+from quiesce.planning.drafting import PlanDraft, PlanRequest
 
 
-def plan_statistics(request: Request) -> Plan:
+def plan_statistics(request: PlanRequest) -> Plan:
     """Plan one measuring for each instance, whichever way its blueprint spells the operation."""
-    draft = Draft(request)
+    draft = PlanDraft(request)
     usual = draft.having(STATISTICS)
     draft.add_group("measure", STATISTICS, usual)
     measured = frozenset(usual)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from quiesce.model.operation import FREEZE_SUSPEND, LIFECYCLE_SUSPEND
 from quiesce.model.plan import Plan
-from quiesce.planning.drafting import Draft, Request
+from quiesce.planning.drafting import PlanDraft, PlanRequest
 
 
-def plan_suspend(request: Request) -> Plan:
+def plan_suspend(request: PlanRequest) -> Plan:
     """Plan the deprecated suspends of all, then the suspends of all."""
-    draft = Draft(request)
+    draft = PlanDraft(request)
     for title, interface in (("suspend (deprecated)", LIFECYCLE_SUSPEND), ("suspend", FREEZE_SUSPEND)):
         instances = draft.having(interface)
         draft.add_group(title, interface, instances, order=draft.dependents_first(instances))

@@ -9,10 +9,10 @@ from quiesce.model.ids import InstanceId, StepId
 from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.topology import Node
-from quiesce.planning.drafting import Draft
+from quiesce.planning.drafting import PlanDraft
 
 
-def add_freezes(draft: Draft, *, for_apply: bool = False) -> None:
+def add_freezes(draft: PlanDraft, *, for_apply: bool = False) -> None:
     """Append the groups that freeze: services, then computes."""
     for title, is_wanted in (("freeze services", _is_service), ("freeze computes", _is_compute)):
         instances = [
@@ -27,7 +27,7 @@ def add_freezes(draft: Draft, *, for_apply: bool = False) -> None:
             draft.warnings.append(f"{node} has fs_prepare but no fs_finalize: it is taken to owe no thaw")
 
 
-def add_thaws(draft: Draft, owed_since: Callable[[InstanceId], StepId | None] | None = None) -> None:
+def add_thaws(draft: PlanDraft, owed_since: Callable[[InstanceId], StepId | None] | None = None) -> None:
     """Append the groups that thaw: computes, then services.
 
     Each settles its instance's freeze; where there is none, what *owed_since* names.
@@ -89,7 +89,7 @@ def _makespan_s(steps: Iterable[Step], parallel: int, duration_s: Callable[[Step
     return now
 
 
-def _freezes_for_apply(draft: Draft, instance: InstanceId) -> bool:
+def _freezes_for_apply(draft: PlanDraft, instance: InstanceId) -> bool:
     binding = draft.binding(instance, FS_PREPARE)
     return binding is not None and (binding.declared or binding.capabilities.freeze_for_apply)
 

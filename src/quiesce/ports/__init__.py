@@ -4,12 +4,12 @@ from quiesce.ports.engine import Clock, Completion, Guard, Journal, Workers
 from quiesce.ports.providers import (
     Context,
     Discoverer,
-    Examiner,
+    Doctor,
     Finding,
-    Keeper,
     Provider,
     ProviderFactory,
     ProviderSettings,
+    RepositoryUser,
     Verifier,
 )
 from quiesce.ports.stores import Catalog, Deployments, Executions, Lease, Leases, LiveDeployment, Manifests
@@ -21,12 +21,11 @@ __all__ = [
     "Context",
     "Deployments",
     "Discoverer",
-    "Examiner",
+    "Doctor",
     "Executions",
     "Finding",
     "Guard",
     "Journal",
-    "Keeper",
     "Lease",
     "Leases",
     "LiveDeployment",
@@ -34,6 +33,7 @@ __all__ = [
     "Provider",
     "ProviderFactory",
     "ProviderSettings",
+    "RepositoryUser",
     "Verifier",
     "Workers",
 ]

@@ -106,10 +106,10 @@ class Finding:
 
 
 @runtime_checkable
-class Examiner(Protocol):
+class Doctor(Protocol):
     """A provider that can tell beforehand whether an instance can be frozen, snapshotted, thawed."""
 
-    def examine(self, call: Call, context: Context) -> Sequence[Finding]:
+    def doctor(self, call: Call, context: Context) -> Sequence[Finding]:
         """Return every check made, passed or not; changes nothing."""
         ...
 
@@ -124,7 +124,7 @@ class Verifier(Protocol):
 
 
 @runtime_checkable
-class Keeper(Protocol):
+class RepositoryUser(Protocol):
     """A provider that keeps full backups as files, in a directory repository."""
 
     def repository(self, call: Call) -> str:

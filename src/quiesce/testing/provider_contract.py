@@ -24,7 +24,7 @@ from quiesce.model.operation import INTERFACES, SNAPSHOT_CREATE, Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Node
-from quiesce.ports import Keeper, Provider
+from quiesce.ports import Provider, RepositoryUser
 from quiesce.repository import Place, Repository
 from quiesce.testing.contexts import RecordingContext
 
@@ -258,7 +258,7 @@ class ProviderContract:
         provider = _needs_mode(subject, True)
         _or_skip(lambda: subject.write("before"))
         artifact = _make(subject, provider, full=True)
-        if not isinstance(provider, Keeper) or "files" not in artifact:
+        if not isinstance(provider, RepositoryUser) or "files" not in artifact:
             pytest.skip("this kind of node keeps no files in a repository")
         call = subject.call(Operation.MEASURE)
         place = Place(deployment=call.deployment, point=call.point or BackupName(""), instance=call.instance)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from quiesce.app.executing import NoGuard
-from quiesce.engine import Attempt, Runner, Surroundings
+from quiesce.app.run.execution import NoGuard
+from quiesce.engine import Attempt, RunEnvironment, Runner
 from quiesce.errors import CannotFreezeError
 from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, SNAPSHOT_CREATE, Operation
 from quiesce.model.outcome import NOTHING, Outcome
@@ -29,14 +29,14 @@ def test_a_kind_of_cannot_freeze_with_a_code_of_its_own_owes_no_thaw() -> None:
         return NOTHING
 
     clock = FakeClock()
-    surroundings = Surroundings(
+    environment = RunEnvironment(
         journal=MemoryRecords().take_over(),
         perform=perform,
         workers=InlineWorkers(clock),
         clock=clock,
         guard=NoGuard(),
     )
-    history = Runner(plan, surroundings).run()
+    history = Runner(plan, environment).run()
     assert history.debts(plan) == []
     assert history.ended is not None
     assert history.ended.ending is Ending.FAILED

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from quiesce.app.executing import NoGuard
-from quiesce.app.reporting import report_execution
+from quiesce.app.run.execution import NoGuard
+from quiesce.app.run.report import report_execution
 from quiesce.cli.console import LiveProgress
-from quiesce.engine import Attempt, Runner, Surroundings, ThreadWorkers
+from quiesce.engine import Attempt, RunEnvironment, Runner, ThreadWorkers
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, ExecutionId, StepId
@@ -86,10 +86,10 @@ def test_the_journal_is_told_while_a_copy_runs_and_not_while_a_cut_does() -> Non
         return any(isinstance(r, Progressed) and r.step == step.id for r in list(journal.read()))
 
     clock = Clock()
-    surroundings = Surroundings(
+    environment = RunEnvironment(
         journal=journal, perform=perform, workers=ThreadWorkers(clock), clock=clock, guard=NoGuard()
     )
-    Runner(PLAN, surroundings).run()
+    Runner(PLAN, environment).run()
     found = [record for record in journal.read() if isinstance(record, Progressed)]
     assert {(r.step, r.done_bytes, r.total_bytes) for r in found} == {(A, 512, 1024), (B, 512, 1024)}
 

@@ -452,14 +452,14 @@ def test_the_cuts_may_be_kept_elsewhere(machine: Machine, data: Path, tmp_path: 
 
 
 def test_the_doctor_says_how_a_directory_is_cut(machine: Machine, node: Node, data: Path) -> None:
-    findings = machine.provider.examine(machine.call(node, Operation.SNAPSHOT), RecordingContext())
+    findings = machine.provider.doctor(machine.call(node, Operation.SNAPSHOT), RecordingContext())
     assert {finding.check: finding.passed for finding in findings} == {
         "readable": True,
         "exchange": True,
         "space": True,
     }
     shutil.rmtree(data)
-    [finding] = machine.provider.examine(machine.call(node, Operation.SNAPSHOT), RecordingContext())
+    [finding] = machine.provider.doctor(machine.call(node, Operation.SNAPSHOT), RecordingContext())
     assert not finding.passed
     assert finding.remedy
 

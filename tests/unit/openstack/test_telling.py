@@ -10,11 +10,11 @@ from hands import Hands
 
 from quiesce.errors import UnsupportedError
 from quiesce.model.operation import Operation
-from quiesce.ports import Discoverer, Examiner, Finding, Verifier
+from quiesce.ports import Discoverer, Doctor, Finding, Verifier
 
 
 def findings(hands: Hands, resource_id: str, type_: str = "Server") -> dict[str, Finding]:
-    found = hands.provider.examine(hands.call(Operation.SNAPSHOT, resource_id, type_), hands.context)
+    found = hands.provider.doctor(hands.call(Operation.SNAPSHOT, resource_id, type_), hands.context)
     return {f"{finding.check} {finding.detail}": finding for finding in found}
 
 
@@ -23,7 +23,7 @@ def failed(found: dict[str, Finding]) -> list[str]:
 
 
 def test_the_provider_examines_verifies_and_discovers(hands: Hands) -> None:
-    assert isinstance(hands.provider, Examiner)
+    assert isinstance(hands.provider, Doctor)
     assert isinstance(hands.provider, Verifier)
     assert isinstance(hands.provider, Discoverer)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from quiesce.errors import OperationTimeoutError
-from quiesce.isolation.keeper import Keeper
+from quiesce.isolation.reaper import Reaper
 from quiesce.model.operation import FS_PREPARE, Operation
 from quiesce.providers.script.provider import ScriptProvider
 from quiesce.testing import RecordingContext
@@ -117,14 +117,14 @@ provider.perform(call, RecordingContext(timeout_s=60))
 
 def test_a_keeper_that_was_killed_is_replaced() -> None:
     sleeper = subprocess.Popen(["/bin/sleep", "60"], start_new_session=True)
-    keeper = Keeper()
-    keeper.watch(sleeper.pid, 0.0)
-    first = keeper._process
+    reaper = Reaper()
+    reaper.watch(sleeper.pid, 0.0)
+    first = reaper._process
     assert first is not None
     first.kill()
     first.wait()
-    keeper.watch(999_999_999, 0.0)
-    keeper.close()
+    reaper.watch(999_999_999, 0.0)
+    reaper.close()
     assert sleeper.wait(timeout=10) == -signal.SIGKILL
 
 

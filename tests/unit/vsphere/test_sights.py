@@ -77,7 +77,7 @@ def test_a_disk_has_no_operations_of_its_own(site: Any) -> None:
 
 def _findings(site: Any, **changes: Any) -> dict[str, Any]:
     call = site.call(Operation.SNAPSHOT, **changes)
-    return {finding.check: finding for finding in site.provider().examine(call, site.context)}
+    return {finding.check: finding for finding in site.provider().doctor(call, site.context)}
 
 
 def _change(site: Any, **changes: Any) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from quiesce.app.manifests import rebuild as rebuild_catalog
-from quiesce.app.proving import verify as verify_point
-from quiesce.app.pruning import plan_pruning, remove_doomed
-from quiesce.app.run_workflow import run_workflow
+from quiesce.app.points.prune import plan_pruning, remove_doomed
+from quiesce.app.points.rebuild import rebuild as rebuild_catalog
+from quiesce.app.points.verify import verify as verify_point
+from quiesce.app.run.run import run_workflow
 from quiesce.cli.commands.workflows import follow
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_age

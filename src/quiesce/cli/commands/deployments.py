@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from quiesce.app.deployments import add_deployment, remove_deployment
-from quiesce.app.manifests import newest_manifest
+from quiesce.app.points.manifests import newest_manifest
 from quiesce.blueprint import (
     LocalDeployment,
     default_profile,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from quiesce.app.executing import Watching
-from quiesce.app.reporting import report_execution
-from quiesce.app.run_workflow import Request, cancel, go_on
+from quiesce.app.run.execution import Watching
+from quiesce.app.run.recover import find_unfinished
+from quiesce.app.run.recover import recover as recover_all
+from quiesce.app.run.report import report_execution
+from quiesce.app.run.run import cancel, go_on
 from quiesce.app.services import Services
-from quiesce.app.unfinished import find_unfinished
-from quiesce.app.unfinished import recover as recover_all
 from quiesce.cli.commands.workflows import follow, start
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_assignments
@@ -22,6 +22,7 @@ from quiesce.model.execution import ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import Json
 from quiesce.model.report import ExecutionReport
+from quiesce.model.request import WorkflowRequest
 from quiesce.reports.events import Events
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import execution_text, executions_text
@@ -65,7 +66,7 @@ def start_execution(
         parameters["task_retries"] = task_retries
     if task_retry_interval is not None:
         parameters["task_retry_interval"] = task_retry_interval
-    request = Request(
+    request = WorkflowRequest(
         deployment=deployment,
         workflow=workflow,
         parameters=parameters,

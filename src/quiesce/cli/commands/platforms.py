@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from quiesce.app.proving import examine
+from quiesce.app.doctor import run_doctor
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_assignments
 from quiesce.errors import ExitStatus, UnknownNameError, UnsupportedError
@@ -20,7 +20,7 @@ from quiesce.reports.text import table
 def doctor(deployment: str, as_json: bool) -> int:
     """Ask every node of DEPLOYMENT whether it can really freeze, snapshot and thaw; say what to fix."""
     with services() as given:
-        findings = examine(given, deployment)
+        findings = run_doctor(given, deployment)
     if as_json:
         click.echo(render_json("findings", findings))
     failed = False

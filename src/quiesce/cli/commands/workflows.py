@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from quiesce.app.executing import Watching
-from quiesce.app.run_workflow import Request, Result, preview, run_workflow
+from quiesce.app.run.execution import Watching
+from quiesce.app.run.run import Result, preview, run_workflow
 from quiesce.app.services import Services
 from quiesce.cli.console import EventLines, LiveProgress, Signals
 from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.cli.values import read_assignments
 from quiesce.errors import ExitStatus
 from quiesce.model.ids import Json
+from quiesce.model.request import WorkflowRequest
 from quiesce.planning import Workflow, default_of, parameters_of, workflow_named
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import execution_text, plan_text
@@ -35,7 +36,7 @@ def plan(
     Example:
       quiesce plan backup shop -p snapshot_incremental=false
     """
-    request = Request(
+    request = WorkflowRequest(
         deployment=deployment,
         workflow=workflow,
         parameters=read_assignments(assignments),
@@ -45,13 +46,13 @@ def plan(
         show_plan(given, request, as_json=as_json)
 
 
-def show_plan(given: Services, request: Request, *, as_json: bool) -> None:
+def show_plan(given: Services, request: WorkflowRequest, *, as_json: bool) -> None:
     """Print the plan of *request*."""
     report = preview(given, request)
     click.echo(render_json("plan", report) if as_json else plan_text(report))
 
 
-def start(request: Request, *, dry_run: bool, as_json: bool) -> int:
+def start(request: WorkflowRequest, *, dry_run: bool, as_json: bool) -> int:
     """Run *request* (or show its plan) and return the exit status."""
     freezing = request.workflow.replace("-", "_") in ("backup", "restore")
     with services(freezing=freezing and not dry_run) as given:
@@ -98,7 +99,7 @@ def _verb(workflow: Workflow) -> click.Command:
         dry_run, as_json_ = options.pop("dry_run"), options.pop("as_json")
         allow_custom = options.pop("allow_custom_parameters")
         given: dict[str, Json] = {name: value for name, value in options.items() if value is not None}
-        request = Request(
+        request = WorkflowRequest(
             deployment=deployment,
             workflow=workflow.name,
             parameters={**given, **read_assignments(assignments)},

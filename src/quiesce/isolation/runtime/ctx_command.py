@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from cloudify._context import Context, StoppedError
+from cloudify._context import ScriptContext, StoppedError
 from cloudify._paths import read_path, write_path
 from quiesce_link import LinkError, connect
 
@@ -61,7 +61,7 @@ def _follow(words: list[object]) -> object:
     link = connect()
     if len(words) > 1 and words[0] == "logger" and words[1] in _LEVELS:
         return link.ask("log", level=words[1], message=" ".join(map(str, words[2:])))
-    context = Context(link)
+    context = ScriptContext(link)
     answer = _walk(context, words)
     context.instance.update()
     return answer

@@ -19,33 +19,33 @@ sys.path[:1] = [os.path.join(_HERE, "link")]
 from cloudify import dispatch, exceptions, logs, utils
 from cloudify_rest_client.node_instances import NodeInstance
 from cloudify_rest_client.nodes import Node
-from quiesce_link import Link, connect
+from quiesce_link import QuiesceLink, connect
 
 
 class Storage:
-    """Answers Cloudify's local endpoint out of what quiesce told."""
+    """Answers Cloudify's local endpoint out of the context data that quiesce gave."""
 
-    def __init__(self, told: dict[str, Any], link: Link) -> None:
-        self._told = told
+    def __init__(self, data: dict[str, Any], link: QuiesceLink) -> None:
+        self._data = data
         self._link = link
-        self._relations = told["instance"]["relationships"]
-        self._nodes = {each["node"]["id"]: each["node"] for each in [told, *self._relations]}
-        self._instances = {each["instance"]["id"]: each for each in [told, *self._relations]}
+        self._relations = data["instance"]["relationships"]
+        self._nodes = {each["node"]["id"]: each["node"] for each in [data, *self._relations]}
+        self._instances = {each["instance"]["id"]: each for each in [data, *self._relations]}
         self.env = self
 
     def get_node(self, node_id: str) -> Any:
         """Return a node of this instance or of one that it depends on."""
-        told = self._nodes[node_id]
+        data = self._nodes[node_id]
         relationships = [
             {"type": each["type"], "type_hierarchy": [each["type"]], "target_id": each["node"]["id"]}
             for each in self._relations
         ]
-        return Node({**told, "name": told["id"], "number_of_instances": 1, "relationships": relationships})
+        return Node({**data, "name": data["id"], "number_of_instances": 1, "relationships": relationships})
 
     def get_node_instance(self, instance_id: str) -> Any:
         """Return this instance or one that it depends on."""
-        told = self._instances[instance_id]
-        own = instance_id == self._told["instance"]["id"]
+        data = self._instances[instance_id]
+        own = instance_id == self._data["instance"]["id"]
         relationships = [
             {
                 "type": each["type"],
@@ -57,12 +57,12 @@ class Storage:
         return NodeInstance(
             {
                 "id": instance_id,
-                "node_id": told["node"]["id"],
-                "name": told["node"]["id"],
-                "runtime_properties": dict(told["instance"]["runtime_properties"]),
+                "node_id": data["node"]["id"],
+                "name": data["node"]["id"],
+                "runtime_properties": dict(data["instance"]["runtime_properties"]),
                 "state": "started",
                 "version": 1,
-                "host_id": self._told["instance"]["host_id"] if own else instance_id,
+                "host_id": self._data["instance"]["host_id"] if own else instance_id,
                 "relationships": relationships if own else [],
             }
         )
@@ -71,12 +71,12 @@ class Storage:
         self, instance_id: str, runtime_properties: dict[str, Any] | None = None, **_: object
     ) -> None:
         """Save this instance's runtime properties; those of others are not ours to change."""
-        if runtime_properties is None or instance_id != self._told["instance"]["id"]:
+        if runtime_properties is None or instance_id != self._data["instance"]["id"]:
             return
-        before = self._told["instance"]["runtime_properties"]
+        before = self._data["instance"]["runtime_properties"]
         removed = [key for key in before if key not in runtime_properties]
         saved = self._link.ask("save", changed=dict(runtime_properties), removed=removed)
-        self._told["instance"]["runtime_properties"] = saved
+        self._data["instance"]["runtime_properties"] = saved
 
     def get_resource(self, resource_path: str) -> bytes:
         """Return the content of a file next to the blueprint."""
@@ -104,7 +104,7 @@ class Storage:
         return payload
 
     def _resource(self, resource_path: str) -> str:
-        root = os.path.realpath(self._told["blueprint_dir"])
+        root = os.path.realpath(self._data["blueprint_dir"])
         path = os.path.realpath(os.path.join(root, resource_path.lstrip("/")))
         if os.path.commonpath([root, path]) != root:
             raise exceptions.NonRecoverableError(f"{resource_path} is not below the blueprint's directory")
@@ -114,40 +114,40 @@ class Storage:
 def main(function: str) -> None:
     """Run *function* and say what it returned or raised."""
     link = connect()
-    told: Any = link.ask("told")
+    data: Any = link.ask("context")
     logs.stdout_log_out = _sender(link)
     logs.stdout_event_out = _sender(link)
-    context = _context(function, told, link)
+    context = _context(function, data, link)
     try:
-        result = dispatch.OperationHandler(context, args=(), kwargs=dict(told["inputs"])).handle()
+        result = dispatch.OperationHandler(context, args=(), kwargs=dict(data["inputs"])).handle()
     except Exception as error:  # noqa: BLE001  whatever it raises is the answer
         _tell(link, getattr(error, "wrapped_exc", error))
     else:
         link.ask("returns", value=result)
 
 
-def _context(function: str, told: dict[str, Any], link: Link) -> dict[str, Any]:
+def _context(function: str, data: dict[str, Any], link: QuiesceLink) -> dict[str, Any]:
     return {
         "type": "operation",
         "local": True,
-        "storage": Storage(told, link),
-        "task_id": told["task_id"],
+        "storage": Storage(data, link),
+        "task_id": data["task_id"],
         "task_name": function,
         "task_target": None,
-        "execution_id": told["execution_id"],
-        "workflow_id": told["workflow_id"],
-        "deployment_id": told["deployment"],
-        "blueprint_id": told["blueprint"],
-        "node_id": told["instance"]["id"],
-        "node_name": told["node"]["id"],
-        "host_id": told["instance"]["host_id"],
-        "operation": told["operation"],
-        "plugin": {"name": told["plugin"]},
+        "execution_id": data["execution_id"],
+        "workflow_id": data["workflow_id"],
+        "deployment_id": data["deployment"],
+        "blueprint_id": data["blueprint"],
+        "node_id": data["instance"]["id"],
+        "node_name": data["node"]["id"],
+        "host_id": data["instance"]["host_id"],
+        "operation": data["operation"],
+        "plugin": {"name": data["plugin"]},
         "has_intrinsic_functions": False,
     }
 
 
-def _sender(link: Link) -> Any:
+def _sender(link: QuiesceLink) -> Any:
     def send(event: Any, *_: object, **__: object) -> None:
         message = event.get("message") or {}
         link.ask("log", level=event.get("level") or "info", message=str(message.get("text", "")))
@@ -155,7 +155,7 @@ def _sender(link: Link) -> Any:
     return send
 
 
-def _tell(link: Link, error: BaseException) -> None:
+def _tell(link: QuiesceLink, error: BaseException) -> None:
     sys.stderr.write("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     link.ask(
         "raised",

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from quiesce.errors import NonRecoverableError
 from quiesce.isolation.child import Command
-from quiesce.isolation.keeper import Keeper
+from quiesce.isolation.context_data import context_data
+from quiesce.isolation.reaper import Reaper
 from quiesce.isolation.run import ADDRESS, grace_s, inherited_environment, run_child
 from quiesce.isolation.runtime_files import RUNTIME
-from quiesce.isolation.told import told
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -32,7 +32,7 @@ class FunctionProvider:
             PlanError: when there is none.
         """
         self._python = find_python(os.environ)
-        self._keeper = Keeper()
+        self._reaper = Reaper()
 
     def perform(self, call: Call, context: Context) -> Outcome:
         """Call the function that the blueprint names for this operation."""
@@ -40,10 +40,10 @@ class FunctionProvider:
             raise NonRecoverableError("a function's snapshot is whole when its cut is over; it has no copy")
         result = run_child(
             lambda address: self._command(call, address),
-            told(call, plugin=_plugin(call), inputs=call.inputs),
+            context_data(call, plugin=_plugin(call), inputs=call.inputs),
             context,
             name=call.function,
-            keeper=self._keeper,
+            reaper=self._reaper,
         )
         return _outcome(call.operation, result)
 
@@ -51,7 +51,7 @@ class FunctionProvider:
         """Tell that only the plugin knows."""
         return None
 
-    def examine(self, call: Call, context: Context) -> Sequence[Finding]:
+    def doctor(self, call: Call, context: Context) -> Sequence[Finding]:
         """Tell whether the function can be imported."""
         check = subprocess.run(
             [self._python, _RUNNER, "--check", call.function],
@@ -70,7 +70,7 @@ class FunctionProvider:
 
     def close(self) -> None:
         """End the process that watches over the children."""
-        self._keeper.close()
+        self._reaper.close()
 
     def _command(self, call: Call, address: str) -> Command:
         return Command(

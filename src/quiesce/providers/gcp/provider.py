@@ -73,7 +73,7 @@ class GcpProvider:
         """Return None: the service does not know what goes on inside a machine."""
         return None
 
-    def examine(self, call: Call, context: Context) -> Sequence[Finding]:
+    def doctor(self, call: Call, context: Context) -> Sequence[Finding]:
         """Return what stands in the way of protecting the instance; changes nothing."""
         return examination.examine(self._task(call, context))
 

@@ -68,7 +68,7 @@ class HostProvider:
             case _:
                 return None
 
-    def examine(self, call: Call, context: Context) -> Sequence[Finding]:
+    def doctor(self, call: Call, context: Context) -> Sequence[Finding]:
         """Return every check made, passed or not; changes nothing."""
         nodes = {
             "process": self._process.examine,

@@ -58,7 +58,7 @@ class LibvirtProvider:
         settings = settings_of(call)
         return self._keepers(settings).domains.is_frozen(settings)
 
-    def examine(self, call: Call, context: Context) -> Sequence[Finding]:
+    def doctor(self, call: Call, context: Context) -> Sequence[Finding]:
         """Return every check made, passed or not; changes nothing."""
         del context
         settings = settings_of(call)

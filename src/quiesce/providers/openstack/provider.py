@@ -58,7 +58,7 @@ class OpenStackProvider:
         """Return None: Nova freezes a guest for a moment of its own choosing, and does not tell."""
         return None
 
-    def examine(self, call: Call, context: Context) -> Sequence[Finding]:
+    def doctor(self, call: Call, context: Context) -> Sequence[Finding]:
         """Return what was found out about rights, quotas, agent and backends; changes nothing."""
         return Examination(self._connection(credentials_of(call)), call, context).of(_sort(call))
 

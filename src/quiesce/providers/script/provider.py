@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from quiesce.errors import NonRecoverableError
-from quiesce.isolation.keeper import Keeper
+from quiesce.isolation.context_data import context_data
+from quiesce.isolation.reaper import Reaper
 from quiesce.isolation.run import run_child
-from quiesce.isolation.told import told
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -23,7 +23,7 @@ class ScriptProvider:
     """Runs each operation's script in a child process of its own."""
 
     def __init__(self, settings: ProviderSettings) -> None:
-        self._keeper = Keeper()
+        self._reaper = Reaper()
 
     def perform(self, call: Call, context: Context) -> Outcome:
         """Run the script that the blueprint names for this operation."""
@@ -33,10 +33,10 @@ class ScriptProvider:
             inputs = operation_inputs(call)
             result = run_child(
                 lambda address: script_command(call, script, process, inputs, address),
-                told(call, plugin="script", inputs=inputs),
+                context_data(call, plugin="script", inputs=inputs),
                 context,
                 name=script.name,
-                keeper=self._keeper,
+                reaper=self._reaper,
             )
         return _outcome(call.operation, result)
 
@@ -46,7 +46,7 @@ class ScriptProvider:
 
     def close(self) -> None:
         """End the process that watches over the children."""
-        self._keeper.close()
+        self._reaper.close()
 
 
 def _outcome(operation: Operation, result: Json) -> Outcome:

@@ -53,7 +53,7 @@ class VSphereProvider:
         """Return None: the guest is frozen inside the cut only, and vSphere does not tell."""
         return None
 
-    def examine(self, call: Call, context: Context) -> Sequence[Finding]:
+    def doctor(self, call: Call, context: Context) -> Sequence[Finding]:
         """Check Tools, quiescing, disks, changed block tracking, snapshot chains, space and rights."""
         return doctor.examine(self._job(call, context))
 

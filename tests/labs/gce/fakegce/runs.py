@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fakegce.estate import PROJECT, ZONE
-from quiesce.app.executing import Watching
-from quiesce.app.run_workflow import Request, Result, run_workflow
-from quiesce.bootstrap import Assembly, Settings
+from quiesce.app.run.execution import Watching
+from quiesce.app.run.run import Result, run_workflow
+from quiesce.bootstrap import Application, Settings
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import DeploymentName, InstanceId, Json, NodeId
+from quiesce.model.request import WorkflowRequest
 from quiesce.model.topology import Instance, Link, Node, Relationship, Topology
 
 CONTAINED = "cloudify.relationships.contained_in"
@@ -25,7 +26,7 @@ class Runs:
         self.url = url
         self.settings = Settings(home=home, database_url=f"sqlite:///{home}/quiesce.db")
         home.mkdir(parents=True, exist_ok=True)
-        self.assembly = Assembly(self.settings)
+        self.application = Application(self.settings)
 
     def config(self) -> dict[str, Json]:
         """Return what stands in ``gcp_config``."""
@@ -91,20 +92,20 @@ class Runs:
             created_at=time.time(),
             topology=topology,
         )
-        self.assembly.services.deployments.add(deployment, {})
+        self.application.services.deployments.add(deployment, {})
 
     def run(self, workflow: str, *, deployment: str = "lab", **parameters: Json) -> Result:
         """Run a workflow to its end."""
-        request = Request(
+        request = WorkflowRequest(
             deployment=deployment, workflow=workflow, parameters=parameters, allow_custom_parameters=True
         )
-        return run_workflow(self.assembly.services, request, Watching())
+        return run_workflow(self.application.services, request, Watching())
 
     def runtime_properties(self, instance: str, deployment: str = "lab") -> Mapping[str, Json]:
         """Return what is kept of an instance."""
-        kept = self.assembly.services.deployments.runtime_properties(DeploymentName(deployment))
+        kept = self.application.services.deployments.runtime_properties(DeploymentName(deployment))
         return kept.get(InstanceId(instance), {})
 
     def close(self) -> None:
         """Give everything back."""
-        self.assembly.close()
+        self.application.close()

@@ -17,7 +17,7 @@ class LinkError(RuntimeError):
     """quiesce refused a request, or does not answer."""
 
 
-class Link:
+class QuiesceLink:
     """A connection to quiesce; safe to use after a fork."""
 
     def __init__(self, address: str) -> None:
@@ -47,6 +47,6 @@ class Link:
         self._owner = os.getpid()
 
 
-def connect() -> Link:
+def connect() -> QuiesceLink:
     """Return the connection that the environment names."""
-    return Link(os.environ.get(ADDRESS, ""))
+    return QuiesceLink(os.environ.get(ADDRESS, ""))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from quiesce_link import Link
+from quiesce_link import QuiesceLink
 
 if TYPE_CHECKING:
     import logging
@@ -37,25 +37,25 @@ class ImmutableProperties(Properties):
 class NodeContext:
     """A declared component."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        self.id: str = told["id"]
-        self.name: str = told["id"]
-        self.type: str = told["type"]
-        self.type_hierarchy: list[str] = told["type_hierarchy"]
-        self.properties = ImmutableProperties(told["properties"])
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.id: str = data["id"]
+        self.name: str = data["id"]
+        self.type: str = data["type"]
+        self.type_hierarchy: list[str] = data["type_hierarchy"]
+        self.properties = ImmutableProperties(data["properties"])
 
 
 class InstanceContext:
     """One running copy of a node, with the runtime properties that outlive the operation."""
 
-    def __init__(self, told: Mapping[str, Any], link: Link | None = None) -> None:
-        self.id: str = told["id"]
-        self.host_ip: str | None = told.get("host_ip")
-        self.relationships = [RelationshipContext(each) for each in told.get("relationships", ())]
+    def __init__(self, data: Mapping[str, Any], link: QuiesceLink | None = None) -> None:
+        self.id: str = data["id"]
+        self.host_ip: str | None = data.get("host_ip")
+        self.relationships = [RelationshipContext(each) for each in data.get("relationships", ())]
         self._link = link
         self._runtime_properties: Properties = {}
         self._saved: Properties = {}
-        self._take(told["runtime_properties"])
+        self._take(data["runtime_properties"])
 
     @property
     def runtime_properties(self) -> Properties:
@@ -85,8 +85,8 @@ class InstanceContext:
         if not force and self._saved != self._runtime_properties:
             raise RuntimeError("runtime properties were changed; save them with update() first")
         if self._link:
-            told: Any = self._link.ask("told")
-            self._take(told["instance"]["runtime_properties"])
+            data: Any = self._link.ask("context")
+            self._take(data["instance"]["runtime_properties"])
 
     def _take(self, properties: Any) -> None:
         self._runtime_properties = dict(properties)
@@ -96,18 +96,18 @@ class InstanceContext:
 class RelationshipContext:
     """A dependency on another instance, which can be read but not changed."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        self.type: str = told["type"]
-        self.type_hierarchy: list[str] = [told["type"]]
-        self.target = RelationshipTarget(told)
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.type: str = data["type"]
+        self.type_hierarchy: list[str] = [data["type"]]
+        self.target = RelationshipTarget(data)
 
 
 class RelationshipTarget:
     """The other end of a relationship."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        self.node = NodeContext(told["node"])
-        self.instance = InstanceContext(told["instance"])
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.node = NodeContext(data["node"])
+        self.instance = InstanceContext(data["instance"])
 
 
 class Named:
@@ -125,10 +125,10 @@ class Named:
 class OperationContext:
     """The operation that runs."""
 
-    def __init__(self, told: Mapping[str, Any], link: Link) -> None:
-        self.name: str = told["name"]
-        self.retry_number: int = told["retry_number"]
-        self.max_retries: int = told["max_retries"]
+    def __init__(self, data: Mapping[str, Any], link: QuiesceLink) -> None:
+        self.name: str = data["name"]
+        self.retry_number: int = data["retry_number"]
+        self.max_retries: int = data["max_retries"]
         self._link = link
 
     def retry(self, message: str | None = None, retry_after: float | str | None = None) -> str:
@@ -137,27 +137,27 @@ class OperationContext:
         return "RETRY"
 
 
-class Context:
+class ScriptContext:
     """What a script knows about the node instance and the operation it works for."""
 
     type = NODE_INSTANCE
 
-    def __init__(self, link: Link) -> None:
-        told: Any = link.ask("told")
+    def __init__(self, link: QuiesceLink) -> None:
+        data: Any = link.ask("context")
         self._link = link
-        self._blueprint_dir: str = told["blueprint_dir"]
+        self._blueprint_dir: str = data["blueprint_dir"]
         self._logger: logging.Logger | None = None
-        self.inputs: Properties = told["inputs"]
-        self.node = NodeContext(told["node"])
-        self.instance = InstanceContext(told["instance"], link)
-        self.operation = OperationContext(told["operation"], link)
-        self.deployment = Named(told["deployment"])
-        self.blueprint = Named(told["blueprint"])
-        self.plugin = Named(told["plugin"])
-        self.execution_id: str = told["execution_id"]
-        self.workflow_id: str = told["workflow_id"]
-        self.task_id: str = told["task_id"]
-        self.task_name: str = told["task_name"]
+        self.inputs: Properties = data["inputs"]
+        self.node = NodeContext(data["node"])
+        self.instance = InstanceContext(data["instance"], link)
+        self.operation = OperationContext(data["operation"], link)
+        self.deployment = Named(data["deployment"])
+        self.blueprint = Named(data["blueprint"])
+        self.plugin = Named(data["plugin"])
+        self.execution_id: str = data["execution_id"]
+        self.workflow_id: str = data["workflow_id"]
+        self.task_id: str = data["task_id"]
+        self.task_name: str = data["task_name"]
 
     @property
     def logger(self) -> logging.Logger:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from quiesce_link import Link
+from quiesce_link import QuiesceLink
 
 
 class LinkHandler(logging.Handler):
     """Sends each record as a line of the execution's log."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: QuiesceLink) -> None:
         super().__init__()
         self._link = link
 
@@ -22,7 +22,7 @@ class LinkHandler(logging.Handler):
             self.handleError(record)
 
 
-def logger_for(link: Link) -> logging.Logger:
+def logger_for(link: QuiesceLink) -> logging.Logger:
     """Return the logger of the operation that *link* belongs to."""
     logger = logging.getLogger("ctx")
     logger.setLevel(logging.DEBUG)

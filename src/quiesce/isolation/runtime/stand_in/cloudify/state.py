@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cloudify._context import Context
+from cloudify._context import ScriptContext
 from quiesce_link import connect
 
 
@@ -24,14 +24,14 @@ class CurrentContext:
     """The operation that this process works for; asked for when first needed."""
 
     def __init__(self) -> None:
-        self._context: Context | None = None
+        self._context: ScriptContext | None = None
         self._parameters: CtxParameters | None = None
 
-    def get_ctx(self) -> Context:
+    def get_ctx(self) -> ScriptContext:
         """Return the `ctx`."""
         if self._context is None:
             try:
-                self._context = Context(connect())
+                self._context = ScriptContext(connect())
             except (OSError, RuntimeError) as error:
                 raise NotInContext(f"no operation runs here: {error}") from error
         return self._context
@@ -42,7 +42,7 @@ class CurrentContext:
             self._parameters = CtxParameters(self.get_ctx().inputs)
         return self._parameters
 
-    def set(self, ctx: Context, parameters: dict[str, Any] | None = None) -> None:
+    def set(self, ctx: ScriptContext, parameters: dict[str, Any] | None = None) -> None:
         """Use another `ctx`, as tests of scripts do."""
         self._context = ctx
         self._parameters = CtxParameters(parameters or {})
@@ -51,7 +51,7 @@ class CurrentContext:
         """Forget what `set` set."""
         self._context = self._parameters = None
 
-    def used(self) -> Context | None:
+    def used(self) -> ScriptContext | None:
         """Return the `ctx` if it was needed so far."""
         return self._context
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import deque
 
-from quiesce.engine.settling import Settling
+from quiesce.engine.debts import Debts
 from quiesce.model.history import History
 from quiesce.model.ids import StepId
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
 
 
-class Agenda:
+class Scheduler:
     """Says which steps of a plan may begin, given what its history says.
 
     Forward, groups follow each other. Thaws become due when their groups are reached or when the execution
@@ -26,7 +26,7 @@ class Agenda:
         self.history = history
         self.steps = {step.id: step for step in plan.steps}
         self.running: dict[StepId, Step] = {}
-        self.settling = Settling(plan, history)
+        self.debts = Debts(plan, history)
         #: MAIN steps that need not be run any more: done, passed over, or failed where others carry on
         self.closed = {step.id for step in plan.steps if step.id in history.done_at}
         self._main: list[list[Step]] = [[] for _ in plan.groups]
@@ -48,7 +48,7 @@ class Agenda:
     def take(self, now: float, free: int, free_for_thaws: int) -> list[Step]:
         """Return the steps that are to begin now; thaws have places of their own."""
         if self.only_settle:
-            return self.settling.due(now, free_for_thaws, self.running)
+            return self.debts.due(now, free_for_thaws, self.running)
         if self.history.faltered is None:
             main = self._due_main(now, free)
             return main or self._due_thaws(now, free_for_thaws)
@@ -56,20 +56,20 @@ class Agenda:
 
     def is_over(self) -> bool:
         """Tell whether nothing is left to begin and nothing is running."""
-        if self.running or (self.only_settle and any(self.settling.owed)):
+        if self.running or (self.only_settle and any(self.debts.owed)):
             return False
         if self.only_settle:
             return True
         if self.history.faltered is None:
             return self._group >= len(self.plan.groups)
-        return not any(self.settling.owed) and not self._owed_undos()
+        return not any(self.debts.owed) and not self._owed_undos()
 
     def next_time(self, now: float) -> float | None:
         """Return the tick at which something becomes due by the passing of time alone."""
         forward = self.history.faltered is None and not self.only_settle
         times = [self._delayed[0][0]] if self._delayed and forward else []
         times += [tick for tick in self._undo_not_before.values() if tick > now]
-        settling = self.settling.next_time(now)
+        settling = self.debts.next_time(now)
         return min(times if settling is None else [*times, settling], default=None)
 
     # -- answers ----------------------------------------------------------------------------------------
@@ -79,12 +79,12 @@ class Agenda:
         self.running[step.id] = step
         self._applied = self._applied or step.operation is Operation.APPLY
         self._undo_not_before.pop(step.id, None)
-        self.settling.began(step)
+        self.debts.began(step)
 
     def over(self, step: Step, *, again_at: float | None = None) -> None:
         """Note that an attempt of *step* is over; *again_at* is when it is to be tried again."""
         self.running.pop(step.id, None)
-        self.settling.answered(step, again_at)
+        self.debts.answered(step, again_at)
         if step.role is Role.UNDO and again_at is not None:
             self._undo_not_before[step.id] = again_at
         elif step.role is Role.MAIN and again_at is not None:
@@ -111,10 +111,10 @@ class Agenda:
         return [self._ready.popleft() for _ in range(count)]
 
     def _may_advance(self) -> bool:
-        return not (self._is_thawing() and any(self.settling.owed))
+        return not (self._is_thawing() and any(self.debts.owed))
 
     def _is_thawing(self) -> bool:
-        return self.settling.first_group <= self._group <= self.settling.last_group
+        return self.debts.first_group <= self._group <= self.debts.last_group
 
     def _enter(self, group: int) -> None:
         self._group = group
@@ -148,7 +148,7 @@ class Agenda:
     def _due_thaws(self, now: float, limit: int) -> list[Step]:
         if self.history.faltered is None and not self._is_thawing():
             return []
-        return self.settling.due(now, limit, self.running)
+        return self.debts.due(now, limit, self.running)
 
     def _owed_undos(self) -> list[Step]:
         if self._applied:
@@ -156,7 +156,7 @@ class Agenda:
         return [step for step in self._undos.values() if self.history.is_owed(step)]
 
     def _due_undos(self, now: float, free: int) -> list[Step]:
-        if free <= 0 or not self.settling.all_attempted():
+        if free <= 0 or not self.debts.all_attempted():
             return []
         busy = {step.instance for step in self.running.values()}
         return [

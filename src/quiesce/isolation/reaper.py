@@ -12,7 +12,7 @@ import threading
 from quiesce.isolation.runtime_files import RUNTIME
 
 
-class Keeper:
+class Reaper:
     """Watches process groups from a process of its own, started when first needed."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Keeper:
     def _send(self, text: str) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(RUNTIME / "keeper.py")],
+                [sys.executable, "-I", "-S", str(RUNTIME / "reaper.py")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,

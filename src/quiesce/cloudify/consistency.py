@@ -6,7 +6,7 @@ from typing import Any
 
 from cloudify.exceptions import NonRecoverableError
 
-from quiesce.app.points import points_made
+from quiesce.app.points.catalog import points_made
 from quiesce.model.consistency import weakest
 from quiesce.model.execution import Execution
 from quiesce.model.history import History

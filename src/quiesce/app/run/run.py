@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from quiesce.app.executing import Watching, execute, failure_of
-from quiesce.app.points import Surroundings
-from quiesce.app.reporting import report_execution, report_plan
+from quiesce.app.points.consistency import ConsistencyAssessment
+from quiesce.app.run.execution import Watching, execute, failure_of
+from quiesce.app.run.recover import take_up_unfinished
+from quiesce.app.run.report import report_execution, report_plan
 from quiesce.app.services import Services
-from quiesce.app.unfinished import take_up_unfinished
 from quiesce.engine import Purpose
 from quiesce.errors import BusyError, NotConsistentError, PlanError, QuiesceError, UsageError
 from quiesce.model.consistency import Consistency, weakest
@@ -21,6 +21,7 @@ from quiesce.model.operation import Operation
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Plan
 from quiesce.model.report import ExecutionReport, PlanReport
+from quiesce.model.request import WorkflowRequest
 from quiesce.model.restore_point import PointState, RestorePoint
 from quiesce.planning import plan_workflow, predict_window_s, predictor, read_parameters, workflow_named
 from quiesce.ports import Guard, Lease
@@ -31,16 +32,6 @@ LEASE_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a user asks for."""
-
-    deployment: str
-    workflow: str
-    parameters: Mapping[str, Json] = field(default_factory=dict)
-    allow_custom_parameters: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What came of it: always a report, and the error that an exit status follows from."""
 
@@ -48,7 +39,7 @@ class Result:
     error: QuiesceError | None = None
 
 
-def preview(services: Services, request: Request) -> PlanReport:
+def preview(services: Services, request: WorkflowRequest) -> PlanReport:
     """Return what *request* would do and how long things would be frozen; touches nothing.
 
     Raises:
@@ -62,7 +53,7 @@ def preview(services: Services, request: Request) -> PlanReport:
     )
 
 
-def run_workflow(services: Services, request: Request, watching: Watching) -> Result:
+def run_workflow(services: Services, request: WorkflowRequest, watching: Watching) -> Result:
     """Run *request* to its end.
 
     What an interrupted execution of the same deployment owes is settled first.
@@ -88,7 +79,7 @@ def _run(
     services: Services,
     deployment: Deployment,
     execution_id: ExecutionId,
-    request: Request,
+    request: WorkflowRequest,
     watching: Watching,
 ) -> Result:
     plan, points = _plan(services, deployment, request)
@@ -118,7 +109,7 @@ def result_of(services: Services, ended: Execution, plan: Plan, history: History
 
 
 def _plan(
-    services: Services, deployment: Deployment, request: Request
+    services: Services, deployment: Deployment, request: WorkflowRequest
 ) -> tuple[Plan, Sequence[RestorePoint]]:
     workflow = workflow_named(request.workflow)
     given = dict(request.parameters)
@@ -207,7 +198,7 @@ def _labels(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, str]:
 
 
 def _reachable(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, Consistency]:
-    around = Surroundings.of(plan, History(), deployment.topology)
+    around = ConsistencyAssessment.of(plan, History(), deployment.topology)
     cuts = [step for step in plan.steps if step.operation is Operation.SNAPSHOT]
     return {step.instance: around.reachable(step) for step in cuts}
 

@@ -14,8 +14,8 @@ _TAIL_LINES = 5
 
 
 @dataclass(slots=True, kw_only=True)
-class Verdict:
-    """Collects what a child says about its operation; the last word is `result`."""
+class ChildResult:
+    """Collects what a child says about its operation; `final` gives the outcome."""
 
     value: Json = None
     #: `returns`, `abort` or `retry_operation` were said; only one of them may be
@@ -36,7 +36,7 @@ class Verdict:
             raise ValueError("ctx may only abort or return once")
         self.said = word
 
-    def result(self, name: str, status: int) -> Json:
+    def final(self, name: str, status: int) -> Json:
         """Return the operation's result, now that *name* ended with *status*.
 
         Raises:

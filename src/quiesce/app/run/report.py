@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from quiesce.app.points import frozen_intervals, window_s
+from quiesce.app.points.window import frozen_intervals, window_s
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, InstanceId

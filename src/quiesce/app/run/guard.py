@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
-from quiesce.app.executing import Watching, undertake
+from quiesce.app.run.execution import Watching, prepare_run
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
 from quiesce.errors import BusyError, QuiesceError, StoreError, SupersededError
@@ -45,18 +45,18 @@ class Orders(Protocol):
         ...
 
 
-class Watchman:
+class GuardLoop:
     """The guard of one execution."""
 
     def __init__(self, services: Services, execution: ExecutionId, pause: Callable[[float], None]) -> None:
         """Load everything that a thaw will need, so that nothing has to be loaded then."""
         self._services = services
-        self._undertaking = undertake(services, services.executions.get(execution))
+        self._execution_run = prepare_run(services, services.executions.get(execution))
         self._pause = pause
-        for name in {s.provider for s in self._undertaking.plan.steps if s.operation is Operation.THAW}:
+        for name in {s.provider for s in self._execution_run.plan.steps if s.operation is Operation.THAW}:
             services.provider(name)
 
-    def keep_watch(self, orders: Orders, max_freeze_s: float) -> None:
+    def run(self, orders: Orders, max_freeze_s: float) -> None:
         """Return when nothing is owed and the engine is done, or dead and settled."""
         bound: float | None = None
         while True:
@@ -80,7 +80,7 @@ class Watchman:
         while self._owes():
             try:
                 lease = self._services.leases.acquire(
-                    self._undertaking.execution.deployment, self._undertaking.execution.id
+                    self._execution_run.execution.deployment, self._execution_run.execution.id
                 )
             except BusyError:  # another engine has taken it up, and settles first of all
                 self._pause(PAUSE_S)
@@ -95,15 +95,15 @@ class Watchman:
             return
         watching = Watching(by="guard", settle_patience_s=math.inf)
         try:
-            history = self._undertaking.run(Purpose.SETTLE, self._journal(), watching)
+            history = self._execution_run.run(Purpose.SETTLE, self._journal(), watching)
         except (StoreError, SupersededError):
             self._pause(PAUSE_S)
             return  # thawed all the same; whether it could be written is looked at again
         with suppress(StoreError):
-            self._undertaking.note_debts(history)
+            self._execution_run.note_debts(history)
 
     def _journal(self) -> Journal:
-        executions, execution = self._services.executions, self._undertaking.execution.id
+        executions, execution = self._services.executions, self._execution_run.execution.id
         try:
             return executions.take_over(execution)
         except StoreError:
@@ -111,12 +111,12 @@ class Watchman:
 
     def _owes(self) -> bool:
         try:
-            return bool(self._history().debts(self._undertaking.plan))
+            return bool(self._history().debts(self._execution_run.plan))
         except QuiesceError:
             return True
 
     def _history(self) -> History:
-        return History.of(self._services.executions.journal(self._undertaking.execution.id).read())
+        return History.of(self._services.executions.journal(self._execution_run.execution.id).read())
 
     def _thaw_again_what_never_answered(self) -> None:
         """Owe a thaw anew for each freeze that the dead engine began and never heard of again.
@@ -126,14 +126,14 @@ class Watchman:
         with suppress(StoreError, SupersededError):
             unanswered = self._unanswered(self._history())
             if unanswered:
-                self._services.executions.take_over(self._undertaking.execution.id).append(unanswered)
+                self._services.executions.take_over(self._execution_run.execution.id).append(unanswered)
 
     def _unanswered(self, history: History) -> Sequence[Record]:
         clock = self._services.clock
         given_up = frozenset(history.unanswered())
         return [
             Begun(at=clock.now(), tick=clock.tick(), step=step.id, attempt=history.attempts[step.id])
-            for step in self._undertaking.plan.steps
+            for step in self._execution_run.plan.steps
             if step.operation is Operation.FREEZE
             and history.begun_at.get(step.id, -1) > history.done_at.get(step.id, -1)
             and (step.id not in history.failed or step.id in given_up)

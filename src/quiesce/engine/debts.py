@@ -12,7 +12,7 @@ from quiesce.model.plan import Plan, Role, Step
 ORDER_PATIENCE_S = 1.0
 
 
-class Settling:
+class Debts:
     """The debts of a plan: owed from the moment a freeze begins, until its thaw is done."""
 
     def __init__(self, plan: Plan, history: History) -> None:

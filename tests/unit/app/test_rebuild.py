@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quiesce.app.manifests import judge_surveys
+from quiesce.app.points.rebuild import judge_surveys
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.model.manifest import Copy, LeftOut, PointManifest, Survey

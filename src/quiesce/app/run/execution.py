@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from quiesce.app.manifests import forget_manifests, keep_manifests
-from quiesce.app.performing import Performer
-from quiesce.app.points import points_made, points_removed
+from quiesce.app.calls import Performer
+from quiesce.app.points.catalog import points_made, points_removed
+from quiesce.app.points.manifests import forget_manifests, keep_manifests
 from quiesce.app.services import Services
-from quiesce.engine import CANCEL_LOOK_S, Purpose, Runner, Surroundings, ThreadWorkers
+from quiesce.engine import CANCEL_LOOK_S, Purpose, RunEnvironment, Runner, ThreadWorkers
 from quiesce.errors import CancelledError, ExecutionFailedError, NotThawedError, QuiesceError, StoreError
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution, ExecutionState
@@ -69,19 +69,19 @@ def execute(
     Raises:
         StoreError, SupersededError: when the journal could not be written; see `Runner.run`.
     """
-    undertaking = undertake(services, execution)
+    execution_run = prepare_run(services, execution)
     journal = services.executions.take_over(execution.id)
     if purpose is Purpose.SETTLE:
-        history = undertaking.run(purpose, journal, watching)
-        return undertaking.note_debts(history), undertaking.plan, history
-    undertaking.announce(History.of(journal.read()))
-    history = undertaking.run(purpose, journal, watching, guard)
-    return undertaking.conclude(history), undertaking.plan, history
+        history = execution_run.run(purpose, journal, watching)
+        return execution_run.note_debts(history), execution_run.plan, history
+    execution_run.announce(History.of(journal.read()))
+    history = execution_run.run(purpose, journal, watching, guard)
+    return execution_run.conclude(history), execution_run.plan, history
 
 
-def undertake(services: Services, execution: Execution) -> Undertaking:
+def prepare_run(services: Services, execution: Execution) -> ExecutionRun:
     """Load everything that running *execution* needs."""
-    return Undertaking(
+    return ExecutionRun(
         services=services,
         execution=execution,
         deployment=services.deployments.get(execution.deployment),
@@ -95,7 +95,7 @@ def _is_given(point: RestorePoint, execution: Execution) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undertaking:
+class ExecutionRun:
     """One execution, and all that is known of it beside its journal."""
 
     services: Services
@@ -130,7 +130,7 @@ class Undertaking:
         watching.on_started(self.execution, self.plan)
         watching.on_wake(workers.wake)
         elsewhere = self._asking_elsewhere()
-        surroundings = Surroundings(
+        environment = RunEnvironment(
             journal=journal,
             perform=performer,
             workers=workers,
@@ -141,7 +141,7 @@ class Undertaking:
             by=watching.by,
             settle_patience_s=watching.settle_patience_s,
         )
-        runner = Runner(self.plan, surroundings, purpose)
+        runner = Runner(self.plan, environment, purpose)
         performer.say = runner.say
         return runner.run()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
-from quiesce.app.run_workflow import Request
 from quiesce.app.services import Services
 from quiesce.errors import ExecutionFailedError, UnknownNameError
 from quiesce.model.ids import BackupName, DeploymentName
+from quiesce.model.request import WorkflowRequest
 from quiesce.model.retention import RetentionPlan, RetentionPolicy
 from quiesce.planning.retention import plan_retention
 
@@ -30,7 +30,9 @@ def plan_pruning(services: Services, deployment: str, policy: RetentionPolicy) -
     )
 
 
-def remove_doomed(services: Services, plan: RetentionPlan, remove: Callable[[Request], object]) -> None:
+def remove_doomed(
+    services: Services, plan: RetentionPlan, remove: Callable[[WorkflowRequest], object]
+) -> None:
     """Let *remove* run one remove_backup after the other; what changed since *plan* is judged anew.
 
     A removal that fails leaves the others to be tried; anything else (another execution, a cancel) ends it.
@@ -43,7 +45,7 @@ def remove_doomed(services: Services, plan: RetentionPlan, remove: Callable[[Req
         now = plan_pruning(services, plan.deployment, plan.policy)
         if point.name not in {doomed.name for doomed in now.doomed}:
             continue
-        request = Request(
+        request = WorkflowRequest(
             deployment=plan.deployment, workflow="remove_backup", parameters={"snapshot_name": point.name}
         )
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quiesce.app.reporting import report_execution
+from quiesce.app.run.report import report_execution
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, ExecutionId

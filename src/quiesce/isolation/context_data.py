@@ -10,7 +10,7 @@ from quiesce.model.ids import Json
 from quiesce.model.topology import COMPUTE, Node
 
 
-def told(call: Call, *, plugin: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
+def context_data(call: Call, *, plugin: str, inputs: Mapping[str, Json]) -> dict[str, Json]:
     """Return everything that a child's ``ctx`` is made of. It may hold secrets: never log it."""
     return {
         "node": _node(call.node, call.properties),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from quiesce.app.points import Surroundings, points_made, window_s
+from quiesce.app.points.catalog import points_made
+from quiesce.app.points.consistency import ConsistencyAssessment
+from quiesce.app.points.window import window_s
 from quiesce.model.consistency import Consistency
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
@@ -114,7 +116,7 @@ def test_a_service_frozen_on_a_machine_makes_its_disks_application_consistent(te
 
 
 def test_what_can_be_reached_is_known_beforehand(telling: Telling) -> None:
-    around = Surroundings.of(telling.plan, History(), telling.where)
+    around = ConsistencyAssessment.of(telling.plan, History(), telling.where)
     cuts = [step for step in telling.plan.steps if step.operation is Operation.SNAPSHOT]
     assert {step.node: around.reachable(step) for step in cuts} == {
         "disk": Consistency.APPLICATION,

@@ -1,0 +1,1 @@
+"""Restore points: what an execution made of them, their manifests, their checks, and their retention."""

@@ -1,0 +1,1 @@
+"""Executions: run, follow, guard, recover and report them."""
