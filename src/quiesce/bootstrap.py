@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quiesce.app.services import Services
+from quiesce.clock import SystemClock
 from quiesce.errors import NonRecoverableError, UsageError
 from quiesce.guard import GuardProcess
 from quiesce.model.capabilities import Description
@@ -42,18 +43,6 @@ class Settings:
         return cls(
             home=home, database_url=environment.get("QUIESCE_DATABASE") or f"sqlite:///{home}/quiesce.db"
         )
-
-
-class SystemClock:
-    """Answers the port `Clock`."""
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-        return time.time()
-
-    def tick(self) -> float:
-        """Return seconds of the monotonic clock, the same for all processes since the machine's start."""
-        return time.monotonic()
 
 
 class Application:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from cloudify.exceptions import NonRecoverableError as CloudifyNonRecoverableErr
 from cloudify.workflows import workflow_api
 
 from quiesce.app.run.execution import NoGuard
+from quiesce.clock import SystemClock
 from quiesce.cloudify.tasks import CloudifyTasks, CloudifyWorkers
 from quiesce.engine import Purpose, RunEnvironment, Runner
 from quiesce.model.history import History
@@ -24,18 +24,6 @@ from quiesce.stores.memory import MemoryJournal, MemoryRecords
 #: how long a thaw that keeps failing is tried, in seconds: there is no guard that would go on
 _SETTLE_PATIENCE_S = 1800.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class SystemClock:
-    """Answers the port `Clock`."""
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-        return time.time()
-
-    def tick(self) -> float:
-        """Return seconds of the monotonic clock."""
-        return time.monotonic()
 
 
 def run_plan(plan: Plan, context: Any) -> History:

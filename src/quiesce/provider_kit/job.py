@@ -11,7 +11,7 @@ from quiesce.model.records import Level
 from quiesce.ports import Context
 from quiesce.provider_kit.deadline import Deadline
 from quiesce.provider_kit.ownership import point_of
-from quiesce.repository import Place
+from quiesce.repository import BackupKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,9 @@ class Job:
         return point_of(self.call)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> BackupKey:
         """Where this instance's full copy lies in a repository."""
-        return Place(deployment=self.call.deployment, point=self.point, instance=self.call.instance)
+        return BackupKey(deployment=self.call.deployment, point=self.point, instance=self.call.instance)
 
     def deadline(self, what: str) -> Deadline:
         """Return the time that is left for waiting for *what*."""

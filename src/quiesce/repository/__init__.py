@@ -14,11 +14,12 @@ absent (a *draft*) or complete, and every byte that it vouches for is on the dis
 
 from quiesce.repository.draft import Draft
 from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory, write_durably
-from quiesce.repository.manifest import Compression, Manifest, Place, StoredFile
+from quiesce.repository.manifest import BackupKey, Compression, Manifest, StoredFile
 from quiesce.repository.repository import Contents, Damage, Repository
 from quiesce.repository.streams import FileReader, FileWriter, require_same
 
 __all__ = [
+    "BackupKey",
     "Compression",
     "Contents",
     "Damage",
@@ -26,7 +27,6 @@ __all__ = [
     "FileReader",
     "FileWriter",
     "Manifest",
-    "Place",
     "Repository",
     "StoredFile",
     "make_private_directory",

@@ -13,7 +13,7 @@ from quiesce.errors import ForeignObjectError, NonRecoverableError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import ExecutionId, Json
 from quiesce.repository.durable import storage_errors, write_durably
-from quiesce.repository.manifest import Compression, Manifest, Place, StoredFile, file_name
+from quiesce.repository.manifest import BackupKey, Compression, Manifest, StoredFile, file_name
 from quiesce.repository.streams import FileWriter, Progress, checksum, nobody
 
 MANIFEST: Final = "manifest.json"
@@ -28,7 +28,7 @@ class Draft:
     Several threads may write a file each.
     """
 
-    def __init__(self, directory: Path, place: Place, execution: ExecutionId, provider: str) -> None:
+    def __init__(self, directory: Path, place: BackupKey, execution: ExecutionId, provider: str) -> None:
         self.directory = directory
         self.place = place
         self.execution = execution

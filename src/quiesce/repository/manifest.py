@@ -38,7 +38,7 @@ class Compression(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class BackupKey:
     """Whose backup it is, and of what."""
 
     deployment: DeploymentName
@@ -90,7 +90,7 @@ class StoredFile:
 class Manifest:
     """Everything that is needed to restore one instance without the catalog."""
 
-    place: Place
+    place: BackupKey
     execution: ExecutionId
     provider: str
     function: str
@@ -175,7 +175,7 @@ def file_name(text: str) -> str:
     return text
 
 
-def describe(place: Place) -> str:
+def describe(place: BackupKey) -> str:
     """Return the words for *place* in messages."""
     return f"{place.instance} in {place.point} of {place.deployment}"
 
@@ -185,7 +185,7 @@ def _manifest_of(body: Mapping[str, Json]) -> Manifest:
     if not isinstance(files, list) or not isinstance(content, dict):
         raise TypeError("it has no files or no content")
     return Manifest(
-        place=Place(
+        place=BackupKey(
             deployment=DeploymentName(str(body["deployment"])),
             point=BackupName(str(body["point"])),
             instance=InstanceId(str(body["instance"])),

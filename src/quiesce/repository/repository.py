@@ -13,7 +13,7 @@ from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceErro
 from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.repository.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
 from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory
-from quiesce.repository.manifest import Manifest, Place, describe, read_manifest
+from quiesce.repository.manifest import BackupKey, Manifest, describe, read_manifest
 from quiesce.repository.streams import FileReader, Progress, absence_of, damage_of, nobody
 
 _REMOVING: Final = ".removing-"
@@ -42,11 +42,11 @@ class Repository:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def directory(self, place: Place) -> Path:
+    def directory(self, place: BackupKey) -> Path:
         """Return where the backup of *place* lies, whether it exists or not."""
         return self.root.joinpath(*place.components())
 
-    def begin(self, place: Place, *, execution: ExecutionId, provider: str) -> Draft:
+    def begin(self, place: BackupKey, *, execution: ExecutionId, provider: str) -> Draft:
         """Return a draft to write into; the one that the same execution had begun, when there is one.
 
         Raises:
@@ -62,7 +62,7 @@ class Repository:
             draft.take_up()
         return draft
 
-    def find(self, place: Place) -> Manifest | None:
+    def find(self, place: BackupKey) -> Manifest | None:
         """Return the manifest of *place*; None when there is no complete backup.
 
         Raises:
@@ -79,7 +79,7 @@ class Repository:
             raise DamagedArtifactError(f"the manifest {path} belongs to {describe(manifest.place)}")
         return manifest
 
-    def manifest(self, place: Place) -> Manifest:
+    def manifest(self, place: BackupKey) -> Manifest:
         """Return the manifest of *place*.
 
         Raises:
@@ -130,12 +130,12 @@ class Repository:
             if not (path.parent / MANIFEST).exists() and _is_visible(path.relative_to(self.root)):
                 yield path.parent
 
-    def owner(self, place: Place) -> ExecutionId | None:
+    def owner(self, place: BackupKey) -> ExecutionId | None:
         """Return which execution made the backup or draft of *place*; None when nothing of ours is there."""
         manifest = self.find(place)
         return manifest.execution if manifest else drafted_by(self.directory(place))
 
-    def made_before(self, place: Place, execution: ExecutionId) -> Manifest | None:
+    def made_before(self, place: BackupKey, execution: ExecutionId) -> Manifest | None:
         """Return the complete backup that *execution* made; None when it is still to be made.
 
         Raises:
@@ -148,7 +148,7 @@ class Repository:
             raise ForeignObjectError(f"quiesce did not make {directory}")
         return self.find(place)
 
-    def delete(self, place: Place, *, made_by: ExecutionId | None = None) -> None:
+    def delete(self, place: BackupKey, *, made_by: ExecutionId | None = None) -> None:
         """Remove the backup or draft of *place*; it is fine when nothing is there.
 
         With *made_by* only what that execution made is removed, as an undo must.

@@ -25,7 +25,7 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Node
 from quiesce.ports import Provider, RepositoryUser
-from quiesce.repository import Place, Repository
+from quiesce.repository import BackupKey, Repository
 from quiesce.testing.contexts import RecordingContext
 
 T = TypeVar("T")
@@ -261,7 +261,9 @@ class ProviderContract:
         if not isinstance(provider, RepositoryUser) or "files" not in artifact:
             pytest.skip("this kind of node keeps no files in a repository")
         call = subject.call(Operation.MEASURE)
-        place = Place(deployment=call.deployment, point=call.point or BackupName(""), instance=call.instance)
+        place = BackupKey(
+            deployment=call.deployment, point=call.point or BackupName(""), instance=call.instance
+        )
         assert Repository(Path(provider.repository(call))).find(place) is not None
 
     @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])

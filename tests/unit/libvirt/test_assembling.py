@@ -13,13 +13,13 @@ from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.providers.libvirt.assembling import Assembly, Target
 from quiesce.providers.libvirt.image import CLUSTER
-from quiesce.repository import Manifest, Place, Repository, StoredFile
+from quiesce.repository import BackupKey, Manifest, Repository, StoredFile
 from quiesce.testing import RecordingContext
 
 from .test_image import CLUSTERS, expected, read, write
 
 LAYERS = ([1, 0, 2, 1] * (CLUSTERS // 4), [0, 1, 1, 0] * (CLUSTERS // 4), [2, 0, 0, 0] * (CLUSTERS // 4))
-PLACE = Place(deployment=DeploymentName("shop"), point=BackupName("one"), instance=InstanceId("vm_1"))
+PLACE = BackupKey(deployment=DeploymentName("shop"), point=BackupName("one"), instance=InstanceId("vm_1"))
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from quiesce.errors import (
 )
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
-from quiesce.repository import Compression, Draft, Manifest, Place, Repository
+from quiesce.repository import BackupKey, Compression, Draft, Manifest, Repository
 
-PLACE = Place(
+PLACE = BackupKey(
     deployment=DeploymentName("shop"), point=BackupName("nightly"), instance=InstanceId("db_a1b2c3")
 )
 EXECUTION = ExecutionId("e-1")
@@ -33,7 +33,7 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "repository")
 
 
-def begin(repository: Repository, execution: str = EXECUTION, place: Place = PLACE) -> Draft:
+def begin(repository: Repository, execution: str = EXECUTION, place: BackupKey = PLACE) -> Draft:
     return repository.begin(place, execution=ExecutionId(execution), provider="host")
 
 
@@ -48,7 +48,7 @@ def complete(draft: Draft, **content: str) -> Manifest:
     )
 
 
-def store(repository: Repository, data: bytes = b"x" * 3_000_000, place: Place = PLACE) -> Manifest:
+def store(repository: Repository, data: bytes = b"x" * 3_000_000, place: BackupKey = PLACE) -> Manifest:
     draft = begin(repository, place=place)
     with draft.create("disk.raw") as out:
         out.write(data)
@@ -197,7 +197,7 @@ def test_an_undo_removes_only_what_its_own_execution_made(repository: Repository
 
 
 def test_deleting_one_instance_leaves_the_others(repository: Repository) -> None:
-    other = Place(deployment=PLACE.deployment, point=PLACE.point, instance=InstanceId("web_1"))
+    other = BackupKey(deployment=PLACE.deployment, point=PLACE.point, instance=InstanceId("web_1"))
     store(repository)
     kept = store(repository, place=other)
 
@@ -245,7 +245,7 @@ def test_a_lost_or_cut_or_longer_file_is_found(repository: Repository, change: s
 
 def test_a_backup_in_the_wrong_place_is_not_believed(repository: Repository) -> None:
     store(repository)
-    moved = Place(deployment=PLACE.deployment, point=BackupName("other"), instance=PLACE.instance)
+    moved = BackupKey(deployment=PLACE.deployment, point=BackupName("other"), instance=PLACE.instance)
     repository.directory(moved).parent.mkdir()
     repository.directory(PLACE).rename(repository.directory(moved))
 
@@ -265,7 +265,7 @@ def test_a_manifest_of_a_newer_version_is_refused_without_calling_it_damaged(rep
 def test_all_complete_backups_are_listed_oldest_first(repository: Repository) -> None:
     names = ["b", "a", "c"]
     for age, name in enumerate(names):
-        place = Place(deployment=PLACE.deployment, point=BackupName(name), instance=PLACE.instance)
+        place = BackupKey(deployment=PLACE.deployment, point=BackupName(name), instance=PLACE.instance)
         draft = begin(repository, place=place)
         draft.complete(function="f", consistency=Consistency.CRASH, made_at=float(age))
 
@@ -281,7 +281,7 @@ def test_a_file_name_that_is_a_path_is_refused(repository: Repository, name: str
 
 @pytest.mark.parametrize("instance", ["../../etc", "a/b", ".", "..", "ns--web server_1", "Ünï"])
 def test_an_instance_of_any_name_stays_inside_the_repository(repository: Repository, instance: str) -> None:
-    place = Place(deployment=PLACE.deployment, point=PLACE.point, instance=InstanceId(instance))
+    place = BackupKey(deployment=PLACE.deployment, point=PLACE.point, instance=InstanceId(instance))
     directory = repository.directory(place)
 
     assert directory.parent == repository.directory(PLACE).parent
@@ -290,7 +290,7 @@ def test_an_instance_of_any_name_stays_inside_the_repository(repository: Reposit
 
 @pytest.mark.parametrize("point", ["../x", "a/b", "", "x" * 5000])
 def test_a_point_that_is_a_path_is_refused(repository: Repository, point: str) -> None:
-    place = Place(deployment=PLACE.deployment, point=BackupName(point), instance=PLACE.instance)
+    place = BackupKey(deployment=PLACE.deployment, point=BackupName(point), instance=PLACE.instance)
     with pytest.raises(UsageError):
         begin(repository, place=place)
 

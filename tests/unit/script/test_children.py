@@ -115,7 +115,7 @@ provider.perform(call, RecordingContext(timeout_s=60))
 """
 
 
-def test_a_keeper_that_was_killed_is_replaced() -> None:
+def test_a_reaper_that_was_killed_is_replaced() -> None:
     sleeper = subprocess.Popen(["/bin/sleep", "60"], start_new_session=True)
     reaper = Reaper()
     reaper.watch(sleeper.pid, 0.0)

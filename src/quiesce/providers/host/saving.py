@@ -24,7 +24,7 @@ from quiesce.providers.host.holders import Holders
 from quiesce.providers.host.properties import absolute, path_of, text_of
 from quiesce.providers.host.shelf import Cut, Shelf
 from quiesce.providers.host.trees import sync_tree
-from quiesce.repository import Place, Repository
+from quiesce.repository import BackupKey, Repository
 
 
 def shelf_of(call: Call) -> Shelf:
@@ -40,11 +40,11 @@ def repository_of(call: Call, default: Path) -> Repository:
     return Repository(absolute(chosen, f"repository of {call.instance}") if chosen else default)
 
 
-def place_of(call: Call) -> Place:
+def place_of(call: Call) -> BackupKey:
     """Return which backup the call is about."""
     if call.point is None:
         raise NonRecoverableError(f"{call.interface} needs the name of a restore point")
-    return Place(deployment=call.deployment, point=call.point, instance=call.instance)
+    return BackupKey(deployment=call.deployment, point=call.point, instance=call.instance)
 
 
 def finish(shelf: Shelf, cut: Cut, facts: Mapping[str, Json]) -> Cut:

@@ -41,7 +41,7 @@ from quiesce.providers.libvirt.settings import (
     point_of,
 )
 from quiesce.providers.libvirt.storing import DiskStore
-from quiesce.repository import Draft, Manifest, Place, Repository, storage_errors
+from quiesce.repository import BackupKey, Draft, Manifest, Repository, storage_errors
 
 PROVIDER: Final = "libvirt"
 DEFINITION: Final = "domain.xml"
@@ -227,7 +227,7 @@ class Backups:
                 continue
             if mark is None or (mark.deployment, mark.instance) != (call.deployment, call.instance):
                 continue
-            place = Place(
+            place = BackupKey(
                 deployment=DeploymentName(mark.deployment),
                 point=BackupName(mark.point),
                 instance=call.instance,
@@ -325,7 +325,7 @@ class Backups:
     def _parent_named(self, call: Call, point: Json) -> Parent | None:
         if not isinstance(point, str):
             return None
-        place = Place(deployment=call.deployment, point=BackupName(point), instance=call.instance)
+        place = BackupKey(deployment=call.deployment, point=BackupName(point), instance=call.instance)
         manifest = self._repository.find(place)
         if manifest is None:
             raise NonRecoverableError(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from quiesce.errors import NonRecoverableError
 from quiesce.model.call import Call, Related
 from quiesce.model.ids import BackupName, Json
-from quiesce.repository import Place
+from quiesce.repository import BackupKey
 
 DEFAULT_URI: Final = "qemu:///system"
 #: QEMU writes its scratch files and its socket here: it must be able to, whatever user it runs as
@@ -108,9 +108,9 @@ def related_names(related: Related) -> tuple[str, ...]:
     return resource_names(related.properties, related.runtime_properties, related.instance)
 
 
-def place_of(call: Call) -> Place:
+def place_of(call: Call) -> BackupKey:
     """Return where the backup that *call* is about lies in the repository."""
-    return Place(deployment=call.deployment, point=point_of(call), instance=call.instance)
+    return BackupKey(deployment=call.deployment, point=point_of(call), instance=call.instance)
 
 
 def point_of(call: Call) -> BackupName:

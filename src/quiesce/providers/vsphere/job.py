@@ -14,7 +14,7 @@ from quiesce.ports import Context
 from quiesce.providers.vsphere.center import Center, Machine
 from quiesce.providers.vsphere.endpoints import lookup_of
 from quiesce.providers.vsphere.options import Options
-from quiesce.repository import Place, Repository
+from quiesce.repository import BackupKey, Repository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +33,9 @@ class Job:
         return self.call.artifact or {}
 
     @property
-    def place(self) -> Place:
+    def place(self) -> BackupKey:
         """Where this instance's full copy lies in the repository."""
-        return Place(deployment=self.call.deployment, point=self.point, instance=self.call.instance)
+        return BackupKey(deployment=self.call.deployment, point=self.point, instance=self.call.instance)
 
     @property
     def point(self) -> BackupName:
