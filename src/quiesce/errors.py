@@ -67,7 +67,11 @@ class UnknownNameError(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None) -> None:
         names = sorted(known)
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        super().__init__(f"there is no {kind} {name!r}; there is: {shown or 'none'}", hint=hint)
+        import difflib  # costs as much as everything else here, and is only for errors
+
+        alike = difflib.get_close_matches(name, names, n=1)
+        meant = f" (did you mean {alike[0]!r}?)" if alike else ""
+        super().__init__(f"there is no {kind} {name!r}{meant}; there is: {shown or 'none'}", hint=hint)
         self.known = names
 
 

@@ -16,7 +16,7 @@ from quiesce.model.ids import Json
 E = TypeVar("E", bound=enum.Enum)
 
 _WORDS: Final = {"true": True, "yes": True, "false": False, "no": False}
-_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST_TEXT: Final = 4096
 _LONGEST_SHOWN: Final = 60
 
@@ -67,10 +67,10 @@ def whole_number(least: int, most: int | None = None) -> Callable[[Json], int]:
 
 
 def read_seconds(value: Json) -> float:
-    """Return a duration in seconds: a number, or one with ms, s, m, h or d behind it."""
+    """Return a duration in seconds: a number, or one with ms, s, m or h behind it."""
     match = None if isinstance(value, bool) else re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", str(value))
     if match is None or match[2] not in _UNITS:
-        raise WrongValueError(value, "seconds, or a number with ms, s, m, h or d, such as 30 or 1.5m")
+        raise WrongValueError(value, "seconds, or a number with ms, s, m or h, such as 30 or 1.5m")
     return float(match[1]) * _UNITS[match[2]]
 
 

@@ -1,5 +1,6 @@
 """Topology and request in, plan out: pure functions."""
 
+from quiesce.planning.options import declared_options, idle_options
 from quiesce.planning.parameters import PARAMETERS, default_of, parameters_of, read_parameters
 from quiesce.planning.prediction import predictor
 from quiesce.planning.registry import WORKFLOWS, Workflow, plan_workflow, workflow_named
@@ -9,7 +10,9 @@ __all__ = [
     "PARAMETERS",
     "WORKFLOWS",
     "Workflow",
+    "declared_options",
     "default_of",
+    "idle_options",
     "parameters_of",
     "plan_workflow",
     "predict_window_s",

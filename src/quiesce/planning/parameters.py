@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import enum
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from quiesce.errors import UnknownNameError, UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json, backup_name
+from quiesce.model.options import Option
 from quiesce.model.parameters import Parameters
+from quiesce.model.words import (
+    WrongValueError,
+    read_flag,
+    read_names,
+    read_positive_seconds,
+    read_seconds,
+    whole_number,
+)
 
 _ALL: Final = ("suspend", "resume", "backup", "restore", "remove_backup", "statistics")
 _FREEZING: Final = ("backup", "restore")
@@ -34,22 +42,26 @@ class Parameter:
 
 
 def read_parameters(
-    workflow: str, given: Mapping[str, Json], *, now: float, allow_custom: bool = False
+    workflow: str,
+    given: Mapping[str, Json],
+    *,
+    now: float,
+    options: Mapping[str, Sequence[Option]] | None = None,
+    allow_custom: bool = False,
 ) -> Parameters:
     """Return *given* as a checked value, defaults filled in.
 
-    *now* (seconds since the epoch) names a backup that has no name. Custom parameters, when allowed, are
-    handed on to operations and mean nothing to quiesce.
+    *now* (seconds since the epoch) names a backup that has no name. Providers' *options*, by parameter name,
+    are checked and handed on to operations. Custom parameters, when allowed, are handed on and mean nothing
+    to quiesce.
 
     Raises:
         UsageError: for a value that is not accepted, or a missing name.
         UnknownNameError: for a parameter that the workflow does not have.
     """
     declared = {parameter.name: parameter for parameter in parameters_of(workflow)}
-    if not allow_custom:
-        for name in given:
-            if name not in declared:
-                raise UnknownNameError(f"parameter of {workflow}", name, declared)
+    custom = {name: value for name, value in given.items() if name not in declared}
+    _check_custom(workflow, custom, declared, options or {}, allow_custom=allow_custom)
     values = {**_defaults(workflow, declared.values(), now), **given}
     fields = {
         parameter.field or parameter.name: parameter.read(parameter.name, values[parameter.name])
@@ -92,6 +104,21 @@ def _as_handed_on(parameter: Parameter | None, value: Json) -> Json:
     return read if isinstance(read, bool | int | str) and not isinstance(read, enum.Enum) else value
 
 
+def _check_custom(
+    workflow: str,
+    custom: Mapping[str, Json],
+    declared: Mapping[str, Parameter],
+    options: Mapping[str, Sequence[Option]],
+    *,
+    allow_custom: bool,
+) -> None:
+    for name, value in custom.items():
+        if name not in options and not allow_custom:
+            raise UnknownNameError(f"parameter of {workflow}", name, [*declared, *options])
+        for option in options.get(name, ()):
+            _checked(option.read)(name, value)
+
+
 def _check_together(workflow: str, fields: Mapping[str, Any]) -> None:
     if workflow == "remove_backup" and bool(fields.get("snapshot_name")) == bool(fields.get("all")):
         raise UsageError(
@@ -111,48 +138,26 @@ def _text(name: str, value: Json) -> str:
     return value
 
 
-def _flag(name: str, value: Json) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    raise _wrong(name, value, "true or false")
+def _checked(reader: Callable[[Json], Any]) -> Callable[[str, Json], Any]:
+    """Return *reader* as a parameter's: its error names the parameter."""
 
-
-def _count(least: int) -> Callable[[str, Json], int]:
-    def read(name: str, value: Json) -> int:
-        number = int(value) if isinstance(value, str) and re.fullmatch(r"-?\d{1,9}", value) else value
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise _wrong(name, value, f"a whole number, at least {least}")
-        return number
+    def read(name: str, value: Json) -> Any:
+        try:
+            return reader(value)
+        except WrongValueError as error:
+            raise UsageError(f"parameter {name}: {error}") from None
 
     return read
 
 
-def _seconds(name: str, value: Json) -> float:
-    units = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value)) if not isinstance(value, bool) else None
-    if match is None or match[2] not in units:
-        raise _wrong(name, value, "seconds, or a number with ms, s, m or h, such as 30 or 1.5m")
-    return float(match[1]) * units[match[2]]
+def _count(least: int) -> Callable[[str, Json], int]:
+    return _checked(whole_number(least))
 
 
-def _positive_seconds(name: str, value: Json) -> float:
-    seconds = _seconds(name, value)
-    if seconds <= 0:
-        raise _wrong(name, value, "more than 0 seconds")
-    return seconds
-
-
-def _names(name: str, value: Json) -> tuple[str, ...]:
-    items: list[Json] = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
-    if isinstance(value, list):
-        items = value
-    elif not isinstance(value, str):
-        raise _wrong(name, value, "a list of names")
-    if not all(isinstance(item, str) and item for item in items):
-        raise _wrong(name, value, "a list of names")
-    return tuple(str(item) for item in items)
+_flag = _checked(read_flag)
+_seconds = _checked(read_seconds)
+_positive_seconds = _checked(read_positive_seconds)
+_names = _checked(read_names)
 
 
 def _on_prepare_error(name: str, value: Json) -> bool:
@@ -168,8 +173,7 @@ def _consistency(name: str, value: Json) -> Consistency:
 
 
 def _wrong(name: str, value: Json, right: str) -> UsageError:
-    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-    return UsageError(f"parameter {name}: {shown} is not {right}")
+    return UsageError(f"parameter {name}: {WrongValueError(value, right)}")
 
 
 PARAMETERS: Final = (

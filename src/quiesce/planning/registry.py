@@ -29,6 +29,7 @@ from quiesce.model.topology import Topology
 from quiesce.planning.backup import plan_backup
 from quiesce.planning.binding import bind
 from quiesce.planning.drafting import PlanRequest
+from quiesce.planning.options import check_node_options
 from quiesce.planning.remove_backup import plan_remove_backup
 from quiesce.planning.restore import plan_restore
 from quiesce.planning.resume import plan_resume
@@ -130,9 +131,11 @@ def plan_workflow(
     instances = select(topology, parameters)
     taking_part = {topology.instances[instance].node for instance in instances}
     nodes = [topology.nodes[node] for node in topology.nodes if node in taking_part]
+    bindings = bind(nodes, descriptions, found.interfaces)
+    check_node_options(nodes, bindings, descriptions)
     request = PlanRequest(
         topology=topology,
-        bindings=bind(nodes, descriptions, found.interfaces),
+        bindings=bindings,
         parameters=parameters,
         instances=instances,
         points=tuple(points),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -20,7 +21,9 @@ def _is_json(kind: Any) -> bool:
 
 
 def _exactly(kind: type[Any]) -> Any:
-    def read(value: object, _: object) -> object:
+    def read(value: object, target: Any) -> object:
+        if isinstance(target, type) and issubclass(target, enum.Enum):
+            return target(value)  # an enumeration of numbers or words is one of the plain types, too
         wanted = (int, float) if kind is float else kind
         if not isinstance(value, wanted) or (kind is not bool and isinstance(value, bool)):
             raise TypeError(f"{value!r} is not of type {kind.__name__}")

@@ -129,6 +129,7 @@ class SharedRequest(Generic[K, V]):
 
     def _next(self, asker: _Asker[K], deadline: Deadline) -> V:
         with self._changed:
+            self._changed.notify_all()  # whoever has judged an answer wants another
             while True:
                 answered = self._answered.get(asker.key, 0)
                 if answered > asker.after:
@@ -154,12 +155,18 @@ class SharedRequest(Generic[K, V]):
             self._pause(time.monotonic() - began, _retry_after_s(answers))
 
     def _wanted(self) -> frozenset[K]:
+        """Return what somebody still wants to know; nothing once nobody waits any more."""
         with self._changed:
-            if not self._askers:
-                self._running = False
-                return frozenset()
-            self._begun += 1
-            return frozenset(asker.key for asker in self._askers)
+            while self._askers:
+                keys = frozenset(
+                    asker.key for asker in self._askers if self._answered.get(asker.key, 0) <= asker.after
+                )
+                if keys:
+                    self._begun += 1
+                    return keys
+                self._changed.wait(_LOOK_UP_S)
+            self._running = False
+            return frozenset()
 
     def _ask(self, keys: frozenset[K]) -> Mapping[K, V | ProviderError]:
         try:

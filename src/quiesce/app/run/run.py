@@ -23,7 +23,15 @@ from quiesce.model.plan import Plan
 from quiesce.model.report import ExecutionReport, PlanReport
 from quiesce.model.request import WorkflowRequest
 from quiesce.model.restore_point import PointState, RestorePoint
-from quiesce.planning import plan_workflow, predict_window_s, predictor, read_parameters, workflow_named
+from quiesce.planning import (
+    declared_options,
+    idle_options,
+    plan_workflow,
+    predict_window_s,
+    predictor,
+    read_parameters,
+    workflow_named,
+)
 from quiesce.ports import Guard, Lease
 
 #: how long a busy lease is asked for again, in seconds, and how often
@@ -118,6 +126,7 @@ def _plan(
         workflow.name,
         given,
         now=services.clock.now(),
+        options=declared_options(services.descriptions),
         allow_custom=request.allow_custom_parameters,
     )
     if workflow.name == "backup":
@@ -130,7 +139,9 @@ def _plan(
         points=points,
         safety_name=BackupName(f"safety-{int(services.clock.now())}-{services.random_text(4)}"),
     )
-    return plan, points
+    providers = {step.provider for step in plan.steps}
+    idle = idle_options(given, providers, services.descriptions)
+    return replace(plan, warnings=(*plan.warnings, *idle)), points
 
 
 def _points(

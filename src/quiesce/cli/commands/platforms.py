@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from quiesce.app.doctor import run_doctor
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_assignments
 from quiesce.errors import ExitStatus, UnknownNameError, UnsupportedError
+from quiesce.model.capabilities import Description
+from quiesce.model.options import Option, options_of
 from quiesce.ports import Discoverer
 from quiesce.providers.registry import describe_providers
 from quiesce.reports.json import render_json
@@ -63,19 +67,61 @@ def discover(provider: str, endpoint: str | None, options: tuple[str, ...]) -> N
 
 
 @click.command()
+@click.argument("provider", required=False)
 @json_option
-def providers(as_json: bool) -> None:
-    """List the providers, and which node types each serves."""
-    descriptions = describe_providers()
+def providers(provider: str | None, as_json: bool) -> None:
+    """List the providers and which node types each serves; or the options of PROVIDER.
+
+    An option is given by a node's property of that name, or for one execution with -p.
+
+    \b
+    Example:
+      quiesce providers libvirt
+    """
+    found = describe_providers()
+    if provider is not None:
+        if provider not in {description.name for description in found}:
+            raise UnknownNameError("provider", provider, (description.name for description in found))
+        found = [description for description in found if description.name == provider]
     if as_json:
-        click.echo(render_json("providers", descriptions))
-        return
+        click.echo(render_json("providers", [_as_shown(description) for description in found]))
+    elif provider is not None:
+        click.echo(_options_text(found[0]))
+    else:
+        rows = [(one.name, _extra(one), ", ".join(_node_types(one)) or "scripts") for one in found]
+        click.echo(table(("PROVIDER", "EXTRA", "NODE TYPES"), rows))
+
+
+def _as_shown(description: Description) -> dict[str, object]:
+    return {
+        "name": description.name,
+        "extra": description.extra,
+        "node_types": _node_types(description),
+        "options": [
+            {"name": each.name, "default": each.default_text, "help": each.help, "per_node": each.per_node}
+            for each in _options(description)
+        ],
+    }
+
+
+def _options_text(description: Description) -> str:
+    options = _options(description)
+    if not options:
+        return f"{description.name} has no options"
     rows = [
-        (
-            description.name,
-            f"quiesce[{description.extra}]" if description.extra else "-",
-            ", ".join(sorted({name for kind in description.kinds for name in kind.types})) or "scripts",
-        )
-        for description in descriptions
+        (each.name, "" if each.per_node else f"{description.name}_{each.name}", each.default_text, each.help)
+        for each in options
     ]
-    click.echo(table(("PROVIDER", "EXTRA", "NODE TYPES"), rows))
+    return table(("PROPERTY", "PARAMETER", "DEFAULT", "MEANING"), rows)
+
+
+def _options(description: Description) -> Sequence[Option]:
+    return options_of(description.options) if description.options is not None else ()
+
+
+def _node_types(description: Description) -> list[str]:
+    return sorted({name for kind in description.kinds for name in kind.types})
+
+
+def _extra(description: Description) -> str:
+    return f"quiesce[{description.extra}]" if description.extra else "-"

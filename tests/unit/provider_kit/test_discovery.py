@@ -1,0 +1,46 @@
+"""A discovered blueprint has legal names, none of them twice, and can be read back."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quiesce.provider_kit.discovery import CONTAINED_IN, BlueprintBuilder
+
+
+@given(st.lists(st.tuples(st.sampled_from(["disk", "machine"]), st.text()), unique=True))
+def test_every_resource_gets_one_legal_name_of_its_own(resources: list[tuple[str, str]]) -> None:
+    builder = BlueprintBuilder()
+    names = [builder.name(kind, resource) for kind, resource in resources]
+    assert len(set(names)) == len(resources)
+    assert all(re.fullmatch("[A-Za-z0-9_]+", name) for name in names)
+    assert names == [builder.name(kind, resource) for kind, resource in resources]
+
+
+def test_a_wish_is_honoured_when_it_is_free() -> None:
+    builder = BlueprintBuilder()
+    assert builder.name("disk", "projects/p/disks/data", "data") == "data"
+    assert builder.name("disk", "projects/q/disks/data", "data") == "data_disk"
+    assert builder.name("disk", "projects/r/disks/data", "data") == "data_disk_2"
+
+
+def test_the_blueprint_holds_inputs_nodes_and_relationships_once() -> None:
+    builder = BlueprintBuilder()
+    where = builder.add_input("uri", "string", "qemu:///system")
+    builder.add("pool", "acme.Pool", {"uri": where})
+    builder.add("disk", "acme.Disk", {}, [(CONTAINED_IN, "pool"), (CONTAINED_IN, "pool")])
+    assert builder.blueprint() == {
+        "tosca_definitions_version": "cloudify_dsl_1_3",
+        "imports": ["cloudify/types/types.yaml", "plugin:quiesce"],
+        "inputs": {"uri": {"type": "string", "default": "qemu:///system"}},
+        "node_templates": {
+            "pool": {"type": "acme.Pool", "properties": {"uri": {"get_input": "uri"}}},
+            "disk": {
+                "type": "acme.Disk",
+                "properties": {},
+                "relationships": [{"type": CONTAINED_IN, "target": "pool"}],
+            },
+        },
+    }

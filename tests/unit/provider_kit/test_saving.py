@@ -1,0 +1,96 @@
+"""One instance's copy in a repository: every method may be called again after a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quiesce.errors import (
+    DamagedArtifactError,
+    ForeignObjectError,
+    OperationTimeoutError,
+    RecoverableError,
+    ResourceNotFoundError,
+)
+from quiesce.model.consistency import Consistency
+from quiesce.provider_kit.job import Job, RuntimeState
+from quiesce.provider_kit.saving import Saving, watched
+from quiesce.repository import Repository
+from quiesce.testing.contexts import RecordingContext
+from tests.unit.provider_kit.calls import a_call
+
+
+def saving(root: Path, **changes: object) -> Saving:
+    return Saving(Job(call=a_call(**changes), context=RecordingContext()), Repository(root), "acme")
+
+
+def store(root: Path, content: bytes = b"data") -> None:
+    ours = saving(root)
+    draft = ours.begin()
+    with draft.create("disk") as out:
+        out.write(content)
+    ours.complete(draft, {"name": "vm"}, consistency=Consistency.CRASH)
+
+
+def test_a_completed_copy_is_found_by_its_execution_and_foreign_to_others(tmp_path: Path) -> None:
+    assert saving(tmp_path).made_before() is None
+    store(tmp_path)
+    made = saving(tmp_path).made_before()
+    assert made is not None
+    assert made.content["name"] == "vm"
+    with pytest.raises(ForeignObjectError):
+        saving(tmp_path, execution="backup-2").made_before()
+
+
+def test_what_was_begun_is_taken_up_by_its_execution(tmp_path: Path) -> None:
+    draft = saving(tmp_path).begin()
+    with draft.create("disk") as out:
+        out.write(b"data")
+    assert list(saving(tmp_path).begin().finished) == ["disk"]
+    with pytest.raises(ForeignObjectError):
+        saving(tmp_path, execution="backup-2").begin()
+
+
+def test_a_changed_byte_is_damage_and_nothing_there_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(ResourceNotFoundError):
+        saving(tmp_path).checked()
+    assert not saving(tmp_path).verify().passed
+    store(tmp_path)
+    assert saving(tmp_path).verify().passed
+    (stored,) = tmp_path.rglob("disk")
+    stored.chmod(0o600)
+    stored.write_bytes(b"dat4")
+    with pytest.raises(DamagedArtifactError):
+        saving(tmp_path).checked()
+    assert "disk" in saving(tmp_path).verify().detail
+
+
+def test_an_undo_leaves_what_another_execution_made(tmp_path: Path) -> None:
+    store(tmp_path)
+    note = saving(tmp_path, execution="backup-2", undo=True).remove()
+    assert "left alone" in note
+    assert saving(tmp_path).verify().passed
+    assert saving(tmp_path, execution="remove-1").remove() == ""
+    assert saving(tmp_path, execution="remove-1").remove() == ""
+    assert not list(tmp_path.rglob("disk"))
+
+
+def test_work_stops_when_nobody_waits_or_the_time_is_over() -> None:
+    context = RecordingContext()
+    advance = watched(context, 10)
+    advance(4)
+    assert context.copied_bytes == 4
+    context.give_up()
+    with pytest.raises(RecoverableError):
+        advance(4)
+    with pytest.raises(OperationTimeoutError):
+        watched(RecordingContext(timeout_s=0.0))(1)
+
+
+def test_runtime_state_is_kept_at_once_and_none_removes() -> None:
+    context = RecordingContext()
+    state = RuntimeState(Job(call=a_call(runtime_properties={"id": "1", "old": 2}), context=context))
+    state.write(old=None, new=[1])
+    assert context.runtime_properties == {"id": "1", "new": [1]}
+    assert (state.read("id"), state.read("old")) == ("1", None)
