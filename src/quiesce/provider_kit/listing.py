@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from quiesce.errors import ProviderError, RecoverableError
 from quiesce.provider_kit.deadline import Deadline
@@ -195,6 +196,33 @@ class SharedRequest(Generic[K, V]):
         return min(
             self._pace.pause_s(now - asker.since, took_s, urgent=asker.urgent) for asker in self._askers
         )
+
+
+class SharedRequests(Generic[K, V]):
+    """A `SharedRequest` for each key: for lists of which none should wait for another."""
+
+    def __init__(self, fetch: Callable[[K], V], pace: Pace | None = None) -> None:
+        """*fetch* answers for one key."""
+        self._fetch = fetch
+        self._pace = pace
+        self._lock = threading.Lock()
+        self._used: WeakValueDictionary[K, SharedRequest[K, V]] = WeakValueDictionary()
+
+    def now(self, key: K, deadline: Deadline) -> V:
+        """See `SharedRequest.now`."""
+        return self._of(key).now(key, deadline)
+
+    def until(self, key: K, judge: Callable[[V], R | None], deadline: Deadline, *, urgent: bool = False) -> R:
+        """See `SharedRequest.until`."""
+        return self._of(key).until(key, judge, deadline, urgent=urgent)
+
+    def _of(self, key: K) -> SharedRequest[K, V]:
+        with self._lock:
+            found = self._used.get(key)
+            if found is None:
+                found = SharedRequest(lambda _: {key: self._fetch(key)}, self._pace)
+                self._used[key] = found
+            return found
 
 
 def _retry_after_s(answers: Mapping[K, V | ProviderError]) -> float:

@@ -130,6 +130,8 @@ class NameRule:
     #: a regular expression for one character that is not allowed; None: all are
     illegal: str | None = None
     lower_case: bool = False
+    #: put before a name that does not begin with a letter, where it must; empty: it need not
+    letter: str = ""
     #: give every name a digest, where names must differ as their parts do
     always_digest: bool = False
 
@@ -142,6 +144,8 @@ class NameRule:
         legal = plain.lower() if self.lower_case else plain
         if self.illegal is not None:
             legal = re.sub(f"(?:{self.illegal})+", "-", legal).strip("-")
+        if self.letter and not legal[:1].isalpha():
+            legal = f"{self.letter}-{legal}"
         if legal == plain and len(legal) <= self.longest and not self.always_digest:
             return legal
         return f"{legal[: self.longest - _DIGEST - 1].rstrip('-')}-{digest(*parts, suffix)}"

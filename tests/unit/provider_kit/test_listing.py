@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ import pytest
 
 from quiesce.errors import NonRecoverableError, OperationTimeoutError, ProviderError, RecoverableError
 from quiesce.provider_kit.deadline import Deadline
-from quiesce.provider_kit.listing import AT_ONCE, Pace, SharedRequest
+from quiesce.provider_kit.listing import AT_ONCE, Pace, SharedRequest, SharedRequests
 from quiesce.testing.contexts import RecordingContext
 
 QUICK = Pace(gather_s=0.02, least_s=0.01, most_s=0.05)
@@ -186,3 +187,37 @@ def test_a_platform_is_asked_less_the_longer_it_takes_and_more_while_something_i
     assert pace.pause_s(10.0, 0.0, urgent=True) == 0.5
     assert pace.pause_s(1000.0, 0.0) == 5.0
     assert pace.pause_s(0.0, 2.0) == 4.0
+
+
+def test_a_list_that_hangs_delays_no_other() -> None:
+    """Each key has a request of its own; the same key shares one."""
+    hanging, go_on = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def fetch(key: str) -> str:
+        asked.append(key)
+        if key == "slow":
+            hanging.set()
+            go_on.wait(10)
+        return f"{key} {len(asked)}"
+
+    shared = SharedRequests(fetch, AT_ONCE)
+    waiting = threading.Thread(target=lambda: shared.now("slow", soon()))
+    waiting.start()
+    assert hanging.wait(10)
+    assert shared.now("quick", soon()) == "quick 2"
+    assert shared.until("quick", lambda answer: answer, soon(), urgent=True) == "quick 3"
+    go_on.set()
+    waiting.join()
+    assert asked == ["slow", "quick", "quick"]
+
+
+def test_lists_that_nobody_wants_any_more_are_forgotten() -> None:
+    shared = SharedRequests(str.upper, AT_ONCE)
+    for number in range(50):
+        shared.now(f"point-{number}", soon())
+    ends = time.monotonic() + 10
+    while len(shared._used) and time.monotonic() < ends:
+        gc.collect()
+        time.sleep(0.01)
+    assert len(shared._used) == 0

@@ -121,3 +121,10 @@ def test_a_digest_tells_where_one_part_ends() -> None:
 def test_a_long_name_is_cut_and_stays_different() -> None:
     rule = NameRule(longest=30)
     assert rule.name("vm_1", "x" * 40) != rule.name("vm_1", "x" * 41)
+
+
+@given(st.lists(text, min_size=1, max_size=4))
+def test_a_name_begins_with_a_letter_where_it_must(parts: list[str]) -> None:
+    rule = NameRule(longest=63, illegal="[^a-z0-9]", lower_case=True, letter="q")
+    assert re.fullmatch("[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", rule.name(*parts))
+    assert rule.name("9lives") != rule.name("q-9lives")
