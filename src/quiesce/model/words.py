@@ -51,6 +51,14 @@ def read_text(value: Json) -> str:
     return value
 
 
+def read_absolute_path(value: Json) -> str:
+    """Return a path from the root, without ``..``."""
+    text = read_text(value)
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise WrongValueError(value, "an absolute path without '..'")
+    return text
+
+
 def whole_number(least: int, most: int | None = None) -> Callable[[Json], int]:
     """Return a reader of whole numbers from *least* to *most*."""
     right = f"a whole number, at least {least}" if most is None else f"a whole number from {least} to {most}"

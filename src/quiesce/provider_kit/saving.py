@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -101,13 +102,18 @@ def proof(kind: str, *, damage: str = "", detail: str = "") -> Proof:
 
 
 def watched(context: Context, total_bytes: int | None = None) -> Callable[[int], None]:
-    """Return what is told of bytes moved: it reports progress, and stops the work when nobody waits."""
+    """Return what is told of bytes moved: it reports progress, and stops the work when nobody waits.
+
+    Safe from many threads.
+    """
     moved = 0
+    lock = threading.Lock()
 
     def advance(size_bytes: int) -> None:
         nonlocal moved
-        moved += size_bytes
-        context.progress(moved, total_bytes)
+        with lock:
+            moved += size_bytes
+            context.progress(moved, total_bytes)
         if context.given_up():
             raise RecoverableError("given up: nobody waits for it any more")
         if context.remaining_s() <= 0:

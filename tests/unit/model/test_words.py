@@ -19,6 +19,7 @@ anything: st.SearchStrategy[Json] = st.recursive(
 READERS = [
     words.read_flag,
     words.read_text,
+    words.read_absolute_path,
     words.whole_number(-1, 10**6),
     words.read_seconds,
     words.read_positive_seconds,
@@ -74,3 +75,10 @@ def test_names_are_the_same_as_a_list_and_with_commas(names: list[str]) -> None:
 def test_names_that_are_none_are_refused(value: Json) -> None:
     with pytest.raises(words.WrongValueError):
         words.read_names(value)
+
+
+@pytest.mark.parametrize("value", ["backups", "./backups", "/a/../b", "/a/..", "", "/a\n", 5, None])
+def test_a_path_that_depends_on_where_one_stands_is_refused(value: Json) -> None:
+    with pytest.raises(words.WrongValueError, match=r"absolute|printable"):
+        words.read_absolute_path(value)
+    assert words.read_absolute_path("/srv/a..b") == "/srv/a..b"

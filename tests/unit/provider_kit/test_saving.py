@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,14 @@ def test_work_stops_when_nobody_waits_or_the_time_is_over() -> None:
         advance(4)
     with pytest.raises(OperationTimeoutError):
         watched(RecordingContext(timeout_s=0.0))(1)
+
+
+def test_many_threads_count_what_they_move_together() -> None:
+    context = RecordingContext()
+    advance = watched(context)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: [advance(1) for _ in range(1000)], range(8)))
+    assert context.copied_bytes == 8000
 
 
 def test_runtime_state_is_kept_at_once_and_none_removes() -> None:
