@@ -1,11 +1,13 @@
 """Answers what cloudify-common's own parser makes of blueprints; runs in that parser's environment.
 
 Reads one JSON request per line, writes one JSON answer per line. A request holds the text of each file,
-the name of the main one and the inputs.
+the name of the main one, the inputs, and whether the parser runs in the directory of the main file: what it
+makes of some imports depends on that.
 """
 
 import copy
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -16,19 +18,27 @@ from dsl_parser import exceptions, tasks
 
 def answer(request):
     with tempfile.TemporaryDirectory() as directory:
-        for name, text in request["files"].items():
-            path = Path(directory, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        main = str(Path(directory, request["main"]))
         try:
-            parsed = tasks.parse_dsl(main, resources_base_path=directory, validate_version=False)
-            plan = tasks.prepare_deployment_plan(
-                parsed, get_secret_method=lambda name: name, inputs=copy.deepcopy(request["inputs"]) or None
-            )
-        except Exception as error:  # the kind of the error is the answer
-            return {"error": str(error), "kind": type(error).__name__, "understood": is_verdict(error)}
-        return {"plan": told(plan)}
+            return answer_from(directory, request)
+        finally:
+            os.chdir("/")
+
+
+def answer_from(directory, request):
+    for name, text in request["files"].items():
+        path = Path(directory, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    main = str(Path(directory, request["main"]))
+    os.chdir(directory if request.get("inside", True) else "/")
+    try:
+        parsed = tasks.parse_dsl(main, resources_base_path=directory, validate_version=False)
+        plan = tasks.prepare_deployment_plan(
+            parsed, get_secret_method=lambda name: name, inputs=copy.deepcopy(request["inputs"]) or None
+        )
+    except Exception as error:  # the kind of the error is the answer
+        return {"error": str(error), "kind": type(error).__name__, "understood": is_verdict(error)}
+    return {"plan": told(plan)}
 
 
 def is_verdict(error):

@@ -66,10 +66,14 @@ class Reference:
             [str(python), str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def ask(self, files: Mapping[str, str], inputs: Mapping[str, Json]) -> dict[str, Json]:
+    def ask(
+        self, files: Mapping[str, str], inputs: Mapping[str, Json], *, inside: bool = True
+    ) -> dict[str, Json]:
+        """Return the answer; *inside* the blueprint's directory, or from elsewhere."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         request = {"files": dict(files), "main": "blueprint.yaml", "inputs": dict(inputs)}
+        request["inside"] = inside
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer: dict[str, Json] = json.loads(self.process.stdout.readline())
@@ -446,3 +450,121 @@ def test_a_written_blueprint_means_what_the_reference_parser_says(
     inputs = path / "inputs.yaml"
     files |= {"base.yaml": yaml.safe_dump(BASE, sort_keys=False), "script.sh": ""}
     compare(reference, files, yaml.safe_load(inputs.read_text()) if inputs.exists() else {}, tmp_path)
+
+
+def box(kind: str) -> str:
+    content = {"derived_from": "cloudify.nodes.Root", "properties": {"kind": {"default": kind}}}
+    return yaml.safe_dump({"node_types": {"acme.Box": content}})
+
+
+SIDE_BY_SIDE = ("plugin.yaml", "plugin_1_4.yaml", "sub/plugin.yaml", "sub/plugin_1_4.yaml")
+IMPORTS = {
+    "plugin.yaml": "",
+    "sub/plugin.yaml": "",
+    "sub/all.yaml": "imports: [plugin.yaml]",
+    "sub/more.yaml": "imports: [sub/plugin.yaml]",
+}
+
+
+@pytest.mark.parametrize("version", ["1_3", "1_4"])
+@pytest.mark.parametrize("imported", IMPORTS)
+@pytest.mark.parametrize("count", range(1, 16))
+def test_the_reference_parser_reads_the_same_of_several_files(
+    reference: Reference, tmp_path: Path, version: str, imported: str, count: int
+) -> None:
+    """An import of the main file is the reference's, run beside that file; another's, if run anywhere.
+
+    Which of several files it reads depends on the directory that it runs in.
+    """
+    there = [name for index, name in enumerate(SIDE_BY_SIDE) if count & 1 << index]
+    blueprint = {
+        **BASE,
+        "tosca_definitions_version": f"cloudify_dsl_{version}",
+        "imports": [imported],
+        "node_templates": {"box": {"type": "acme.Box"}},
+    }
+    files = {"blueprint.yaml": yaml.safe_dump(blueprint, sort_keys=False), "script.sh": ""}
+    files |= {name: box(name) for name in there}
+    files |= {imported: IMPORTS[imported]} if IMPORTS[imported] else {}
+    theirs = [_kind(reference.ask(files, {}, inside=inside)) for inside in (True, False)]
+    try:
+        plan = ours(files, {}, tmp_path)
+        mine = plan["nodes"][0]["properties"]["kind"]
+    except InvalidBlueprintError:
+        mine = None
+    assert mine == theirs[0] if not IMPORTS[imported] else mine in theirs
+
+
+def _kind(answer: dict[str, Json]) -> Json:
+    return answer["plan"]["nodes"][0]["properties"]["kind"] if "plan" in answer else None
+
+
+ASKED = {"get_input": "nosuch"}
+USE = {"life": {"create": {"implementation": "tool.do", "inputs": {"x": {"get_input": "a"}}}}}
+SCALING = {"type": "cloudify.policies.scaling", "targets": ["g"]}
+PLACES: dict[str, Json] = {
+    "input default": {"inputs": {"a": {"default": ASKED}}, "node_templates": {"n": {"interfaces": USE}}},
+    "within an input default": {
+        "inputs": {"a": {"default": {"k": [{"concat": ["a", ASKED]}]}}},
+        "node_templates": {"n": {"interfaces": USE}},
+    },
+    "node type default": {"node_types": {"cloudify.nodes.Root": {"properties": {"p": {"default": ASKED}}}}},
+    "data type default": {
+        "data_types": {"d": {"properties": {"p": {"default": ASKED}}}},
+        "node_types": {"cloudify.nodes.Root": {"properties": {"p": {"type": "d"}}}},
+    },
+    "operation of a relationship type": {
+        "relationships": {
+            "cloudify.relationships.depends_on": {
+                "source_interfaces": {
+                    "link": {"establish": {"implementation": "tool.do", "inputs": {"q": {"default": ASKED}}}}
+                }
+            }
+        }
+    },
+    "output": {"outputs": {"o": {"value": ASKED}}},
+    "capability": {"capabilities": {"o": {"value": {"concat": ["a", ASKED]}}}},
+    "label": {"labels": {"o": {"values": [ASKED]}}},
+    "deployment settings": {"deployment_settings": {"display_name": ASKED}},
+    "fewest instances of a node": {
+        "node_templates": {"n": {"capabilities": {"scalable": {"properties": {"min_instances": ASKED}}}}}
+    },
+    "most instances of a node": {
+        "node_templates": {"n": {"capabilities": {"scalable": {"properties": {"max_instances": ASKED}}}}}
+    },
+    "fewest instances of a group": {
+        "groups": {"g": {"members": ["n"]}},
+        "policies": {"s": {**SCALING, "properties": {"min_instances": ASKED}}},
+    },
+    "most instances of a group": {
+        "groups": {"g": {"members": ["n"]}},
+        "policies": {"s": {**SCALING, "properties": {"max_instances": ASKED}}},
+    },
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_reference_parser_refuses_an_undeclared_input_in_the_same_places(
+    reference: Reference, tmp_path: Path, place: str
+) -> None:
+    """Wherever it looks, we do; the same blueprint with the input declared is accepted by both."""
+    nodes = {
+        "n": {"type": "cloudify.nodes.Root"},
+        "m": {
+            "type": "cloudify.nodes.Root",
+            "relationships": [{"type": "cloudify.relationships.connected_to", "target": "n"}],
+        },
+    }
+    written = _joined(_joined(BASE, {"node_templates": nodes}), PLACES[place])
+    refused = {"blueprint.yaml": yaml.safe_dump(written, sort_keys=False), "script.sh": ""}
+    assert compare(reference, refused, {}, tmp_path / "undeclared") == "both refuse it"
+    declared = _joined(written, {"inputs": {"nosuch": {"default": 1}}})
+    accepted = {"blueprint.yaml": yaml.safe_dump(declared, sort_keys=False), "script.sh": ""}
+    assert compare(reference, accepted, {}, tmp_path / "declared") == "both accept it"
+
+
+def _joined(first: Json, second: Json) -> Json:
+    """Return *second* laid over *first*, mappings within joined."""
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return second
+    return first | {key: _joined(first.get(key), value) for key, value in second.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from quiesce.blueprint.checking.definition import Definition, read_definition
+from quiesce.blueprint.checking.function_places import check_given
 from quiesce.blueprint.checking.inputs import input_values
 from quiesce.blueprint.checking.scaling import Count, Group
 from quiesce.blueprint.checking.schema import check_schema
@@ -58,6 +59,7 @@ def _loaded(path: Path, inputs: Mapping[str, Any], imports: ImportPolicy) -> Blu
 
 
 def _evaluated(definition: Definition, given: Mapping[str, Any], problems: Problems) -> Blueprint:
+    check_given(given, definition.inputs, definition.nodes, definition.documents.version, problems)
     values = input_values(definition.inputs, given, definition.data_types.reporting_to(problems), problems)
     problems.stop_if_any()
     answers = StaticAnswers(values, {name: node.properties for name, node in definition.nodes.items()})

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from quiesce.blueprint import ImportPolicy
+from quiesce.blueprint import ImportPolicy, InvalidBlueprintError, load_blueprint
 from quiesce.blueprint.reading.yaml_text import MAX_BYTES
+from quiesce.model.ids import NodeId
 
 NODE = "node_templates: {app: {type: cloudify.nodes.Root}}\n"
 PLAIN = "tosca_definitions_version: cloudify_dsl_1_3\n"
+CASES = Path(__file__).parents[4] / "shared" / "cases"
+CORPUS_TYPES = CASES.parent / "corpus" / "types" / "types_1_3.yaml"
 TYPES = "node_types: {cloudify.nodes.Root: {}}\n"
 
 
@@ -67,6 +70,158 @@ def test_a_mapping_answers_every_import_that_contains_its_text(load: Any, direct
     policy = ImportPolicy(packs=False, mappings=(("acme", directory / "mapped.yaml"),))
     for text in ("https://example.org/acme/plugin.yaml", "plugin:acme-plugin?version=>1.0", "acme.yaml"):
         assert "app" in load(NODE, header=importing(text), policy=policy).nodes
+
+
+def box(kind: str) -> str:
+    """Return a file of node types that is known again by *kind*."""
+    properties = f"{{kind: {{default: {kind}}}}}"
+    return (
+        "node_types:\n"
+        "  cloudify.nodes.Root: {}\n"
+        f"  acme.Box: {{derived_from: cloudify.nodes.Root, properties: {properties}}}\n"
+    )
+
+
+def kind_of(load: Any, *texts: str, version: str = "1_4", policy: ImportPolicy | None = None) -> str:
+    """Return which of several files was imported."""
+    header = importing(*texts).replace("cloudify_dsl_1_3", f"cloudify_dsl_{version}")
+    text = "node_templates: {box: {type: acme.Box}}\n"
+    kind: str = load(text, header=header, policy=policy or ImportPolicy()).nodes["box"].properties["kind"]
+    return kind
+
+
+@pytest.mark.parametrize("there", ["types.yaml", "my_types.yaml", "manager-types.yaml", "types/types.yaml"])
+@pytest.mark.parametrize("text", ["types.yaml", "types", "yaml", "manager-types.yaml"])
+def test_a_mapping_never_wins_over_a_file_that_is_there(
+    load: Any, directory: Path, tmp_path_factory: pytest.TempPathFactory, there: str, text: str
+) -> None:
+    """A mapping answers what cannot be read otherwise; a file of the blueprint can."""
+    (directory / there).parent.mkdir(exist_ok=True)
+    (directory / there).write_text(box("local"))
+    mapped = tmp_path_factory.mktemp("elsewhere") / "mapped.yaml"
+    mapped.write_text(box("mapped"))
+    policy = ImportPolicy(mappings=((text, mapped),))
+    assert kind_of(load, there, policy=policy) == "local"
+    assert kind_of(load, f"{directory}/{there}", policy=policy) == "local"
+    assert kind_of(load, f"file:{directory}/{there}", policy=policy) == "local"
+
+
+def test_a_file_next_to_the_importer_wins_over_a_mapping(load: Any, directory: Path) -> None:
+    """Each file's imports start from its own directory, whatever is mapped."""
+    (directory / "parts").mkdir()
+    (directory / "parts" / "all.yaml").write_text("imports: [types.yaml]\n")
+    (directory / "parts" / "types.yaml").write_text(box("local"))
+    (directory / "mapped.yaml").write_text(box("mapped"))
+    policy = ImportPolicy(mappings=(("types.yaml", directory / "mapped.yaml"),))
+    assert kind_of(load, "parts/all.yaml", policy=policy) == "local"
+
+
+def test_a_file_that_may_not_be_read_can_be_mapped(
+    load: Any, directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Outside the blueprint's directory a file counts as if it were not there."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "types.yaml"
+    elsewhere.write_text(box("outside"))
+    (directory / "mapped.yaml").write_text(box("mapped"))
+    policy = ImportPolicy(mappings=(("types.yaml", directory / "mapped.yaml"),))
+    assert kind_of(load, str(elsewhere), policy=policy) == "mapped"
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("types.yaml", "my_types.yaml"),
+        ("types", "mytypes.yaml"),
+        ("gcp", "plugin:cloudify-gcpx-plugin"),
+    ],
+)
+def test_a_mapping_fits_whole_words(problems: Any, directory: Path, text: str, missing: str) -> None:
+    """A missing file is called missing, not taken for another whose name ends alike."""
+    (directory / "mapped.yaml").write_text(TYPES)
+    policy = ImportPolicy(packs=False, mappings=((text, directory / "mapped.yaml"),))
+    [problem] = problems(NODE, header=importing(missing), policy=policy)
+    assert repr(missing) in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cloudify/types/types.yaml", "http://www.getcloudify.org/spec/cloudify/4.6/types.yaml", "types.yaml"],
+)
+@pytest.mark.parametrize("mapped", ["types.yaml", "ypes.yam", "/types.yaml"])
+def test_a_mapping_of_a_file_name_answers_every_path_to_it(
+    load: Any, directory: Path, text: str, mapped: str
+) -> None:
+    """The example of the help: ``--map types.yaml=FILE``; a part of a word fits nowhere."""
+    (directory / "mapped.yaml").write_text(box("mapped"))
+    policy = ImportPolicy(packs=False, mappings=((mapped, directory / "mapped.yaml"),))
+    if mapped in {"types.yaml", "/types.yaml"}:
+        assert kind_of(load, text, policy=policy) == "mapped"
+    else:
+        with pytest.raises(InvalidBlueprintError):
+            kind_of(load, text, policy=policy)
+
+
+@pytest.mark.parametrize(("version", "expected"), [("1_3", "plain"), ("1_4", "of 1_4"), ("1_5", "plain")])
+@pytest.mark.parametrize("name", ["plugin.yaml", "plugin.yml", "parts/plugin.yaml"])
+def test_the_file_of_the_dsl_version_is_read_where_there_is_one(
+    load: Any, directory: Path, name: str, version: str, expected: str
+) -> None:
+    """Plugins ship plugin.yaml, plugin_1_4.yaml, plugin_1_5.yaml side by side; only the same counts."""
+    path = directory / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(box("plain"))
+    path.with_stem("plugin_1_4").write_text(box("of 1_4"))
+    assert kind_of(load, name, version=version) == expected
+    assert kind_of(load, str(path), version=version) == expected
+
+
+def test_the_file_of_the_dsl_version_is_enough(load: Any, directory: Path) -> None:
+    """The plain one need not be there."""
+    (directory / "plugin_1_4.yaml").write_text(box("of 1_4"))
+    assert kind_of(load, "plugin.yaml") == "of 1_4"
+
+
+def test_a_url_of_a_file_means_that_file(load: Any, directory: Path) -> None:
+    """Only paths are completed by the version."""
+    (directory / "plugin.yaml").write_text(box("plain"))
+    (directory / "plugin_1_4.yaml").write_text(box("of 1_4"))
+    assert kind_of(load, f"file:{directory}/plugin.yaml") == "plain"
+
+
+def test_the_file_of_a_version_may_import_the_plain_one(load: Any, directory: Path) -> None:
+    """It adds to it; an import of itself would be none."""
+    (directory / "plugin.yaml").write_text(box("plain"))
+    (directory / "plugin_1_4.yaml").write_text("imports: [plugin.yaml]\n")
+    assert kind_of(load, "plugin.yaml") == "plain"
+
+
+def test_the_main_files_version_decides(load: Any, directory: Path) -> None:
+    """Whatever an imported file says of its own."""
+    (directory / "all.yaml").write_text(
+        "tosca_definitions_version: cloudify_dsl_1_4\nimports: [plugin.yaml]\n"
+    )
+    (directory / "plugin.yaml").write_text(box("plain"))
+    (directory / "plugin_1_4.yaml").write_text(box("of 1_4"))
+    assert kind_of(load, "all.yaml", version="1_5") == "plain"
+
+
+def test_both_names_of_one_file_are_one_import(load: Any, directory: Path) -> None:
+    """A blueprint that names the version itself reads it once."""
+    (directory / "plugin.yaml").write_text(box("plain"))
+    (directory / "plugin_1_4.yaml").write_text(box("of 1_4"))
+    assert kind_of(load, "plugin.yaml", "plugin_1_4.yaml") == "of 1_4"
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="the cases are not at ../shared/cases")
+def test_the_cases_from_public_blueprints_read_their_own_files() -> None:
+    """The plugin of the DSL version; local types under a mapping of types.yaml."""
+    box = load_blueprint(CASES / "5-import-of-the-dsl-version" / "bp.yaml").nodes[NodeId("box")]
+    assert box.properties["kind"] == "fourteen"
+    blueprint = load_blueprint(
+        CASES / "8-map-text-swallows-local-imports" / "bp.yaml",
+        imports=ImportPolicy(mappings=(("types.yaml", CORPUS_TYPES),)),
+    )
+    assert blueprint.nodes[NodeId("a")].type == "my.Node"
 
 
 def test_an_unknown_plugin_says_how_to_map_it(problems: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from quiesce.blueprint.checking.function_checks import FunctionCheck, Place
+from quiesce.blueprint.checking.function_places import check_functions
 from quiesce.blueprint.checking.inputs import Input, read_inputs
 from quiesce.blueprint.checking.interfaces import Implementations, InterfaceReader
 from quiesce.blueprint.checking.plugins import Plugin, read_plugins
@@ -23,8 +23,7 @@ from quiesce.blueprint.checking.types import NODE, RELATIONSHIP, read_types
 from quiesce.blueprint.checking.workflows import Workflow, read_workflows
 from quiesce.blueprint.reading.imports import Documents
 from quiesce.blueprint.reading.problems import Problems
-from quiesce.blueprint.reading.source_map import SourceMap, value_position
-from quiesce.model.topology import Implementation
+from quiesce.blueprint.reading.source_map import SourceMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +41,7 @@ class Definition:
 
 
 def read_definition(documents: Documents, merged: SourceMap, problems: Problems) -> Definition:
+    """Return what *merged* defines; everything that is wrong with it is added to *problems*."""
     data_types = DataTypes(merged.get("data_types"), documents.version, problems)
     data_types.check_all()
     reader = InterfaceReader(data_types, problems)
@@ -70,7 +70,7 @@ def read_definition(documents: Documents, merged: SourceMap, problems: Problems)
     )
     _check_relationship_types(vocabulary)
     check_group_policies(merged, data_types, problems)
-    _check_functions(definition, problems)
+    check_functions(merged, nodes, definition.inputs, documents.version, problems)
     return definition
 
 
@@ -82,31 +82,3 @@ def _check_relationship_types(vocabulary: Vocabulary) -> None:
                 for operation, declared in operations.items():
                     subject = f"relationship type {name!r}, operation '{interface}.{operation}'"
                     vocabulary.implementations.implementation(declared, subject)
-
-
-def _check_functions(definition: Definition, problems: Problems) -> None:
-    check = FunctionCheck(
-        version=definition.documents.version,
-        inputs=definition.inputs,
-        nodes=definition.merged.get("node_templates") or {},
-        problems=problems,
-    )
-    for node in definition.nodes.values():
-        check.check(node.properties, Place.NODE, node.position)
-        check.check(node.count.default, Place.NODE, node.count.position)
-        _check_operations(check, node.operations, Place.NODE)
-        for relationship in node.relationships:
-            _check_operations(check, relationship.source_operations, Place.RELATIONSHIP)
-            _check_operations(check, relationship.target_operations, Place.RELATIONSHIP)
-    for group in definition.groups.values():
-        check.check(group.count.default, Place.ELSEWHERE, group.count.position)
-    for section in ("outputs", "capabilities", "labels", "deployment_settings"):
-        check.check(
-            definition.merged.get(section), Place.ELSEWHERE, value_position(definition.merged, section)
-        )
-
-
-def _check_operations(check: FunctionCheck, operations: Mapping[str, Implementation], place: Place) -> None:
-    for implementation in operations.values():
-        for name in implementation.inputs:
-            check.check(implementation.inputs[name], place, value_position(implementation.inputs, name))

@@ -20,18 +20,21 @@ _CONSUMERS: Final = ("ids", "names", "count")
 _SINCE: Final = {"concat": V1_1, "merge": V1_3}
 
 
-class Place(enum.Enum):
+class FunctionContext(enum.Enum):
     """Where functions stand, which decides whom they may call SELF, SOURCE and TARGET."""
 
     NODE = "a node"
     RELATIONSHIP = "a relationship"
+    #: what is used elsewhere, and means there what it would mean if it were written there
+    ANY = "anything"
     ELSEWHERE = "outputs, capabilities and the like"
 
 
-_ROLES_OF: Final[Mapping[Place, frozenset[str]]] = {
-    Place.NODE: frozenset({SELF}),
-    Place.RELATIONSHIP: frozenset({SOURCE, TARGET}),
-    Place.ELSEWHERE: frozenset(),
+_ROLES_OF: Final[Mapping[FunctionContext, frozenset[str]]] = {
+    FunctionContext.NODE: frozenset({SELF}),
+    FunctionContext.RELATIONSHIP: frozenset({SOURCE, TARGET}),
+    FunctionContext.ANY: ROLES,
+    FunctionContext.ELSEWHERE: frozenset(),
 }
 
 
@@ -44,19 +47,24 @@ class FunctionCheck:
     nodes: Collection[str]
     problems: Problems
 
-    def check(self, value: Value, place: Place, position: Position) -> None:
+    def entries(self, values: Mapping[str, Value], context: FunctionContext) -> None:
+        """Check each of *values*; a mapping of names is no function, whatever the names are."""
+        for name in values:
+            self.check(values[name], context, value_position(values, name))
+
+    def check(self, value: Value, context: FunctionContext, position: Position) -> None:
         """Add what is wrong with any function in *value*."""
         if isinstance(value, dict):
             call = function_of(value)
             if call is not None:
-                self._call(call, place, value.position if isinstance(value, SourceMap) else position)
+                self._call(call, context, value.position if isinstance(value, SourceMap) else position)
             for key in value:
-                self.check(value[key], place, value_position(value, key))
+                self.check(value[key], context, value_position(value, key))
         elif isinstance(value, list):
             for index, item in enumerate(value):
-                self.check(item, place, value_position(value, index))
+                self.check(item, context, value_position(value, index))
 
-    def _call(self, call: FunctionCall, place: Place, position: Position) -> None:
+    def _call(self, call: FunctionCall, context: FunctionContext, position: Position) -> None:
         wanted = _WANTED.get(call.function)
         if wanted is not None and not wanted.fits(call.arguments):
             self.problems.add(position, f"{call.function} takes {wanted.words}, not {call.arguments!r}")
@@ -68,7 +76,7 @@ class FunctionCheck:
         elif call.function == "get_input":
             self._input(call.arguments, position)
         elif call.function in _OF_NODES:
-            self._node(call, place, position)
+            self._node(call, context, position)
         elif call.function == "get_sys":
             self._system(call.arguments, position)
 
@@ -78,13 +86,13 @@ class FunctionCheck:
             remedy = suggestion(name, self.inputs, listed="inputs are")
             self.problems.add(position, f"get_input asks for {name!r}, which is no input", remedy)
 
-    def _node(self, call: FunctionCall, place: Place, position: Position) -> None:
+    def _node(self, call: FunctionCall, context: FunctionContext, position: Position) -> None:
         name = call.arguments[0]
         if name in ROLES:
-            if name not in _ROLES_OF[place]:
-                self.problems.add(position, f"{call.function} cannot use {name} in {place.value}")
+            if name not in _ROLES_OF[context]:
+                self.problems.add(position, f"{call.function} cannot use {name} in {context.value}")
         elif isinstance(name, str) and name not in self.nodes:
-            remedy = suggestion(name, [*self.nodes, *_ROLES_OF[place]], listed="nodes are")
+            remedy = suggestion(name, [*self.nodes, *_ROLES_OF[context]], listed="nodes are")
             self.problems.add(position, f"{call.function} asks for {name!r}, which is no node", remedy)
 
     def _system(self, arguments: Value, position: Position) -> None:

@@ -201,7 +201,7 @@ _SETTINGS: Final = Record(
     }
 )
 
-_BLUEPRINT: Final = Record(
+BLUEPRINT: Final = Record(
     {
         versions.KEY: Field(shape=TEXT),
         "description": Field(shape=TEXT, since=V1_2),
@@ -232,7 +232,7 @@ def check_schema(blueprint: SourceMap, version: DslVersion, problems: Problems) 
     """Add whatever in the merged *blueprint* has not the shape that *version* asks for."""
     check = Check(version, problems)
     for section in blueprint:
-        field = _BLUEPRINT.fields.get(section)
+        field = BLUEPRINT.fields.get(section)
         if field is not None:
             one = SourceMap(value_position(blueprint, section))
             one.take(blueprint, section)

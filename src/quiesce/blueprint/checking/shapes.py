@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -141,3 +141,39 @@ class Check:
                 what = f"{key!r} needs {wanted_field.since}, this blueprint has {self.version}"
                 self.problems.warn(key_position(value, key), what)
             self.value(each, wanted_field.shape, value_position(value, key), str(key))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenValue:
+    """A value that its shape leaves open, so that a function may stand for it."""
+
+    #: the keys that lead to it
+    path: tuple[str, ...]
+    value: Value
+    position: Position
+
+
+def open_values(
+    value: Value, shape: Shape, position: Position, path: tuple[str, ...] = ()
+) -> Iterator[OpenValue]:
+    """Yield everything within *value* that *shape* leaves open; entries of open mappings one by one."""
+    if isinstance(shape, Leaf):
+        if shape.kinds in ((dict,), (list,)):
+            yield from _entries(value, ANYTHING, path)
+        elif {dict, list} & set(shape.kinds):
+            yield OpenValue(path=path, value=value, position=position)
+    elif isinstance(shape, TextOr):
+        yield from open_values(value, shape.other, position, path)
+    elif isinstance(shape, Record):
+        for key in value if isinstance(value, dict) else ():
+            if key in shape.fields:
+                inner = shape.fields[key].shape
+                yield from open_values(value[key], inner, value_position(value, key), (*path, key))
+    else:
+        yield from _entries(value, shape.item if isinstance(shape, ListOf) else shape.entry, path)
+
+
+def _entries(value: Value, shape: Shape, path: tuple[str, ...]) -> Iterator[OpenValue]:
+    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield from open_values(value[key], shape, value_position(value, key), (*path, str(key)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.client
 import os
+import re
 import stat
 import urllib.error
 import urllib.request
@@ -31,7 +32,8 @@ _MAP_HINT: Final = "say which file stands for it: --map {text}=FILE"
 class ImportPolicy:
     """What a blueprint may import, and what stands for what it names."""
 
-    #: an import that contains the text is read from the file; the first that fits counts
+    #: an import that contains the text, as whole words, and is no file of the blueprint is read from the
+    #: file; the first that fits counts
     mappings: tuple[tuple[str, Path], ...] = ()
     #: directories, besides the blueprint's own, from which absolute paths and ``file:`` URLs may be read
     roots: tuple[Path, ...] = ()
@@ -99,20 +101,17 @@ class Resolver:
     def resolve(
         self, text: str, importer: Source, position: Position, problems: Problems
     ) -> tuple[Source, ...]:
-        """Return the sources that *text* in *importer* stands for; none after noting a problem."""
-        mapped = self._mapped(text)
-        if mapped:
-            return (mapped,)
+        """Return the sources that *text* in *importer* stands for; none after adding a problem."""
         scheme, _, rest = text.partition(":")
         if scheme in {"plugin", "blueprint", "ftp", *_NETWORK} and rest:
             return self._by_name(text, scheme, position, problems)
         return self._by_path(text, importer, position, problems)
 
-    def _mapped(self, text: str) -> Source | None:
+    def _mapped(self, text: str) -> tuple[Source, ...]:
         for part, file in self._policy.mappings:
-            if part in text:
-                return Source(name=str(file.resolve()))
-        return None
+            if _contains_words(text, part):
+                return (Source(name=str(file.resolve())),)
+        return ()
 
     def _pack(self, text: str) -> tuple[Source, ...]:
         pack = packs.pack_for(text) if self._policy.packs else None
@@ -120,9 +119,9 @@ class Resolver:
         return tuple(Source(name=str(file), shipped=True) for file in files)
 
     def _by_name(self, text: str, scheme: str, position: Position, problems: Problems) -> tuple[Source, ...]:
-        shipped = self._pack(text)
-        if shipped:
-            return shipped
+        found = self._mapped(text) or self._pack(text)
+        if found:
+            return found
         if scheme in _NETWORK and self._policy.network:
             return (Source(name=text),)
         hint = _MAP_HINT.format(text=_short(text))
@@ -141,27 +140,38 @@ class Resolver:
     def _by_path(
         self, text: str, importer: Source, position: Position, problems: Problems
     ) -> tuple[Source, ...]:
-        candidates = list(self._candidates(text, importer))
-        for path in candidates:
-            if not path.exists():
-                continue
-            if _is_absolute(text) and not self._allowed(path):
-                problems.add(
-                    position,
-                    f"{text!r} is outside the blueprint's directory",
-                    "move it there, import it by a relative path, or allow its directory",
-                )
-                return ()
-            return (Source(name=str(path.resolve())),)
-        return self._stand_in(text, candidates) or self._missing(text, candidates, position, problems)
+        candidates = [each for each in self._candidates(text, importer) if str(each) != importer.name]
+        found = next((path for path in candidates if path.exists()), None)
+        if found is None:
+            return self._stand_in(text, candidates) or self._missing(text, candidates, position, problems)
+        if not _is_absolute(text) or self._allowed(found):
+            return (Source(name=str(found.resolve())),)
+        mapped = self._mapped(text)
+        if not mapped:
+            problems.add(
+                position,
+                f"{text!r} is outside the blueprint's directory",
+                "move it there, import it by a relative path, or allow its directory",
+            )
+        return mapped
 
     def _candidates(self, text: str, importer: Source) -> Iterator[Path]:
+        """Yield where *text* may be, as cloudify-common looks for it beside the main file.
+
+        From the main file's directory, the file of the DSL version comes before the plain one. From another
+        importer's, the plain one comes first.
+        """
         if text.startswith("file:"):
             yield Path(unquote(urlsplit(text).path))
             return
-        if importer.directory is not None:
+        main = self._main.parent
+        if importer.directory not in (None, main) and not _is_absolute(text):
             yield importer.directory / text
-        yield self._main.parent / text
+        path = main / text
+        versioned = path.with_name(f"{path.stem}_{self._version.major}_{self._version.minor}{path.suffix}")
+        if versioned.is_file():
+            yield versioned
+        yield path
 
     def _allowed(self, path: Path) -> bool:
         real = path.resolve()
@@ -171,8 +181,7 @@ class Resolver:
         """Answer an import of a file that is not there by a mapping or a pack that fits its whole path."""
         for path in candidates:
             full = os.path.normpath(path)
-            mapped = self._mapped(full)
-            found = (mapped,) if mapped else self._pack(text) or self._pack(full)
+            found = self._mapped(full) or self._pack(text) or self._pack(full)
             if found:
                 return found
         return ()
@@ -189,6 +198,13 @@ class Resolver:
             f"{hint}; or {_MAP_HINT.format(text=_short(text))}",
         )
         return ()
+
+
+def _contains_words(text: str, part: str) -> bool:
+    """Tell whether *part* stands in *text*, not as the end or the beginning of a longer word."""
+    before = r"(?<!\w)" if re.match(r"\w", part) else ""
+    after = r"(?!\w)" if re.search(r"\w\Z", part) else ""
+    return re.search(before + re.escape(part) + after, text) is not None
 
 
 def _is_absolute(text: str) -> bool:

@@ -31,4 +31,6 @@ def show(path: str, inputs: tuple[str, ...], mappings: tuple[str, ...], network:
     from quiesce.blueprint import describe, load_blueprint
 
     loaded = load_blueprint(path, inputs=read_inputs(inputs), imports=import_policy(mappings, network))
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
     click.echo(json.dumps(describe(loaded), indent=1, sort_keys=True))
