@@ -7,7 +7,7 @@ An option ``exclude_disks`` of the provider ``libvirt`` is given by the first of
 3. as node property ``exclude_disks``.
 
 An option that names *what* is protected (a path, an address) is a property only: nothing that is given for
-one execution may point a restore at something else.
+one execution may point a restore at something else. It may come from a runtime property, too.
 """
 
 from __future__ import annotations

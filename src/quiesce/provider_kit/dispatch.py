@@ -77,7 +77,7 @@ class CheckedOperations(Operations[JobT]):
         """Check what is stored of the call's restore point."""
 
 
-def unsupported(operations: Operations[Any], job: Any, /) -> Outcome:  # noqa: ARG001  an operation's shape
+def unsupported(operations: Operations[Any], job: Any, /) -> Outcome:
     """Stand for an operation that a kind does not have.
 
     Planning refuses it before anything is touched; here it is refused for whoever calls all the same.
@@ -85,6 +85,11 @@ def unsupported(operations: Operations[Any], job: Any, /) -> Outcome:  # noqa: A
     raise UnsupportedError(
         f"{type(operations).__name__} cannot do this", hint="Remove this operation from the blueprint."
     )
+
+
+def nothing_stored(operations: Operations[Any], job: Any, /) -> Proof:
+    """Stand for the verification of a kind that keeps nothing."""
+    raise UnsupportedError(f"{type(operations).__name__} keeps nothing that could be verified")
 
 
 def perform(  # noqa: C901, PLR0912  one line for each operation

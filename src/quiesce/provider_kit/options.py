@@ -55,6 +55,8 @@ def _places(option: Option, provider: str, call: Call) -> Iterator[tuple[str, Js
         yield own, call.inputs.get(own)
         yield option.name, call.inputs.get(option.name)
     yield option.name, call.properties.get(option.name)
+    if option.per_node:
+        yield option.name, call.runtime_properties.get(option.name)
 
 
 def _read(option: Option, place: str, value: Json) -> Any:

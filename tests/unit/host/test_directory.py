@@ -23,8 +23,7 @@ from quiesce.errors import (
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
-from quiesce.providers.host import contents, cuts, saving
-from quiesce.providers.host import shelf as shelf_module
+from quiesce.providers.host import contents, cuts, snapshot_dir
 from quiesce.repository import Repository
 from quiesce.testing import RecordingContext
 
@@ -316,7 +315,7 @@ def test_a_restore_that_dies_at_any_point_is_finished_by_its_repetition(
     machine.save(node, full=full)
     (data / "file").write_text("present")
     if not exchange:
-        monkeypatch.setattr(shelf_module, "_RENAME_EXCHANGE", 1 << 20)
+        monkeypatch.setattr(snapshot_dir, "_RENAME_EXCHANGE", 1 << 20)
     with monkeypatch.context() as patch:
         cut_the_power(patch, touch)
         with contextlib.suppress(KeyboardInterrupt):
@@ -332,7 +331,7 @@ def test_a_restore_that_dies_at_any_point_is_finished_by_its_repetition(
 
 
 def cut_the_power(patch: pytest.MonkeyPatch, touch: int) -> None:
-    """Die before the *touch*-th change that a restore makes to the shelf or the data."""
+    """Die before the *touch*-th change that a restore makes to the snapshot directory or the data."""
     left = iter(range(touch))
 
     def touched(action: object) -> object:
@@ -344,7 +343,7 @@ def cut_the_power(patch: pytest.MonkeyPatch, touch: int) -> None:
         return perform
 
     for name in ("write_durably", "sync_directory", "remove", "make_private_directory"):
-        patch.setattr(shelf_module, name, touched(getattr(shelf_module, name)))
+        patch.setattr(snapshot_dir, name, touched(getattr(snapshot_dir, name)))
     patch.setattr(Path, "rename", touched(Path.rename))
 
 
@@ -375,7 +374,7 @@ def test_a_copy_that_died_half_way_is_finished(
     machine.do(node, Operation.SNAPSHOT, full=full)
     with monkeypatch.context() as patch:
         patch.setattr(Repository, "begin", interrupted)
-        patch.setattr(saving, "sync_tree", interrupted)
+        patch.setattr(snapshot_dir, "sync_tree", interrupted)
         with pytest.raises(KeyboardInterrupt):
             machine.do(node, Operation.COPY, full=full)
 
@@ -391,7 +390,7 @@ def test_a_cut_that_was_not_durable_when_the_machine_was_restarted_is_not_copied
 ) -> None:
     (data / "file").touch()
     machine.do(node, Operation.SNAPSHOT, full=full)
-    monkeypatch.setattr(shelf_module, "_boot", lambda: "another boot")
+    monkeypatch.setattr(snapshot_dir, "_boot", lambda: "another boot")
 
     with pytest.raises(ResourceNotFoundError):
         machine.do(node, Operation.COPY, full=full)

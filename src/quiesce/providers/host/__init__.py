@@ -5,6 +5,7 @@ from __future__ import annotations
 from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
+from quiesce.providers.host.options import HostOptions
 
 _FREEZE = frozenset({Operation.FREEZE, Operation.THAW})
 _SWITCH = frozenset({Operation.SUSPEND, Operation.RESUME})
@@ -23,6 +24,7 @@ DESCRIPTION = Description(
     name="host",
     factory="quiesce.providers.host.provider:HostProvider",
     functions=frozenset({"quiesce.host."}),
+    options=HostOptions,
     kinds=(
         Kind(
             name="process",

@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 from quiesce.errors import UnsupportedError
 from quiesce.providers.host.contents import Told, take_over
 from quiesce.providers.host.metadata import Metadata
-from quiesce.providers.host.shelf import remove
+from quiesce.providers.host.snapshot_dir import remove
 from quiesce.providers.host.trees import make_special, new_file
 
 #: up to here reading and writing cost less than making a file

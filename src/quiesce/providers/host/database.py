@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import ResourceNotFoundError
-from quiesce.model.call import Call
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
-from quiesce.model.records import Level
-from quiesce.ports import Context, Finding
-from quiesce.providers.host import saving
-from quiesce.providers.host.holders import Holders
+from quiesce.ports import Finding
+from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
+from quiesce.provider_kit.saving import watched
+from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.metadata import Metadata
-from quiesce.providers.host.properties import key_of, path_of
-from quiesce.providers.host.shelf import Cut, Shelf, remove
+from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut, remove
+from quiesce.providers.host.stored import StoredOperations
 from quiesce.providers.host.trees import sync_tree
-from quiesce.repository import Compression, Manifest, Repository, storage_errors
+from quiesce.repository import Compression, Manifest, storage_errors
 
 ARCHIVE: Final = "database.sqlite.gz"
 _DEFAULT_TIMER_S: Final = 120.0
@@ -34,81 +33,34 @@ _MAGIC: Final = b"SQLite format 3\0"
 _CHUNK_BYTES: Final = 1 << 20
 
 
-class DatabaseNode:
-    """Performs the operations of ``quiesce.nodes.host.SQLite`` and ``SQLiteAlone``."""
+class DatabaseOperations(CheckedOperations[HostJob]):
+    """Answers for ``quiesce.nodes.host.SQLite``: its freeze is what a directory's cut needs."""
 
-    def __init__(self, holders: Holders, repository: Path) -> None:
-        self._holders = holders
-        self._repository = repository
+    suspend = resume = unsupported
+    snapshot = copy = apply = delete = unsupported
+    verify = nothing_stored
 
-    def freeze(self, call: Call, context: Context) -> Outcome:
+    def freeze(self, job: HostJob, /) -> Outcome:
         """Hold the write lock, everything committed on the disk, the timer armed first."""
-        path = path_of(call)
-        if call.workflow == "restore" and not path.exists():
+        path = job.path
+        if job.call.workflow == "restore" and not path.exists():
             return Outcome(consistency=Consistency.NONE, note=f"there is no database {path} to be frozen")
-        self._hold(call, context, call.thaw_after_s or _DEFAULT_TIMER_S)
+        _hold(job, job.timer_s)
         return Outcome(consistency=Consistency.APPLICATION)
 
-    def thaw(self, call: Call, context: Context) -> Outcome:
+    def thaw(self, job: HostJob, /) -> Outcome:
         """Give the lock back, whoever took it; returns when it is given back."""
-        self._holders.release(key_of(call), timeout_s=context.remaining_s())
+        job.freezes.release(job.key, timeout_s=job.context.remaining_s())
         return NOTHING
 
-    def is_frozen(self, call: Call) -> bool | None:
+    def is_frozen(self, job: HostJob, /) -> bool | None:
         """Tell whether our lock is held; a restore may have had no database to lock."""
-        held = self._holders.held(key_of(call)) is not None
-        return held or (None if call.workflow == "restore" else False)
+        held = job.freezes.held(job.key) is not None
+        return held or (None if job.call.workflow == "restore" else False)
 
-    def snapshot(self, call: Call, context: Context) -> Outcome:
-        """Copy the database as one transaction sees it."""
-        shelf = _existing(call)
-        saving.refuse_frozen_ground(shelf, self._holders)
-        with storage_errors(f"cut {shelf.path}"):
-            repository = self._repository_of(call)
-            if call.full and (made := repository.made_before(saving.place_of(call), call.execution)):
-                return Outcome(artifact=made.content)
-            cut = shelf.begin(call)
-            if not cut.whole:
-                cut = self._cut(shelf, cut, context)
-        return _of_cut(cut)
-
-    def copy(self, call: Call, context: Context) -> Outcome:
-        """Make the copy durable; of a backup, store it in the repository and let the copy go."""
-        shelf = saving.shelf_of(call)
-        with storage_errors(f"copy the cut of {shelf.path}"):
-            if not call.full:
-                return _of_cut(saving.made_durable(shelf, shelf.find(call)))
-            repository = self._repository_of(call)
-            manifest = repository.made_before(saving.place_of(call), call.execution)
-            if manifest is None:
-                manifest = self._store(call, repository, shelf.find(call), context)
-            shelf.remove(replace(call, undo=True))
-        return Outcome(artifact=manifest.content)
-
-    def apply(self, call: Call, context: Context) -> Outcome:
-        """Replace the database's content in one transaction; who has it open sees the restored one."""
-        shelf = saving.shelf_of(call)
-        with storage_errors(f"restore {shelf.path}"):
-            incoming = shelf.incoming()
-            self._fetch(call, shelf, incoming, context)
-            if not shelf.path.exists():
-                sync_tree(incoming)
-                context.log(Level.INFO, shelf.put_in_place(call))
-                return NOTHING
-            self._replace_content(call, incoming, context)
-            remove(incoming.parent)
-            with contextlib.suppress(OSError):
-                shelf.directory.rmdir()
-        return NOTHING
-
-    def delete(self, call: Call) -> Outcome:
-        """Remove a restore point's copy and stored file."""
-        with storage_errors(f"remove {call.point} of {call.instance}"):
-            return Outcome(note=saving.delete(call, self._repository))
-
-    def measure(self, call: Call) -> Outcome:
+    def measure(self, job: HostJob, /) -> Outcome:
         """Return what the database and its log take."""
-        path = _existing(call).path
+        path = _existing(job).path
         log = path.with_name(f"{path.name}-wal")
         return Outcome(
             measurements={
@@ -117,9 +69,9 @@ class DatabaseNode:
             }
         )
 
-    def examine(self, call: Call) -> Sequence[Finding]:
+    def doctor(self, job: HostJob, /) -> Sequence[Finding]:
         """Tell whether it is a database that this user may lock."""
-        path = path_of(call)
+        path = job.path
         if not path.is_file():
             return [Finding(check="database", passed=False, detail=f"there is no database {path}")]
         with path.open("rb") as file:
@@ -140,91 +92,134 @@ class DatabaseNode:
             ),
         ]
 
-    def _hold(self, call: Call, context: Context, thaw_after_s: float, apply: Path | None = None) -> None:
-        request: dict[str, Json] = {"kind": "database", "path": str(path_of(call))}
-        request["busy_s"] = min(context.remaining_s(), thaw_after_s) * _PATIENCE
-        if apply is not None:
-            request["apply"] = str(apply)
-        request["thaw_at"] = time.monotonic() + thaw_after_s
-        self._holders.hold(key_of(call), request, thaw_after_s=thaw_after_s, timeout_s=context.remaining_s())
 
-    def _cut(self, shelf: Shelf, cut: Cut, context: Context) -> Cut:
-        began = time.monotonic()
-        self._run_copy(shelf.path, cut.content, context, scratch=True)
-        Metadata.of(shelf.path).give_to(cut.content)
+class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
+    """Answers for ``quiesce.nodes.host.SQLiteAlone``: its cut is SQLite's own online backup."""
+
+    def snapshot(self, job: HostJob, /) -> Outcome:
+        """Copy the database as one transaction sees it."""
+        snapshots = _existing(job)
+        job.refuse_frozen_ground()
+        with storage_errors(f"cut {snapshots.path}"):
+            if job.call.full and (made := job.saving.made_before()):
+                return Outcome(artifact=made.content)
+            cut = snapshots.begin(job.call)
+            if not cut.whole:
+                cut = self._cut(job, cut)
+        return _of_cut(cut)
+
+    def copy(self, job: HostJob, /) -> Outcome:
+        """Make the copy durable; of a backup, store it in the repository and let the copy go."""
+        snapshots = job.snapshots
+        with storage_errors(f"copy the cut of {snapshots.path}"):
+            if not job.call.full:
+                return _of_cut(snapshots.made_durable(snapshots.find(job.call)))
+            manifest = job.saving.made_before()
+            if manifest is None:
+                manifest = self._store(job, snapshots.find(job.call))
+            snapshots.remove(replace(job.call, undo=True))
+        return Outcome(artifact=manifest.content)
+
+    def apply(self, job: HostJob, /) -> Outcome:
+        """Replace the database's content in one transaction; who has it open sees the restored one."""
+        snapshots = job.snapshots
+        with storage_errors(f"restore {snapshots.path}"):
+            incoming = snapshots.incoming()
+            self._fetch(job, incoming)
+            if not snapshots.path.exists():
+                sync_tree(incoming)
+                job.say(snapshots.put_in_place(job.call))
+                return NOTHING
+            self._replace_content(job, incoming)
+            remove(incoming.parent)
+            with contextlib.suppress(OSError):
+                snapshots.directory.rmdir()
+        return NOTHING
+
+    def _cut(self, job: HostJob, cut: StoredCut) -> StoredCut:
+        snapshots, began = job.snapshots, time.monotonic()
+        _run_copy(job, snapshots.path, cut.content, scratch=True)
+        Metadata.of(snapshots.path).give_to(cut.content)
         facts: dict[str, Json] = {
             "size_bytes": cut.content.stat().st_size,
             "cut_at": time.time(),
             "cut_s": round(time.monotonic() - began, 4),
         }
-        return saving.finish(shelf, cut, facts)
+        return snapshots.finish(cut, facts)
 
-    def _store(self, call: Call, repository: Repository, cut: Cut, context: Context) -> Manifest:
-        draft = repository.begin(saving.place_of(call), execution=call.execution, provider="host")
+    def _store(self, job: HostJob, cut: StoredCut) -> Manifest:
+        saving = job.saving
+        draft = saving.begin()
         status = cut.content.stat()
         if ARCHIVE not in draft.finished:
-            told = saving.teller(context, status.st_size)
+            told = watched(job.context, status.st_size)
             with draft.create(ARCHIVE, Compression.GZIP, told) as out, cut.content.open("rb") as source:
                 shutil.copyfileobj(source, out, _CHUNK_BYTES)
         cut_at = cut.facts.get("cut_at")
-        return draft.complete(
-            function=call.function,
+        return saving.complete(
+            draft,
+            {**cut.facts, "mode": status.st_mode, "uid": status.st_uid, "gid": status.st_gid},
             consistency=Consistency.APPLICATION,
             cut_at=cut_at if isinstance(cut_at, float) else None,
-            made_at=time.time(),
-            content={**cut.facts, "mode": status.st_mode, "uid": status.st_uid, "gid": status.st_gid},
         )
 
-    def _fetch(self, call: Call, shelf: Shelf, incoming: Path, context: Context) -> None:
+    def _fetch(self, job: HostJob, incoming: Path) -> None:
         """Bring the saved database to *incoming*, checked."""
-        if not call.full:
-            cut = shelf.find(call)
-            self._run_copy(cut.content, incoming, context, scratch=True)
+        if not job.call.full:
+            cut = job.snapshots.find(job.call)
+            _run_copy(job, cut.content, incoming, scratch=True)
             Metadata.of(cut.content).give_to(incoming)
             return
-        repository = self._repository_of(call)
-        manifest = repository.manifest(saving.place_of(call))
-        told = saving.teller(context, manifest.size_bytes)
+        repository = job.repository
+        manifest = repository.manifest(job.place)
+        told = watched(job.context, manifest.size_bytes)
         with repository.open(manifest, ARCHIVE, told) as stored, incoming.open("xb") as out:
             shutil.copyfileobj(stored, out, _CHUNK_BYTES)
             stored.check()
         _dress_as(incoming, manifest.content)
 
-    def _replace_content(self, call: Call, incoming: Path, context: Context) -> None:
-        held = self._holders.held(key_of(call))
+    def _replace_content(self, job: HostJob, incoming: Path) -> None:
+        held = job.freezes.held(job.key)
         if held is None:
-            self._run_copy(incoming, path_of(call), context, scratch=False)
+            _run_copy(job, incoming, job.path, scratch=False)
             return
         # our own freeze is in the way: its successor restores before it freezes
         thaw_at = held.get("thaw_at")
         left = float(thaw_at) - time.monotonic() if isinstance(thaw_at, int | float) else _DEFAULT_TIMER_S
-        self._hold(call, context, max(left, 1.0), apply=incoming)
-
-    def _run_copy(self, source: Path, target: Path, context: Context, *, scratch: bool) -> None:
-        remaining = context.remaining_s()
-        self._holders.run(
-            {
-                "kind": "copy",
-                "source": str(source),
-                "target": str(target),
-                "busy_s": remaining * _PATIENCE,
-                "scratch": scratch,
-            },
-            timeout_s=remaining,
-        )
-
-    def _repository_of(self, call: Call) -> Repository:
-        return saving.repository_of(call, self._repository)
+        _hold(job, max(left, 1.0), apply=incoming)
 
 
-def _existing(call: Call) -> Shelf:
-    shelf = saving.shelf_of(call)
-    if not shelf.path.is_file():
-        raise ResourceNotFoundError(f"there is no database {shelf.path}")
-    return shelf
+def _hold(job: HostJob, thaw_after_s: float, apply: Path | None = None) -> None:
+    request: dict[str, Json] = {"kind": "database", "path": str(job.path)}
+    request["busy_s"] = min(job.context.remaining_s(), thaw_after_s) * _PATIENCE
+    if apply is not None:
+        request["apply"] = str(apply)
+    request["thaw_at"] = time.monotonic() + thaw_after_s
+    job.freezes.hold(job.key, request, thaw_after_s=thaw_after_s, timeout_s=job.context.remaining_s())
 
 
-def _of_cut(cut: Cut) -> Outcome:
+def _run_copy(job: HostJob, source: Path, target: Path, *, scratch: bool) -> None:
+    remaining = job.context.remaining_s()
+    job.freezes.run(
+        {
+            "kind": "copy",
+            "source": str(source),
+            "target": str(target),
+            "busy_s": remaining * _PATIENCE,
+            "scratch": scratch,
+        },
+        timeout_s=remaining,
+    )
+
+
+def _existing(job: HostJob) -> SnapshotDirectory:
+    snapshots = job.snapshots
+    if not snapshots.path.is_file():
+        raise ResourceNotFoundError(f"there is no database {snapshots.path}")
+    return snapshots
+
+
+def _of_cut(cut: StoredCut) -> Outcome:
     return Outcome(artifact={**cut.facts, "objects": [str(cut.directory)]})
 
 

@@ -11,84 +11,74 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import DamagedArtifactError, ResourceNotFoundError
-from quiesce.model.call import Call
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
-from quiesce.model.records import Level
-from quiesce.ports import Context, Finding
-from quiesce.providers.host import saving
+from quiesce.ports import Finding
+from quiesce.provider_kit.dispatch import unsupported
+from quiesce.provider_kit.saving import watched
 from quiesce.providers.host.archive import read_archive, write_archive
 from quiesce.providers.host.contents import can_share
 from quiesce.providers.host.cuts import Tally, assemble, cut_tree
-from quiesce.providers.host.holders import Holders
-from quiesce.providers.host.properties import path_of
-from quiesce.providers.host.shelf import Cut, Shelf, remove
+from quiesce.providers.host.job import HostJob
+from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut, remove
+from quiesce.providers.host.stored import StoredOperations
 from quiesce.providers.host.trees import copy_tree, count_tree, sync_tree
-from quiesce.repository import Compression, Manifest, Repository, storage_errors
+from quiesce.repository import Compression, Manifest, storage_errors
 
 ARCHIVE: Final = "tree.tar.gz"
 _SHOWN: Final = 5
 
 
-class DirectoryNode:
-    """Performs the operations of ``quiesce.nodes.host.Directory``; *repository* is where backups go."""
+class DirectoryOperations(StoredOperations):
+    """Answers for ``quiesce.nodes.host.Directory``."""
 
-    def __init__(self, holders: Holders, repository: Path) -> None:
-        self._holders = holders
-        self._repository = repository
+    freeze = thaw = suspend = resume = unsupported
 
-    def snapshot(self, call: Call, context: Context) -> Outcome:
+    def snapshot(self, job: HostJob, /) -> Outcome:
         """Fix the state of the tree in a copy beside it."""
-        shelf = saving.shelf_of(call)
-        if not shelf.path.is_dir():
-            raise ResourceNotFoundError(f"there is no directory {shelf.path}")
-        saving.refuse_frozen_ground(shelf, self._holders)
-        with storage_errors(f"cut {shelf.path}"):
-            if call.full and (
-                made := self._repository_of(call).made_before(saving.place_of(call), call.execution)
-            ):
+        snapshots = job.snapshots
+        if not snapshots.path.is_dir():
+            raise ResourceNotFoundError(f"there is no directory {snapshots.path}")
+        job.refuse_frozen_ground()
+        with storage_errors(f"cut {snapshots.path}"):
+            if job.call.full and (made := job.saving.made_before()):
                 return Outcome(artifact=made.content, consistency=_worth(made.content))
-            cut = shelf.begin(call)
+            cut = snapshots.begin(job.call)
             if not cut.whole:
-                cut = self._cut(shelf, cut, context)
+                cut = self._cut(job, cut)
         return Outcome(artifact=_artifact_of(cut), consistency=_worth(cut.facts), note=_note(cut.facts))
 
-    def copy(self, call: Call, context: Context) -> Outcome:
+    def copy(self, job: HostJob, /) -> Outcome:
         """Make the cut a tree, and durable; of a backup, an archive in the repository instead."""
-        shelf = saving.shelf_of(call)
-        with storage_errors(f"copy the cut of {shelf.path}"):
-            if not call.full:
-                cut = _assembled(shelf, shelf.find(call), context)
+        snapshots = job.snapshots
+        with storage_errors(f"copy the cut of {snapshots.path}"):
+            if not job.call.full:
+                cut = _assembled(job)
                 return Outcome(artifact=_artifact_of(cut), consistency=_worth(cut.facts))
-            manifest = self._repository_of(call).made_before(saving.place_of(call), call.execution)
+            manifest = job.saving.made_before()
             if manifest is None:
-                manifest = self._archive(call, shelf.find(call), context)
-            shelf.remove(replace(call, undo=True))
+                manifest = self._archive(job, snapshots.find(job.call))
+            snapshots.remove(replace(job.call, undo=True))
         return Outcome(artifact=manifest.content, consistency=_worth(manifest.content))
 
-    def apply(self, call: Call, context: Context) -> Outcome:
+    def apply(self, job: HostJob, /) -> Outcome:
         """Let the tree of a restore point take the place of the present one, at one instant."""
-        shelf = saving.shelf_of(call)
-        saving.refuse_frozen_ground(shelf, self._holders)
-        with storage_errors(f"restore {shelf.path}"):
-            incoming = shelf.incoming()
-            if call.full:
-                self._unpack(call, incoming, context)
+        snapshots = job.snapshots
+        job.refuse_frozen_ground()
+        with storage_errors(f"restore {snapshots.path}"):
+            incoming = snapshots.incoming()
+            if job.call.full:
+                self._unpack(job, incoming)
             else:
-                copy_tree(shelf.find(call).content, incoming, saving.teller(context))
+                copy_tree(snapshots.find(job.call).content, incoming, watched(job.context))
             sync_tree(incoming)
-            context.log(Level.INFO, shelf.put_in_place(call))
+            job.say(snapshots.put_in_place(job.call))
             return NOTHING
 
-    def delete(self, call: Call) -> Outcome:
-        """Remove a restore point's cut and archive."""
-        with storage_errors(f"remove {call.point} of {call.instance}"):
-            return Outcome(note=saving.delete(call, self._repository))
-
-    def measure(self, call: Call) -> Outcome:
+    def measure(self, job: HostJob, /) -> Outcome:
         """Return what the tree takes."""
-        path = path_of(call)
+        path = job.path
         if not path.is_dir():
             raise ResourceNotFoundError(f"there is no directory {path}")
         tally, space = count_tree(path), os.statvfs(path)
@@ -101,52 +91,47 @@ class DirectoryNode:
             }
         )
 
-    def examine(self, call: Call) -> Sequence[Finding]:
+    def doctor(self, job: HostJob, /) -> Sequence[Finding]:
         """Tell whether it can be read, cut, exchanged, and how fast the cut will be."""
-        shelf = saving.shelf_of(call)
-        if not shelf.path.is_dir():
+        snapshots = job.snapshots
+        if not snapshots.path.is_dir():
             return [
                 Finding(
                     check="directory",
                     passed=False,
-                    detail=f"there is no directory {shelf.path}",
+                    detail=f"there is no directory {snapshots.path}",
                     remedy="Make it, or correct the node's path.",
                 )
             ]
-        return [_readable(shelf.path), _exchangeable(shelf.path), *_space(shelf)]
+        return [_readable(snapshots.path), _exchangeable(snapshots.path), *_space(snapshots)]
 
-    def _repository_of(self, call: Call) -> Repository:
-        return saving.repository_of(call, self._repository)
-
-    def _cut(self, shelf: Shelf, cut: Cut, context: Context) -> Cut:
-        began = time.monotonic()
-        tally = cut_tree(shelf.path, cut.raw, saving.teller(context))
+    def _cut(self, job: HostJob, cut: StoredCut) -> StoredCut:
+        snapshots, began = job.snapshots, time.monotonic()
+        tally = cut_tree(snapshots.path, cut.raw, watched(job.context))
         facts = _facts(tally) | {"cut_at": time.time(), "cut_s": round(time.monotonic() - began, 4)}
-        return saving.finish(shelf, cut, facts)
+        return snapshots.finish(cut, facts)
 
-    def _archive(self, call: Call, cut: Cut, context: Context) -> Manifest:
-        draft = self._repository_of(call).begin(
-            saving.place_of(call), execution=call.execution, provider="host"
-        )
+    def _archive(self, job: HostJob, cut: StoredCut) -> Manifest:
+        saving = job.saving
+        draft = saving.begin()
         if ARCHIVE not in draft.finished:
             size = cut.facts.get("size_bytes")
-            told = saving.teller(context, size if isinstance(size, int) else None)
+            told = watched(job.context, size if isinstance(size, int) else None)
             with draft.create(ARCHIVE, Compression.GZIP) as out:
                 write_archive(cut.raw, out, told)
         cut_at = cut.facts.get("cut_at")
-        return draft.complete(
-            function=call.function,
+        return saving.complete(
+            draft,
+            dict(cut.facts),
             consistency=_worth(cut.facts) or Consistency.NONE,
             cut_at=cut_at if isinstance(cut_at, float) else None,
-            made_at=time.time(),
-            content=dict(cut.facts),
             note=_note(cut.facts),
         )
 
-    def _unpack(self, call: Call, incoming: Path, context: Context) -> None:
-        repository = self._repository_of(call)
-        manifest = repository.manifest(saving.place_of(call))
-        told = saving.teller(context, manifest.size_bytes)
+    def _unpack(self, job: HostJob, incoming: Path) -> None:
+        repository = job.repository
+        manifest = repository.manifest(job.place)
+        told = watched(job.context, manifest.size_bytes)
         try:
             with repository.open(manifest, ARCHIVE, told) as stored:
                 _read_whole(stored, incoming)
@@ -178,15 +163,16 @@ def _facts(tally: Tally) -> dict[str, Json]:
     }
 
 
-def _assembled(shelf: Shelf, cut: Cut, context: Context) -> Cut:
+def _assembled(job: HostJob) -> StoredCut:
+    snapshots, cut = job.snapshots, job.snapshots.find(job.call)
     if not cut.durable:
-        assemble(cut.raw, cut.content, saving.teller(context))
-        cut = saving.made_durable(shelf, cut)
+        assemble(cut.raw, cut.content, watched(job.context))
+        cut = snapshots.made_durable(cut)
     remove(cut.raw)
     return cut
 
 
-def _artifact_of(cut: Cut) -> dict[str, Json]:
+def _artifact_of(cut: StoredCut) -> dict[str, Json]:
     return {**cut.facts, "objects": [str(cut.directory)]}
 
 
@@ -242,9 +228,9 @@ def _exchangeable(path: Path) -> Finding:
     )
 
 
-def _space(shelf: Shelf) -> Sequence[Finding]:
-    shared = can_share(shelf.path.parent)
-    size, free = count_tree(shelf.path).size_bytes, os.statvfs(shelf.path.parent)
+def _space(snapshots: SnapshotDirectory) -> Sequence[Finding]:
+    shared = can_share(snapshots.path.parent)
+    size, free = count_tree(snapshots.path).size_bytes, os.statvfs(snapshots.path.parent)
     enough = shared or free.f_bavail * free.f_frsize > size
     how = "is cut by reflink" if shared else "is copied within the frozen window (no reflink)"
     return [

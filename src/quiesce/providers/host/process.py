@@ -10,92 +10,53 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import NonRecoverableError, ResourceNotFoundError
-from quiesce.model.call import Call
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
-from quiesce.model.records import Level
-from quiesce.ports import Context, Finding
+from quiesce.ports import Finding
+from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
 from quiesce.providers.host import processes
-from quiesce.providers.host.holders import Holders
+from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.processes import Member, Stat
-from quiesce.providers.host.properties import absolute, key_of, text_of, value_of
 from quiesce.repository import make_private_directory, storage_errors, write_durably
 
-_SCOPES: Final = ("tree", "group", "session")
 _SAMPLE_S: Final = 0.2
 #: a daemon may write its pid file a little before it forks for the last time
 _PID_FILE_SLACK_S: Final = 2.0
-_DEFAULT_TIMER_S: Final = 120.0
 
 
-class ProcessNode:
-    """Performs the operations of ``quiesce.nodes.host.Process`` and ``PausedProcess``."""
+class ProcessOperations(CheckedOperations[HostJob]):
+    """Answers for ``quiesce.nodes.host.Process``."""
 
-    def __init__(self, holders: Holders, directory: Path) -> None:
-        self._holders = holders
+    freeze = thaw = unsupported
+    snapshot = copy = apply = delete = unsupported
+    verify = nothing_stored
+
+    def __init__(self, directory: Path) -> None:
+        """*directory* keeps what was suspended."""
         self._directory = directory
 
-    def suspend(self, call: Call, context: Context) -> Outcome:
+    def suspend(self, job: HostJob, /) -> Outcome:
         """Stop every process of the group; returns when all have stopped."""
         count = processes.stop(
-            lambda: self._members(call), lambda fresh: self._remember(call, fresh), context.remaining_s()
+            lambda: self._members(job), lambda fresh: self._remember(job, fresh), job.context.remaining_s()
         )
-        context.log(Level.INFO, f"{count} processes are stopped")
+        job.say(f"{count} processes are stopped")
         return NOTHING
 
-    def resume(self, call: Call, context: Context) -> Outcome:
+    def resume(self, job: HostJob, /) -> Outcome:
         """Let every process go on that is there now or was stopped by us."""
-        members = {*self._remembered(call), *self._present(call)}
-        processes.let_go_on(members, context.remaining_s())
+        members = {*self._remembered(job), *self._present(job)}
+        processes.let_go_on(members, job.context.remaining_s())
         with storage_errors("forget what was suspended"):
-            self._record(call).unlink(missing_ok=True)
+            self._record(job).unlink(missing_ok=True)
         return NOTHING
 
-    def freeze(self, call: Call, context: Context) -> Outcome:
-        """Stop every process of the group that is not suspended already, its timer armed first."""
-        if call.workflow == "restore" and not self._present(call):
-            return Outcome(consistency=Consistency.NONE, note="there is no process to be stopped")
-        suspended = set(processes.stopped_members(self._remembered(call)))
-        self._holders.hold(
-            key_of(call),
-            {"kind": "processes", "members": []},
-            thaw_after_s=call.thaw_after_s or _DEFAULT_TIMER_S,
-            timeout_s=context.remaining_s(),
-        )
-        processes.stop(
-            lambda: [stat for stat in self._members(call) if stat.member not in suspended],
-            lambda fresh: self._holders.extend(
-                key_of(call),
-                {"members": [[member.pid, member.started] for member in fresh]},
-                timeout_s=context.remaining_s(),
-            ),
-            context.remaining_s(),
-        )
-        return Outcome(
-            consistency=Consistency.CRASH,
-            note="the processes are stopped; what they had not written yet is not there",
-        )
-
-    def thaw(self, call: Call, context: Context) -> Outcome:
-        """Let go on what the freeze has stopped, whoever froze it."""
-        held = self._holders.held(key_of(call)) or {}
-        left = self._holders.release(key_of(call), timeout_s=context.remaining_s()) or {}
-        processes.let_go_on({*_members_in(held), *_members_in(left)}, context.remaining_s())
-        return NOTHING
-
-    def is_frozen(self, call: Call) -> bool | None:
-        """Tell whether what the freeze has stopped is still stopped; a restore may have found nothing."""
-        held = self._holders.held(key_of(call))
-        if held is None:
-            return None if call.workflow == "restore" else False
-        return all(processes.is_stopped(member) for member in _members_in(held))
-
-    def measure(self, call: Call, context: Context) -> Outcome:
+    def measure(self, job: HostJob, /) -> Outcome:
         """Return processor, memory, threads, open files and bytes read and written."""
-        before, began = self._members(call), time.monotonic()
-        time.sleep(min(_SAMPLE_S, context.remaining_s()))
-        after, ended = self._members(call), time.monotonic()
+        before, began = self._members(job), time.monotonic()
+        time.sleep(min(_SAMPLE_S, job.context.remaining_s()))
+        after, ended = self._members(job), time.monotonic()
         used = {stat.member: stat.cpu_ticks for stat in before}
         ticks = sum(stat.cpu_ticks - used.get(stat.member, 0) for stat in after)
         figures: dict[str, Json] = {
@@ -107,10 +68,10 @@ class ProcessNode:
         }
         return Outcome(measurements=figures | _open_files(after) | _io(after))
 
-    def examine(self, call: Call) -> Sequence[Finding]:
+    def doctor(self, job: HostJob, /) -> Sequence[Finding]:
         """Tell whether the processes are there and may be stopped."""
         try:
-            members = self._members(call)
+            members = self._members(job)
         except (ResourceNotFoundError, NonRecoverableError) as error:
             return [
                 Finding(check="process", passed=False, detail=str(error), remedy=error.hint or "Start it.")
@@ -118,73 +79,113 @@ class ProcessNode:
         names = ", ".join(f"{stat.member.pid}" for stat in members[:10])
         return [Finding(check="process", passed=True, detail=f"{len(members)} processes: {names}")]
 
-    def _members(self, call: Call) -> list[Stat]:
+    def _members(self, job: HostJob) -> list[Stat]:
         every = processes.every_process()
-        found = processes.with_descendants(_leaders(call, every), every, _scope(call))
+        found = processes.with_descendants(_leaders(job, every), every, job.options.scope)
         if ours := processes.ourselves(every) & {stat.member.pid for stat in found}:
             raise NonRecoverableError(
-                f"{call.instance} includes process {min(ours)}, which runs quiesce itself",
+                f"{job.call.instance} includes process {min(ours)}, which runs quiesce itself",
                 hint="Name the processes more narrowly.",
             )
         return found
 
-    def _present(self, call: Call) -> list[Member]:
+    def _present(self, job: HostJob) -> list[Member]:
         try:
-            return [stat.member for stat in self._members(call)]
+            return [stat.member for stat in self._members(job)]
         except ResourceNotFoundError:
             return []
 
-    def _record(self, call: Call) -> Path:
-        return self._directory / f"{key_of(call)}.json"
+    def _record(self, job: HostJob) -> Path:
+        return self._directory / f"{job.key}.json"
 
-    def _remember(self, call: Call, fresh: list[Member]) -> None:
-        known = sorted({*self._remembered(call), *fresh})
+    def _remember(self, job: HostJob, fresh: list[Member]) -> None:
+        known = sorted({*self._remembered(job), *fresh})
         with storage_errors("remember what is suspended"):
             make_private_directory(self._directory)
             data = json.dumps({"members": [[member.pid, member.started] for member in known]})
-            write_durably(self._record(call), data.encode())
+            write_durably(self._record(job), data.encode())
 
-    def _remembered(self, call: Call) -> list[Member]:
+    def _remembered(self, job: HostJob) -> list[Member]:
         with storage_errors("read what is suspended"):
             try:
-                return _members_in(json.loads(self._record(call).read_bytes()))
+                return _members_in(json.loads(self._record(job).read_bytes()))
             except FileNotFoundError:
                 return []
 
 
-def _leaders(call: Call, every: dict[int, Stat]) -> list[Stat]:
-    pattern = text_of(call, "command")
-    pid = _named_pid(call)
-    if pid is None and pattern is None:
+class PausedProcessOperations(ProcessOperations):
+    """Answers for ``quiesce.nodes.host.PausedProcess``."""
+
+    def freeze(self, job: HostJob, /) -> Outcome:
+        """Stop every process of the group that is not suspended already, its timer armed first."""
+        if job.call.workflow == "restore" and not self._present(job):
+            return Outcome(consistency=Consistency.NONE, note="there is no process to be stopped")
+        suspended = set(processes.stopped_members(self._remembered(job)))
+        job.freezes.hold(
+            job.key,
+            {"kind": "processes", "members": []},
+            thaw_after_s=job.timer_s,
+            timeout_s=job.context.remaining_s(),
+        )
+        processes.stop(
+            lambda: [stat for stat in self._members(job) if stat.member not in suspended],
+            lambda fresh: job.freezes.extend(
+                job.key,
+                {"members": [[member.pid, member.started] for member in fresh]},
+                timeout_s=job.context.remaining_s(),
+            ),
+            job.context.remaining_s(),
+        )
+        return Outcome(
+            consistency=Consistency.CRASH,
+            note="the processes are stopped; what they had not written yet is not there",
+        )
+
+    def thaw(self, job: HostJob, /) -> Outcome:
+        """Let go on what the freeze has stopped, whoever froze it."""
+        held = job.freezes.held(job.key) or {}
+        left = job.freezes.release(job.key, timeout_s=job.context.remaining_s()) or {}
+        processes.let_go_on({*_members_in(held), *_members_in(left)}, job.context.remaining_s())
+        return NOTHING
+
+    def is_frozen(self, job: HostJob, /) -> bool | None:
+        """Tell whether what the freeze has stopped is still stopped; a restore may have found nothing."""
+        held = job.freezes.held(job.key)
+        if held is None:
+            return None if job.call.workflow == "restore" else False
+        return all(processes.is_stopped(member) for member in _members_in(held))
+
+
+def _leaders(job: HostJob, every: dict[int, Stat]) -> list[Stat]:
+    named = _named_pid(job)
+    if named is None and job.options.command is None:
         raise NonRecoverableError(
-            f"{call.instance} does not say which process it stands for",
+            f"{job.call.instance} does not say which process it stands for",
             hint="Set one of its properties pid_file, pid and command.",
         )
-    candidates = every.values() if pid is None else [every[pid]] if pid in every else []
-    leaders = [stat for stat in candidates if _fits(call, stat, pattern)]
+    candidates = every.values() if named is None else [every[named]] if named in every else []
+    leaders = [stat for stat in candidates if _fits(job, stat)]
     if not leaders:
-        raise ResourceNotFoundError(f"no process of {call.instance} runs{_sought(call)}")
+        raise ResourceNotFoundError(f"no process of {job.call.instance} runs{_sought(job)}")
     return leaders
 
 
-def _named_pid(call: Call) -> int | None:
-    pid_file = text_of(call, "pid_file")
-    if pid_file is None:
-        pid = value_of(call, "pid")
-        return None if pid is None else int(str(pid))
-    path = absolute(pid_file, f"the pid_file of {call.instance}")
+def _named_pid(job: HostJob) -> int | None:
+    path = job.options.pid_file
+    if path is None:
+        return job.options.pid
     try:
         return int(path.read_text().split()[0])
     except FileNotFoundError as error:
-        raise ResourceNotFoundError(f"no process of {call.instance} runs: there is no {path}") from error
+        raise ResourceNotFoundError(f"no process of {job.call.instance} runs: there is no {path}") from error
     except (ValueError, IndexError) as error:
         raise NonRecoverableError(f"{path} does not hold a process number") from error
 
 
-def _fits(call: Call, stat: Stat, pattern: str | None) -> bool:
+def _fits(job: HostJob, stat: Stat) -> bool:
+    pattern, pid_file = job.options.command, job.options.pid_file
     if pattern is None:
-        pid_file = text_of(call, "pid_file")
-        return pid_file is None or _is_older(stat, Path(pid_file).expanduser())
+        return pid_file is None or _is_older(stat, pid_file)
     try:
         return re.search(pattern, processes.command_line(stat.member.pid)) is not None
     except re.error as error:
@@ -195,16 +196,11 @@ def _is_older(stat: Stat, pid_file: Path) -> bool:
     return processes.started_at(stat) <= pid_file.stat().st_mtime + _PID_FILE_SLACK_S
 
 
-def _sought(call: Call) -> str:
-    sought = [f"{name} {text!r}" for name in ("pid_file", "pid", "command") if (text := text_of(call, name))]
-    return f" ({', '.join(sought)})"
-
-
-def _scope(call: Call) -> str:
-    scope = text_of(call, "scope") or "tree"
-    if scope not in _SCOPES:
-        raise NonRecoverableError(f"scope {scope!r} of {call.instance} is none of {', '.join(_SCOPES)}")
-    return scope
+def _sought(job: HostJob) -> str:
+    options = job.options
+    sought = {"pid_file": options.pid_file, "pid": options.pid, "command": options.command}
+    shown = [f"{name} {str(value)!r}" for name, value in sought.items() if value is not None]
+    return f" ({', '.join(shown)})"
 
 
 def _members_in(body: object) -> list[Member]:

@@ -1,6 +1,6 @@
-"""The program of the processes that hold freezes. It runs by itself and imports nothing of quiesce.
+"""The freeze daemon and the processes that hold freezes. It runs by itself and imports nothing of quiesce.
 
-The provider starts one *nursery* ahead of time. For each freeze the nursery forks a *holder*, in a
+The provider starts one daemon ahead of time. For each freeze the daemon forks a *holder*, in a
 session of its own, which arms its timer, freezes, writes its state file and then does nothing but wait.
 It thaws, whatever comes first: when it is asked to (SIGTERM), when its timer fires, or when the process
 that asked for the freeze dies (end of file on its socket) without having handed the watch over.
@@ -37,7 +37,7 @@ _STATE_PAUSE_S: Final = 0.005
 _COPY_RETRY_S: Final = 0.02
 
 
-class Refusal(Exception):  # noqa: N818  it is an answer
+class FreezeRefusedError(Exception):
     """The freeze cannot be had; *code* is the caller's word for why."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -58,18 +58,18 @@ class Hold(Protocol):
         """Take more under the freeze."""
 
 
-def main(nursery: socket.socket) -> None:
+def main(daemon: socket.socket) -> None:
     """Fork a holder for each request until the provider's process closes the socket."""
     os.setsid()
     os.chdir("/")
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN)
     while True:
-        request, descriptors, _, _ = socket.recv_fds(nursery, LONGEST_MESSAGE, 1)
+        request, descriptors, _, _ = socket.recv_fds(daemon, LONGEST_MESSAGE, 1)
         if not descriptors:
             return
         if os.fork() == 0:
-            nursery.close()
+            daemon.close()
             _serve(json.loads(request), socket.socket(fileno=descriptors[0]))
             os._exit(0)
         os.close(descriptors[0])
@@ -85,7 +85,7 @@ def _serve(request: dict[str, Any], watcher: socket.socket) -> None:
             _hold(request, watcher)
     except BrokenPipeError:
         return
-    except Refusal as refusal:
+    except FreezeRefusedError as refusal:
         _answer(watcher, {"code": refusal.code, "error": str(refusal)})
     except Exception as error:  # noqa: BLE001  the provider's process turns it into an error of ours
         _answer(watcher, {"code": "failed", "error": f"{type(error).__name__}: {error}"})
@@ -126,7 +126,7 @@ def _take_state(request: dict[str, Any]) -> int:
             return state
         os.close(state)
         time.sleep(_STATE_PAUSE_S)
-    raise Refusal("busy", "another process holds this freeze")
+    raise FreezeRefusedError("busy", "another process holds this freeze")
 
 
 def _locked(descriptor: int) -> bool:
@@ -235,7 +235,7 @@ class FileSystemHold:
         try:
             fcntl.ioctl(self._root, FIFREEZE, 0)
         except OSError as error:
-            raise Refusal(
+            raise FreezeRefusedError(
                 _FREEZE_ERRORS.get(error.errno or 0, "failed"), os.strerror(error.errno or 0)
             ) from error
 
@@ -320,7 +320,7 @@ def connect(path: str, mode: str, busy_s: float) -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_s)
     except sqlite3.OperationalError as error:
         code = "failed" if Path(path).exists() else "missing"
-        raise Refusal(code, f"cannot open {path}: {error}") from error
+        raise FreezeRefusedError(code, f"cannot open {path}: {error}") from error
 
 
 def copy_database(request: dict[str, Any]) -> None:
@@ -347,13 +347,13 @@ def _copy(source: str, target: sqlite3.Connection, busy_s: float) -> None:
 
     def give_up_when_late(status: int, _remaining: int, _total: int) -> None:
         if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} and time.monotonic() > ends:
-            raise Refusal("busy", "the database is locked")
+            raise FreezeRefusedError("busy", "the database is locked")
 
     connection = connect(source, "rw", busy_s)
     try:
         connection.backup(target, progress=give_up_when_late, sleep=_COPY_RETRY_S)
     except sqlite3.OperationalError as error:
-        raise Refusal(_sqlite_code(error), str(error)) from error
+        raise FreezeRefusedError(_sqlite_code(error), str(error)) from error
     finally:
         connection.close()
 
@@ -362,7 +362,7 @@ def _begin(connection: sqlite3.Connection) -> None:
     try:
         connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
-        raise Refusal(_sqlite_code(error), str(error)) from error
+        raise FreezeRefusedError(_sqlite_code(error), str(error)) from error
 
 
 def _sqlite_code(error: sqlite3.OperationalError) -> str:

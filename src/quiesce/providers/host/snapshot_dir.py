@@ -15,13 +15,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from quiesce.errors import ForeignObjectError, NonRecoverableError, ResourceNotFoundError
 from quiesce.model.call import Call
 from quiesce.model.ids import ExecutionId, Json
+from quiesce.providers.host.trees import sync_tree
 from quiesce.repository import make_private_directory, sync_directory, write_durably
 
 FORMAT: Final = "quiesce-cut"
@@ -35,8 +36,8 @@ _CANNOT_EXCHANGE: Final = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """One cut on the shelf."""
+class StoredCut:
+    """One cut in a snapshot directory."""
 
     directory: Path
     execution: ExecutionId
@@ -56,14 +57,14 @@ class Cut:
         return self.directory / "raw"
 
 
-class Shelf:
+class SnapshotDirectory:
     """The cuts of one path, and the way back to them."""
 
     def __init__(self, path: Path, directory: Path | None = None) -> None:
         self.path = path
         self.directory = directory or path.parent / f".quiesce-{path.name}"
 
-    def begin(self, call: Call) -> Cut:
+    def begin(self, call: Call) -> StoredCut:
         """Return the cut of the call's restore point, whole when it was made before, else empty.
 
         Raises:
@@ -77,14 +78,14 @@ class Shelf:
             raise ForeignObjectError(f"{directory} was made by execution {cut.execution}")
         if cut is None:
             make_private_directory(directory)
-            cut = Cut(directory=directory, execution=call.execution)
+            cut = StoredCut(directory=directory, execution=call.execution)
             self.write(cut)
         if not cut.whole:
             remove(cut.content)
             remove(cut.raw)
         return cut
 
-    def find(self, call: Call) -> Cut:
+    def find(self, call: Call) -> StoredCut:
         """Return the cut of the call's restore point.
 
         Raises:
@@ -95,7 +96,7 @@ class Shelf:
             raise ResourceNotFoundError(f"there is no cut {call.point} of {self.path} in {self.directory}")
         return cut
 
-    def write(self, cut: Cut) -> None:
+    def write(self, cut: StoredCut) -> None:
         """Record the state of *cut*, durably."""
         body = {
             "format": FORMAT,
@@ -107,6 +108,21 @@ class Shelf:
             "facts": dict(cut.facts),
         }
         write_durably(cut.directory / _MARK, json.dumps(body).encode())
+
+    def finish(self, cut: StoredCut, facts: Mapping[str, Json]) -> StoredCut:
+        """Record that *cut* is whole; return it."""
+        whole = replace(cut, whole=True, facts=facts)
+        self.write(whole)
+        return whole
+
+    def made_durable(self, cut: StoredCut) -> StoredCut:
+        """Return *cut* when a power cut can no longer harm it."""
+        if cut.durable:
+            return cut
+        sync_tree(cut.content)
+        durable = replace(cut, durable=True)
+        self.write(durable)
+        return durable
 
     def remove(self, call: Call) -> str:
         """Remove the call's cut, whole or half-made, and what its restore has replaced; return a note."""
@@ -190,12 +206,12 @@ class Shelf:
             raise NonRecoverableError(f"{call.interface} needs the name of a restore point")
         return self.directory / f"{call.point}"
 
-    def _read(self, directory: Path) -> Cut | None:
+    def _read(self, directory: Path) -> StoredCut | None:
         body = _json_of(directory / _MARK)
         if body.get("format") != FORMAT:
             return None
         facts = body.get("facts")
-        return Cut(
+        return StoredCut(
             directory=directory,
             execution=ExecutionId(str(body["execution"])),
             # what was not durable yet when the machine was restarted cannot be trusted

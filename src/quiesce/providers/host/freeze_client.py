@@ -1,4 +1,4 @@
-"""The provider's side of the processes that hold freezes."""
+"""The provider's side of the freeze daemon: it has freezes held, finds them, ends them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from quiesce.errors import (
     UnsupportedError,
 )
 from quiesce.model.ids import Json
-from quiesce.providers.host import holder
+from quiesce.providers.host import freeze_daemon
 from quiesce.repository import make_private_directory
 
 #: how long a holder may take to end by itself before it is killed, when killing it is as good
@@ -43,15 +43,15 @@ _ERRORS: Final[Mapping[str, Callable[[str], ProviderError]]] = {
 }
 
 
-class Holders:
+class FreezeClient:
     """Starts, finds and ends the holders of one machine's freezes; *directory* is their private state."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()
         self._watched: dict[str, socket.socket] = {}
-        self._nursery = _Nursery()
-        self._finalizer = weakref.finalize(self, _hand_over, self._nursery, self._watched)
+        self._daemon = _Daemon()
+        self._finalizer = weakref.finalize(self, _hand_over, self._daemon, self._watched)
         self._finalizer.atexit = False
 
     def hold(self, key: str, request: Mapping[str, Json], *, thaw_after_s: float, timeout_s: float) -> None:
@@ -123,7 +123,7 @@ class Holders:
         data = json.dumps(body).encode()
         with theirs:
             try:
-                self._nursery.send(data, theirs)
+                self._daemon.send(data, theirs)
             except OSError as error:
                 ours.close()
                 raise NonRecoverableError(f"no process can be started to hold a freeze: {error}") from error
@@ -143,14 +143,14 @@ class Holders:
     def _path(self, key: str) -> Path:
         return self._directory / f"{key}.json"
 
-    def _state(self, key: str) -> _State | None:
+    def _state(self, key: str) -> _HolderState | None:
         try:
-            return _State(self._path(key))
+            return _HolderState(self._path(key))
         except FileNotFoundError:
             return None
 
 
-class _State:
+class _HolderState:
     """A holder's state file, opened; *locked* tells whether its holder lives."""
 
     def __init__(self, path: Path) -> None:
@@ -176,11 +176,11 @@ class _State:
             time.sleep(_PAUSE_S)  # it has not written yet who it is
             return
         with _pidfd(pid) as descriptor:
-            if descriptor is None or not holder.send_signal(pid, started, signal.SIGTERM):
+            if descriptor is None or not freeze_daemon.send_signal(pid, started, signal.SIGTERM):
                 time.sleep(_PAUSE_S)
                 return
             if not _ended(descriptor, grace_s) and self.body.get("kind") == "database":
-                holder.send_signal(pid, started, signal.SIGKILL)
+                freeze_daemon.send_signal(pid, started, signal.SIGKILL)
                 _ended(descriptor, grace_s)
 
     def close(self) -> None:
@@ -188,7 +188,7 @@ class _State:
         os.close(self._descriptor)
 
     def _read(self) -> Mapping[str, Json]:
-        data = os.pread(self._descriptor, holder.LONGEST_MESSAGE * 4, 0)
+        data = os.pread(self._descriptor, freeze_daemon.LONGEST_MESSAGE * 4, 0)
         with contextlib.suppress(ValueError):
             body = json.loads(data)
             return body if isinstance(body, dict) else {}
@@ -217,7 +217,7 @@ def _ended(descriptor: int, timeout_s: float) -> bool:
 def _await(connection: socket.socket, timeout_s: float) -> None:
     connection.settimeout(max(0.001, timeout_s))
     try:
-        data = connection.recv(holder.LONGEST_MESSAGE)
+        data = connection.recv(freeze_daemon.LONGEST_MESSAGE)
     except TimeoutError as error:
         raise OperationTimeoutError(f"the holder gave no answer in {timeout_s:.1f} s") from error
     except OSError as error:
@@ -229,14 +229,14 @@ def _await(connection: socket.socket, timeout_s: float) -> None:
         raise _ERRORS.get(answer["code"], NonRecoverableError)(answer["error"])
 
 
-class _Nursery:
+class _Daemon:
     """The process that forks holders, started ahead and not waited for: it is ready before it is needed."""
 
     def __init__(self) -> None:
         self._start()
 
     def send(self, request: bytes, watcher: socket.socket) -> None:
-        """Have a holder forked; a nursery that has died is replaced."""
+        """Have a holder forked; a daemon that has died is replaced."""
         try:
             socket.send_fds(self._socket, [request], [watcher.fileno()])
         except (BrokenPipeError, ConnectionResetError):
@@ -255,7 +255,7 @@ class _Nursery:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", holder.__file__, str(theirs.fileno())],
+                    [sys.executable, "-I", "-S", freeze_daemon.__file__, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -267,10 +267,10 @@ class _Nursery:
         self._socket = ours
 
 
-def _hand_over(nursery: _Nursery, watched: dict[str, socket.socket]) -> None:
+def _hand_over(daemon: _Daemon, watched: dict[str, socket.socket]) -> None:
     for connection in watched.values():
         with contextlib.suppress(OSError):
             connection.send(b'{"handed_over": true}')
         connection.close()
     watched.clear()
-    nursery.close()
+    daemon.close()

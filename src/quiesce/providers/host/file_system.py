@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import CannotFreezeError, RecoverableError, ResourceNotFoundError
-from quiesce.model.call import Call
 from quiesce.model.consistency import Consistency
 from quiesce.model.outcome import NOTHING, Outcome
-from quiesce.ports import Context, Finding
-from quiesce.providers.host.holders import Holders
-from quiesce.providers.host.properties import key_of, path_of
+from quiesce.ports import Finding
+from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
+from quiesce.providers.host.job import HostJob
 
-_DEFAULT_TIMER_S: Final = 120.0
 #: those whose kernel code can freeze
 _FREEZABLE: Final = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "nilfs2", "gfs2", "reiserfs"})
 
@@ -31,40 +29,44 @@ class Mount:
     source: str
 
 
-class FileSystemNode:
-    """Performs the operations of ``quiesce.nodes.host.FileSystem``; *own* are paths quiesce must write to."""
+class FileSystemOperations(CheckedOperations[HostJob]):
+    """Answers for ``quiesce.nodes.host.FileSystem``."""
 
-    def __init__(self, holders: Holders, own: Sequence[Path]) -> None:
-        self._holders = holders
+    suspend = resume = unsupported
+    snapshot = copy = apply = delete = unsupported
+    verify = nothing_stored
+
+    def __init__(self, own: Sequence[Path]) -> None:
+        """*own* are the paths that quiesce itself must write to."""
         self._own = own
 
-    def freeze(self, call: Call, context: Context) -> Outcome:
+    def freeze(self, job: HostJob, /) -> Outcome:
         """Flush and stop all writes to the file system, its timer armed first."""
-        mount = self._freezable(call)
-        self._holders.hold(
-            key_of(call),
+        mount = self._freezable(job)
+        job.freezes.hold(
+            job.key,
             {"kind": "file_system", "path": mount.point, "device": mount.device},
-            thaw_after_s=call.thaw_after_s or _DEFAULT_TIMER_S,
-            timeout_s=context.remaining_s(),
+            thaw_after_s=job.timer_s,
+            timeout_s=job.context.remaining_s(),
         )
         return Outcome(consistency=Consistency.FILESYSTEM)
 
-    def thaw(self, call: Call, context: Context) -> Outcome:
+    def thaw(self, job: HostJob, /) -> Outcome:
         """Let writes go on; what a holder that died has left frozen is thawed as well."""
-        left = self._holders.release(key_of(call), timeout_s=context.remaining_s())
+        left = job.freezes.release(job.key, timeout_s=job.context.remaining_s())
         if left is not None:
-            self._holders.run(
-                {"kind": "thaw", "path": str(left.get("path", ""))}, timeout_s=context.remaining_s()
+            job.freezes.run(
+                {"kind": "thaw", "path": str(left.get("path", ""))}, timeout_s=job.context.remaining_s()
             )
         return NOTHING
 
-    def is_frozen(self, call: Call) -> bool:
+    def is_frozen(self, job: HostJob, /) -> bool | None:
         """Tell whether our freeze of it is in force."""
-        return self._holders.held(key_of(call)) is not None
+        return job.freezes.held(job.key) is not None
 
-    def measure(self, call: Call) -> Outcome:
+    def measure(self, job: HostJob, /) -> Outcome:
         """Return size, free space and use of the file system."""
-        figures = os.statvfs(_mount_of(call).point)
+        figures = os.statvfs(_mount_of(job).point)
         return Outcome(
             measurements={
                 "size_bytes": figures.f_blocks * figures.f_frsize,
@@ -75,10 +77,10 @@ class FileSystemNode:
             }
         )
 
-    def examine(self, call: Call) -> Sequence[Finding]:
+    def doctor(self, job: HostJob, /) -> Sequence[Finding]:
         """Tell whether it can be frozen by this user, without freezing it."""
         try:
-            mount = self._freezable(call)
+            mount = self._freezable(job)
         except (CannotFreezeError, ResourceNotFoundError, RecoverableError) as error:
             return [Finding(check="freeze", passed=False, detail=str(error), remedy=error.hint)]
         root = os.geteuid() == 0
@@ -92,8 +94,8 @@ class FileSystemNode:
             ),
         ]
 
-    def _freezable(self, call: Call) -> Mount:
-        mount = _mount_of(call)
+    def _freezable(self, job: HostJob) -> Mount:
+        mount = _mount_of(job)
         if mount.type not in _FREEZABLE:
             raise CannotFreezeError(f"{mount.point} is {mount.type}, which cannot be frozen")
         for own in self._own:
@@ -102,21 +104,22 @@ class FileSystemNode:
                     f"{mount.point} holds {own}, which quiesce itself must write to while it is frozen",
                     hint="Keep quiesce's own state on another file system.",
                 )
-        self._refuse_on_frozen_ground(mount)
+        _refuse_on_frozen_ground(job, mount)
         return mount
 
-    def _refuse_on_frozen_ground(self, mount: Mount) -> None:
-        ground = _backing_device(mount)
-        for held in self._holders.all_held():
-            if held.get("kind") == "file_system" and held.get("device") == ground:
-                raise RecoverableError(
-                    f"{mount.point} lies in a file on {held.get('path')}, which is frozen already",
-                    hint="Let the node be contained in that file system's node: it is then frozen first.",
-                )
+
+def _refuse_on_frozen_ground(job: HostJob, mount: Mount) -> None:
+    ground = _backing_device(mount)
+    for held in job.freezes.all_held():
+        if held.get("kind") == "file_system" and held.get("device") == ground:
+            raise RecoverableError(
+                f"{mount.point} lies in a file on {held.get('path')}, which is frozen already",
+                hint="Let the node be contained in that file system's node: it is then frozen first.",
+            )
 
 
-def _mount_of(call: Call) -> Mount:
-    path = path_of(call)
+def _mount_of(job: HostJob) -> Mount:
+    path = job.path
     if not path.is_mount():
         raise ResourceNotFoundError(f"no file system is mounted on {path}")
     resolved = str(path.resolve())

@@ -1,0 +1,88 @@
+"""One call to this machine, with what all its kinds of node need."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from quiesce.errors import NonRecoverableError
+from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.saving import Saving
+from quiesce.providers.host.freeze_client import FreezeClient
+from quiesce.providers.host.options import HostOptions
+from quiesce.providers.host.snapshot_dir import SnapshotDirectory
+from quiesce.repository import Repository
+
+_LONGEST_KEY: Final = 150
+_DEFAULT_TIMER_S: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostJob(Job):
+    """A call and what its node says about itself."""
+
+    options: HostOptions
+    freezes: FreezeClient
+    default_repository: Path
+
+    @property
+    def path(self) -> Path:
+        """The path that the node stands for.
+
+        Raises:
+            NonRecoverableError: when it names none.
+        """
+        if self.options.path is None:
+            raise NonRecoverableError(
+                f"{self.call.instance} does not say which path it stands for",
+                hint="Set its property 'path'.",
+            )
+        return self.options.path
+
+    @property
+    def key(self) -> str:
+        """A file name for the state of the call's instance, different for each."""
+        name = f"{quote(self.call.deployment, safe='')}+{quote(self.call.instance, safe='')}"
+        if len(name) <= _LONGEST_KEY:
+            return name
+        return f"{name[:_LONGEST_KEY]}+{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+    @property
+    def snapshots(self) -> SnapshotDirectory:
+        """Where the node's snapshots are kept."""
+        return SnapshotDirectory(self.path, self.options.snapshot_dir)
+
+    @property
+    def repository(self) -> Repository:
+        """Where the node's backups are kept."""
+        return Repository(self.options.repository or self.default_repository)
+
+    @property
+    def saving(self) -> Saving:
+        """The call's backup in the repository."""
+        return Saving(self, self.repository, "host")
+
+    @property
+    def timer_s(self) -> float:
+        """After how many seconds the node thaws by itself."""
+        return self.call.thaw_after_s or _DEFAULT_TIMER_S
+
+    def refuse_frozen_ground(self) -> None:
+        """Refuse to write to a file system that is frozen: it would hang until the thaw.
+
+        Raises:
+            NonRecoverableError: saying where the snapshots could be kept instead.
+        """
+        ground = self.snapshots.directory
+        while not ground.exists():
+            ground = ground.parent
+        device = ground.stat().st_dev
+        for held in self.freezes.all_held():
+            if held.get("kind") == "file_system" and held.get("device") == device:
+                raise NonRecoverableError(
+                    f"{self.snapshots.directory} is on {held.get('path')}, which is frozen now",
+                    hint="Set the node's snapshot_dir to a directory on another file system.",
+                )
