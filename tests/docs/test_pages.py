@@ -14,6 +14,7 @@ import pytest
 import quiesce
 from quiesce.blueprint.reading import problems
 from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.model.capabilities import Description
 from quiesce.planning import WORKFLOWS, default_of, parameters_of
 from quiesce.providers.registry import describe_providers
 
@@ -138,9 +139,11 @@ def test_every_exit_status_is_explained(status: ExitStatus) -> None:
     assert f"| {status.value} | {status.name} | " in (DOCS / "exit-statuses.md").read_text()
 
 
-@pytest.mark.parametrize("name", [d.name for d in describe_providers() if d.name != "fake"])
-def test_every_provider_has_a_page(name: str) -> None:
-    assert (DOCS / "providers" / f"{name}.md").exists(), f"write docs/providers/{name}.md"
+@pytest.mark.parametrize("description", describe_providers(), ids=lambda description: description.name)
+def test_every_provider_names_its_page(description: Description) -> None:
+    """Write docs/providers/<name>.md, and name it in the description."""
+    assert description.page.startswith("docs/")
+    assert (DOCS.parent / description.page).read_text().startswith("# ")
 
 
 def test_every_dependency_is_explained() -> None:

@@ -13,7 +13,7 @@ from quiesce.blueprint.instances.local_profile import LocalDeployment, default_p
 from quiesce.blueprint.loader import load_blueprint
 from quiesce.blueprint.model import Blueprint
 from quiesce.blueprint.reading.problems import InvalidBlueprintError
-from quiesce.blueprint.reading.sources import ImportPolicy, own_packs
+from quiesce.blueprint.reading.sources import ImportPolicy, brought_sections
 
 __all__ = [
     "Blueprint",
@@ -21,11 +21,11 @@ __all__ = [
     "ImportPolicy",
     "InvalidBlueprintError",
     "LocalDeployment",
+    "brought_sections",
     "default_profile",
     "describe",
     "instantiate",
     "load_blueprint",
-    "own_packs",
     "read_cfy_local",
     "with_instances",
 ]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 from quiesce import __version__
-from quiesce.blueprint import own_packs
+from quiesce.blueprint import brought_sections
 from quiesce.model.ids import Json
 from quiesce.planning import WORKFLOWS, default_of, parameters_of
 from quiesce.planning.parameters import Parameter
@@ -56,7 +56,7 @@ _HEAD: Final = "# Written by python -m quiesce.cloudify.plugin_file; do not edit
 def _types() -> dict[str, Any]:
     """Return the node types that blueprints import as ``plugin:quiesce``, spelt out."""
     sections = ("node_types", "relationships", "data_types")
-    return {name: content for name, content in own_packs().items() if name in sections}
+    return {name: content for name, content in brought_sections(_PLUGIN).items() if name in sections}
 
 
 def _workflow(name: str, with_rules: bool) -> dict[str, Any]:

@@ -68,6 +68,10 @@ class Description:
     capabilities: Capabilities = Capabilities()
     #: dataclass of what an operator may choose (`quiesce.model.options`); imports no SDK
     options: type[Any] | None = None
+    #: YAML file of the node types that it brings, next to the module that the entry point names
+    node_types: str | None = None
+    #: where operators read about it: a URL, or a path in the source repository of its package
+    page: str = ""
     #: the extra of quiesce to install when the SDK is missing: ``libvirt``
     extra: str | None = None
 

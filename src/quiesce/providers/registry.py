@@ -5,17 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
 
 from quiesce.errors import PlanError
 from quiesce.model.capabilities import Description
 from quiesce.ports import Provider, ProviderSettings
+from quiesce.provider_kit.installed import installed_providers
 
 
 def describe_providers() -> Sequence[Description]:
     """Return every installed provider's description, by name."""
-    points = sorted(entry_points(group="quiesce.providers"), key=lambda point: point.name)
-    return [point.load() for point in points]
+    return [each.description for each in installed_providers()]
 
 
 class Providers:

@@ -17,11 +17,13 @@ from quiesce.blueprint.reading import shorthand
 from quiesce.blueprint.reading.imports import read_documents
 from quiesce.blueprint.reading.merging import merge
 from quiesce.blueprint.reading.problems import Problem, Problems
-from quiesce.blueprint.reading.sources import ImportPolicy, own_packs
+from quiesce.blueprint.reading.sources import ImportPolicy, brought_sections
 from quiesce.blueprint.reading.versions import VERSIONS, DslVersion
 from quiesce.planning import WORKFLOWS, default_of, parameters_of
+from quiesce.provider_kit.installed import installed_providers
 
-FILES = sorted(packs.DIRECTORY.rglob("*.yaml"))
+BROUGHT = [each.node_types for each in installed_providers() if each.node_types is not None]
+FILES = [*sorted(packs.DIRECTORY.glob("*.yaml")), *BROUGHT]
 
 
 def problems_of_all(version: DslVersion, directory: Path) -> list[Problem]:
@@ -57,7 +59,7 @@ def test_every_type_of_every_pack_is_complete(version: DslVersion, tmp_path: Pat
     assert problems_of_all(version, tmp_path) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_any_yaml_reader_reads_a_pack(path: Path) -> None:
     """The fast reader forgives what others do not."""
     assert isinstance(yaml.safe_load(path.read_text()), dict)
@@ -65,7 +67,7 @@ def test_any_yaml_reader_reads_a_pack(path: Path) -> None:
 
 def test_our_own_workflows_take_the_parameters_that_planning_knows() -> None:
     """Names and defaults are the same as those of the command line."""
-    workflows = own_packs()["workflows"]
+    workflows = brought_sections("quiesce")["workflows"]
     assert set(workflows) == set(WORKFLOWS)
     for name in WORKFLOWS:
         content = workflows[name]

@@ -19,7 +19,7 @@ from quiesce.blueprint import packs
 from quiesce.blueprint.reading import shorthand
 from quiesce.blueprint.reading.problems import InvalidBlueprintError, Position, Problem, Problems, suggestion
 from quiesce.blueprint.reading.source_map import SourceMap, Value, plain_map
-from quiesce.blueprint.reading.versions import VERSIONS, DslVersion
+from quiesce.blueprint.reading.versions import DslVersion
 from quiesce.blueprint.reading.yaml_text import MAX_BYTES, parse_yaml, too_large
 from quiesce.model.ids import Json
 
@@ -223,10 +223,10 @@ def _shipped(name: str) -> SourceMap:
     return shorthand.expanded(read_file(Path(name)), name)
 
 
-def own_packs() -> dict[str, dict[str, Json]]:
-    """Return what ``plugin:quiesce`` means, as plain DSL: the entries of each section."""
+def brought_sections(distribution: str) -> dict[str, dict[str, Json]]:
+    """Return what the providers of *distribution* bring, as plain DSL: the entries of each section."""
     merged: dict[str, dict[str, Json]] = {}
-    for file in packs.files_of(packs.OWN, VERSIONS[-1]):
+    for file in packs.own_files(distribution):
         for section, entries in _shipped(str(file)).items():
             if isinstance(entries, dict):
                 merged.setdefault(section, {}).update(plain_map(entries))

@@ -12,6 +12,7 @@ from quiesce.providers.fake.options import FakeOptions
 DESCRIPTION = Description(
     name="fake",
     factory="quiesce.providers.fake.provider:FakeProvider",
+    page="docs/providers.md",
     kinds=(
         Kind(
             name="machine",

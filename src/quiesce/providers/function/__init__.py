@@ -8,6 +8,7 @@ from quiesce.model.operation import Operation
 DESCRIPTION = Description(
     name="function",
     factory="quiesce.providers.function.provider:FunctionProvider",
+    page="docs/providers/function.md",
     functions=frozenset({THE_REST}),
     capabilities=Capabilities(typical_s=dict.fromkeys(Operation, 1.0)),
     extra="cloudify",

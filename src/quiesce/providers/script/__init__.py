@@ -8,6 +8,7 @@ from quiesce.model.operation import Operation
 DESCRIPTION = Description(
     name="script",
     factory="quiesce.providers.script.provider:ScriptProvider",
+    page="docs/providers/script.md",
     functions=frozenset({"script_runner.tasks.run"}),
     capabilities=Capabilities(typical_s=dict.fromkeys(Operation, 0.1)),
 )

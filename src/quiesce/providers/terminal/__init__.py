@@ -8,6 +8,8 @@ from quiesce.model.operation import Operation
 DESCRIPTION = Description(
     name="terminal",
     factory="quiesce.providers.terminal.provider:TerminalProvider",
+    node_types="node_types.yaml",
+    page="docs/providers/terminal.md",
     functions=frozenset({"cloudify_terminal.tasks.run", "quiesce.terminal."}),
     capabilities=Capabilities(self_thaw=True, typical_s=dict.fromkeys(Operation, 0.5)),
     extra="ssh",

@@ -21,6 +21,8 @@ _MACHINE = frozenset(
 DESCRIPTION = Description(
     name="vsphere",
     factory="quiesce.providers.vsphere.provider:VSphereProvider",
+    node_types="node_types.yaml",
+    page="docs/providers/vsphere.md",
     kinds=(
         Kind(
             name="machine",
