@@ -51,6 +51,8 @@ class Step:
     self_thaw: bool = False
     #: for SNAPSHOT: what the cut is worth when nothing of ours was frozen around it
     alone: Consistency = Consistency.CRASH
+    #: for FREEZE: the most that a cut around which it held can be worth
+    ceiling: Consistency = Consistency.APPLICATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

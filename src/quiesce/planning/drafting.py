@@ -95,6 +95,7 @@ class PlanDraft:
                     declared=binding.declared,
                     self_thaw=operation is Operation.FREEZE and binding.capabilities.self_thaw,
                     alone=binding.capabilities.alone,
+                    ceiling=binding.capabilities.ceiling,
                 )
             )
         self.groups.append(Group(title=title, operation=operation))

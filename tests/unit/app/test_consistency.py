@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from quiesce.app.points.catalog import points_made
@@ -190,3 +192,21 @@ def test_the_window_is_measured_from_the_first_freeze_to_the_last_thaw(telling: 
     assert window_s(telling.plan, history) == last.ended - first.began
     assert telling.point.window_s == last.ended - first.began
     assert telling.point.skew_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "right"),
+    [(Consistency.APPLICATION, Consistency.APPLICATION), (Consistency.CRASH, Consistency.CRASH)],
+)
+def test_a_plan_promises_no_more_than_the_freezes_of_its_kinds_can_reach(
+    ceiling: Consistency, right: Consistency
+) -> None:
+    """A paused process is stopped wherever it is: its cut is worth no more than after a power cut."""
+    where = deployment()
+    plan = planned("backup", where)
+    steps = tuple(
+        replace(step, ceiling=ceiling) if step.operation is Operation.FREEZE else step for step in plan.steps
+    )
+    assessment = ConsistencyAssessment.of(replace(plan, steps=steps), History(), where)
+    (cut,) = (step for step in steps if step.operation is Operation.SNAPSHOT and step.node == "disk")
+    assert assessment.reachable(cut) is right

@@ -69,7 +69,8 @@ class ConsistencyAssessment:
     def reachable(self, cut: Step) -> Consistency:
         """Return what *cut* is worth when everything goes well."""
         concerning = [self.freezes[i] for i in self.related.get(cut.instance, ())]
-        return max([cut.alone, *(self._promised_by(freeze) for freeze in concerning)])
+        reached = max([cut.alone, *(self._promised_by(freeze) for freeze in concerning)])
+        return weakest([reached, *(freeze.ceiling for freeze in concerning)])
 
     def _promised_by(self, freeze: Step) -> Consistency:
         compute = self.topology.node_of(freeze.instance).is_compute
