@@ -250,3 +250,31 @@ class DamagedArtifactError(ProviderError):
     code = "damaged-artifact"
     exit_status = ExitStatus.DAMAGED
     hint = "Restore from another restore point; 'quiesce backups list' shows them."
+
+
+class TreeChangedError(RecoverableError):
+    """A file or directory was replaced while it was worked on; what took its place was not touched."""
+
+    code = "tree-changed"
+    hint = "Find out who renames files there meanwhile, then run it again."
+
+
+class MountInsideError(NonRecoverableError):
+    """Another file system, or another directory, is mounted inside a tree; it was not touched."""
+
+    code = "mount-inside"
+    hint = "Unmount it, or declare what is mounted there as a node of its own."
+
+
+class UntrustedPathError(NonRecoverableError):
+    """Somebody else could have made or replaced what is at a path, so it was not used."""
+
+    code = "untrusted-path"
+    hint = "Give it to root (or to the user that runs quiesce), with no write permission for others."
+
+
+class UnsafeNameError(NonRecoverableError):
+    """A stored name leads elsewhere than into the directory that it is to be restored to."""
+
+    code = "unsafe-name"
+    hint = "Somebody changed the backup. Restore from another restore point."

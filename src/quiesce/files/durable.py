@@ -1,0 +1,188 @@
+"""Small files of ours that survive a power cut: the old one or the new one, and nothing else stays."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from quiesce.errors import NonRecoverableError, RecoverableError
+from quiesce.files.content import write_all
+from quiesce.files.descriptors import DIRECTORY, checked_name
+
+PRIVATE_FILE: Final = 0o600
+PRIVATE_DIRECTORY: Final = 0o700
+#: how the name of what is being written ends; it begins with a dot
+_UNFINISHED: Final = b".quiesce-new"
+
+_TAKEN_OVER: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_FINAL_ERRORS: Final = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.ELOOP,
+}
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace *path* by *data*, private to the user: after a power cut it is the old or the new one.
+
+    Safe from many threads and processes at once. What an interrupted one left is used up by the next.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        write_durably_in(directory, os.fsencode(path.name), data)
+    finally:
+        os.close(directory)
+
+
+def write_durably_in(directory: int, name: bytes, data: bytes) -> None:
+    """Do what `write_durably` does, for a *name* in an open directory of ours."""
+    unfinished = b"." + checked_name(name) + _UNFINISHED
+    with _unfinished_file(directory, unfinished) as descriptor:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        os.rename(unfinished, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+
+
+def is_unfinished(name: bytes | str) -> bool:
+    """Tell whether a file of this name is what an interrupted `write_durably` left, and no file of ours."""
+    name = os.fsencode(name)
+    return name.startswith(b".") and name.endswith(_UNFINISHED)
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Remove what interrupted writers left in *directory*; what is being written just now stays."""
+    descriptor = os.open(directory, DIRECTORY)
+    try:
+        for name in filter(is_unfinished, map(os.fsencode, os.listdir(descriptor))):
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):
+                _remove_abandoned(descriptor, name)
+    finally:
+        os.close(descriptor)
+
+
+def make_private_directory(path: Path) -> None:
+    """Make *path* and what is missing above it, private to the user; the entries are durable."""
+    if path.is_dir():
+        return
+    make_private_directory(path.parent)
+    try:
+        path.mkdir(mode=PRIVATE_DIRECTORY)
+        sync_directory(path.parent)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        # somebody removed the parent because it was empty
+        make_private_directory(path)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the entries of *path* durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn every `OSError` into an error that says what failed and whether asking again may help."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot {what}: {error.strerror or error}"
+        if error.filename:
+            message += f" ({os.fsdecode(error.filename)})"
+        if error.errno in _FINAL_ERRORS:
+            raise NonRecoverableError(message, hint=_hint(error.errno)) from error
+        raise RecoverableError(message) from error
+
+
+@contextlib.contextmanager
+def _unfinished_file(directory: int, name: bytes) -> Iterator[int]:
+    """Open the file *name* for us alone, empty; it is gone when the block raises."""
+    descriptor = _locked(directory, name)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.fchmod(descriptor, PRIVATE_FILE)
+        yield descriptor
+    except BaseException:
+        if _is_named(directory, name, descriptor):
+            # still locked, so it is nobody else's
+            os.unlink(name, dir_fd=directory)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _locked(directory: int, name: bytes) -> int:
+    """Return the file *name*, made or taken over, when no other writer has it any more."""
+    while True:
+        try:
+            descriptor = os.open(name, _TAKEN_OVER, PRIVATE_FILE, dir_fd=directory)
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.ENXIO}:
+                raise
+            # a link, or a pipe: not ours, in a directory that is
+            os.unlink(name, dir_fd=directory)
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_ours(directory, name, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # another writer has just finished with it: under that name is another file, or none
+        os.close(descriptor)
+
+
+def _is_ours(directory: int, name: bytes, descriptor: int) -> bool:
+    """Tell whether *name* is still that of the open file; removes what is not a private file of ours."""
+    if not _is_named(directory, name, descriptor):
+        return False
+    status = os.fstat(descriptor)
+    regular = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid()
+    if not regular or stat.S_IMODE(status.st_mode) & ~PRIVATE_FILE:
+        os.unlink(name, dir_fd=directory)
+        return False
+    return True
+
+
+def _is_named(directory: int, name: bytes, descriptor: int) -> bool:
+    try:
+        named = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), named)
+
+
+def _remove_abandoned(directory: int, name: bytes) -> None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    held = os.open(name, flags, dir_fd=directory)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_named(directory, name, held):
+            os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(held)
+
+
+def _hint(number: int | None) -> str:
+    if number in _NO_ROOM:
+        return "Make room there, or choose a repository on another disk."
+    return "Let the user that runs quiesce write there, or choose another directory."

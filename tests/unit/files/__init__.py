@@ -1,0 +1,1 @@
+"""Tests of what opens, walks, writes, exchanges and removes users' trees."""
