@@ -1,11 +1,22 @@
-# One command per wish. `make` = tests, linters and docs; nothing but Python 3.11, git and make is needed.
+# `make` = linters, tests and docs; `make help` lists the rest. Needs nothing but Python 3.11, git and make.
 PY ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: all test lint docs fix crash nightly mutants bench clean
-all: lint test docs
+# Tests wait (for processes, time-outs, locks) more than they work: three times as many workers as cores.
+JOBS ?= $(shell expr 3 \* $$(nproc))
+PARALLEL := -n $(JOBS) --dist loadgroup
+SELECTED = $(if $(K),-k "$(K)")
+
+.PHONY: all help test lint docs fix crash nightly mutants bench clean
+all: lint test docs  ## lint, test and docs: what a commit must pass
+
+help:  ## this list
+	@for file in $(MAKEFILE_LIST); do \
+	    printf '\n%s\n' $$file; \
+	    sed -nE 's/^([a-z][a-z-]*):.*  ## (.*)/  \1\t\2/p' $$file | sort | expand -t 26; \
+	done
 
 $(VENV)/.ready: pyproject.toml
 	$(PY) -m venv $(VENV)
@@ -13,8 +24,9 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[ssh]' --group dev
 	touch $@
 
-test: $(VENV)/.ready  ## everything that needs no platform (K=words selects)
-	$(BIN)/pytest $(if $(K),-k "$(K)")
+test: $(VENV)/.ready  ## everything that needs no platform (K=words selects, JOBS=1 runs one after the other)
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not quiet" $(SELECTED)
+	$(BIN)/pytest -m "quiet and not slow" $(SELECTED) || [ $$? = 5 ]  # 5: none was selected
 
 lint: $(VENV)/.ready  ## style, types, layers
 	$(BIN)/ruff check .
@@ -42,7 +54,7 @@ mutants: $(VENV)/.ready  ## break the engine on purpose: each planted bug must b
 bench: $(VENV)/.ready  ## figures, each beside a baseline of the same run
 	for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-clean:
+clean:  ## remove the environment, the labs' folder and what was built
 	rm -rf $(VENV) .lab build dist
 
 include $(wildcard mk/*.mk)

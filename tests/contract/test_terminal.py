@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from quiesce.model.call import Call
-from quiesce.model.ids import NodeId
+from quiesce.model.ids import DeploymentName, NodeId
 from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, Operation
 from quiesce.model.topology import Implementation, Node
 from quiesce.ports import Provider, ProviderSettings
@@ -37,6 +38,8 @@ COMMANDS = {
     Operation.MEASURE: "wc -c < state",
 }
 FUNCTION = "cloudify_terminal.tasks.run"
+#: a timer on the far side is found by its deployment's name, and all tests have the same far side
+DEPLOYMENT = DeploymentName(f"contract-{os.getpid()}")
 
 
 class DirectoryOverSsh(DirectorySubject):
@@ -75,7 +78,8 @@ class DirectoryOverSsh(DirectorySubject):
             operations={FS_PREPARE: Implementation(plugin="t", function=FUNCTION), FS_FINALIZE: thaw},
         )
         inputs = {"calls": self._calls(operation, name)}
-        return super().call(operation, **({"node": node, "inputs": inputs, "function": FUNCTION} | changes))
+        fields = {"deployment": DEPLOYMENT, "node": node, "inputs": inputs, "function": FUNCTION}
+        return super().call(operation, **(fields | changes))
 
     def lose_answer(self, operation: Operation) -> None:
         self._losing.add(operation)

@@ -76,6 +76,7 @@ RETRIES = ("--task-retry-interval", "30", "--task-retries", "30")
 def test_the_documented_commands_give_the_documented_events(lab: Lab, server: Server) -> None:
     """A service frozen over SSH, a VM with snapshots, and the commands as the documentation has them."""
     marker = lab.directory / "frozen-service"
+    lab.cfy("profiles", "use", "local")
     lab.init(
         {
             "example_node": {

@@ -310,8 +310,12 @@ EVERY_KIND = pytest.mark.parametrize("kind", ["ext4", "xfs"])
     [
         pytest.param(FREEZE_AND_THAW, id="frozen until thawed by another process"),
         pytest.param(TIMER, id="thawed by its own timer"),
-        pytest.param(ENGINE_KILLED, id="thawed within a second of kill -9"),
-        pytest.param(COMMAND_LINE_KILLED, id="thawed within a second of kill -9 of the command line"),
+        pytest.param(ENGINE_KILLED, id="thawed within a second of kill -9", marks=pytest.mark.quiet),
+        pytest.param(
+            COMMAND_LINE_KILLED,
+            id="thawed within a second of kill -9 of the command line",
+            marks=pytest.mark.quiet,
+        ),
         pytest.param(HOLDER_KILLED, id="thawed although its holder was killed"),
         pytest.param(FROZEN_BY_SOMEBODY, id="somebody else's freeze is left alone"),
         pytest.param(NESTED, id="what lies on a frozen one is refused"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from ..sshd_on_loopback import Server, needs_sshd, sshd  # noqa: TID252  shared 
 
 pytest.importorskip("paramiko", reason="paramiko is not installed: pip install 'quiesce[ssh]'")
 
+from quiesce.providers.terminal import timer
 from quiesce.providers.terminal.provider import TerminalProvider
 
 pytestmark = [needs_sshd, pytest.mark.platform("sshd")]
@@ -60,6 +62,10 @@ def context() -> RecordingContext:
     return RecordingContext(timeout_s=60)
 
 
+#: a timer on the far side is found by its deployment's name, and all tests have the same far side
+DEPLOYMENT = DeploymentName(f"examples-{os.getpid()}")
+
+
 def a_call(server: Server, interface: str, calls: list[Any], **changes: Any) -> Call:
     auth = {**server.auth, **changes.pop("auth", {})}
     node = Node(
@@ -72,7 +78,7 @@ def a_call(server: Server, interface: str, calls: list[Any], **changes: Any) -> 
         "operation": INTERFACES[interface],
         "interface": interface,
         "function": "cloudify_terminal.tasks.run",
-        "deployment": DeploymentName("examples"),
+        "deployment": DEPLOYMENT,
         "execution": ExecutionId("exec1"),
         "step": StepId("service_ab12cd.run"),
         "attempt": 1,
@@ -276,9 +282,9 @@ def freezing(server: Server, marker: Path, **changes: Any) -> tuple[Call, Call]:
     )
 
 
-def timers() -> list[str]:
+def timers(call: Call) -> list[str]:
     listed = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if line.startswith("sh -c : quiesce-thaw-")]
+    return [line for line in listed.stdout.splitlines() if line.startswith(f"sh -c : {timer._name(call)};")]
 
 
 def test_the_timer_thaws_though_the_connection_is_lost(
@@ -299,13 +305,13 @@ def test_a_thaw_disarms_the_timer_and_needs_no_new_login(tmp_path: Path) -> None
     with sshd(tmp_path / "sshd") as server:
         freeze, thaw = freezing(server, tmp_path / "frozen", thaw_after_s=500.0)
         provider.perform(freeze, context)
-        assert len(timers()) == 1
+        assert len(timers(freeze)) == 1
         server.process.send_signal(signal.SIGSTOP)
         provider.perform(thaw, context)
         server.process.send_signal(signal.SIGCONT)
     provider.close()
     assert not (tmp_path / "frozen").exists()
-    assert timers() == []
+    assert timers(freeze) == []
 
 
 def test_another_process_thaws_and_disarms(server: Server, context: RecordingContext, tmp_path: Path) -> None:
@@ -317,7 +323,7 @@ def test_another_process_thaws_and_disarms(server: Server, context: RecordingCon
     second.perform(thaw, context)
     second.close()
     assert not (tmp_path / "frozen").exists()
-    assert timers() == []
+    assert timers(freeze) == []
 
 
 def test_freezing_twice_leaves_one_timer(
@@ -326,9 +332,9 @@ def test_freezing_twice_leaves_one_timer(
     freeze, thaw = freezing(server, tmp_path / "frozen", thaw_after_s=500.0)
     provider.perform(freeze, context)
     provider.perform(freeze, context)
-    assert len(timers()) == 1
+    assert len(timers(freeze)) == 1
     provider.perform(thaw, context)
-    assert timers() == []
+    assert timers(freeze) == []
 
 
 def test_the_thaws_commands_are_in_no_process_list(
@@ -385,7 +391,7 @@ def test_where_no_timer_can_be_armed_it_says_so(
     warnings = [line for level, line in context.lines if level is Level.WARNING]
     assert len(warnings) == 1
     assert why in warnings[0]
-    assert timers() == []
+    assert timers(call) == []
 
 
 def test_a_freeze_without_commands_freezes_nothing(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -9,6 +11,8 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ import yaml
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 VERSION = "7.0.5"
+PLACE = ROOT / ".lab" / f"cfy-{VERSION}"
 
 
 class CannotInstallError(Exception):
@@ -30,34 +35,65 @@ def cfy_environment() -> Path:
     Raises:
         CannotInstallError: when cfy cannot be installed here.
     """
-    place = ROOT / ".lab" / f"cfy-{VERSION}"
-    if not (place / "ready").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        venv.create(place, with_pip=True)
-        _run([*_pip(place), "install", f"cloudify=={VERSION}"])
-        (place / "ready").touch()
-    return place
+    with _alone():
+        if not (PLACE / "ready").exists():
+            shutil.rmtree(PLACE, ignore_errors=True)
+            venv.create(PLACE, with_pip=True)
+            _pip("install", f"cloudify=={VERSION}")
+            (PLACE / "ready").touch()
+    return PLACE
 
 
 def environment() -> Path:
-    """Return an environment with cfy and the wheel of this very tree, made anew.
+    """Return an environment with cfy and the wheel of this very tree.
 
     Raises:
         CannotInstallError: when cfy cannot be installed here.
     """
-    place = cfy_environment()
-    pip = _pip(place)
-    wheels = place / "wheels"
-    shutil.rmtree(wheels, ignore_errors=True)
-    _run([sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "-w", str(wheels), str(ROOT)])
-    (wheel,) = wheels.glob("quiesce-*.whl")
-    _run([*pip, "install", f"{wheel}[ssh]"])
-    _run([*pip, "install", "--force-reinstall", "--no-deps", str(wheel)])
-    return place
+    cfy_environment()
+    installed, tree = PLACE / "installed", _fingerprint()
+    with _alone():
+        if not installed.exists() or installed.read_text() != tree:
+            installed.unlink(missing_ok=True)
+            wheels = PLACE / "wheels"
+            shutil.rmtree(wheels, ignore_errors=True)
+            _run([sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "-w", str(wheels), str(ROOT)])
+            (wheel,) = wheels.glob("quiesce-*.whl")
+            _pip("install", f"{wheel}[ssh]")
+            _pip("install", "--force-reinstall", "--no-deps", str(wheel))
+            installed.write_text(tree)
+    return PLACE
 
 
-def _pip(place: Path) -> list[str]:
-    return [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one process install at a time; the others wait, and find it done, or hear that it cannot be."""
+    PLACE.parent.mkdir(exist_ok=True)
+    with PLACE.with_name(f"{PLACE.name}.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        run, _, why = lock.read().partition("\n")
+        if run and run == os.environ.get("PYTEST_XDIST_TESTRUNUID"):
+            raise CannotInstallError(why)
+        try:
+            yield
+        except CannotInstallError as error:
+            lock.truncate(0)
+            lock.write(f"{os.environ.get('PYTEST_XDIST_TESTRUNUID', '')}\n{error}")
+            raise
+
+
+def _fingerprint() -> str:
+    """Return what changes with any file of the package."""
+    digest = hashlib.sha256()
+    for path in [ROOT / "pyproject.toml", *sorted((ROOT / "src").rglob("*"))]:
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _pip(*arguments: str) -> None:
+    _run([str(PLACE / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q", *arguments])
 
 
 def _run(command: list[str]) -> None:
@@ -106,7 +142,6 @@ class Lab:
         return "plugin.yaml" if version == "1_3" else f"plugin_{version}.yaml"
 
     def init(self, nodes: dict[str, Any], version: str = "1_3") -> None:
-        self.cfy("profiles", "use", "local")
         self.cfy("init", str(self.blueprint(nodes, version)), "-b", "examples")
 
     def cfy(self, *arguments: str, expect: int | None = 0) -> str:

@@ -113,7 +113,7 @@ def test_a_held_database_is_thawed_when_the_process_that_froze_is_killed(
         assert not writable(database)
         process.kill()
         process.wait()
-        wait_until(lambda: writable(database), timeout_s=1.0)
+        wait_until(lambda: writable(database))
 
 
 def test_a_held_database_is_thawed_when_the_process_that_froze_ends_by_a_bug(
@@ -121,7 +121,7 @@ def test_a_held_database_is_thawed_when_the_process_that_froze_ends_by_a_bug(
 ) -> None:
     with engine(tmp_path, database, "die") as process:
         process.wait()
-        wait_until(lambda: writable(database), timeout_s=1.0)
+        wait_until(lambda: writable(database))
 
 
 def test_a_killed_process_group_does_not_take_the_holder_with_it(

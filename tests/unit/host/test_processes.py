@@ -226,7 +226,7 @@ def test_a_paused_process_goes_on_when_the_engine_is_killed(start: Start, tmp_pa
     engine.kill()
     engine.wait()
 
-    wait_until(lambda: "T" not in states([worker.pid]), timeout_s=1.0)
+    wait_until(lambda: "T" not in states([worker.pid]))
 
 
 def test_a_thaw_leaves_suspended_what_was_suspended_before(
