@@ -19,6 +19,7 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import Level, Logged
 from quiesce.model.restore_point import RestorePoint
+from quiesce.planning import WORKFLOWS, makes_full_point
 from quiesce.ports import Clock, LiveDeployment
 
 #: the node's own timer fires so many seconds after the engine and the guard should have thawed
@@ -85,6 +86,8 @@ class Performer:
             for point in points
             for artifact in point.artifacts
         }
+        workflow = WORKFLOWS.get(plan.workflow)
+        self._restoring = workflow is not None and workflow.applies_points
         self._full = {point.name: point.full for point in points}
         self._frozen: set[StepId] = set()
         self._steps = {step.id: step for step in plan.steps}
@@ -123,6 +126,7 @@ class Performer:
             interface=step.interface,
             function=step.function,
             workflow=self._plan.workflow,
+            restoring=self._restoring,
             deployment=self._deployment.name,
             execution=self._execution.id,
             step=step.id,
@@ -145,7 +149,7 @@ class Performer:
     def _is_full(self, step: Step) -> bool:
         if step.point in self._full:
             return self._full[step.point]
-        return self._plan.workflow == "backup" and not self._plan.parameters.snapshot_incremental
+        return makes_full_point(self._plan)
 
     def _remember(self, step: Step, outcome: Outcome) -> None:
         if step.operation is Operation.FREEZE:

@@ -17,6 +17,7 @@ from quiesce.model.history import History
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import Record
+from quiesce.planning import workflow_named
 from quiesce.reports.events import Events, is_alarming
 from quiesce.reports.json import render_json_line
 from quiesce.reports.text import progress_text, seconds
@@ -31,7 +32,7 @@ class EventLines:
 
     def started(self, execution: Execution, plan: Plan) -> None:
         """Begin following *execution*."""
-        self._events = Events(execution, plan)
+        self._events = Events(execution, plan, closing=workflow_named(plan.workflow).closing)
 
     def __call__(self, records: Sequence[Record]) -> None:
         """Print the lines of *records*; an output that has gone away is given up, never the execution."""
@@ -62,7 +63,7 @@ class LiveProgress:
 
     def started(self, execution: Execution, plan: Plan) -> None:
         """Begin following *execution*."""
-        self._events = Events(execution, plan)
+        self._events = Events(execution, plan, closing=workflow_named(plan.workflow).closing)
         self._plan = plan
         with suppress(OSError):
             self._live.start()

@@ -18,12 +18,6 @@ COMMANDS: Final = {
     "deployments": "deployments",
     "blueprint": "blueprint",
     "plan": "workflows",
-    "suspend": "workflows",
-    "resume": "workflows",
-    "backup": "workflows",
-    "restore": "workflows",
-    "remove-backup": "workflows",
-    "statistics": "workflows",
     "executions": "executions",
     "events": "executions",
     "report": "executions",
@@ -34,27 +28,33 @@ COMMANDS: Final = {
     "providers": "platforms",
     "completion": "completion",
 }
-
-
+#: the command after which those of the workflows are listed
+_BEFORE_WORKFLOWS: Final = "plan"
 #: how long a thread may keep the interpreter, in seconds: a commit waits for it within the frozen window
 SWITCH_S: Final = 0.0005
 
 
 class Commands(click.Group):
-    """Finds commands by `COMMANDS`."""
+    """Finds commands by `COMMANDS`, and one for each workflow."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in the order in which a newcomer needs them."""
         del ctx
-        return list(COMMANDS)
+        from quiesce.planning import WORKFLOWS
+
+        names = list(COMMANDS)
+        after = names.index(_BEFORE_WORKFLOWS) + 1
+        return [*names[:after], *(row.command for row in WORKFLOWS.values()), *names[after:]]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return the command *cmd_name*."""
         del ctx
         if cmd_name not in COMMANDS:
-            return None
+            from quiesce.cli.commands.workflows import workflow_command
+
+            return workflow_command(cmd_name)
         module = importlib.import_module(f"quiesce.cli.commands.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        command: click.Command = getattr(module, cmd_name)
         return command
 
 

@@ -12,7 +12,7 @@ from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, Json, Nod
 from quiesce.model.operation import INTERFACES, Operation
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Implementation, Node
-from quiesce.planning import WORKFLOWS, parameters_of, read_parameters
+from quiesce.planning import BACKUP, WORKFLOWS, parameters_of, read_parameters
 
 #: a node's own timer fires so many seconds after everything should be thawed
 _TIMER_MARGIN_S = 5.0
@@ -76,7 +76,7 @@ def _claims(claim: str, function: str) -> bool:
 
 def _parameters(workflow: str, kwargs: Mapping[str, Json]) -> Parameters:
     """Read the parameters of our workflows; of others, those that mean what they mean in a backup."""
-    known = workflow if workflow in WORKFLOWS else "backup"
+    known = WORKFLOWS.get(workflow, BACKUP).name
     declared = {parameter.name for parameter in parameters_of(known)}
     given = {name: value for name, value in kwargs.items() if name in declared and value not in ("", None)}
     return read_parameters(known, given, now=time.time())

@@ -13,6 +13,7 @@ from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.model.plan import Plan
 from quiesce.model.topology import Topology
+from quiesce.planning import workflow_named
 
 
 def judge(plan: Plan, history: History, topology: Topology, context: Any) -> None:
@@ -21,7 +22,7 @@ def judge(plan: Plan, history: History, topology: Topology, context: Any) -> Non
     Raises:
         cloudify's NonRecoverableError: when that is less than ``min_consistency``. The backup stays.
     """
-    if plan.workflow != "backup":
+    if not workflow_named(plan.workflow).makes_point:
         return
     execution = Execution(
         id=ExecutionId(context.execution_id),

@@ -63,7 +63,7 @@ def _parameters(workflow: str, given: Mapping[str, Any], retries: Retries) -> Pa
         if not (name in declared and (value in ("", None) or value == declared[name]))
     }
     wanted.pop("dry_run", None)
-    if workflow_named(workflow).needs_point and "snapshot_name" not in wanted:
+    if workflow_named(workflow).takes_points and "snapshot_name" not in wanted:
         raise UsageError("Backup name must be provided: snapshot_name")
     parameters = read_parameters(workflow, wanted, now=time.time(), allow_custom=True)
     return replace(
@@ -79,7 +79,7 @@ def _points(
     workflow: str, topology: Topology, parameters: Parameters, deployment: str, execution: str
 ) -> tuple[RestorePoint, ...]:
     """Take the restore point that is named at its word: Cloudify keeps no catalog that could be asked."""
-    if parameters.snapshot_name is None or not workflow_named(workflow).needs_point:
+    if parameters.snapshot_name is None or not workflow_named(workflow).takes_points:
         return ()
     return (_point(parameters.snapshot_name, topology, parameters, deployment, execution),)
 

@@ -13,7 +13,7 @@ import yaml
 from quiesce import __version__
 from quiesce.blueprint import brought_sections
 from quiesce.model.ids import Json
-from quiesce.planning import WORKFLOWS, default_of, parameters_of
+from quiesce.planning import WORKFLOWS, Workflow, default_of, parameters_of
 from quiesce.planning.parameters import Parameter
 
 HERE: Final = Path(__file__).parent
@@ -23,15 +23,6 @@ FILES: Final = {"plugin.yaml": False, "plugin_1_4.yaml": True, "plugin_1_5.yaml"
 _PLUGIN: Final = "quiesce"
 #: unless they are given, Cloudify's own settings count (``--task-retries``)
 _ENGINES_OWN: Final = ("task_retries", "task_retry_interval")
-#: when a workflow may be started, for managers that ask
-_AVAILABLE: Final = {
-    "suspend": ["all"],
-    "resume": ["all", "partial"],
-    "backup": ["all", "partial"],
-    "restore": ["all", "partial", "none"],
-    "remove_backup": ["all", "partial", "none"],
-    "statistics": ["all"],
-}
 
 
 def plugin_file(name: str) -> str:
@@ -45,7 +36,7 @@ def plugin_file(name: str) -> str:
             }
         },
         **_types(),
-        "workflows": {workflow: _workflow(workflow, FILES[name]) for workflow in WORKFLOWS},
+        "workflows": {workflow: _workflow(row, FILES[name]) for workflow, row in WORKFLOWS.items()},
     }
     return _HEAD + yaml.safe_dump(content, sort_keys=False, width=110)
 
@@ -59,12 +50,16 @@ def _types() -> dict[str, Any]:
     return {name: content for name, content in brought_sections(_PLUGIN).items() if name in sections}
 
 
-def _workflow(name: str, with_rules: bool) -> dict[str, Any]:
-    parameters = {each.name: _parameter(each, name) for each in parameters_of(name)}
+def _workflow(workflow: Workflow, with_rules: bool) -> dict[str, Any]:
+    parameters = {each.name: _parameter(each, workflow.name) for each in parameters_of(workflow.name)}
     parameters["dry_run"] = {"description": "only say what would be done", "default": False}
     return {
-        "mapping": f"{_PLUGIN}.quiesce.cloudify.workflows.{name}",
-        **({"availability_rules": {"node_instances_active": _AVAILABLE[name]}} if with_rules else {}),
+        "mapping": f"{_PLUGIN}.quiesce.cloudify.workflows.{workflow.name}",
+        **(
+            {"availability_rules": {"node_instances_active": list(workflow.availability)}}
+            if with_rules
+            else {}
+        ),
         "parameters": parameters,
     }
 

@@ -1,7 +1,9 @@
-"""The six workflows, as ``plugin.yaml`` names them."""
+"""The workflows, as ``plugin.yaml`` names them: a function for each row of `WORKFLOWS`."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,46 +18,28 @@ from quiesce.errors import QuiesceError
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan
 from quiesce.model.topology import Topology
+from quiesce.planning import WORKFLOWS, Workflow
 from quiesce.providers.registry import describe_providers
 
 
-@workflow(resumable=True)
-def suspend(ctx: Any, **parameters: Any) -> None:
-    """Stop the processors of the whole deployment."""
-    _run("suspend", ctx, parameters)
+def __getattr__(name: str) -> Any:
+    """Return the workflow called *name*, which Cloudify looks up in this module."""
+    if name not in WORKFLOWS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _function(WORKFLOWS[name])
 
 
-@workflow(resumable=True)
-def resume(ctx: Any, **parameters: Any) -> None:
-    """Let a suspended deployment go on."""
-    _run("resume", ctx, parameters)
+@functools.cache
+def _function(row: Workflow) -> Callable[..., None]:
+    def run(ctx: Any, **parameters: Any) -> None:
+        plan = _run(row.name, ctx, parameters)
+        if row.closing:
+            ctx.logger.info("%s %r", row.closing, str(plan.parameters.snapshot_name))
 
-
-@workflow(resumable=True)
-def backup(ctx: Any, **parameters: Any) -> None:
-    """Make a restore point."""
-    plan = _run("backup", ctx, parameters)
-    ctx.logger.info("Backuped to %r", str(plan.parameters.snapshot_name))
-
-
-@workflow(resumable=True)
-def restore(ctx: Any, **parameters: Any) -> None:
-    """Put the deployment back to a restore point."""
-    plan = _run("restore", ctx, parameters)
-    ctx.logger.info("Restored from %r", str(plan.parameters.snapshot_name))
-
-
-@workflow(resumable=True)
-def remove_backup(ctx: Any, **parameters: Any) -> None:
-    """Remove a restore point."""
-    plan = _run("remove_backup", ctx, parameters)
-    ctx.logger.info("Removed %r", str(plan.parameters.snapshot_name))
-
-
-@workflow(resumable=True)
-def statistics(ctx: Any, **parameters: Any) -> None:
-    """Measure every instance."""
-    _run("statistics", ctx, parameters)
+    run.__name__ = row.name
+    run.__doc__ = row.help
+    marked: Callable[..., None] = workflow(resumable=True)(run)
+    return marked
 
 
 def _run(name: str, context: Any, parameters: dict[str, Any]) -> Plan:

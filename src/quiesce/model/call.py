@@ -22,8 +22,10 @@ class Call:
     function: str
     deployment: DeploymentName
     execution: ExecutionId
-    #: the workflow's name
+    #: the workflow's name, for scripts and messages
     workflow: str = ""
+    #: whether the workflow puts instances back to a restore point
+    restoring: bool = False
     step: StepId
     attempt: int
     instance: InstanceId

@@ -3,16 +3,27 @@
 from quiesce.planning.options import declared_options, idle_options
 from quiesce.planning.parameters import PARAMETERS, default_of, parameters_of, read_parameters
 from quiesce.planning.prediction import predictor
-from quiesce.planning.registry import WORKFLOWS, Workflow, plan_workflow, workflow_named
+from quiesce.planning.registry import (
+    BACKUP,
+    REMOVE_BACKUP,
+    WORKFLOWS,
+    Workflow,
+    makes_full_point,
+    plan_workflow,
+    workflow_named,
+)
 from quiesce.planning.window import predict_window_s
 
 __all__ = [
+    "BACKUP",
     "PARAMETERS",
+    "REMOVE_BACKUP",
     "WORKFLOWS",
     "Workflow",
     "declared_options",
     "default_of",
     "idle_options",
+    "makes_full_point",
     "parameters_of",
     "plan_workflow",
     "predict_window_s",

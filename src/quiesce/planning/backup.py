@@ -32,7 +32,7 @@ def plan_backup(request: PlanRequest) -> Plan:
     draft.add_group("copy", SNAPSHOT_CREATE, copying, suffix=".copy", operation=Operation.COPY, point=name)
     if not request.parameters.keep_partial:
         draft.add_undo("remove what is half-made", cuts)
-    return draft.finish("backup")
+    return draft.finish()
 
 
 def _copies(draft: PlanDraft, instance: InstanceId) -> bool:

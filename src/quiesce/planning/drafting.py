@@ -19,14 +19,15 @@ from quiesce.planning.ordering import depends_on, turned
 class PlanRequest:
     """Everything that planning may look at."""
 
+    workflow: str
     topology: Topology
     bindings: Bindings
     parameters: Parameters
     #: who takes part
     instances: tuple[InstanceId, ...]
-    #: restore, remove_backup: what is applied or removed
+    #: what is applied or removed
     points: tuple[RestorePoint, ...] = ()
-    #: restore: the name for the restore point that is taken first
+    #: the name for a restore point that is taken for safety
     safety_name: BackupName | None = None
 
 
@@ -135,10 +136,10 @@ class PlanDraft:
                 f"nothing here can be {done_to_it}: no chosen node has {' or '.join(interfaces)}"
             )
 
-    def finish(self, workflow: str, *, carry_on: bool = False) -> Plan:
+    def finish(self, *, carry_on: bool = False) -> Plan:
         """Return the plan; with *carry_on*, one failing step does not stop the others."""
         return Plan(
-            workflow=workflow,
+            workflow=self.request.workflow,
             parameters=self.request.parameters,
             groups=tuple(self.groups),
             steps=tuple(self.steps),

@@ -20,10 +20,7 @@ from quiesce.model.words import (
     read_seconds,
     whole_number,
 )
-
-_ALL: Final = ("suspend", "resume", "backup", "restore", "remove_backup", "statistics")
-_FREEZING: Final = ("backup", "restore")
-_NAMED: Final = ("backup", "restore", "remove_backup")
+from quiesce.planning.registry import Workflow, workflow_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +28,8 @@ class Parameter:
     """One declared parameter of one or more workflows."""
 
     name: str
-    workflows: tuple[str, ...]
+    #: which workflows have it
+    workflows: Callable[[Workflow], bool]
     read: Callable[[str, Json], Any]
     help: str
     default: Json = None
@@ -79,20 +77,19 @@ def read_parameters(
 
 def parameters_of(workflow: str) -> tuple[Parameter, ...]:
     """Return the parameters that *workflow* declares."""
-    return tuple(parameter for parameter in PARAMETERS if workflow in parameter.workflows)
+    row = workflow_named(workflow)
+    return tuple(parameter for parameter in PARAMETERS if parameter.workflows(row))
 
 
 def default_of(parameter: Parameter, workflow: str) -> Json:
     """Return the default of *parameter* in *workflow*; None when it is computed or absent."""
-    if parameter.name == "max_freeze" and workflow == "restore":
-        return 3600
-    return parameter.default
+    return workflow_named(workflow).defaults.get(parameter.name, parameter.default)
 
 
 def _defaults(workflow: str, declared: Any, now: float) -> dict[str, Json]:
     defaults: dict[str, Json] = {p.name: d for p in declared if (d := default_of(p, workflow)) is not None}
-    if workflow == "backup":
-        defaults["snapshot_name"] = f"backup-{int(now)}"
+    if workflow_named(workflow).makes_point:
+        defaults["snapshot_name"] = f"{workflow}-{int(now)}"
     return defaults
 
 
@@ -120,9 +117,10 @@ def _check_custom(
 
 
 def _check_together(workflow: str, fields: Mapping[str, Any]) -> None:
-    if workflow == "remove_backup" and bool(fields.get("snapshot_name")) == bool(fields.get("all")):
+    removes = workflow_named(workflow).removes_points
+    if removes and bool(fields.get("snapshot_name")) == bool(fields.get("all")):
         raise UsageError(
-            "remove_backup needs a snapshot_name, or all=true, and not both",
+            f"{workflow} needs a snapshot_name, or all=true, and not both",
             hint="'quiesce backups list' shows the names there are.",
         )
 
@@ -176,17 +174,42 @@ def _wrong(name: str, value: Json, right: str) -> UsageError:
     return UsageError(f"parameter {name}: {WrongValueError(value, right)}")
 
 
+def _all(workflow: Workflow) -> bool:
+    del workflow
+    return True
+
+
+def _freezing(workflow: Workflow) -> bool:
+    return workflow.freezes
+
+
+def _on_points(workflow: Workflow) -> bool:
+    return workflow.makes_point or workflow.takes_points
+
+
+def _making(workflow: Workflow) -> bool:
+    return workflow.makes_point
+
+
+def _applying(workflow: Workflow) -> bool:
+    return workflow.applies_points
+
+
+def _removing(workflow: Workflow) -> bool:
+    return workflow.removes_points
+
+
 PARAMETERS: Final = (
     Parameter(
         name="snapshot_name",
-        workflows=_NAMED,
+        workflows=_on_points,
         read=_name,
         handed_on=True,
         help="name of the restore point (backup: default backup-<unix time>)",
     ),
     Parameter(
         name="snapshot_incremental",
-        workflows=_NAMED,
+        workflows=_on_points,
         read=_flag,
         default=True,
         handed_on=True,
@@ -194,7 +217,7 @@ PARAMETERS: Final = (
     ),
     Parameter(
         name="snapshot_type",
-        workflows=("backup",),
+        workflows=_making,
         read=_text,
         default="irregular",
         handed_on=True,
@@ -202,7 +225,7 @@ PARAMETERS: Final = (
     ),
     Parameter(
         name="snapshot_rotation",
-        workflows=("backup",),
+        workflows=_making,
         read=_count(1),
         default=1,
         handed_on=True,
@@ -210,17 +233,17 @@ PARAMETERS: Final = (
     ),
     Parameter(
         name="include_instances",
-        workflows=_ALL,
+        workflows=_all,
         read=_names,
         help="only these node instances (a list, or names with commas between)",
     ),
-    Parameter(name="include_nodes", workflows=_ALL, read=_names, help="only instances of these nodes"),
-    Parameter(name="exclude_nodes", workflows=_ALL, read=_names, help="no instances of these nodes"),
-    Parameter(name="include_types", workflows=_ALL, read=_names, help="only nodes of these types"),
-    Parameter(name="exclude_types", workflows=_ALL, read=_names, help="no nodes of these types"),
+    Parameter(name="include_nodes", workflows=_all, read=_names, help="only instances of these nodes"),
+    Parameter(name="exclude_nodes", workflows=_all, read=_names, help="no instances of these nodes"),
+    Parameter(name="include_types", workflows=_all, read=_names, help="only nodes of these types"),
+    Parameter(name="exclude_types", workflows=_all, read=_names, help="no nodes of these types"),
     Parameter(
         name="max_freeze",
-        workflows=_FREEZING,
+        workflows=_freezing,
         read=_positive_seconds,
         default=30,
         field="max_freeze_s",
@@ -228,7 +251,7 @@ PARAMETERS: Final = (
     ),
     Parameter(
         name="on_prepare_error",
-        workflows=_FREEZING,
+        workflows=_freezing,
         read=_on_prepare_error,
         default="abort",
         field="abort_on_prepare_error",
@@ -236,55 +259,55 @@ PARAMETERS: Final = (
     ),
     Parameter(
         name="min_consistency",
-        workflows=("backup",),
+        workflows=_making,
         read=_consistency,
         default="none",
         help="refuse to be satisfied with less: none, crash, filesystem or application",
     ),
     Parameter(
         name="keep_partial",
-        workflows=("backup",),
+        workflows=_making,
         read=_flag,
         default=False,
         help="keep the pieces already made when one instance fails, marked incomplete",
     ),
     Parameter(
         name="safety_snapshot",
-        workflows=("restore",),
+        workflows=_applying,
         read=_flag,
         help="take a restore point of the present state first (default: where that is cheap)",
     ),
     Parameter(
         name="apply_network",
-        workflows=("restore",),
+        workflows=_applying,
         read=_flag,
         default=False,
         help="change networks to what was saved, instead of showing the difference",
     ),
     Parameter(
         name="all",
-        workflows=("remove_backup",),
+        workflows=_removing,
         read=_flag,
         default=False,
         help="every restore point of the chosen instances",
     ),
     Parameter(
         name="parallel",
-        workflows=_ALL,
+        workflows=_all,
         read=_count(1),
         default=32,
         help="how many operations run side by side",
     ),
     Parameter(
         name="task_retries",
-        workflows=_ALL,
+        workflows=_all,
         read=_count(-1),
         default=2,
         help="how often a failed operation is tried again; -1: without end",
     ),
     Parameter(
         name="task_retry_interval",
-        workflows=_ALL,
+        workflows=_all,
         read=_seconds,
         default=1,
         field="task_retry_interval_s",
@@ -292,7 +315,7 @@ PARAMETERS: Final = (
     ),
     Parameter(
         name="operation_timeout",
-        workflows=_ALL,
+        workflows=_all,
         read=_positive_seconds,
         field="operation_timeout_s",
         help="bound on each operation (default: 20 s to freeze, 10 min to cut, 24 h to copy or apply)",

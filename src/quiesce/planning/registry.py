@@ -1,14 +1,14 @@
-"""The workflows by name. The command line, help, documentation tests and crash tests follow from this."""
+"""The workflows: one row each. Nothing outside `quiesce.planning` knows a workflow by its name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from quiesce.errors import UnknownNameError
 from quiesce.model.capabilities import Description
-from quiesce.model.ids import BackupName
+from quiesce.model.ids import BackupName, Json
 from quiesce.model.operation import (
     FREEZE_RESUME,
     FREEZE_SUSPEND,
@@ -40,7 +40,7 @@ from quiesce.planning.suspend import plan_suspend
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workflow:
-    """One thing that a user asks for by name."""
+    """One thing that a user asks for by name, and every fact that others need to know of it."""
 
     name: str
     planner: Callable[[PlanRequest], Plan]
@@ -48,12 +48,70 @@ class Workflow:
     interfaces: tuple[str, ...]
     #: one sentence for help
     help: str
+    #: parameters in the example of its help
+    example: str = ""
     #: whether only one such execution may run on a deployment at a time
     mutating: bool = True
+    #: whether the restore point that it makes is what was asked for, not one for safety
+    makes_point: bool = False
     #: whether it works on restore points that are there already
-    needs_point: bool = False
+    takes_points: bool = False
+    #: whether those are gone when it has completed
+    removes_points: bool = False
+    #: whether an interrupted one is ended (or rolled back) without asking: it changes nothing that runs
+    safe_to_end: bool = False
+    #: whether it is refused while the deployment may be half restored
+    needs_whole_state: bool = False
+    #: what part of the node instances may be active for Cloudify to start it: ``all``, ``partial``, ``none``
+    availability: tuple[str, ...] = ("all",)
+    #: how its last log line begins when it has completed; the restore point's name follows
+    closing: str = ""
+    #: what to do when it has failed, for the deployment ``{deployment}``
+    advice: str = ""
+    #: defaults that are not the parameters' own
+    defaults: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """Its name on the command line."""
+        return self.name.replace("_", "-")
+
+    @property
+    def freezes(self) -> bool:
+        """Whether it may freeze something."""
+        return FS_PREPARE in self.interfaces
+
+    @property
+    def applies_points(self) -> bool:
+        """Whether it puts instances back to a restore point."""
+        return SNAPSHOT_APPLY in self.interfaces
 
 
+BACKUP: Final = Workflow(
+    name="backup",
+    planner=plan_backup,
+    interfaces=(FS_PREPARE, SNAPSHOT_CREATE, FS_FINALIZE, SNAPSHOT_DELETE),
+    help="Make a restore point: one consistent cut through the whole deployment.",
+    example="-p snapshot_name=nightly",
+    makes_point=True,
+    safe_to_end=True,
+    needs_whole_state=True,
+    availability=("all", "partial"),
+    closing="Backuped to",
+)
+REMOVE_BACKUP: Final = Workflow(
+    name="remove_backup",
+    planner=plan_remove_backup,
+    interfaces=(SNAPSHOT_DELETE,),
+    help="Remove a restore point; the running deployment is not disturbed.",
+    example="-p snapshot_name=nightly",
+    takes_points=True,
+    removes_points=True,
+    safe_to_end=True,
+    availability=("all", "partial", "none"),
+    closing="Removed",
+)
+#: by name. The command line, Cloudify's ``plugin.yaml`` and the tests of documentation follow from this
 WORKFLOWS: Final = {
     workflow.name: workflow
     for workflow in (
@@ -62,33 +120,29 @@ WORKFLOWS: Final = {
             planner=plan_suspend,
             interfaces=(LIFECYCLE_SUSPEND, FREEZE_SUSPEND),
             help="Stop the processors of the whole deployment, memory kept.",
+            needs_whole_state=True,
+            advice="Part of it is suspended: quiesce resume {deployment}, or suspend it again",
         ),
         Workflow(
             name="resume",
             planner=plan_resume,
             interfaces=(FREEZE_RESUME, LIFECYCLE_RESUME),
             help="Let a suspended deployment go on.",
+            availability=("all", "partial"),
         ),
-        Workflow(
-            name="backup",
-            planner=plan_backup,
-            interfaces=(FS_PREPARE, SNAPSHOT_CREATE, FS_FINALIZE, SNAPSHOT_DELETE),
-            help="Make a restore point: one consistent cut through the whole deployment.",
-        ),
+        BACKUP,
         Workflow(
             name="restore",
             planner=plan_restore,
             interfaces=(FS_PREPARE, SNAPSHOT_CREATE, SNAPSHOT_APPLY, FS_FINALIZE, SNAPSHOT_DELETE),
             help="Put the deployment back to a restore point.",
-            needs_point=True,
+            example="-p snapshot_name=nightly",
+            takes_points=True,
+            availability=("all", "partial", "none"),
+            closing="Restored from",
+            defaults={"max_freeze": 3600},
         ),
-        Workflow(
-            name="remove_backup",
-            planner=plan_remove_backup,
-            interfaces=(SNAPSHOT_DELETE,),
-            help="Remove a restore point; the running deployment is not disturbed.",
-            needs_point=True,
-        ),
+        REMOVE_BACKUP,
         Workflow(
             name="statistics",
             planner=plan_statistics,
@@ -110,6 +164,12 @@ def workflow_named(name: str) -> Workflow:
     if workflow is None:
         raise UnknownNameError("workflow", name, WORKFLOWS)
     return workflow
+
+
+def makes_full_point(plan: Plan) -> bool:
+    """Tell whether the restore point that *plan* makes is a full copy; one for safety never is."""
+    workflow = WORKFLOWS.get(plan.workflow)
+    return workflow is not None and workflow.makes_point and not plan.parameters.snapshot_incremental
 
 
 def plan_workflow(
@@ -134,6 +194,7 @@ def plan_workflow(
     bindings = bind(nodes, descriptions, found.interfaces)
     check_node_options(nodes, bindings, descriptions)
     request = PlanRequest(
+        workflow=found.name,
         topology=topology,
         bindings=bindings,
         parameters=parameters,

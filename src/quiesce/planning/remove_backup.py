@@ -21,4 +21,4 @@ def plan_remove_backup(request: PlanRequest) -> Plan:
                 draft.warnings.append(f"{artifact.instance} has no operation to delete {point.name}")
     if not request.points:
         draft.warnings.append("there is no restore point to be removed")
-    return draft.finish("remove_backup", carry_on=True)
+    return draft.finish(carry_on=True)

@@ -37,7 +37,7 @@ def plan_restore(request: PlanRequest) -> Plan:
     add_thaws(draft, owed_since)
     draft.add_undo("remove the unused safety cut", safety_cuts)
     _warn_of_thawless(draft, instances)
-    return draft.finish("restore")
+    return draft.finish()
 
 
 def _instances_to_apply(draft: PlanDraft, point: RestorePoint) -> tuple[InstanceId, ...]:

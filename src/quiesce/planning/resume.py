@@ -14,4 +14,4 @@ def plan_resume(request: PlanRequest) -> Plan:
         instances = draft.having(interface)
         draft.add_group(title, interface, instances, order=draft.dependents_last(instances))
     draft.warn_if_idle("resumed", FREEZE_RESUME, LIFECYCLE_RESUME)
-    return draft.finish("resume", carry_on=True)
+    return draft.finish(carry_on=True)

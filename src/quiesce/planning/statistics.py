@@ -16,4 +16,4 @@ def plan_statistics(request: PlanRequest) -> Plan:
     alias = [instance for instance in draft.having(STATISTICS_ALIAS) if instance not in measured]
     draft.add_group("measure (other spelling)", STATISTICS_ALIAS, alias)
     draft.warn_if_idle("measured", STATISTICS)
-    return draft.finish("statistics", carry_on=True)
+    return draft.finish(carry_on=True)

@@ -14,4 +14,4 @@ def plan_suspend(request: PlanRequest) -> Plan:
         instances = draft.having(interface)
         draft.add_group(title, interface, instances, order=draft.dependents_first(instances))
     draft.warn_if_idle("suspended", FREEZE_SUSPEND, LIFECYCLE_SUSPEND)
-    return draft.finish("suspend")
+    return draft.finish()

@@ -26,9 +26,6 @@ from quiesce.model.records import (
 )
 from quiesce.reports.text import figures_text
 
-#: the last log line of a workflow that succeeded
-_CLOSING = {"backup": "Backuped to", "restore": "Restored from", "remove_backup": "Removed"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -53,8 +50,10 @@ class Event:
 class Events:
     """Renders the records of one execution."""
 
-    def __init__(self, execution: Execution, plan: Plan) -> None:
+    def __init__(self, execution: Execution, plan: Plan, *, closing: str = "") -> None:
+        """Render what *execution* of *plan* did; *closing* begins the last log line, if it completes."""
         self._execution = execution
+        self._closing = closing
         self._plan = plan
         self._steps: Mapping[StepId, Step] = {step.id: step for step in plan.steps}
 
@@ -96,8 +95,8 @@ class Events:
             yield self._line(record, "CFY", "", text)
             return
         point = self._plan.parameters.snapshot_name
-        if point is not None and self._plan.workflow in _CLOSING:
-            yield self._line(record, "LOG", "", f"INFO: {_CLOSING[self._plan.workflow]} '{point}'")
+        if point is not None and self._closing:
+            yield self._line(record, "LOG", "", f"INFO: {self._closing} '{point}'")
         yield self._line(record, "CFY", "", f"{name} succeeded")
 
     def _begun(self, record: Begun) -> Iterator[Event]:

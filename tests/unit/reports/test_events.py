@@ -31,6 +31,7 @@ from quiesce.model.records import (
     Record,
     Started,
 )
+from quiesce.planning import workflow_named
 from quiesce.reports.events import Events, is_alarming
 
 from ..planning.made import node, planned, topology  # noqa: TID252  the same plans
@@ -55,7 +56,7 @@ def lines(plan: Plan, *records: Record) -> list[str]:
     execution = Execution(
         id=ExecutionId("x"), deployment=DeploymentName("examples"), workflow=plan.workflow, created_at=AT
     )
-    events = Events(execution, plan)
+    events = Events(execution, plan, closing=workflow_named(plan.workflow).closing)
     texts = [str(event) for record in records for event in events.of(record)]
     assert all(text.startswith(f"{STAMP}  ") for text in texts)
     return [text.removeprefix(f"{STAMP}  ") for text in texts]

@@ -18,6 +18,7 @@ from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.model.topology import Topology
+from quiesce.planning import makes_full_point, workflow_named
 
 
 def points_made(plan: Plan, history: History, execution: Execution, topology: Topology) -> list[RestorePoint]:
@@ -47,7 +48,7 @@ def _made(
     return RestorePoint(
         deployment=execution.deployment,
         name=name,
-        full=plan.workflow == "backup" and not plan.parameters.snapshot_incremental,
+        full=makes_full_point(plan),
         type=plan.parameters.snapshot_type,
         rotation=plan.parameters.snapshot_rotation,
         execution=execution.id,
@@ -56,7 +57,7 @@ def _made(
         made_at=execution.created_at,
         window_s=window_s(plan, history),
         skew_s=max((d.ended for d in done), default=0.0) - min((d.ended for d in done), default=0.0),
-        safety=plan.workflow == "restore",
+        safety=not workflow_named(plan.workflow).makes_point,
         artifacts=artifacts,
     )
 

@@ -10,6 +10,7 @@ from quiesce.errors import ExecutionFailedError, UnknownNameError
 from quiesce.model.ids import BackupName, DeploymentName
 from quiesce.model.request import WorkflowRequest
 from quiesce.model.retention import RetentionPlan, RetentionPolicy
+from quiesce.planning import REMOVE_BACKUP, workflow_named
 from quiesce.planning.retention import plan_retention
 
 
@@ -46,7 +47,7 @@ def remove_doomed(
         if point.name not in {doomed.name for doomed in now.doomed}:
             continue
         request = WorkflowRequest(
-            deployment=plan.deployment, workflow="remove_backup", parameters={"snapshot_name": point.name}
+            deployment=plan.deployment, workflow=REMOVE_BACKUP.name, parameters={"snapshot_name": point.name}
         )
         try:
             remove(request)
@@ -65,4 +66,4 @@ def remove_doomed(
 def _worked_on(services: Services, deployment: DeploymentName) -> set[BackupName]:
     """Return the points of executions that are not over; what is left by a removal is to go anyway."""
     unfinished = services.executions.open_ones(deployment)
-    return {name for e in unfinished if e.workflow != "remove_backup" for name in e.points}
+    return {name for e in unfinished if not workflow_named(e.workflow).removes_points for name in e.points}

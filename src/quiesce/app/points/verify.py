@@ -10,7 +10,7 @@ from quiesce.errors import ProviderError
 from quiesce.model.ids import InstanceId
 from quiesce.model.plan import Step
 from quiesce.model.restore_point import Proof, RestorePoint
-from quiesce.planning import plan_workflow, read_parameters
+from quiesce.planning import REMOVE_BACKUP, plan_workflow, read_parameters
 from quiesce.ports import Verifier
 
 
@@ -28,10 +28,10 @@ def verify(
     point = services.catalog.get(found.name, name)
     topology = found.topology
     plan = plan_workflow(
-        "remove_backup",
+        REMOVE_BACKUP.name,
         topology,
         services.descriptions,
-        read_parameters("remove_backup", {"snapshot_name": point.name}, now=0.0),
+        read_parameters(REMOVE_BACKUP.name, {"snapshot_name": point.name}, now=0.0),
         points=[point],
     )
     inquiry = Inquiry(services, found, "verify", plan=plan, points=[point])

@@ -19,6 +19,7 @@ from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan
 from quiesce.model.records import Ending, Record
 from quiesce.model.restore_point import PointState, RestorePoint
+from quiesce.planning import workflow_named
 from quiesce.ports import Guard, Journal
 
 
@@ -109,7 +110,7 @@ class ExecutionRun:
         """Put what is about to happen into the catalog, so that a crash leaves a trace of it."""
         for point in self._made(history):
             self.services.catalog.save(replace(point, state=PointState.INCOMPLETE))
-        if self.plan.workflow == "remove_backup":
+        if self._removes_points():
             for point in self.points:
                 self.services.catalog.save(replace(point, state=PointState.REMOVING))
             forget_manifests(self.services, self.deployment, self.points)
@@ -157,7 +158,7 @@ class ExecutionRun:
         made, left = self._made(history), points_removed(self.plan, history, self.points)
         for point in (*made, *left):
             self.services.catalog.save(point)
-        changed = left if self.plan.workflow == "remove_backup" else made
+        changed = left if self._removes_points() else made
         trouble = keep_manifests(self.services, self.deployment, changed)
         self.services.executions.keep_durations(self.execution.deployment, _durations(self.plan, history))
         ended = history.ended
@@ -170,6 +171,9 @@ class ExecutionRun:
         )
         self.services.executions.update(concluded)
         return concluded
+
+    def _removes_points(self) -> bool:
+        return workflow_named(self.plan.workflow).removes_points
 
     def _made(self, history: History) -> list[RestorePoint]:
         return points_made(self.plan, history, self.execution, self.deployment.topology)

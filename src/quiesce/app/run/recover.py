@@ -13,10 +13,7 @@ from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, InstanceId
 from quiesce.model.plan import Plan
-from quiesce.planning import workflow_named
-
-#: these change nothing that runs, so they are ended (or rolled back) without asking
-_SAFE_TO_END = frozenset({"backup", "remove_backup"})
+from quiesce.planning import Workflow, workflow_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +45,7 @@ def settle(services: Services, execution: Execution, watching: Watching) -> Unfi
 
 
 def take_up_unfinished(
-    services: Services, deployment: DeploymentName, workflow: str, watching: Watching
+    services: Services, deployment: DeploymentName, workflow: Workflow, watching: Watching
 ) -> None:
     """Settle what earlier executions of *deployment* owe, and end those that it is safe to end.
 
@@ -58,16 +55,17 @@ def take_up_unfinished(
         UnfinishedError: when a restore was interrupted and *workflow* would work on its half-replaced state.
     """
     for execution in services.executions.open_ones(deployment):
-        if execution.workflow in _SAFE_TO_END:
+        interrupted = workflow_named(execution.workflow)
+        if interrupted.safe_to_end:
             execute(services, execution, _how_to_end(services, execution), watching)
             continue
         if _debts(services, execution)[1]:
             settle(services, execution, watching)
         if execution.state is not ExecutionState.RUNNING:
             continue
-        if execution.workflow == "restore" and workflow in ("backup", "suspend"):
+        if interrupted.applies_points and workflow.needs_whole_state:
             raise UnfinishedError(
-                f"restore {execution.id} was interrupted, so the deployment may be half restored",
+                f"{interrupted.name} {execution.id} was interrupted, so the deployment may be half restored",
                 hint=f"Go on: quiesce executions resume {execution.id}; "
                 f"or give it up: quiesce executions cancel {execution.id}",
             )

@@ -12,6 +12,7 @@ from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.report import ExecutionReport, PlanReport, StepReport
 from quiesce.model.restore_point import RestorePoint
+from quiesce.planning import workflow_named
 
 
 def report_execution(
@@ -128,6 +129,6 @@ def _advice(execution: Execution, plan: Plan, history: History) -> str:
         return f"To go back: quiesce restore {execution.deployment} -p snapshot_name={name}"
     if execution.owes:
         return "Something may still be frozen: quiesce recover"
-    if execution.workflow == "suspend" and execution.state is ExecutionState.FAILED:
-        return f"Part of it is suspended: quiesce resume {execution.deployment}, or suspend it again"
+    if execution.state is ExecutionState.FAILED:
+        return workflow_named(execution.workflow).advice.format(deployment=execution.deployment)
     return ""

@@ -24,6 +24,8 @@ from quiesce.model.report import ExecutionReport, PlanReport
 from quiesce.model.request import WorkflowRequest
 from quiesce.model.restore_point import PointState, RestorePoint
 from quiesce.planning import (
+    REMOVE_BACKUP,
+    Workflow,
     declared_options,
     idle_options,
     plan_workflow,
@@ -73,11 +75,11 @@ def run_workflow(services: Services, request: WorkflowRequest, watching: Watchin
     """
     deployment = services.deployments.get(request.deployment)
     workflow = workflow_named(request.workflow)
-    execution_id = ExecutionId(f"{workflow.name.replace('_', '-')}-{services.random_text(10)}")
+    execution_id = ExecutionId(f"{workflow.command}-{services.random_text(10)}")
     lease = _lease(services, deployment, execution_id) if workflow.mutating else None
     try:
         if workflow.mutating:
-            take_up_unfinished(services, deployment.name, workflow.name, watching)
+            take_up_unfinished(services, deployment.name, workflow, watching)
         return _run(services, deployment, execution_id, request, watching)
     finally:
         _give_back(lease)
@@ -121,7 +123,7 @@ def _plan(
 ) -> tuple[Plan, Sequence[RestorePoint]]:
     workflow = workflow_named(request.workflow)
     given = dict(request.parameters)
-    points = _points(services, deployment, workflow.name, given) if workflow.needs_point else ()
+    points = _points(services, deployment, workflow, given) if workflow.takes_points else ()
     parameters = read_parameters(
         workflow.name,
         given,
@@ -129,7 +131,7 @@ def _plan(
         options=declared_options(services.descriptions),
         allow_custom=request.allow_custom_parameters,
     )
-    if workflow.name == "backup":
+    if workflow.makes_point:
         _refuse_known_name(services, deployment, parameters)
     plan = plan_workflow(
         workflow.name,
@@ -145,17 +147,17 @@ def _plan(
 
 
 def _points(
-    services: Services, deployment: Deployment, workflow: str, given: dict[str, Json]
+    services: Services, deployment: Deployment, workflow: Workflow, given: dict[str, Json]
 ) -> Sequence[RestorePoint]:
     known = services.catalog.list(deployment.name)
-    if workflow == "remove_backup" and given.get("all") in (True, "true"):
+    if workflow.removes_points and given.get("all") in (True, "true"):
         return known
     name = given.get("snapshot_name")
     if not name:
         names = ", ".join(point.name for point in known) or "none"
         raise UsageError(
-            f"{workflow} needs a snapshot_name; there is: {names}",
-            hint=f"quiesce {workflow.replace('_', '-')} {deployment.name} -p snapshot_name=NAME",
+            f"{workflow.name} needs a snapshot_name; there is: {names}",
+            hint=f"quiesce {workflow.command} {deployment.name} -p snapshot_name=NAME",
         )
     point = services.catalog.get(deployment.name, str(name))
     wanted_full = given.setdefault("snapshot_incremental", not point.full) in (False, "false")
@@ -165,10 +167,10 @@ def _points(
             f"{point.name} is a {kind}",
             hint=f"Leave snapshot_incremental out, or say snapshot_incremental={str(not point.full).lower()}",
         )
-    if workflow == "restore" and point.state not in (PointState.COMPLETE, PointState.PARTIAL):
+    if workflow.applies_points and point.state not in (PointState.COMPLETE, PointState.PARTIAL):
         raise PlanError(
             f"{point.name} is {point.state}, so it cannot be restored",
-            hint=f"Remove what is left of it: quiesce remove-backup {deployment.name} "
+            hint=f"Remove what is left of it: quiesce {REMOVE_BACKUP.command} {deployment.name} "
             f"-p snapshot_name={point.name}",
         )
     return (point,)
@@ -216,7 +218,7 @@ def _reachable(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, Consis
 
 def _refuse_what_cannot_be_worth_it(plan: Plan, deployment: Deployment) -> None:
     least = plan.parameters.min_consistency
-    if plan.workflow != "backup" or least is Consistency.NONE:
+    if least is Consistency.NONE:
         return
     poor = {i: worth for i, worth in _reachable(plan, deployment).items() if worth < least}
     if poor:
@@ -230,7 +232,7 @@ def _refuse_what_cannot_be_worth_it(plan: Plan, deployment: Deployment) -> None:
 def _disappointment(report: ExecutionReport, plan: Plan) -> QuiesceError | None:
     least = plan.parameters.min_consistency
     worth = weakest(point.consistency for point in report.points)
-    if plan.workflow != "backup" or not report.points or worth >= least:
+    if not report.points or worth >= least:
         return None
     return NotConsistentError(
         f"restore point {report.points[0].name} is worth {worth.label}, less than {least.label}"

@@ -23,6 +23,7 @@ from quiesce.model.history import History
 from quiesce.model.ids import Json
 from quiesce.model.report import ExecutionReport
 from quiesce.model.request import WorkflowRequest
+from quiesce.planning import workflow_named
 from quiesce.reports.events import Events
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import execution_text, executions_text
@@ -138,7 +139,8 @@ def events(execution: str, following: bool, as_json: bool) -> None:
     """Print the events of EXECUTION, in the format that users of cfy know."""
     with services() as given:
         found = given.executions.get(execution)
-        rendered = Events(found, given.executions.plan(found.id))
+        plan = given.executions.plan(found.id)
+        rendered = Events(found, plan, closing=workflow_named(plan.workflow).closing)
         shown = 0
         while True:
             over = given.executions.get(execution).state is not ExecutionState.RUNNING

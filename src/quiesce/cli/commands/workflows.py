@@ -1,4 +1,4 @@
-"""plan, and the six verbs."""
+"""plan, and a command for each workflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from quiesce.cli.values import read_assignments
 from quiesce.errors import ExitStatus
 from quiesce.model.ids import Json
 from quiesce.model.request import WorkflowRequest
-from quiesce.planning import Workflow, default_of, parameters_of, workflow_named
+from quiesce.planning import WORKFLOWS, Workflow, default_of, parameters_of, workflow_named
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import execution_text, plan_text
 
@@ -54,7 +54,7 @@ def show_plan(given: Services, request: WorkflowRequest, *, as_json: bool) -> No
 
 def start(request: WorkflowRequest, *, dry_run: bool, as_json: bool) -> int:
     """Run *request* (or show its plan) and return the exit status."""
-    freezing = request.workflow.replace("-", "_") in ("backup", "restore")
+    freezing = workflow_named(request.workflow).freezes
     with services(freezing=freezing and not dry_run) as given:
         if dry_run:
             show_plan(given, request, as_json=as_json)
@@ -92,7 +92,13 @@ def follow(run: Callable[[Watching], Result], *, as_json: bool, expected: str | 
     return ExitStatus.OK
 
 
-def _verb(workflow: Workflow) -> click.Command:
+def workflow_command(name: str) -> click.Command | None:
+    """Return the command that runs the workflow called *name* on the command line; None: there is none."""
+    row = next((row for row in WORKFLOWS.values() if row.command == name), None)
+    return None if row is None else _command(row)
+
+
+def _command(workflow: Workflow) -> click.Command:
     declared = parameters_of(workflow.name)
 
     def run(deployment: str, assignments: tuple[str, ...], **options: Any) -> int:
@@ -107,6 +113,7 @@ def _verb(workflow: Workflow) -> click.Command:
         )
         return start(request, dry_run=dry_run, as_json=as_json_)
 
+    example = f"quiesce {workflow.command} shop {workflow.example}"
     options = [
         click.Option(
             [f"--{parameter.name.replace('_', '-')}", parameter.name],
@@ -116,7 +123,7 @@ def _verb(workflow: Workflow) -> click.Command:
         for parameter in declared
     ]
     return click.Command(
-        workflow.name.replace("_", "-"),
+        workflow.command,
         callback=run,
         params=[
             click.Argument(["deployment"]),
@@ -135,8 +142,7 @@ def _verb(workflow: Workflow) -> click.Command:
             click.Option(["--dry-run"], is_flag=True, help="Show the plan; touch nothing."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print events and report as JSON lines."),
         ],
-        help=f"{workflow.help}\n\n\b\nExample:\n  quiesce {workflow.name.replace('_', '-')} shop"
-        + (" -p snapshot_name=nightly" if workflow.needs_point or workflow.name == "backup" else ""),
+        help=f"{workflow.help}\n\n\b\nExample:\n  {example.rstrip()}",
     )
 
 
@@ -144,11 +150,3 @@ def _default_text(default: Json) -> str:
     if default is None:
         return ""
     return f"  [default: {str(default).lower() if isinstance(default, bool) else default}]"
-
-
-suspend = _verb(workflow_named("suspend"))
-resume = _verb(workflow_named("resume"))
-backup = _verb(workflow_named("backup"))
-restore = _verb(workflow_named("restore"))
-remove_backup = _verb(workflow_named("remove_backup"))
-statistics = _verb(workflow_named("statistics"))

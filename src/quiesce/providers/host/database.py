@@ -43,7 +43,7 @@ class DatabaseOperations(CheckedOperations[HostJob]):
     def freeze(self, job: HostJob, /) -> Outcome:
         """Hold the write lock, everything committed on the disk, the timer armed first."""
         path = job.path
-        if job.call.workflow == "restore" and not path.exists():
+        if job.call.restoring and not path.exists():
             return Outcome(consistency=Consistency.NONE, note=f"there is no database {path} to be frozen")
         _hold(job, job.timer_s)
         return Outcome(consistency=Consistency.APPLICATION)
@@ -56,7 +56,7 @@ class DatabaseOperations(CheckedOperations[HostJob]):
     def is_frozen(self, job: HostJob, /) -> bool | None:
         """Tell whether our lock is held; a restore may have had no database to lock."""
         held = job.freezes.held(job.key) is not None
-        return held or (None if job.call.workflow == "restore" else False)
+        return held or (None if job.call.restoring else False)
 
     def measure(self, job: HostJob, /) -> Outcome:
         """Return what the database and its log take."""

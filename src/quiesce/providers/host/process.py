@@ -118,7 +118,7 @@ class PausedProcessOperations(ProcessOperations):
 
     def freeze(self, job: HostJob, /) -> Outcome:
         """Stop every process of the group that is not suspended already, its timer armed first."""
-        if job.call.workflow == "restore" and not self._present(job):
+        if job.call.restoring and not self._present(job):
             return Outcome(consistency=Consistency.NONE, note="there is no process to be stopped")
         suspended = set(processes.stopped_members(self._remembered(job)))
         job.freezes.hold(
@@ -152,7 +152,7 @@ class PausedProcessOperations(ProcessOperations):
         """Tell whether what the freeze has stopped is still stopped; a restore may have found nothing."""
         held = job.freezes.held(job.key)
         if held is None:
-            return None if job.call.workflow == "restore" else False
+            return None if job.call.restoring else False
         return all(processes.is_stopped(member) for member in _members_in(held))
 
 
