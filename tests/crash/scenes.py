@@ -137,7 +137,7 @@ class Scene:
         self.world.things["theirs"] = Thing(
             instance="vm", maker=None, content="theirs", complete=True, full=True
         )
-        self.points = self._make_point() if workflow_named(workflow).needs_point else []
+        self.points = self._make_point() if workflow_named(workflow).takes_points else []
         self.plan = self._plan()
         self.execution = Execution(
             id=EXECUTION, deployment=DeploymentName("d"), workflow=workflow, created_at=1.0, points=(POINT,)

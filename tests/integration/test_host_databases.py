@@ -116,9 +116,9 @@ def test_a_destroyed_database_comes_back_with_its_mode(
     do(provider, node, Operation.COPY, full=full)
     database.unlink()
 
-    do(provider, node, Operation.FREEZE, workflow="restore")
-    do(provider, node, Operation.APPLY, full=full, workflow="restore")
-    do(provider, node, Operation.THAW, workflow="restore")
+    do(provider, node, Operation.FREEZE, restoring=True)
+    do(provider, node, Operation.APPLY, full=full, restoring=True)
+    do(provider, node, Operation.THAW, restoring=True)
 
     assert counts(database) == [0, 0]
     assert database.stat().st_mode & 0o777 == 0o640

@@ -15,7 +15,6 @@ from cloudify.decorators import operation as resumable_operation
 
 from quiesce.cloudify.calls import call_of, capabilities_of
 from quiesce.cloudify.errors import in_cloudifys_words
-from quiesce.engine.attempts import TIMEOUTS_S
 from quiesce.errors import NonRecoverableError, QuiesceError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Description
@@ -29,23 +28,15 @@ from quiesce.providers.registry import Providers, describe_providers
 #: runtime property with what snapshots and backups left, by the name of the restore point
 POINTS = "quiesce_points"
 
-_ORDER = (
-    Operation.FREEZE,
-    Operation.THAW,
-    Operation.SUSPEND,
-    Operation.RESUME,
-    Operation.SNAPSHOT,
-    Operation.APPLY,
-    Operation.DELETE,
-    Operation.MEASURE,
-)
+#: what blueprints can name; a copy follows its cut by itself
+_OFFERED = tuple(operation for operation in Operation if operation is not Operation.COPY)
 
 Function = Callable[..., Json]
 
 
 def offered_by(provider: str) -> tuple[Function, ...]:
     """Return the functions of *provider*: freeze, thaw, suspend, resume, snapshot, apply, delete, measure."""
-    return tuple(_function(provider, operation) for operation in _ORDER)
+    return tuple(_function(provider, operation) for operation in _OFFERED)
 
 
 def _function(provider: str, operation: Operation) -> Function:
@@ -126,7 +117,7 @@ class CloudifyContext:
     def __init__(self, call: Call, context: Any) -> None:
         self._context = context
         asked = call.parameters.operation_timeout_s
-        self._ends = time.monotonic() + (TIMEOUTS_S[call.operation] if asked is None else asked)
+        self._ends = time.monotonic() + (call.operation.timeout_s if asked is None else asked)
 
     def log(self, level: Level, message: str) -> None:
         """Put a line into the execution's events."""

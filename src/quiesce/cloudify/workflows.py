@@ -18,7 +18,7 @@ from quiesce.errors import QuiesceError
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan
 from quiesce.model.topology import Topology
-from quiesce.planning import WORKFLOWS, Workflow
+from quiesce.planning import WORKFLOWS
 from quiesce.providers.registry import describe_providers
 
 
@@ -26,11 +26,13 @@ def __getattr__(name: str) -> Any:
     """Return the workflow called *name*, which Cloudify looks up in this module."""
     if name not in WORKFLOWS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _function(WORKFLOWS[name])
+    return _function(name)
 
 
 @functools.cache
-def _function(row: Workflow) -> Callable[..., None]:
+def _function(name: str) -> Callable[..., None]:
+    row = WORKFLOWS[name]
+
     def run(ctx: Any, **parameters: Any) -> None:
         plan = _run(row.name, ctx, parameters)
         if row.closing:

@@ -12,19 +12,6 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Role, Step
 
-#: how long an operation may take, in seconds, unless ``operation_timeout`` says otherwise. A freeze is
-#: short by nature; a thaw gets more time than a freeze, and is tried again for ever
-TIMEOUTS_S: Final = {
-    Operation.FREEZE: 20.0,
-    Operation.THAW: 60.0,
-    Operation.SUSPEND: 600.0,
-    Operation.RESUME: 600.0,
-    Operation.SNAPSHOT: 600.0,
-    Operation.COPY: 86400.0,
-    Operation.APPLY: 86400.0,
-    Operation.DELETE: 3600.0,
-    Operation.MEASURE: 60.0,
-}
 #: how long an attempt may overstay its time, in seconds, to say by itself why
 GRACE_S: Final = 1.0
 #: how long running attempts are waited for, in seconds, once their result is not wanted any more
@@ -68,8 +55,8 @@ def timeout_s(step: Step, parameters: Parameters) -> float:
     """Return how long one try of *step* may take, in seconds."""
     asked = parameters.operation_timeout_s
     if asked is None:
-        return TIMEOUTS_S[step.operation]
-    return max(asked, TIMEOUTS_S[Operation.THAW]) if step.operation is Operation.THAW else asked
+        return step.operation.timeout_s
+    return max(asked, Operation.THAW.timeout_s) if step.operation is Operation.THAW else asked
 
 
 def retry_pause_s(step: Step, tries: int, error: BaseException, parameters: Parameters) -> float | None:

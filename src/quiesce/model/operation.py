@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Final, Self
 
 
 class Operation(enum.StrEnum):
-    """One thing a provider can do to one instance."""
+    """One thing a provider can do to one instance, and how many seconds one try of it may take.
 
-    #: stop writes and flush; owes a THAW from the moment it begins
-    FREEZE = "freeze"
-    #: let writes go on; returns only when the node is known to be thawed
-    THAW = "thaw"
+    A parameter of the workflow, ``operation_timeout``, replaces that time. A member without one is refused
+    when this module is imported.
+    """
+
+    #: stop writes and flush; owes a THAW from the moment it begins. Short by nature
+    FREEZE = "freeze", 20.0
+    #: let writes go on; returns only when the node is known to be thawed. Gets more time than a freeze, and
+    #: is tried again without end
+    THAW = "thaw", 60.0
     #: stop the machine's processors (or the process), memory kept
-    SUSPEND = "suspend"
-    RESUME = "resume"
+    SUSPEND = "suspend", 600.0
+    RESUME = "resume", 600.0
     #: fix the point in time (the cut)
-    SNAPSHOT = "snapshot"
+    SNAPSHOT = "snapshot", 600.0
     #: move the data of a finished cut; runs after the thaw
-    COPY = "copy"
+    COPY = "copy", 86400.0
     #: put an instance back to a restore point
-    APPLY = "apply"
+    APPLY = "apply", 86400.0
     #: remove what SNAPSHOT and COPY made, finished or half-made
-    DELETE = "delete"
+    DELETE = "delete", 3600.0
     #: statistics
-    MEASURE = "measure"
+    MEASURE = "measure", 60.0
+
+    timeout_s: float
+
+    def __new__(cls, name: str, timeout_s: float = 0.0) -> Self:
+        """Make the member called *name*.
+
+        Raises:
+            TypeError: when it has no time-out.
+        """
+        if timeout_s <= 0:
+            raise TypeError(f"the operation {name} has no time-out")
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.timeout_s = timeout_s
+        return member
 
 
 FS_PREPARE: Final = "cloudify.interfaces.freeze.fs_prepare"
@@ -40,7 +60,7 @@ SNAPSHOT_DELETE: Final = "cloudify.interfaces.snapshot.delete"
 STATISTICS: Final = "cloudify.interfaces.statistics.perfomance"
 STATISTICS_ALIAS: Final = "cloudify.interfaces.statistics.performance"
 
-#: the full operation names that the six workflows run, and what each asks of a provider
+#: the full operation names that workflows run, and what each asks of a provider
 INTERFACES: Final[dict[str, Operation]] = {
     FS_PREPARE: Operation.FREEZE,
     FS_FINALIZE: Operation.THAW,

@@ -252,9 +252,9 @@ def test_pausing_a_process_is_worth_as_much_as_a_power_cut(
 
 def test_a_restore_does_not_need_the_process_to_run(machine: Machine) -> None:
     node = Node(host.PAUSED_PROCESS, command="no such process at all")
-    outcome = machine.do(node, Operation.FREEZE, workflow="restore")
+    outcome = machine.do(node, Operation.FREEZE, restoring=True)
     assert "no process" in outcome.note
-    machine.do(node, Operation.THAW, workflow="restore")
+    machine.do(node, Operation.THAW, restoring=True)
     with pytest.raises(ResourceNotFoundError):
         machine.do(node, Operation.FREEZE, workflow="backup")
 
