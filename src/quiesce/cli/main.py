@@ -49,11 +49,10 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return the command *cmd_name*."""
         del ctx
+        module = importlib.import_module(f"quiesce.cli.commands.{COMMANDS.get(cmd_name, 'workflows')}")
         if cmd_name not in COMMANDS:
-            from quiesce.cli.commands.workflows import workflow_command
-
-            return workflow_command(cmd_name)
-        module = importlib.import_module(f"quiesce.cli.commands.{COMMANDS[cmd_name]}")
+            found: click.Command | None = module.workflow_command(cmd_name)
+            return found
         command: click.Command = getattr(module, cmd_name)
         return command
 
