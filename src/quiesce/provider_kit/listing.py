@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
-from quiesce.errors import ProviderError, RecoverableError
+from quiesce.errors import OperationTimeoutError, ProviderError, RecoverableError
 from quiesce.provider_kit.deadline import Deadline
 
 K = TypeVar("K", bound=Hashable)
@@ -131,6 +131,7 @@ class SharedRequest(Generic[K, V]):
     def _next(self, asker: _Asker[K], deadline: Deadline) -> V:
         with self._changed:
             self._changed.notify_all()  # whoever has judged an answer wants another
+            last: ProviderError | None = None
             while True:
                 answered = self._answered.get(asker.key, 0)
                 if answered > asker.after:
@@ -140,7 +141,8 @@ class SharedRequest(Generic[K, V]):
                         return answer
                     if not (self._pace.patient and answer.retryable):
                         raise answer
-                self._changed.wait(max(deadline.left_s(_LOOK_UP_S), 0.001))
+                    last = answer
+                self._changed.wait(max(_left_s(deadline, last), 0.001))
 
     def _serve(self) -> None:
         """The thread: ask, hand out, pause, while anybody waits."""
@@ -229,6 +231,16 @@ def _retry_after_s(answers: Mapping[K, V | ProviderError]) -> float:
     """Return how long the platform, or an error that may pass, asks to be left alone."""
     errors = [answer for answer in answers.values() if isinstance(answer, ProviderError)]
     return max((error.retry_after_s or (1.0 if error.retryable else 0.0) for error in errors), default=0.0)
+
+
+def _left_s(deadline: Deadline, last: ProviderError | None) -> float:
+    """Return for how long to wait; when there is no time left, *last* says why the wait was in vain."""
+    try:
+        return deadline.left_s(_LOOK_UP_S)
+    except OperationTimeoutError as error:
+        if last is None:
+            raise
+        raise OperationTimeoutError(f"{error}; the last answer was: {last}") from last
 
 
 def _not_understood(error: Exception) -> ProviderError:

@@ -81,11 +81,7 @@ class Saving:
 
     def verify(self) -> Proof:
         """Read every byte and compare the checksums."""
-        try:
-            manifest = self.checked()
-        except (ResourceNotFoundError, DamagedArtifactError) as error:
-            return proof("checksums", damage=str(error))
-        return proof("checksums", detail=f"{len(manifest.files)} files, {manifest.size_bytes} bytes read")
+        return proof_of("checksums", self._read_all)
 
     def remove(self) -> str:
         """Remove the copy or what was begun of it; return a note about what is somebody else's."""
@@ -95,10 +91,26 @@ class Saving:
             return f"{error}; it was left alone"
         return ""
 
+    def _read_all(self) -> str:
+        manifest = self.checked()
+        return f"{len(manifest.files)} files, {manifest.size_bytes} bytes read"
+
 
 def proof(kind: str, *, damage: str = "", detail: str = "") -> Proof:
     """Return the result of a check of now; it has passed when there is no *damage*."""
     return Proof(at=time.time(), kind=kind, passed=not damage, detail=damage or detail)
+
+
+def proof_of(kind: str, check: Callable[[], str]) -> Proof:
+    """Return the result of *check*: passed with its answer as the detail, or failed with what it found.
+
+    Raises:
+        ProviderError: what *check* raises when nothing was found out (nobody answered, say).
+    """
+    try:
+        return proof(kind, detail=check())
+    except (ResourceNotFoundError, DamagedArtifactError) as error:
+        return proof(kind, damage=str(error))
 
 
 def watched(context: Context, total_bytes: int | None = None) -> Callable[[int], None]:

@@ -159,6 +159,17 @@ def test_waiting_ends_with_the_operations_time() -> None:
         shared.until("disk", lambda _: None, soon(0.05))
 
 
+def test_a_wait_in_vain_says_what_the_platform_answered_last() -> None:
+    platform = Platform()
+
+    def fail() -> None:
+        raise RecoverableError("the service is down")
+
+    platform.before = fail
+    with pytest.raises(OperationTimeoutError, match=r"the list.*the service is down"):
+        SharedRequest(platform.fetch, QUICK).now("disk", soon(0.05))
+
+
 def test_it_is_asked_ahead_while_other_things_are_done() -> None:
     platform = Platform()
     answered = threading.Event()

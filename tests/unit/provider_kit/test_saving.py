@@ -16,7 +16,7 @@ from quiesce.errors import (
 )
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.job import Job, RuntimeState
-from quiesce.provider_kit.saving import Saving, watched
+from quiesce.provider_kit.saving import Saving, proof_of, watched
 from quiesce.repository import Repository
 from quiesce.testing.contexts import RecordingContext
 from tests.unit.provider_kit.calls import a_call
@@ -103,3 +103,25 @@ def test_runtime_state_is_kept_at_once_and_none_removes() -> None:
     state.write(old=None, new=[1])
     assert context.runtime_properties == {"id": "1", "new": [1]}
     assert (state.read("id"), state.read("old")) == ("1", None)
+
+
+@pytest.mark.parametrize("damage", [DamagedArtifactError("torn"), ResourceNotFoundError("torn")])
+def test_a_check_that_finds_damage_has_failed(damage: Exception) -> None:
+    def check() -> str:
+        raise damage
+
+    found = proof_of("presence", check)
+    assert (found.kind, found.passed, found.detail) == ("presence", False, "torn")
+
+
+def test_a_check_that_finds_nothing_wrong_has_passed() -> None:
+    found = proof_of("presence", lambda: "all there")
+    assert (found.passed, found.detail) == (True, "all there")
+
+
+def test_a_check_that_finds_nothing_out_is_no_proof() -> None:
+    def check() -> str:
+        raise RecoverableError("nobody answers")
+
+    with pytest.raises(RecoverableError):
+        proof_of("presence", check)
