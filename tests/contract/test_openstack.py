@@ -14,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "openstack"))
 from fake_openstack import FakeClient, FakeOpenStack
 
 from quiesce.model.operation import Operation
+from quiesce.provider_kit.listing import Pace
 from quiesce.providers.openstack import DESCRIPTION
 from quiesce.providers.openstack.provider import OpenStackProvider
-from quiesce.providers.openstack.waiting import Pace
 from quiesce.testing import ProviderContract, Subject
 
 QUICK = Pace(gather_s=0.0005, least_s=0.0005, most_s=0.002)
-SERVER, VOLUME, NETWORK = DESCRIPTION.kinds
+SERVER, VOLUME, *NETWORKS = DESCRIPTION.kinds
 
 
 class OpenStackSubject(Subject):

@@ -28,7 +28,7 @@ pytestmark = NEEDS_LAB
 
 lab = pytest.fixture(scope="module")(empty_lab)
 
-SERVER, VOLUME, _NETWORK = DESCRIPTION.kinds
+SERVER, VOLUME, *_NETWORKS = DESCRIPTION.kinds
 CREATING = re.compile(r"POST (/servers/[^/]+/action|/snapshots)$")
 
 

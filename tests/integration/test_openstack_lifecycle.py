@@ -167,7 +167,7 @@ def test_an_incremental_backup_builds_on_ours_and_both_come_back(lab: Lab, shop:
     volume = lab.volume("increments")
     shop.init({"data": volume_node(volume)})
     digests = {}
-    more = ["-p", "incremental_backup=true", "--allow-custom-parameters"]
+    more = ["-p", "incremental_backup=true"]
     for number, (name, options) in enumerate({"full": [], "more": more}.items()):
         lab.scribble(volume, 7 + number)
         digests[name] = lab.digest(volume)
@@ -225,7 +225,7 @@ def test_an_older_snapshot_comes_back_in_a_new_volume_when_asked(lab: Lab, shop:
     shop.on("backup", *points("new", "true"))
     refused = shop.on("restore", *points("old", "true"), status=6)
     assert "newer ones exist" in refused
-    shop.on("restore", *points("old", "true"), "-p", "swap_volume=true", "--allow-custom-parameters")
+    shop.on("restore", *points("old", "true"), "-p", "swap_volume=true")
     (taken,) = lab.volumes_of(server)
     assert taken != volume
     assert lab.digest(taken) == digest

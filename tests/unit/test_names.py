@@ -16,7 +16,6 @@ NOT_YET = (
     "providers/gcp",
     "providers/host",
     "providers/libvirt",
-    "providers/openstack",
     "providers/vsphere",
 )
 #: stands for the package cloudify in child processes, so its names are Cloudify's

@@ -13,8 +13,8 @@ from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Node
+from quiesce.provider_kit.listing import Pace
 from quiesce.providers.openstack.provider import OpenStackProvider
-from quiesce.providers.openstack.waiting import Pace
 from quiesce.testing import RecordingContext
 
 QUICK = Pace(gather_s=0.0005, least_s=0.0005, most_s=0.002)

@@ -52,13 +52,13 @@ def test_a_domain_that_is_given_is_kept() -> None:
 def test_no_secret_is_ever_shown() -> None:
     found = read_credentials({"username": "demo", "password": "hunter2"})
     assert "hunter2" not in repr(found)
-    assert "hunter2" not in found.key
 
 
 def test_the_same_login_shares_one_connection() -> None:
     one = read_credentials({"username": "demo", "password": "x", "tenant_name": "p"})
     other = read_credentials({"project_name": "p", "password": "x", "username": "demo"})
-    assert one.key == other.key
+    assert one == other
+    assert hash(one) == hash(other)
 
 
 def test_what_is_no_mapping_is_refused() -> None:

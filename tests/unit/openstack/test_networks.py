@@ -87,6 +87,43 @@ def test_a_security_groups_rules_are_put_back_one_by_one(cloud: FakeOpenStack, h
     assert "a" in cloud.network["security-group-rules"]
 
 
+def group_of(cloud: FakeOpenStack, hands: Hands, saved: dict[str, Any], now: dict[str, Any]) -> Any:
+    """Return what was saved of a group with one rule, which is another rule now."""
+    group = network(cloud, "security-groups", name="web", security_group_rules=[saved])
+    artifact = hands.do(Operation.SNAPSHOT, group, "SecurityGroup").artifact
+    cloud.network["security-groups"]["n1"]["security_group_rules"] = [now]
+    cloud.network["security-group-rules"] = {now["id"]: now}
+    return artifact
+
+
+def test_a_rule_from_an_address_group_is_not_put_back_as_one_from_anywhere(
+    cloud: FakeOpenStack, hands: Hands
+) -> None:
+    narrow = rule(22, "a") | {"remote_address_group_id": "staff"}
+    artifact = group_of(cloud, hands, narrow, rule(22, "b"))
+    hands.do(Operation.APPLY, "n1", "SecurityGroup", artifact=artifact, **APPLY)
+    (left,) = cloud.network["security-group-rules"].values()
+    assert left["remote_address_group_id"] == "staff"
+
+
+def test_a_rule_from_something_newer_than_this_code_is_not_made_without_it(
+    cloud: FakeOpenStack, hands: Hands
+) -> None:
+    narrow = rule(22, "a") | {"remote_planet_id": "mars"}
+    artifact = group_of(cloud, hands, narrow, rule(23, "b"))
+    with pytest.raises(UnsupportedError, match="remote_planet_id mars"):
+        hands.do(Operation.APPLY, "n1", "SecurityGroup", artifact=artifact, **APPLY)
+    assert not any(line.startswith(("PUT", "POST", "DELETE")) for line in cloud.log)
+
+
+def test_a_rule_that_cannot_be_made_leaves_the_others_alone(cloud: FakeOpenStack, hands: Hands) -> None:
+    artifact = group_of(cloud, hands, rule(22, "a"), rule(23, "b"))
+    cloud.fail("POST /security-group-rules", 404, "Security group web-servers does not exist")
+    with pytest.raises(ResourceNotFoundError):
+        hands.do(Operation.APPLY, "n1", "SecurityGroup", artifact=artifact, **APPLY)
+    assert set(cloud.network["security-group-rules"]) == {"b"}
+
+
 def test_nothing_of_a_definition_is_left_on_the_cloud(cloud: FakeOpenStack, hands: Hands) -> None:
     network_id = network(cloud, "ports", name="p", fixed_ips=[])
     artifact = hands.do(Operation.SNAPSHOT, network_id, "Port").artifact

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fake_openstack import FakeOpenStack
 from hands import Hands
@@ -59,14 +61,26 @@ def test_an_older_snapshot_is_not_reverted_to_unless_a_swap_is_asked_for(
     assert cloud.data[volume] == "second"
 
 
-def test_a_new_volume_takes_the_place_of_the_old_one_when_asked(cloud: FakeOpenStack, hands: Hands) -> None:
+@pytest.mark.parametrize(
+    ("inputs", "properties"),
+    [
+        ({"swap_volume": "yes"}, {}),
+        ({"openstack_swap_volume": True}, {"swap_volume": False}),
+        ({}, {"swap_volume": True}),
+    ],
+    ids=["parameter", "parameter for OpenStack alone", "node property"],
+)
+def test_a_new_volume_takes_the_place_of_the_old_one_when_asked(
+    cloud: FakeOpenStack, hands: Hands, inputs: dict[str, Any], properties: dict[str, Any]
+) -> None:
     server = cloud.boot(volumes=1)
     volume = cloud.servers[server]["os-extended-volumes:volumes_attached"][0]["id"]
     cloud.data[volume] = "first"
     artifact = hands.back_up(volume, "Volume")
     cloud.data[volume] = "second"
     hands.back_up(volume, "Volume", **another("two"))
-    hands.do(Operation.APPLY, volume, "Volume", artifact=artifact, inputs={"swap_volume": True})
+    chosen = {"inputs": inputs, "properties": {"resource_id": volume, **properties}}
+    hands.do(Operation.APPLY, volume, "Volume", artifact=artifact, **chosen)
     (taken,) = cloud.servers[server]["os-extended-volumes:volumes_attached"]
     assert taken["id"] != volume
     assert cloud.data[taken["id"]] == "first"
@@ -202,7 +216,7 @@ def test_a_restore_that_died_with_the_volume_detached_attaches_it_when_repeated(
     cloud.servers[server].update(status="SHUTOFF", metadata={"quiesce:restart": "yes"})
     cloud.servers[server]["os-extended-volumes:volumes_attached"] = []
     cloud.volumes[volume].update(status="available", attachments=[])
-    cloud.volumes[volume]["metadata"] = {"quiesce:seat": f"{server} /dev/vdb", "theirs": "kept"}
+    cloud.volumes[volume]["metadata"] = {"quiesce:attached-to": f"{server} /dev/vdb", "theirs": "kept"}
     cloud.data[volume] = "after"
     hands.do(Operation.APPLY, volume, "Volume", artifact=artifact)
     assert cloud.data[volume] == "before"

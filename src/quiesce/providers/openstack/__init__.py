@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
+from quiesce.providers.openstack.options import OpenStackOptions
+
+#: of the node types: quiesce's own, and the official plugin's of versions 3 and 2
+_PREFIXES: Final = ("quiesce.nodes.openstack", "cloudify.nodes.openstack", "cloudify.openstack.nodes")
 
 _SERVER: Final = Kind(
     name="server",
-    types=frozenset(
-        {
-            "quiesce.nodes.openstack.Server",
-            "cloudify.nodes.openstack.Server",
-            "cloudify.openstack.nodes.Server",
-        }
-    ),
+    types=frozenset(f"{prefix}.Server" for prefix in _PREFIXES),
     capabilities=Capabilities(
         operations=frozenset(
             {
@@ -32,6 +31,8 @@ _SERVER: Final = Kind(
         ),
         copies_snapshots=True,
         copies_backups=True,
+        # Nova's own freeze reaches no application; FREEZE succeeds where it is provable only
+        ceiling=Consistency.FILESYSTEM,
         typical_s={
             Operation.FREEZE: 0.3,
             Operation.THAW: 0.3,
@@ -63,13 +64,7 @@ _SERVER: Final = Kind(
 
 _VOLUME: Final = Kind(
     name="volume",
-    types=frozenset(
-        {
-            "quiesce.nodes.openstack.Volume",
-            "cloudify.nodes.openstack.Volume",
-            "cloudify.openstack.nodes.Volume",
-        }
-    ),
+    types=frozenset(f"{prefix}.Volume" for prefix in _PREFIXES),
     capabilities=Capabilities(
         operations=frozenset(
             {
@@ -101,17 +96,22 @@ _VOLUME: Final = Kind(
     ),
 )
 
-_NETWORK: Final = Kind(
-    name="network object",
-    types=frozenset(
-        f"{prefix}.{name}"
-        for prefix in ("quiesce.nodes.openstack", "cloudify.nodes.openstack", "cloudify.openstack.nodes")
-        for name in ("Network", "Subnet", "Port", "Router", "SecurityGroup")
-    ),
-    capabilities=Capabilities(
-        operations=frozenset({Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE}),
-        typical_s={Operation.SNAPSHOT: 0.3, Operation.APPLY: 0.5, Operation.DELETE: 0.1},
-    ),
+_NETWORKS: Final = tuple(
+    Kind(
+        name=name,
+        types=frozenset(f"{prefix}.{type_}" for prefix in _PREFIXES),
+        capabilities=Capabilities(
+            operations=frozenset({Operation.SNAPSHOT, Operation.APPLY, Operation.DELETE}),
+            typical_s={Operation.SNAPSHOT: 0.3, Operation.APPLY: 0.5, Operation.DELETE: 0.1},
+        ),
+    )
+    for name, type_ in (
+        ("network", "Network"),
+        ("subnet", "Subnet"),
+        ("port", "Port"),
+        ("router", "Router"),
+        ("security group", "SecurityGroup"),
+    )
 )
 
 DESCRIPTION: Final = Description(
@@ -119,7 +119,8 @@ DESCRIPTION: Final = Description(
     factory="quiesce.providers.openstack.provider:OpenStackProvider",
     node_types="node_types.yaml",
     page="docs/providers/openstack.md",
-    kinds=(_SERVER, _VOLUME, _NETWORK),
+    kinds=(_SERVER, _VOLUME, *_NETWORKS),
     functions=frozenset({"quiesce.openstack."}),
+    options=OpenStackOptions,
     extra="openstack",
 )

@@ -14,7 +14,7 @@ from quiesce.errors import ResourceNotFoundError
 from quiesce.model.ids import Json
 from quiesce.providers.openstack import parsing
 from quiesce.providers.openstack.client import Client, Service
-from quiesce.providers.openstack.resources import Backup, Image, Server, Snapshot, Volume
+from quiesce.providers.openstack.resources import CloudImage, Server, Volume, VolumeBackup, VolumeSnapshot
 
 _PAGE: Final = "1000"
 #: the first version that rebuilds a server that boots from a volume
@@ -37,15 +37,15 @@ class Cloud:
         """Return every volume of the project."""
         return [parsing.volume(raw) for raw in self._list(Service.VOLUME, "/volumes/detail", "volumes")]
 
-    def snapshots(self) -> list[Snapshot]:
+    def snapshots(self) -> list[VolumeSnapshot]:
         """Return every volume snapshot of the project."""
         return [parsing.snapshot(raw) for raw in self._list(Service.VOLUME, "/snapshots/detail", "snapshots")]
 
-    def backups(self) -> list[Backup]:
+    def backups(self) -> list[VolumeBackup]:
         """Return every volume backup of the project."""
         return [parsing.backup(raw) for raw in self._list(Service.VOLUME, "/backups/detail", "backups")]
 
-    def images(self) -> list[Image]:
+    def images(self) -> list[CloudImage]:
         """Return every image that the project owns."""
         owned = {"owner": self.client.project_id}
         return [parsing.image(raw) for raw in self._list(Service.IMAGE, "/images", "images", owned)]
@@ -60,17 +60,17 @@ class Cloud:
         raw = self._get(Service.VOLUME, f"/volumes/{volume_id}", "volume")
         return parsing.volume(raw) if raw else None
 
-    def snapshot(self, snapshot_id: str) -> Snapshot | None:
+    def snapshot(self, snapshot_id: str) -> VolumeSnapshot | None:
         """Return one snapshot, or None when it is not there."""
         raw = self._get(Service.VOLUME, f"/snapshots/{snapshot_id}", "snapshot")
         return parsing.snapshot(raw) if raw else None
 
-    def backup(self, backup_id: str) -> Backup | None:
+    def backup(self, backup_id: str) -> VolumeBackup | None:
         """Return one backup, or None when it is not there."""
         raw = self._get(Service.VOLUME, f"/backups/{backup_id}", "backup")
         return parsing.backup(raw) if raw else None
 
-    def image(self, image_id: str) -> Image | None:
+    def image(self, image_id: str) -> CloudImage | None:
         """Return one image, or None when it is not there."""
         try:
             return parsing.image(self.client.request(Service.IMAGE, "GET", f"/images/{image_id}"))
@@ -142,7 +142,7 @@ class Cloud:
 
     def create_snapshot(
         self, volume_id: str, name: str, mark: Mapping[str, str], *, description: str = ""
-    ) -> Snapshot:
+    ) -> VolumeSnapshot:
         """Begin a snapshot, in use or not."""
         snapshot: dict[str, Json] = {
             "volume_id": volume_id,
@@ -164,7 +164,7 @@ class Cloud:
         self._volume_action(volume_id, "revert", {"snapshot_id": snapshot_id})
 
     def create_volume(
-        self, name: str, source: Snapshot | Backup, mark: Mapping[str, str], *, like: Volume
+        self, name: str, source: VolumeSnapshot | VolumeBackup, mark: Mapping[str, str], *, like: Volume
     ) -> str:
         """Begin a new volume of the size, type and zone of *like*; return its id.
 
@@ -177,7 +177,7 @@ class Cloud:
             "availability_zone": like.zone,
             "metadata": dict(mark),
         }
-        if isinstance(source, Snapshot):
+        if isinstance(source, VolumeSnapshot):
             volume["snapshot_id"] = source.id
         answer = self.client.request(Service.VOLUME, "POST", "/volumes", body={"volume": volume})
         return str(answer["volume"]["id"])

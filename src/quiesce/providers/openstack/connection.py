@@ -1,27 +1,66 @@
-"""One logged-in cloud with what all its calls share: the watches, and the servers held at rest."""
+"""One logged-in cloud with what all its calls share: shared requests, and the servers held shut off."""
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from quiesce.errors import ProviderError
+from quiesce.provider_kit.listing import Pace
 from quiesce.providers.openstack.client import Client
 from quiesce.providers.openstack.cloud import Cloud
-from quiesce.providers.openstack.resources import Backup, Image, Server, Snapshot, Volume
-from quiesce.providers.openstack.rest import Rest
-from quiesce.providers.openstack.waiting import Pace, Watch
+from quiesce.providers.openstack.collection import Collection
 
 
-class Connection:
+class CloudConnection:
     """Shared by all calls that log in the same way."""
 
     def __init__(self, client: Client, pace: Pace | None = None) -> None:
         cloud = Cloud(client)
         self.cloud = cloud
-        self.servers: Watch[Server] = Watch(cloud.servers, cloud.server, pace)
-        self.volumes: Watch[Volume] = Watch(cloud.volumes, cloud.volume, pace)
-        self.snapshots: Watch[Snapshot] = Watch(cloud.snapshots, cloud.snapshot, pace)
-        self.backups: Watch[Backup] = Watch(cloud.backups, cloud.backup, pace)
-        self.images: Watch[Image] = Watch(cloud.images, cloud.image, pace)
-        self.rest = Rest(cloud, self.servers, self.volumes)
+        self.servers = Collection("servers", cloud.servers, cloud.server, pace)
+        self.volumes = Collection("volumes", cloud.volumes, cloud.volume, pace)
+        self.snapshots = Collection("snapshots", cloud.snapshots, cloud.snapshot, pace)
+        self.backups = Collection("backups", cloud.backups, cloud.backup, pace)
+        self.images = Collection("images", cloud.images, cloud.image, pace)
+        self.holds = ServerHolds()
 
     def close(self) -> None:
         """Give the connection back."""
         self.cloud.client.close()
+
+
+class ServerHolds:
+    """Counts how many restores hold each server shut off."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._holders: Counter[str] = Counter()
+
+    @contextmanager
+    def held(self, server_id: str, stop: Callable[[], None], start: Callable[[], None]) -> Iterator[None]:
+        """Call *stop* for the first to come and *start* for the last to leave."""
+        with self._lock_of(server_id):
+            if self._holders[server_id] == 0:
+                stop()
+            self._holders[server_id] += 1
+        try:
+            yield
+        except BaseException:
+            with suppress(ProviderError):
+                self._leave(server_id, start)
+            raise
+        self._leave(server_id, start)
+
+    def _leave(self, server_id: str, start: Callable[[], None]) -> None:
+        with self._lock_of(server_id):
+            self._holders[server_id] -= 1
+            if self._holders[server_id] == 0:
+                start()
+
+    def _lock_of(self, server_id: str) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault(server_id, threading.Lock())

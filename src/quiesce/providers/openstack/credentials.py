@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,7 +11,7 @@ from quiesce.model.call import Call
 from quiesce.model.ids import Json
 
 #: what the blueprint calls it, newest first: plugin version 3, plugin version 2
-_PROPERTIES: Final = ("client_config", "openstack_config")
+PROPERTIES: Final = ("client_config", "openstack_config")
 _AUTH: Final = frozenset(
     {
         "auth_url",
@@ -44,24 +42,21 @@ _PASSED_OVER: Final = frozenset({"logging", "kwargs", "custom_configuration", "i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """How to log in. An empty *auth* leaves it to clouds.yaml and the environment."""
+    """How to log in. An empty *auth* leaves it to clouds.yaml and the environment.
 
-    auth: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    Compared as wholes; mappings have no hash, and the few clouds of one deployment need none that differs.
+    """
+
+    auth: Mapping[str, Json] = field(default_factory=dict, repr=False, hash=False)
     #: everything else that the SDK understands: ``cloud``, ``region_name``, ``verify``
-    options: Mapping[str, Json] = field(default_factory=dict, repr=False)
-
-    @property
-    def key(self) -> str:
-        """A name for one connection, telling nothing."""
-        text = json.dumps([dict(self.auth), dict(self.options)], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+    options: Mapping[str, Json] = field(default_factory=dict, repr=False, hash=False)
 
 
 def credentials_of(call: Call) -> Credentials:
     """Return what the call's node says about its cloud; operation inputs win over properties."""
     given: dict[str, Json] = {}
     for source in (call.properties, call.inputs):
-        for name in _PROPERTIES:
+        for name in PROPERTIES:
             given |= _mapping(source.get(name), name)
     return read_credentials(given)
 

@@ -9,12 +9,11 @@ from typing import Final, TypeVar
 from quiesce.errors import NonRecoverableError, ResourceNotFoundError
 from quiesce.model.call import Call, Related
 from quiesce.model.ids import Json
-from quiesce.ports import Context
-from quiesce.providers.openstack.connection import Connection
-from quiesce.providers.openstack.resources import Named, Server, Volume
-from quiesce.providers.openstack.waiting import Watch
+from quiesce.providers.openstack.collection import Collection
+from quiesce.providers.openstack.job import OpenStackJob
+from quiesce.providers.openstack.resources import NamedResource, Server, Volume
 
-T = TypeVar("T", bound=Named)
+T = TypeVar("T", bound=NamedResource)
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -44,20 +43,20 @@ def names_of(
             yield from _text(config.get("name"))
 
 
-def server_of(call: Call, connection: Connection, context: Context) -> Server:
+def server_of(job: OpenStackJob) -> Server:
     """Return the call's server as it is now.
 
     Raises:
         ResourceNotFoundError: when it is not there.
         NonRecoverableError: when it is only known by a name that several servers have.
     """
-    return _only(call, _looked_up(call, connection.servers, context), "server")
+    return _only(job.call, _looked_up(job, job.connection.servers), "server")
 
 
-def volume_of(call: Call, connection: Connection, context: Context) -> Volume | None:
+def volume_of(job: OpenStackJob) -> Volume | None:
     """Return the call's volume as it is now; None when it is gone (a backup may bring it back)."""
     try:
-        return _only(call, _looked_up(call, connection.volumes, context), "volume")
+        return _only(job.call, _looked_up(job, job.connection.volumes), "volume")
     except ResourceNotFoundError:
         return None
 
@@ -82,12 +81,13 @@ def _known(neighbour: Related) -> set[str]:
     return {*ids, *names_of(neighbour.properties, neighbour.runtime_properties, "volume")}
 
 
-def _looked_up(call: Call, watch: Watch[T], context: Context) -> Mapping[str, T]:
-    """Return a listing that holds the call's resource, if it is there at all."""
-    sure = known_id(call)
-    if sure is not None and _UUID.fullmatch(sure):
-        return watch.now(context, what=f"a look at {sure}", only=sure)
-    return watch.now(context, what="a list")
+def _looked_up(job: OpenStackJob, collection: Collection[T]) -> Mapping[str, T]:
+    """Return what holds the call's resource, if it is there at all."""
+    sure = known_id(job.call)
+    if sure is None or not _UUID.fullmatch(sure):
+        return collection.listed(job)
+    found = collection.find(sure, job)
+    return {} if found is None else {sure: found}
 
 
 def _only(call: Call, listing: Mapping[str, T], section: str) -> T:

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from quiesce.model.ids import Json
-from quiesce.providers.openstack.resources import Attachment, Backup, Image, Server, Snapshot, Volume
+from quiesce.providers.openstack.resources import (
+    CloudImage,
+    Server,
+    Volume,
+    VolumeAttachment,
+    VolumeBackup,
+    VolumeSnapshot,
+)
 
 
 def server(raw: Mapping[str, Any]) -> Server:
@@ -40,7 +47,7 @@ def volume(raw: Mapping[str, Any]) -> Volume:
         metadata=_texts(raw.get("metadata")),
         image_metadata=_texts(raw.get("volume_image_metadata")),
         attachments=tuple(
-            Attachment(server_id=place["server_id"], device=place.get("device"))
+            VolumeAttachment(server_id=place["server_id"], device=place.get("device"))
             for place in raw.get("attachments") or ()
             if place.get("server_id")
         ),
@@ -48,9 +55,9 @@ def volume(raw: Mapping[str, Any]) -> Volume:
     )
 
 
-def snapshot(raw: Mapping[str, Any]) -> Snapshot:
+def snapshot(raw: Mapping[str, Any]) -> VolumeSnapshot:
     """Return the volume snapshot that Cinder describes."""
-    return Snapshot(
+    return VolumeSnapshot(
         id=raw["id"],
         name=raw.get("name") or "",
         status=raw.get("status") or "unknown",
@@ -61,9 +68,9 @@ def snapshot(raw: Mapping[str, Any]) -> Snapshot:
     )
 
 
-def backup(raw: Mapping[str, Any]) -> Backup:
+def backup(raw: Mapping[str, Any]) -> VolumeBackup:
     """Return the volume backup that Cinder describes."""
-    return Backup(
+    return VolumeBackup(
         id=raw["id"],
         name=raw.get("name") or "",
         status=raw.get("status") or "unknown",
@@ -78,9 +85,9 @@ def backup(raw: Mapping[str, Any]) -> Backup:
     )
 
 
-def image(raw: Mapping[str, Any]) -> Image:
+def image(raw: Mapping[str, Any]) -> CloudImage:
     """Return the image that Glance describes."""
-    return Image(
+    return CloudImage(
         id=raw["id"],
         name=raw.get("name") or "",
         status=raw.get("status") or "unknown",

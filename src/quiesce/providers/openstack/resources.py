@@ -9,7 +9,7 @@ from typing import Protocol
 from quiesce.model.ids import Json
 
 
-class Named(Protocol):
+class NamedResource(Protocol):
     """Anything with an id of its own and a name that others may hold too."""
 
     @property
@@ -19,7 +19,7 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-class Marked(Named, Protocol):
+class MarkedResource(NamedResource, Protocol):
     """Anything that carries our mark."""
 
     @property
@@ -50,7 +50,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
+class VolumeAttachment:
     """Where a volume is attached."""
 
     server_id: str
@@ -70,12 +70,12 @@ class Volume:
     metadata: Mapping[str, str] = field(default_factory=dict)
     #: properties of the image that it was made from
     image_metadata: Mapping[str, str] = field(default_factory=dict)
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[VolumeAttachment, ...] = ()
     bootable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class VolumeSnapshot:
     """A volume's snapshot."""
 
     id: str
@@ -88,7 +88,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backup:
+class VolumeBackup:
     """A volume's backup."""
 
     id: str
@@ -105,7 +105,7 @@ class Backup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class CloudImage:
     """An image, as Glance shows it; custom properties are its metadata."""
 
     id: str
@@ -119,3 +119,8 @@ class Image:
     mapping: tuple[Mapping[str, Json], ...] = ()
     created_at: str = ""
     protected: bool = False
+
+    @property
+    def snapshot_ids(self) -> tuple[str, ...]:
+        """The volume snapshots that it names."""
+        return tuple(str(device["snapshot_id"]) for device in self.mapping if device.get("snapshot_id"))

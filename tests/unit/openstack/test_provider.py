@@ -1,4 +1,4 @@
-"""What the provider tells: doctor, verify, discover."""
+"""What the provider tells: doctor, verify, discover; and what it refuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from fake_openstack import FakeOpenStack
 from hands import Hands
 
-from quiesce.errors import UnsupportedError
+from quiesce.errors import DamagedArtifactError, NonRecoverableError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.operation import Operation
 from quiesce.ports import Discoverer, Doctor, Finding, Verifier
 
@@ -108,14 +108,14 @@ def test_a_project_is_discovered_as_a_blueprint(cloud: FakeOpenStack, hands: Han
     blueprint = hands.provider.discover({})
     templates = blueprint["node_templates"]
     assert isinstance(templates, dict)
-    assert templates["server_web_1"] == {
+    assert templates["Web_1"] == {
         "type": "quiesce.nodes.openstack.Server",
         "properties": {"resource_id": server},
     }
-    assert templates["volume_web_1_0"]["relationships"] == [
-        {"type": "cloudify.relationships.connected_to", "target": "server_web_1"}
+    assert templates["Web_1_0"]["relationships"] == [
+        {"type": "cloudify.relationships.connected_to", "target": "Web_1"}
     ]
-    assert templates["subnet_s1"]["relationships"][0]["target"] == "network_lan"
+    assert templates["Subnet_s1"]["relationships"][0]["target"] == "lan"
     assert len(templates) == 5
 
 
@@ -133,3 +133,36 @@ def test_a_function_of_the_old_plugin_says_what_its_node_is(cloud: FakeOpenStack
     server = cloud.boot()
     hands.do(Operation.SUSPEND, server, "my.own.Type", function="nova_plugin.server.freeze_suspend")
     assert cloud.servers[server]["status"] == "SUSPENDED"
+
+
+def test_an_unknown_option_is_refused_with_those_that_there_are(cloud: FakeOpenStack, hands: Hands) -> None:
+    with pytest.raises(NonRecoverableError, match="no option 'swap'") as caught:
+        hands.do(Operation.SNAPSHOT, cloud.volume(), "Volume", inputs={"openstack_swap": True})
+    assert "openstack_swap_volume" in caught.value.hint
+    assert not cloud.log
+
+
+def test_a_wrong_value_is_refused(cloud: FakeOpenStack, hands: Hands) -> None:
+    with pytest.raises(NonRecoverableError, match="'perhaps' is not true or false"):
+        hands.do(Operation.SNAPSHOT, cloud.volume(), "Volume", inputs={"swap_volume": "perhaps"})
+    assert not cloud.log
+
+
+@pytest.mark.parametrize("name", ["client_config", "openstack_config"])
+def test_how_to_log_in_is_an_input_but_no_option(cloud: FakeOpenStack, hands: Hands, name: str) -> None:
+    config = {name: {"username": "demo", "password": "x"}}
+    assert hands.do(Operation.SNAPSHOT, cloud.volume(), "Volume", inputs=config).artifact
+
+
+@pytest.mark.parametrize("artifact", [{}, {"server": 5}, {"volume": "x", "size_gib": "large"}])
+@pytest.mark.parametrize("type_", ["Server", "Volume", "Network"])
+def test_what_is_no_artifact_is_damaged(
+    cloud: FakeOpenStack, hands: Hands, artifact: dict[str, object], type_: str
+) -> None:
+    with pytest.raises(DamagedArtifactError):
+        hands.do(Operation.APPLY, cloud.boot(), type_, artifact=artifact)
+
+
+def test_an_answer_that_was_lost_leaves_nothing_to_put_back(cloud: FakeOpenStack, hands: Hands) -> None:
+    with pytest.raises(ResourceNotFoundError, match="nothing is known of what monday holds"):
+        hands.do(Operation.APPLY, cloud.boot())

@@ -1,0 +1,23 @@
+"""The properties of an image that say whether Nova freezes the guest around its snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from quiesce.providers.openstack.resources import Volume
+
+#: there is an agent; no snapshot without it
+AGENT: Final = "hw_qemu_guest_agent"
+REQUIRED: Final = "os_require_quiesce"
+
+
+def missing_properties(volumes: Iterable[Volume]) -> str | None:
+    """Return which image property is missing for a provable freeze, or None."""
+    properties: dict[str, str] = {}
+    for volume in volumes:
+        properties |= volume.image_metadata if volume.bootable else {}
+    missing = [
+        key for key in (AGENT, REQUIRED) if properties.get(key, "").lower() not in ("yes", "true", "1")
+    ]
+    return f"its image lacks {' and '.join(f'{key}=yes' for key in missing)}" if missing else None

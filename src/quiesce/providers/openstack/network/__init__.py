@@ -1,0 +1,1 @@
+"""Networks, subnets, ports, routers and security groups: their definition is saved, compared, applied."""

@@ -1,0 +1,123 @@
+"""What is done to a node that is a network object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from quiesce.errors import ResourceNotFoundError, UnsupportedError
+from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.restore_point import Proof
+from quiesce.ports import Finding
+from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
+from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
+from quiesce.provider_kit.saving import proof
+from quiesce.providers.openstack import doctor
+from quiesce.providers.openstack.job import OpenStackJob
+from quiesce.providers.openstack.locating import ids_of, names_of
+from quiesce.providers.openstack.network.definition import (
+    FieldDifference,
+    NetworkDefinition,
+    NetworkSort,
+    definition_of,
+    subnets_of,
+)
+from quiesce.providers.openstack.network.rules import change_rules
+
+
+class NetworkOperations(CheckedOperations[OpenStackJob]):
+    """One sort of network object; nothing of it is kept on the cloud."""
+
+    freeze = unsupported
+    thaw = unsupported
+    suspend = unsupported
+    resume = unsupported
+    copy = unsupported
+    measure = unsupported
+
+    def __init__(self, sort: NetworkSort) -> None:
+        self._sort = sort
+
+    def snapshot(self, job: OpenStackJob, /) -> Outcome:
+        """Return the definition as it is now."""
+        return Outcome(artifact=as_artifact(definition_of(job.cloud, self._sort, self._find(job))))
+
+    def apply(self, job: OpenStackJob, /) -> Outcome:
+        """Report how the object differs from what was saved; change it back only when that is asked for."""
+        saved = read_artifact(NetworkDefinition, artifact_of(job.call))
+        current = definition_of(job.cloud, self._sort, self._find(job))
+        differences = list(saved.differences(current))
+        for difference in differences:
+            job.warn(f"{self._sort.section} {current.id}: {difference}")
+        if not differences:
+            return Outcome(note="it is as it was")
+        if not job.call.parameters.apply_network:
+            text = "; ".join(str(difference) for difference in differences)
+            return Outcome(note=f"left as it is (apply_network was not asked for): {text}")
+        self._change(job, current.id, saved, differences)
+        return NOTHING
+
+    def delete(self, job: OpenStackJob, /) -> Outcome:
+        """Nothing is kept on the cloud."""
+        return NOTHING
+
+    def doctor(self, job: OpenStackJob, /) -> Sequence[Finding]:
+        """Check that networks can be seen."""
+        return list(doctor.check_network(job))
+
+    def verify(self, job: OpenStackJob, /) -> Proof:
+        """Read the definition."""
+        read_artifact(NetworkDefinition, artifact_of(job.call))
+        return proof("checksums", detail="the definition is kept in the catalog itself")
+
+    def _find(self, job: OpenStackJob) -> dict[str, Any]:
+        collection = self._sort.collection
+        ids = list(ids_of(job.call.properties, job.call.runtime_properties))
+        for object_id in ids:
+            found = job.cloud.network_object(collection, object_id)
+            if found is not None:
+                return found
+        names = [*ids, *names_of(job.call.properties, job.call.runtime_properties, self._sort.section)]
+        named = [found for name in names for found in job.cloud.network_objects(collection, name=name)]
+        if len(named) != 1:
+            raise ResourceNotFoundError(
+                f"{job.call.instance}: {len(named)} {collection} found for "
+                f"{', '.join(names) or 'no name'}; exactly one is needed",
+                hint="Give its id as 'resource_id'.",
+            )
+        return named[0]
+
+    def _change(
+        self,
+        job: OpenStackJob,
+        object_id: str,
+        saved: NetworkDefinition,
+        differences: Iterable[FieldDifference],
+    ) -> None:
+        names = {difference.field for difference in differences}
+        self._refuse_fixed(object_id, names)
+        if "rules" in names:
+            change_rules(job.cloud, object_id, saved.rules or ())
+        fields = {name: saved.fields[name] for name in sorted(names & self._sort.changeable)}
+        if fields:
+            job.cloud.update_network_object(self._sort.collection, object_id, fields)
+        if "subnets" in names:
+            _change_subnets(job, object_id, saved.subnets or ())
+
+    def _refuse_fixed(self, object_id: str, names: set[str]) -> None:
+        fixed = sorted(names & self._sort.fixed)
+        if fixed:
+            raise UnsupportedError(
+                f"{self._sort.section} {object_id}: {', '.join(fixed)} cannot be changed back",
+                hint="Make the object anew, or restore without apply_network.",
+            )
+
+
+def _change_subnets(job: OpenStackJob, router_id: str, saved: Sequence[str]) -> None:
+    current = subnets_of(job.cloud, router_id)
+    for subnet_id in current:
+        if subnet_id not in saved:
+            job.cloud.change_router(router_id, "remove_router_interface", subnet_id)
+    for subnet_id in saved:
+        if subnet_id not in current:
+            job.cloud.change_router(router_id, "add_router_interface", subnet_id)

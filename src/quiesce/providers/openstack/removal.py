@@ -1,0 +1,101 @@
+"""Removes what one step made for one restore point, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+from quiesce.errors import NonRecoverableError
+from quiesce.providers.openstack import ownership
+from quiesce.providers.openstack.collection import Collection
+from quiesce.providers.openstack.job import OpenStackJob
+from quiesce.providers.openstack.resources import CloudImage, Volume, VolumeBackup, VolumeSnapshot
+
+T = TypeVar("T", VolumeSnapshot, VolumeBackup, Volume)
+
+#: states in which Cinder refuses to delete; they pass
+_BUSY: Final = frozenset(
+    {"creating", "backing-up", "restoring", "restoring-backup", "uploading", "downloading", "unmanaging"}
+)
+
+
+def remove(job: OpenStackJob) -> None:
+    """Remove images, and the snapshots, backups and scratch volumes that were made for the call's point."""
+    images = ownership.removable(job.connection.images.listed(job).values(), job.call)
+    _refuse_protected(images)
+    _remove_volume_objects(job, {name for image in images for name in image.snapshot_ids})
+    for image in images:
+        job.cloud.delete_image(image.id)
+
+
+def remove_scratch(job: OpenStackJob, volume_id: str) -> None:
+    """Remove what earlier restores of *volume_id* left when they were given up half-way."""
+    images = job.connection.images.listed(job).values()
+    for image in ownership.left_over(images, volume_id, job.call):
+        job.cloud.delete_image(image.id)
+    volumes = job.connection.volumes.listed(job).values()
+    left = ownership.left_over(volumes, volume_id, job.call)
+    _remove(job, job.connection.volumes, left, job.cloud.delete_volume)
+
+
+def _remove_volume_objects(job: OpenStackJob, mapped: set[str]) -> None:
+    """Remove what Cinder has; *mapped* are snapshots that our images name."""
+    connection = job.connection
+    backups = _ours(job, connection.backups)
+    _refuse_dependents(backups)
+    snapshots = connection.snapshots.listed(job).values()
+    own = {found.id for found in ownership.removable(snapshots, job.call)} | mapped
+    volumes = _ours(job, connection.volumes)
+    _remove(job, connection.backups, backups, job.cloud.delete_backup)
+    _remove(job, connection.volumes, volumes, job.cloud.delete_volume)
+    found = [snapshot for snapshot in snapshots if snapshot.id in own]
+    _remove(job, connection.snapshots, found, job.cloud.delete_snapshot)
+
+
+def _ours(job: OpenStackJob, collection: Collection[T]) -> list[T]:
+    return ownership.removable(collection.listed(job).values(), job.call)
+
+
+def _remove(
+    job: OpenStackJob, collection: Collection[T], things: Iterable[T], delete: Callable[[str], None]
+) -> None:
+    ids = [thing.id for thing in things]
+    for thing_id in ids:
+        collection.until(thing_id, _idle, job, f"{thing_id} to be idle")
+        delete(thing_id)
+    for thing_id in ids:
+        collection.until(thing_id, _gone, job, f"{thing_id} to be gone")
+
+
+def _idle(found: VolumeSnapshot | VolumeBackup | Volume | None) -> bool | None:
+    return True if found is None or found.status not in _BUSY else None
+
+
+def _gone(found: VolumeSnapshot | VolumeBackup | Volume | None) -> bool | None:
+    if found is None:
+        return True
+    if found.status.startswith("error"):
+        raise NonRecoverableError(
+            f"{found.name} ({found.id}) could not be removed: it is {found.status}",
+            hint="Ask the cloud's operator; then remove the restore point again.",
+        )
+    return None
+
+
+def _refuse_dependents(backups: list[VolumeBackup]) -> None:
+    held = [found for found in backups if found.has_dependents]
+    if held:
+        names = ", ".join(f"{found.name} ({found.id})" for found in held)
+        raise NonRecoverableError(
+            f"incremental backups build on {names}",
+            hint="Remove the newer restore points of this volume first.",
+        )
+
+
+def _refuse_protected(images: list[CloudImage]) -> None:
+    held = [image for image in images if image.protected]
+    if held:
+        names = ", ".join(f"{image.name} ({image.id})" for image in held)
+        raise NonRecoverableError(
+            f"somebody has protected {names}", hint="Unprotect it: openstack image set --unprotected ID"
+        )

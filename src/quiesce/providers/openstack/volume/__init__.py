@@ -1,0 +1,1 @@
+"""Volumes: snapshots, backups of them, and how each is put back."""
