@@ -1,5 +1,6 @@
 """quiesce as a plugin of Cloudify: the same planners and the same engine, over Cloudify's own tasks.
 
 `workflows` is what ``plugin.yaml`` names; `operations` makes ``quiesce.<provider>.<operation>`` importable
-for blueprints. Only this package imports cloudify-common, and never where it is not needed.
+for blueprints, for every provider that is installed. Only this package imports cloudify-common, and never
+where it is not needed.
 """

@@ -34,9 +34,9 @@ _OFFERED = tuple(operation for operation in Operation if operation is not Operat
 Function = Callable[..., Json]
 
 
-def offered_by(provider: str) -> tuple[Function, ...]:
+def operations_of(provider: str) -> dict[str, Function]:
     """Return the functions of *provider*: freeze, thaw, suspend, resume, snapshot, apply, delete, measure."""
-    return tuple(_function(provider, operation) for operation in _OFFERED)
+    return {operation.value: _function(provider, operation) for operation in _OFFERED}
 
 
 def _function(provider: str, operation: Operation) -> Function:

@@ -1,10 +1,15 @@
 """Writes the files that Cloudify reads: ``plugin.yaml`` for each DSL version, from the same declarations.
 
-Run ``python -m quiesce.cloudify.plugin_file`` after parameters or node types have changed.
+Run ``python -m quiesce.cloudify.plugin_file`` after parameters or node types have changed. A package that
+brings a provider of its own gets its files, with its node types and without workflows, from
+``python -m quiesce.cloudify.plugin_file --provider NAME``, written to the current directory.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +20,7 @@ from quiesce.blueprint import brought_sections
 from quiesce.model.ids import Json
 from quiesce.planning import WORKFLOWS, Workflow, default_of, parameters_of
 from quiesce.planning.parameters import Parameter
+from quiesce.provider_kit.installed import OWN_DISTRIBUTION, InstalledProvider, installed_providers
 
 HERE: Final = Path(__file__).parent
 #: the file of each DSL version, and whether that version knows when a workflow may be started
@@ -26,7 +32,7 @@ _ENGINES_OWN: Final = ("task_retries", "task_retry_interval")
 
 
 def plugin_file(name: str) -> str:
-    """Return the content of the file called *name*, one of `FILES`."""
+    """Return the content of our own file called *name*, one of `FILES`."""
     content = {
         "plugins": {
             _PLUGIN: {
@@ -35,7 +41,7 @@ def plugin_file(name: str) -> str:
                 "package_version": __version__,
             }
         },
-        **_types(),
+        **_types(brought_sections(OWN_DISTRIBUTION)),
         "workflows": {workflow: _workflow(row, FILES[name]) for workflow, row in WORKFLOWS.items()},
     }
     return _HEAD + yaml.safe_dump(content, sort_keys=False, width=110)
@@ -44,10 +50,23 @@ def plugin_file(name: str) -> str:
 _HEAD: Final = "# Written by python -m quiesce.cloudify.plugin_file; do not edit.\n"
 
 
-def _types() -> dict[str, Any]:
-    """Return the node types that blueprints import as ``plugin:quiesce``, spelt out."""
-    sections = ("node_types", "relationships", "data_types")
-    return {name: content for name, content in brought_sections(_PLUGIN).items() if name in sections}
+def plugin_file_of(provider: InstalledProvider) -> str:
+    """Return the content of the file of the package that brings *provider*, for any DSL version."""
+    sections = brought_sections(provider.distribution)
+    package = {"package_name": provider.distribution, "package_version": provider.version}
+    plugins = {
+        name: {**plugin, **package} if isinstance(plugin, dict) else plugin
+        for name, plugin in sections.get("plugins", {}).items()
+    }
+    content = {**({"plugins": plugins} if plugins else {}), **_types(sections)}
+    return _HEAD + yaml.safe_dump(content, sort_keys=False, width=110)
+
+
+def _types(sections: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the node types among *sections*, and what they need."""
+    return {
+        name: sections[name] for name in ("node_types", "relationships", "data_types") if name in sections
+    }
 
 
 def _workflow(workflow: Workflow, with_rules: bool) -> dict[str, Any]:
@@ -80,6 +99,19 @@ def _is_count(parameter: Parameter, default: Json) -> bool:
     return isinstance(default, int) and not (parameter.field or "").endswith("_s")
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> None:
+    """Write the files of this package, or those of the package that brings ``--provider``."""
+    parser = argparse.ArgumentParser(prog="python -m quiesce.cloudify.plugin_file", description=__doc__)
+    known = {each.description.name: each for each in installed_providers()}
+    others = [name for name, each in known.items() if each.distribution != OWN_DISTRIBUTION]
+    parser.add_argument("--provider", choices=others, help="a provider that another package brings")
+    chosen = parser.parse_args(arguments).provider
     for file in FILES:
-        (HERE / file).write_text(plugin_file(file))
+        if chosen is None:
+            (HERE / file).write_text(plugin_file(file))
+        else:
+            Path(file).write_text(plugin_file_of(known[chosen]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
