@@ -96,6 +96,7 @@ def _as_shown(description: Description) -> dict[str, object]:
     return {
         "name": description.name,
         "extra": description.extra,
+        "page": description.page,
         "node_types": _node_types(description),
         "options": [
             {"name": each.name, "default": each.default_text, "help": each.help, "per_node": each.per_node}
