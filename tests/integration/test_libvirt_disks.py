@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from quiesce.errors import DamagedArtifactError, NonRecoverableError, UnsupportedError
+from quiesce.model.ids import BackupName
 from quiesce.model.operation import Operation
 
 from ..labs.libvirt import lab  # noqa: TID252  shared by several test modules
@@ -112,17 +113,17 @@ def test_a_domain_that_was_started_after_the_cut_is_not_passed_off_as_the_cut(
     assert bench.leftovers() == []
 
 
-def test_a_copy_that_died_with_a_woken_domain_goes_on(off: lab.Guest, tmp_path: Path) -> None:
-    from quiesce.providers.libvirt import jobs
-    from quiesce.providers.libvirt.client import Hypervisors
-    from quiesce.providers.libvirt.settings import key_of
+def test_a_copy_that_died_with_a_domain_started_to_be_read_goes_on(off: lab.Guest, tmp_path: Path) -> None:
+    from quiesce.provider_kit.ownership import Owner
+    from quiesce.providers.libvirt.client import Hypervisor
+    from quiesce.providers.libvirt.domain.backup_job import start_to_read
 
     _mark(off.disk(), 17)
     bench = Bench(off, tmp_path)
     cut = bench.do(Operation.SNAPSHOT, full=True)
-    with contextlib.closing(Hypervisors()) as hypervisors:
-        domain = hypervisors.get(off.uri).domain(off.name)
-        jobs.wake(domain, key_of(bench.call(Operation.SNAPSHOT, full=True)))
+    with contextlib.closing(Hypervisor(off.uri)) as hypervisor:
+        owner = Owner.of(bench.call(Operation.SNAPSHOT, point=BackupName("one"), full=True))
+        start_to_read(hypervisor.domain(off.name), owner.key.point)
     assert off.domain.isActive()
     bench.do(Operation.COPY, full=True, artifact=cut.artifact)
     assert not off.domain.isActive()

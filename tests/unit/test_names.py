@@ -15,7 +15,6 @@ NOT_YET = (
     "files",
     "providers/gcp",
     "providers/host",
-    "providers/libvirt",
     "providers/vsphere",
 )
 #: stands for the package cloudify in child processes, so its names are Cloudify's

@@ -1,7 +1,7 @@
 """A hypervisor in memory, with disks in small files, that fails the way libvirt fails.
 
-It stands in for `quiesce.providers.libvirt.client` and `quiesce.providers.libvirt.qemu_img`. A disk's whole
-content is one word, the *token*. Backup jobs are served over a real socket, in the real protocol.
+It stands in for the provider's `client` and `disk.qemu_img`. A disk's whole content is one word, the *token*.
+Backup jobs are served over a real socket, in the real protocol.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from quiesce.model.ids import Json
-from quiesce.providers.libvirt import errors, qemu_img, xml
-from quiesce.providers.libvirt.image import CLUSTER, Layout, Run, read_layer
+from quiesce.providers.libvirt import errors, xml
+from quiesce.providers.libvirt.disk import qemu_img
+from quiesce.providers.libvirt.disk.qcow2 import CLUSTER, Layout, Run, read_layer
 
 DISK_BYTES = 1 << 20
 META = "urn:quiesce:libvirt:1"
@@ -58,7 +59,8 @@ class Machine:
 
     name: str
     uuid: str
-    disk: str
+    #: what its disks are written to, by target
+    disks: dict[str, str]
     state: str = "running"
     saved: bool = False
     frozen: bool = False
@@ -71,6 +73,11 @@ class Machine:
     job_xml: str = ""
     merging: tuple[str, str, bool] | None = None
 
+    @property
+    def disk(self) -> str:
+        """The first disk."""
+        return self.disks["vda"]
+
 
 class World:
     """One machine room."""
@@ -82,11 +89,13 @@ class World:
         for name, stand_in in _QEMU_IMG.items():
             monkeypatch.setattr(qemu_img, name, stand_in)
 
-    def add(self, name: str, token: str = "new") -> Machine:
-        """Add a running machine."""
-        path = self.folder / f"{name}.qcow2"
-        write_image(path, token)
-        machine = Machine(name=name, uuid=str(uuid.uuid4()), disk=str(path))
+    def add(self, name: str, token: str = "new", *, more: tuple[str, ...] = ()) -> Machine:
+        """Add a running machine, with *more* disks of these targets."""
+        disks = {"vda": str(self.folder / f"{name}.qcow2")}
+        disks |= {target: str(self.folder / f"{name}-{target}.qcow2") for target in more}
+        for path in disks.values():
+            write_image(Path(path), token)
+        machine = Machine(name=name, uuid=str(uuid.uuid4()), disks=disks)
         self.machines[machine.uuid] = machine
         return machine
 
@@ -103,11 +112,11 @@ class World:
                 machine.job.close()
 
 
-class FakeSignals:
-    """Things happen soon here: when they are looked at for the third time at the latest."""
+class FakeEvents:
+    """Things happen soon here, so nobody sleeps."""
 
-    def wait_until(self, happened: Callable[[], bool], limit_s: float) -> bool:
-        return any(happened() for _ in range(3))
+    def sleep(self, seconds: float) -> None:
+        pass
 
 
 class FakeDomain:
@@ -116,14 +125,14 @@ class FakeDomain:
     def __init__(self, world: World, machine: Machine) -> None:
         self._world = world
         self._machine = machine
-        self.signals = FakeSignals()
+        self.events = FakeEvents()
         self.name, self.uuid = machine.name, machine.uuid
 
     def state(self) -> Any:
-        return _client().State(self._machine.state)
+        return _client().DomainState(self._machine.state)
 
     def why_off(self) -> Any:
-        return _client().Off.SAVED if self._machine.saved else _client().Off.OTHER
+        return _client().OffReason.SAVED if self._machine.saved else _client().OffReason.OTHER
 
     def is_persistent(self) -> bool:
         return True
@@ -132,10 +141,14 @@ class FakeDomain:
         machine = self._machine
         metadata = "" if live else machine.config_metadata or ""
         mirror = "<mirror ready='yes'/>" if live and machine.merging else ""
+        disks = "".join(
+            "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+            f"<source file='{path}'/><target dev='{target}'/>{mirror}</disk>"
+            for target, path in machine.disks.items()
+        )
         return (
             f"<domain><name>{machine.name}</name><uuid>{machine.uuid}</uuid><metadata>{metadata}</metadata>"
-            f"<devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
-            f"<source file='{machine.disk}'/><target dev='vda'/>{mirror}</disk><channel type='unix'>"
+            f"<devices>{disks}<channel type='unix'>"
             "<target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices></domain>"
         )
 
@@ -211,9 +224,10 @@ class FakeDomain:
         self._require_no_job()
         machine, tree = self._machine, xml.read(text)
         if disk_only:
-            path = xml.attribute(tree, "disks/disk/source", "file")
-            write_image(Path(path), None, machine.disk)
-            machine.disk = path
+            for disk in tree.findall("disks/disk[@snapshot='external']"):
+                path, target = xml.attribute(disk, "source", "file"), disk.attrib["name"]
+                write_image(Path(path), None, machine.disks[target])
+                machine.disks[target] = path
             return
         name = xml.text_of(tree, "name")
         self._require(name not in machine.snapshots, 1, f"domain snapshot {name} already exists")
@@ -241,8 +255,11 @@ class FakeDomain:
             Path(disk.attrib["file"]).write_bytes(b"")
         since = xml.text_of(tree, "incremental")
         bitmap = xml.attribute(tree, "disks/disk", "exportbitmap") if since else None
-        content = json.dumps({"token": token_of(Path(machine.disk)), "backing": None}).encode()
-        machine.job = ExportServer(Path(xml.attribute(tree, "server", "socket")), content, bitmap)
+        contents = {
+            target: json.dumps({"token": token_of(Path(path)), "backing": None}).encode()
+            for target, path in machine.disks.items()
+        }
+        machine.job = ExportServer(Path(xml.attribute(tree, "server", "socket")), contents, bitmap)
         machine.job_xml = text
         if checkpoint:
             machine.checkpoints[xml.text_of(xml.read(checkpoint), "name")] = checkpoint
@@ -291,7 +308,7 @@ class FakeDomain:
         assert self._machine.merging is not None
         base, top, _ = self._machine.merging
         _merge(base, top)
-        self._machine.disk, self._machine.merging = base, None
+        self._machine.disks[disk], self._machine.merging = base, None
 
     def block_sizes(self, disk: str) -> tuple[int, int]:
         return DISK_BYTES, CLUSTER
@@ -335,12 +352,15 @@ class FakeHypervisor:
     def define_domain(self, text: str) -> FakeDomain:
         tree = xml.read(text)
         found = xml.text_of(tree, "uuid") or str(uuid.uuid4())
-        path = xml.attribute(tree, "devices/disk/source", "file")
+        disks = {
+            xml.attribute(disk, "target", "dev"): xml.attribute(disk, "source", "file")
+            for disk in tree.findall("devices/disk")
+        }
         machine = self.world.machines.setdefault(
-            found, Machine(name=xml.text_of(tree, "name"), uuid=found, disk=path, state="off")
+            found, Machine(name=xml.text_of(tree, "name"), uuid=found, disks=disks, state="off")
         )
         metadata = tree.find(f"metadata/{{{META}}}points")
-        machine.disk = path
+        machine.disks = disks
         machine.config_metadata = None if metadata is None else xml.write(metadata)
         return FakeDomain(self.world, machine)
 
@@ -350,10 +370,10 @@ class FakeHypervisor:
 
 
 class ExportServer:
-    """Serves one small disk in the NBD protocol."""
+    """Serves small disks in the NBD protocol."""
 
-    def __init__(self, path: Path, content: bytes, bitmap: str | None) -> None:
-        self._content = content
+    def __init__(self, path: Path, contents: Mapping[str, bytes], bitmap: str | None) -> None:
+        self._contents = contents
         self._contexts = ["base:allocation", *([f"qemu:dirty-bitmap:{bitmap}"] if bitmap else [])]
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX)
@@ -380,28 +400,30 @@ class ExportServer:
     def _talk(self, client: socket.socket) -> None:
         client.sendall(struct.pack(">QQH", 0x4E42444D41474943, 0x49484156454F5054, 3))
         _receive(client, 4)
-        while self._negotiate(client):
-            pass
-        while self._answer(client):
+        export = ""
+        while not export:
+            export = self._negotiate(client)
+        while self._answer(client, self._contents[export]):
             pass
 
-    def _negotiate(self, client: socket.socket) -> bool:
+    def _negotiate(self, client: socket.socket) -> str:
+        """Answer one option; return the export's name with the last one."""
         _, option, length = struct.unpack(">QII", _receive(client, 16))
-        _receive(client, length)
+        data = _receive(client, length)
         if option == 10:
             for number, name in enumerate(self._contexts):
                 _reply_option(client, option, 4, struct.pack(">I", number) + name.encode())
         if option == 7:
             _reply_option(client, option, 3, struct.pack(">HQH", 0, DISK_BYTES, 1))
         _reply_option(client, option, 1, b"")
-        return option != 7
+        return data[4 : 4 + struct.unpack_from(">I", data)[0]].decode() if option == 7 else ""
 
-    def _answer(self, client: socket.socket) -> bool:
+    def _answer(self, client: socket.socket, content: bytes) -> bool:
         _, _, command, handle, offset, length = struct.unpack(">IHHQQI", _receive(client, 28))
         if command == 2:
             return False
         if command == 0:
-            data = self._content.ljust(DISK_BYTES, b"\0")[offset : offset + length]
+            data = content.ljust(DISK_BYTES, b"\0")[offset : offset + length]
             _reply(client, handle, 1, struct.pack(">Q", offset) + data, done=True)
             return True
         for number in range(len(self._contexts)):
@@ -441,8 +463,8 @@ def _merge(base: str, top: str) -> None:
         write_image(Path(base), held, read_image(Path(base))["backing"])
 
 
-def _info(path: str) -> qemu_img.Image:
-    return qemu_img.Image(
+def _info(path: str) -> qemu_img.DiskImage:
+    return qemu_img.DiskImage(
         path=path,
         format="qcow2",
         size_bytes=DISK_BYTES,
@@ -454,14 +476,14 @@ def _info(path: str) -> qemu_img.Image:
     )
 
 
-def _chain(path: str) -> list[qemu_img.Image]:
+def _chain(path: str) -> list[qemu_img.DiskImage]:
     found = [_info(path)]
     while found[-1].backing:
         found.append(_info(found[-1].backing))
     return found
 
 
-def _create_overlay(path: str, backing: qemu_img.Image, backing_format: str) -> None:
+def _create_overlay(path: str, backing: qemu_img.DiskImage, backing_format: str) -> None:
     write_image(Path(path), None, backing.path)
 
 

@@ -11,12 +11,12 @@ import pytest
 from quiesce.errors import DamagedArtifactError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
-from quiesce.providers.libvirt.assembling import Assembly, Target
-from quiesce.providers.libvirt.image import CLUSTER
+from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
+from quiesce.providers.libvirt.disk.qcow2 import CLUSTER
 from quiesce.repository import BackupKey, Manifest, Repository, StoredFile
 from quiesce.testing import RecordingContext
 
-from .test_image import CLUSTERS, expected, read, write
+from .test_qcow2 import CLUSTERS, expected, read, write
 
 LAYERS = ([1, 0, 2, 1] * (CLUSTERS // 4), [0, 1, 1, 0] * (CLUSTERS // 4), [2, 0, 0, 0] * (CLUSTERS // 4))
 PLACE = BackupKey(deployment=DeploymentName("shop"), point=BackupName("one"), instance=InstanceId("vm_1"))
@@ -40,8 +40,8 @@ def manifest(repository: Repository) -> Manifest:
     return draft.complete(function="f", consistency=Consistency.CRASH)
 
 
-def target(tmp_path: Path, image_format: str, size_bytes: int = CLUSTERS * CLUSTER) -> Target:
-    return Target(
+def target(tmp_path: Path, image_format: str, size_bytes: int = CLUSTERS * CLUSTER) -> DiskTarget:
+    return DiskTarget(
         name="vda",
         path=tmp_path / "disk",
         format=image_format,
@@ -50,7 +50,7 @@ def target(tmp_path: Path, image_format: str, size_bytes: int = CLUSTERS * CLUST
     )
 
 
-def put_together(repository: Repository, manifest: Manifest, disk: Target) -> None:
+def put_together(repository: Repository, manifest: Manifest, disk: DiskTarget) -> None:
     assembly = Assembly(repository, manifest, [disk], "key", RecordingContext())
     with assembly.prepared():
         assembly.put()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
+from quiesce.providers.libvirt.options import LibvirtOptions
 
 _SAVE = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
 _DOMAIN = _SAVE | {
@@ -15,14 +16,9 @@ _DOMAIN = _SAVE | {
     Operation.MEASURE,
 }
 
-DOMAIN_TYPES = frozenset({"cloudify.libvirt.domain", "quiesce.nodes.libvirt.Domain"})
-VOLUME_TYPES = frozenset({"cloudify.libvirt.volume", "quiesce.nodes.libvirt.Volume"})
-NETWORK_TYPES = frozenset({"cloudify.libvirt.network", "quiesce.nodes.libvirt.Network"})
-POOL_TYPES = frozenset({"cloudify.libvirt.pool", "quiesce.nodes.libvirt.Pool"})
-
 DOMAIN = Kind(
     name="domain",
-    types=DOMAIN_TYPES,
+    types=frozenset({"cloudify.libvirt.domain", "quiesce.nodes.libvirt.Domain"}),
     capabilities=Capabilities(
         operations=_DOMAIN,
         copies_backups=True,
@@ -34,13 +30,13 @@ DOMAIN = Kind(
 )
 VOLUME = Kind(
     name="volume",
-    types=VOLUME_TYPES,
+    types=frozenset({"cloudify.libvirt.volume", "quiesce.nodes.libvirt.Volume"}),
     capabilities=Capabilities(operations=_SAVE, copies_backups=True, typical_s={Operation.SNAPSHOT: 0.1}),
     functions=frozenset({"cloudify_libvirt.volume_tasks."}),
 )
 NETWORK = Kind(
     name="network",
-    types=NETWORK_TYPES,
+    types=frozenset({"cloudify.libvirt.network", "quiesce.nodes.libvirt.Network"}),
     capabilities=Capabilities(
         operations=_SAVE,
         copies_snapshots=True,
@@ -52,7 +48,7 @@ NETWORK = Kind(
 )
 POOL = Kind(
     name="pool",
-    types=POOL_TYPES,
+    types=frozenset({"cloudify.libvirt.pool", "quiesce.nodes.libvirt.Pool"}),
     capabilities=Capabilities(
         operations=_SAVE,
         copies_snapshots=True,
@@ -70,5 +66,6 @@ DESCRIPTION = Description(
     page="docs/providers/libvirt.md",
     kinds=(DOMAIN, VOLUME, NETWORK, POOL),
     functions=frozenset({"quiesce.libvirt."}),
+    options=LibvirtOptions,
     extra="libvirt",
 )

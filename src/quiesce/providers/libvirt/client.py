@@ -10,9 +10,7 @@ import contextlib
 import enum
 import json
 import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import libvirt  # type: ignore[import-not-found,import-untyped,unused-ignore]
@@ -24,9 +22,6 @@ from quiesce.providers.libvirt.errors import translate
 from quiesce.providers.libvirt.xml import METADATA_URI
 
 METADATA_PREFIX: Final = "quiesce"
-#: how long to wait for an event before looking again, in seconds
-_LOOK_AGAIN_S: Final = 0.25
-
 _EVENTS: Final = (
     libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
     libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED,
@@ -35,7 +30,7 @@ _EVENTS: Final = (
 )
 
 
-class State(enum.Enum):
+class DomainState(enum.Enum):
     """What a domain is doing."""
 
     RUNNING = "running"
@@ -45,7 +40,7 @@ class State(enum.Enum):
     OFF = "off"
 
 
-class Off(enum.Enum):
+class OffReason(enum.Enum):
     """Why a domain is off."""
 
     SHUT_DOWN = "shut down"
@@ -61,62 +56,51 @@ def _doing(what: str) -> Iterator[None]:
         raise translate(error.get_error_code(), str(error.get_error_message()), what) from error
 
 
-class Signals:
-    """Wakes whoever waits for something to happen at a hypervisor."""
+class LibvirtEvents:
+    """Ends the pauses of those who wait for something to happen at a hypervisor."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._count = 0
+        self._happened = threading.Condition()
 
     def notify(self, *_: object) -> None:
-        """Wake everybody."""
-        with self._changed:
-            self._count += 1
-            self._changed.notify_all()
+        """Let everybody look again."""
+        with self._happened:
+            self._happened.notify_all()
 
-    def wait_until(self, happened: Callable[[], bool], limit_s: float) -> bool:
-        """Return True as soon as *happened* says so, False after *limit_s* seconds."""
-        ends = time.monotonic() + limit_s
-        while True:
-            count = self._count
-            if happened():
-                return True
-            rest = ends - time.monotonic()
-            if rest <= 0:
-                return False
-            with self._changed:
-                if count == self._count:
-                    self._changed.wait(min(rest, _LOOK_AGAIN_S))
+    def sleep(self, seconds: float) -> None:
+        """Return after *seconds*, or when something happens."""
+        with self._happened:
+            self._happened.wait(seconds)
 
 
 class Domain:
     """One domain. Methods are what libvirt does, with its time limits and its errors made ours."""
 
-    def __init__(self, handle: Any, signals: Signals) -> None:
+    def __init__(self, handle: Any, events: LibvirtEvents) -> None:
         self._handle = handle
-        self.signals = signals
+        self.events = events
         self.name: str = handle.name()
         self.uuid: str = handle.UUIDString()
 
-    def state(self) -> State:
+    def state(self) -> DomainState:
         """Return what it is doing."""
         with _doing(f"look at {self.name}"):
             state, reason = self._handle.state()
         if state in {libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED}:
-            return State.OFF
+            return DomainState.OFF
         if state in {libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED}:
-            return State.STUCK if reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR else State.PAUSED
-        return State.RUNNING
+            return DomainState.STUCK if reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR else DomainState.PAUSED
+        return DomainState.RUNNING
 
-    def why_off(self) -> Off:
+    def why_off(self) -> OffReason:
         """Return why it is off."""
         with _doing(f"look at {self.name}"):
             reason = self._handle.state()[1]
         reasons = {
-            libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: Off.SHUT_DOWN,
-            libvirt.VIR_DOMAIN_SHUTOFF_SAVED: Off.SAVED,
+            libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: OffReason.SHUT_DOWN,
+            libvirt.VIR_DOMAIN_SHUTOFF_SAVED: OffReason.SAVED,
         }
-        return Off.SAVED if self.has_managed_save() else reasons.get(reason, Off.OTHER)
+        return OffReason.SAVED if self.has_managed_save() else reasons.get(reason, OffReason.OTHER)
 
     def is_persistent(self) -> bool:
         """Tell whether libvirt keeps its definition when it stops."""
@@ -189,7 +173,7 @@ class Domain:
 
     def destroy(self) -> None:
         """Cut its power; fine when it is off."""
-        if self.state() is not State.OFF:
+        if self.state() is not DomainState.OFF:
             with _doing(f"stop {self.name}"):
                 self._handle.destroy()
 
@@ -301,7 +285,7 @@ class Domain:
             self._handle.undefineFlags(flags)
 
 
-class Thing:
+class HypervisorObject:
     """A network, pool or volume: something with a definition."""
 
     def __init__(self, handle: Any, hypervisor: Hypervisor, kind: str) -> None:
@@ -338,10 +322,13 @@ class Thing:
         with _doing(f"refresh pool {self.name}"):
             self._handle.refresh(0)
 
-    def volumes(self) -> list[Thing]:
+    def volumes(self) -> list[HypervisorObject]:
         """Return a pool's volumes."""
         with _doing(f"list the volumes of pool {self.name}"):
-            return [Thing(handle, self._hypervisor, "volume") for handle in self._handle.listAllVolumes(0)]
+            return [
+                HypervisorObject(handle, self._hypervisor, "volume")
+                for handle in self._handle.listAllVolumes(0)
+            ]
 
     def path(self) -> str:
         """Return where a volume lies."""
@@ -354,14 +341,14 @@ class Hypervisor:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.signals = Signals()
+        self.events = LibvirtEvents()
         _start_event_loop()
         with _doing(f"connect to {uri}"):
             self._connection = libvirt.open(uri)
             self._connection.setKeepAlive(5, 3)
             for event in _EVENTS:
-                self._connection.domainEventRegisterAny(None, event, self.signals.notify, None)
-            self._connection.registerCloseCallback(self.signals.notify, None)
+                self._connection.domainEventRegisterAny(None, event, self.events.notify, None)
+            self._connection.registerCloseCallback(self.events.notify, None)
 
     def is_alive(self) -> bool:
         """Tell whether it can still be used."""
@@ -381,52 +368,56 @@ class Hypervisor:
         """Return the domain of that name or UUID."""
         lookup = self._connection.lookupByUUIDString if _is_uuid(name) else self._connection.lookupByName
         with _doing(f"find domain {name} at {self.uri}"):
-            return Domain(lookup(name), self.signals)
+            return Domain(lookup(name), self.events)
 
     def domains(self) -> list[Domain]:
         """Return all domains."""
         with _doing(f"list the domains at {self.uri}"):
-            return [Domain(handle, self.signals) for handle in self._connection.listAllDomains(0)]
+            return [Domain(handle, self.events) for handle in self._connection.listAllDomains(0)]
 
     def define_domain(self, xml: str) -> Domain:
         """Make or replace a domain's definition."""
         with _doing("define a domain"):
-            return Domain(self._connection.defineXML(xml), self.signals)
+            return Domain(self._connection.defineXML(xml), self.events)
 
-    def network(self, name: str) -> Thing:
+    def network(self, name: str) -> HypervisorObject:
         """Return the network of that name or UUID."""
         by_name, by_uuid = self._connection.networkLookupByName, self._connection.networkLookupByUUIDString
         with _doing(f"find network {name}"):
-            return Thing((by_uuid if _is_uuid(name) else by_name)(name), self, "network")
+            return HypervisorObject((by_uuid if _is_uuid(name) else by_name)(name), self, "network")
 
-    def networks(self) -> list[Thing]:
+    def networks(self) -> list[HypervisorObject]:
         """Return all networks."""
         with _doing("list the networks"):
-            return [Thing(handle, self, "network") for handle in self._connection.listAllNetworks(0)]
+            return [
+                HypervisorObject(handle, self, "network") for handle in self._connection.listAllNetworks(0)
+            ]
 
-    def define_network(self, xml: str) -> Thing:
+    def define_network(self, xml: str) -> HypervisorObject:
         """Make or replace a network's definition."""
         with _doing("define a network"):
-            return Thing(self._connection.networkDefineXML(xml), self, "network")
+            return HypervisorObject(self._connection.networkDefineXML(xml), self, "network")
 
-    def pool(self, name: str) -> Thing:
+    def pool(self, name: str) -> HypervisorObject:
         """Return the pool of that name or UUID."""
         by_name = self._connection.storagePoolLookupByName
         by_uuid = self._connection.storagePoolLookupByUUIDString
         with _doing(f"find pool {name}"):
-            return Thing((by_uuid if _is_uuid(name) else by_name)(name), self, "pool")
+            return HypervisorObject((by_uuid if _is_uuid(name) else by_name)(name), self, "pool")
 
-    def pools(self) -> list[Thing]:
+    def pools(self) -> list[HypervisorObject]:
         """Return all pools."""
         with _doing("list the pools"):
-            return [Thing(handle, self, "pool") for handle in self._connection.listAllStoragePools(0)]
+            return [
+                HypervisorObject(handle, self, "pool") for handle in self._connection.listAllStoragePools(0)
+            ]
 
-    def define_pool(self, xml: str) -> Thing:
+    def define_pool(self, xml: str) -> HypervisorObject:
         """Make or replace a pool's definition."""
         with _doing("define a pool"):
-            return Thing(self._connection.storagePoolDefineXML(xml, 0), self, "pool")
+            return HypervisorObject(self._connection.storagePoolDefineXML(xml, 0), self, "pool")
 
-    def volume(self, name: str, pool: str | None) -> Thing:
+    def volume(self, name: str, pool: str | None) -> HypervisorObject:
         """Return the volume of that name in *pool*, or of that path or name in any."""
         with _doing(f"find volume {name}"):
             if pool:
@@ -435,9 +426,9 @@ class Hypervisor:
                 found = self._connection.storageVolLookupByPath(name)
             else:
                 return self._volume_anywhere(name)
-            return Thing(found, self, "volume")
+            return HypervisorObject(found, self, "volume")
 
-    def _volume_anywhere(self, name: str) -> Thing:
+    def _volume_anywhere(self, name: str) -> HypervisorObject:
         for pool in self.pools():
             if pool.is_active():
                 for volume in pool.volumes():
@@ -460,40 +451,6 @@ class Hypervisor:
                 groups, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
             )
         return {domain.UUIDString(): figures for domain, figures in found}
-
-
-class Hypervisors:
-    """The connections of one provider: one for each URI, shared, made again when it broke.
-
-    Thawing has a connection of its own, so that it never queues behind calls that hang.
-    """
-
-    def __init__(self, opener: Callable[[str], Hypervisor] = Hypervisor) -> None:
-        self._opener = opener
-        self._open: dict[tuple[str, bool], Hypervisor] = {}
-        self._locks: defaultdict[tuple[str, bool], threading.Lock] = defaultdict(threading.Lock)
-        self._lock = threading.Lock()
-
-    def get(self, uri: str, *, for_thaw: bool = False) -> Hypervisor:
-        """Return the connection to *uri*."""
-        key = (uri, for_thaw)
-        with self._lock:
-            lock = self._locks[key]
-        with lock:
-            found = self._open.get(key)
-            if found is not None and not found.is_alive():
-                found.close()
-                found = None
-            if found is None:
-                found = self._open[key] = self._opener(uri)
-            return found
-
-    def close(self) -> None:
-        """Give all connections back."""
-        with self._lock:
-            for hypervisor in self._open.values():
-                hypervisor.close()
-            self._open.clear()
 
 
 _JOBS: Final = {

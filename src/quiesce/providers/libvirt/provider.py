@@ -1,132 +1,75 @@
-"""The provider: which class answers for which kind of node."""
+"""The provider: who answers for which kind of node."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from quiesce.errors import NonRecoverableError, ProviderError
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
-from quiesce.model.outcome import Outcome
-from quiesce.model.restore_point import Proof
-from quiesce.ports import Context, Finding, ProviderSettings
-from quiesce.providers.libvirt import NETWORK_TYPES, POOL_TYPES, VOLUME_TYPES
-from quiesce.providers.libvirt.client import Hypervisors
-from quiesce.providers.libvirt.copying import check_file
-from quiesce.providers.libvirt.definitions import NETWORKS, POOLS, DefinedKind, Definitions
+from quiesce.ports import Context, ProviderSettings
+from quiesce.provider_kit.connections import Connections
+from quiesce.provider_kit.dispatch import PlatformProvider
+from quiesce.provider_kit.options import read_options
+from quiesce.providers.libvirt import DESCRIPTION
+from quiesce.providers.libvirt.client import Hypervisor
 from quiesce.providers.libvirt.discover import blueprint_of
-from quiesce.providers.libvirt.domains import Domains
-from quiesce.providers.libvirt.settings import DEFAULT_URI, Settings, place_of, settings_of
-from quiesce.providers.libvirt.statistics import Sampler
-from quiesce.providers.libvirt.volumes import Volumes
-from quiesce.repository import Manifest, Repository
+from quiesce.providers.libvirt.domain.operations import DomainOperations
+from quiesce.providers.libvirt.domain.statistics import DomainStatistics
+from quiesce.providers.libvirt.job import Hypervisors, LibvirtJob
+from quiesce.providers.libvirt.network_pool import LibvirtNetworkOperations, LibvirtPoolOperations
+from quiesce.providers.libvirt.options import LibvirtOptions
+from quiesce.providers.libvirt.resource import DEFAULT_URI, resource_of
+from quiesce.providers.libvirt.volume import LibvirtVolumeOperations
+from quiesce.repository import Repository
 
 
-class _Keepers:
-    """Who answers for each kind of node, storing in one repository."""
-
-    def __init__(self, hypervisors: Hypervisors, repository: Repository, sampler: Sampler) -> None:
-        self.repository = repository
-        self.domains = Domains(hypervisors, repository, sampler)
-        self.volumes = Volumes(hypervisors, repository)
-        self.definitions = Definitions(hypervisors, repository)
-
-
-class LibvirtProvider:
+class LibvirtProvider(PlatformProvider[LibvirtJob]):
     """Performs operations on libvirt's domains, volumes, networks and pools."""
 
-    def __init__(self, settings: ProviderSettings, hypervisors: Hypervisors | None = None) -> None:
-        self._default_root = settings.repository_dir
-        self._hypervisors = hypervisors or Hypervisors()
-        self._sampler = Sampler()
+    def __init__(self, settings: ProviderSettings, connect: Callable[[str], Hypervisor] = Hypervisor) -> None:
+        """*connect* opens a connection to a URI; a port for tests."""
+        self._default_repository = settings.repository_dir
+        self._hypervisors: Hypervisors = Connections(
+            lambda key: connect(key[0]), is_alive=lambda hypervisor: hypervisor.is_alive()
+        )
+        super().__init__(
+            DESCRIPTION,
+            {
+                "domain": DomainOperations(DomainStatistics(self._figures)),
+                "volume": LibvirtVolumeOperations(),
+                "network": LibvirtNetworkOperations(),
+                "pool": LibvirtPoolOperations(),
+            },
+        )
 
-    def perform(self, call: Call, context: Context) -> Outcome:
-        """Perform one operation and return when its effect is there."""
-        settings = settings_of(call)
-        keepers = self._keepers(settings)
-        if _is_of(call, VOLUME_TYPES):
-            return keepers.volumes.perform(call, settings, context)
-        if (kind := _defined_kind(call)) is not None:
-            return keepers.definitions.perform(kind, call, settings, context)
-        return keepers.domains.perform(call, settings, context)
-
-    def is_frozen(self, call: Call, context: Context) -> bool | None:
-        """Tell whether the guest is frozen now; None when its agent does not tell."""
-        del context
-        settings = settings_of(call)
-        return self._keepers(settings).domains.is_frozen(settings)
-
-    def doctor(self, call: Call, context: Context) -> Sequence[Finding]:
-        """Return every check made, passed or not; changes nothing."""
-        del context
-        settings = settings_of(call)
-        keepers = self._keepers(settings)
-        try:
-            if _is_of(call, VOLUME_TYPES):
-                return keepers.volumes.examine(call, settings)
-            if (kind := _defined_kind(call)) is not None:
-                return keepers.definitions.examine(kind, settings)
-            return keepers.domains.examine(settings)
-        except ProviderError as error:
-            return [Finding(check="found", passed=False, detail=str(error), remedy=error.hint)]
-
-    def verify(self, call: Call, context: Context) -> Proof:
-        """Read every stored byte and compare it with its checksum."""
-        repository = self._keepers(settings_of(call)).repository
-        try:
-            manifest = repository.find(place_of(call))
-            if manifest is None and _is_stored(call):
-                raise NonRecoverableError(f"there is no backup of {call.instance} in {repository.root}")
-            detail = _check(repository, manifest, context) if manifest else "nothing is stored for it"
-        except ProviderError as error:
-            return Proof(at=time.time(), kind="checksums", passed=False, detail=str(error))
-        return Proof(at=time.time(), kind="checksums", passed=True, detail=detail)
+    def job(self, call: Call, context: Context) -> LibvirtJob:
+        """Return the call with its options and its resource; connects to nothing."""
+        options = read_options(LibvirtOptions, "libvirt", call)
+        return LibvirtJob(
+            call=call,
+            context=context,
+            options=options,
+            resource=resource_of(call),
+            repository=Repository(options.repository_or(self._default_repository)),
+            hypervisors=self._hypervisors,
+        )
 
     def repository(self, call: Call) -> str:
         """Return where the instance's backups are kept."""
-        return str(self._keepers(settings_of(call)).repository.root)
+        options = read_options(LibvirtOptions, "libvirt", call)
+        return str(options.repository_or(self._default_repository))
 
     def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
         """Return a blueprint of what runs at the URI that *options* names as ``endpoint``."""
-        return blueprint_of(self._hypervisors.get(options.get("endpoint") or DEFAULT_URI))
+        return blueprint_of(self._hypervisor(options.get("endpoint") or DEFAULT_URI))
 
     def close(self) -> None:
         """Give the connections back."""
         self._hypervisors.close()
 
-    def _keepers(self, settings: Settings) -> _Keepers:
-        """Return who stores in the node's own repository, or in the default one."""
-        root = Path(settings.repository or self._default_root)
-        return _Keepers(self._hypervisors, Repository(root), self._sampler)
+    def _hypervisor(self, uri: str) -> Hypervisor:
+        return self._hypervisors.get((uri, False))
 
-
-def _check(repository: Repository, manifest: Manifest, context: Context) -> str:
-    moved = 0
-
-    def advance(length: int) -> None:
-        nonlocal moved
-        moved += length
-        context.progress(moved, manifest.size_bytes)
-
-    for file in manifest.files:
-        check_file(repository.path(manifest, file.path), file, advance)
-    return f"{len(manifest.files)} files, {moved} bytes, as they were written"
-
-
-def _is_of(call: Call, types: frozenset[str]) -> bool:
-    return bool(types & frozenset(call.node.type_hierarchy))
-
-
-def _defined_kind(call: Call) -> DefinedKind | None:
-    if _is_of(call, NETWORK_TYPES):
-        return NETWORKS
-    return POOLS if _is_of(call, POOL_TYPES) else None
-
-
-def _is_stored(call: Call) -> bool:
-    """Tell whether the restore point of this instance lies in the repository."""
-    if (call.artifact or {}).get("kind") == "through":
-        return False
-    return call.full or _defined_kind(call) is not None
+    def _figures(self, uri: str) -> Mapping[str, Mapping[str, Any]]:
+        return self._hypervisor(uri).statistics()

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from quiesce.errors import ProviderError
 from quiesce.model.ids import Json
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.provider_kit.listing import Pace, SharedRequest
 
 #: how long rates are measured, in seconds
 INTERVAL_S: Final = 0.5
 
-Figures = Mapping[str, Mapping[str, Any]]
+Figures: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class Reading:
     """What all running domains had counted at one moment, by UUID."""
 
     at: float
@@ -27,11 +28,11 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Two samples, between which rates are measured."""
+class MeasuredInterval:
+    """Two readings, between which rates are measured."""
 
-    before: Sample
-    after: Sample
+    before: Reading
+    after: Reading
 
     def measurements(self, uuid: str) -> dict[str, Json]:
         """Return a domain's figures; only ``running`` when it was off."""
@@ -43,40 +44,34 @@ class Pair:
         return _measured(before, now, elapsed_s)
 
 
-class Sampler:
-    """Measures for many callers at once.
+class DomainStatistics:
+    """Measures for many callers at once: whoever asks at about the same time shares two readings."""
 
-    Whoever asks while a measurement runs shares its result; it ends after they asked.
-    """
+    def __init__(self, read: Callable[[str], Figures]) -> None:
+        """*read* returns the figures of everything behind a hypervisor's URI, in one call."""
+        self._read = read
+        self._shared = SharedRequest(self._measure, Pace(patient=False))
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: dict[str, Future[Pair]] = {}
+    def measure(self, uri: str, deadline: Deadline) -> MeasuredInterval:
+        """Return two readings of everything at *uri*, both later than this call."""
+        return self._shared.now(uri, deadline)
 
-    def measure(self, key: str, read: Callable[[], Figures]) -> Pair:
-        """Return the figures of everything behind *key*, which *read* reads in one call."""
-        with self._lock:
-            running = self._running.get(key)
-            mine: Future[Pair] | None = None
-            if running is None:
-                running = mine = self._running[key] = Future()
-        if mine is not None:
-            self._lead(key, read, mine)
-        return running.result()
+    def _measure(self, uris: frozenset[str]) -> Mapping[str, MeasuredInterval | ProviderError]:
+        before = {uri: self._reading(uri) for uri in uris}
+        time.sleep(INTERVAL_S)
+        return {uri: self._interval(first, uri) for uri, first in before.items()}
 
-    def _lead(self, key: str, read: Callable[[], Figures], result: Future[Pair]) -> None:
+    def _reading(self, uri: str) -> Reading | ProviderError:
         try:
-            before = Sample(at=time.monotonic(), figures=read())
-            time.sleep(INTERVAL_S)
-            pair = Pair(before=before, after=Sample(at=time.monotonic(), figures=read()))
-        except BaseException as error:
-            with self._lock:
-                del self._running[key]
-            result.set_exception(error)
-            raise
-        with self._lock:
-            del self._running[key]
-        result.set_result(pair)
+            return Reading(at=time.monotonic(), figures=self._read(uri))
+        except ProviderError as error:
+            return error
+
+    def _interval(self, first: Reading | ProviderError, uri: str) -> MeasuredInterval | ProviderError:
+        if isinstance(first, ProviderError):
+            return first
+        second = self._reading(uri)
+        return second if isinstance(second, ProviderError) else MeasuredInterval(before=first, after=second)
 
 
 def _measured(before: Mapping[str, Any], now: Mapping[str, Any], elapsed_s: float) -> dict[str, Json]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
@@ -16,7 +16,7 @@ _OURS: Final = f"{{{METADATA_URI}}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
+class DomainDisk:
     """One disk that a backup has to hold."""
 
     #: the name the guest's bus gives it: ``vda``
@@ -29,31 +29,31 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Definition:
+class DomainDefinition:
     """What we need to know of a domain."""
 
     name: str
     uuid: str
-    disks: tuple[Disk, ...]
+    disks: tuple[DomainDisk, ...]
     has_agent_channel: bool
     nvram: str | None
 
-    def disk(self, target: str) -> Disk | None:
+    def disk(self, target: str) -> DomainDisk | None:
         """Return the disk of that target."""
         return next((disk for disk in self.disks if disk.target == target), None)
 
 
-def read_definition(text: str) -> Definition:
+def read_definition(text: str) -> DomainDefinition:
     """Return what *text* says."""
     tree = xml.read(text)
-    return Definition(
+    return DomainDefinition(
         name=xml.text_of(tree, "name"),
         uuid=xml.text_of(tree, "uuid"),
         disks=tuple(_disk(found) for found in tree.findall("devices/disk") if _holds_data(found)),
         has_agent_channel=any(
             target.get("name") == AGENT_CHANNEL for target in tree.findall("devices/channel/target")
         ),
-        nvram=xml.text_of(tree, "os/nvram") or None,
+        nvram=_nvram(tree),
     )
 
 
@@ -65,6 +65,31 @@ def with_sources(text: str, paths: Mapping[str, str], formats: Mapping[str, str]
         if target in paths:
             _put(disk, paths[target], formats[target])
     return xml.write(tree)
+
+
+def with_disks_of(text: str, current: str, targets: Iterable[str]) -> str:
+    """Return the definition with the disks of these targets as *current* has them; what it lacks stays."""
+    tree, now = xml.read(text), _disks_by_target(xml.read(current))
+    devices, then = tree.find("devices"), _disks_by_target(tree)
+    for target in set(targets) & now.keys() & then.keys():
+        if devices is not None:
+            devices[list(devices).index(then[target])] = now[target]
+    return xml.write(tree)
+
+
+def without_other_disks(text: str, targets: Collection[str]) -> tuple[str, list[str]]:
+    """Return the definition without the disks that could be written and are not *targets*, and those."""
+    tree = xml.read(text)
+    devices = tree.find("devices")
+    others = {
+        target: disk
+        for target, disk in _disks_by_target(tree).items()
+        if target not in targets and _can_be_written(disk)
+    }
+    for disk in others.values():
+        if devices is not None:
+            devices.remove(disk)
+    return xml.write(tree), sorted(others)
 
 
 def with_metadata_of(text: str, current: str | None) -> str:
@@ -91,10 +116,7 @@ def as_new_domain(text: str, name: str) -> str:
         _drop(interface, "mac")
     for channel in tree.findall("devices/channel"):
         _drop(channel, "source")
-    for part in tree.findall("os"):
-        nvram = part.find("nvram")
-        if nvram is not None and nvram.text:
-            nvram.text = str(PurePath(nvram.text).with_name(f"{name}_VARS.fd"))
+    _rename_nvram(tree, f"{name}_VARS.fd")
     return xml.write(tree)
 
 
@@ -115,6 +137,23 @@ def difference(stored: str, current: str) -> list[str]:
     missing = [f"- {line.strip()}" for line in before if line not in after]
     added = [f"+ {line.strip()}" for line in after if line not in before]
     return missing + added
+
+
+def _nvram(tree: xml.Element) -> str | None:
+    """Return the file with the firmware's variables, named in either of libvirt's forms."""
+    named = xml.attribute(tree, "os/nvram/source", "file") or xml.text_of(tree, "os/nvram")
+    return named or None
+
+
+def _rename_nvram(tree: xml.Element, name: str) -> None:
+    nvram, source, path = tree.find("os/nvram"), tree.find("os/nvram/source"), _nvram(tree)
+    if nvram is None or path is None:
+        return
+    renamed = str(PurePath(path).with_name(name))
+    if source is not None:
+        source.set("file", renamed)
+    else:
+        nvram.text = renamed
 
 
 def _in_our_name_space(tree: xml.Element) -> xml.Element:
@@ -141,6 +180,16 @@ def _drop(tree: xml.Element, tag: str) -> None:
         tree.remove(found)
 
 
+def _disks_by_target(tree: xml.Element) -> dict[str, xml.Element]:
+    return {xml.attribute(disk, "target", "dev"): disk for disk in tree.findall("devices/disk")}
+
+
+def _can_be_written(disk: xml.Element) -> bool:
+    """Tell whether a domain with this disk could change what another domain uses."""
+    kept_apart = disk.find("readonly") is not None or disk.find("transient") is not None
+    return disk.get("device", "disk") != "cdrom" and not kept_apart and disk.find("source") is not None
+
+
 def _holds_data(disk: xml.Element) -> bool:
     return (
         disk.get("device", "disk") == "disk"
@@ -150,10 +199,10 @@ def _holds_data(disk: xml.Element) -> bool:
     )
 
 
-def _disk(disk: xml.Element) -> Disk:
+def _disk(disk: xml.Element) -> DomainDisk:
     source = disk.find("source")
     found = {} if source is None else dict(source.attrib)
-    return Disk(
+    return DomainDisk(
         target=xml.attribute(disk, "target", "dev"),
         kind=disk.get("type", "file"),
         path=found.get("file") or found.get("dev") or found.get("volume") or found.get("name") or "",

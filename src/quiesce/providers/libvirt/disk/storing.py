@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import OperationTimeoutError
-from quiesce.ports import Context
-from quiesce.providers.libvirt import image
-from quiesce.providers.libvirt.copying import PIECE, CheckedWriter
-from quiesce.providers.libvirt.nbd import ALLOCATION, DEPTH, NbdClient
+from quiesce.provider_kit.saving import watched
+from quiesce.providers.libvirt.disk import qcow2
+from quiesce.providers.libvirt.disk.copying import PIECE, CheckedWriter
+from quiesce.providers.libvirt.disk.nbd import ALLOCATION, DEPTH, NbdClient
+from quiesce.providers.libvirt.job import LibvirtJob
 from quiesce.repository import Compression, Draft, StoredFile
 
 #: longest wait for the next bytes of a disk
@@ -20,24 +21,29 @@ _SILENCE_S: Final = 60.0
 _LOOK_S: Final = 0.5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDisk:
+    """One disk of a full copy, as the manifest names it."""
+
+    target: str
+    #: where it lay
+    path: str
+    format: str
+    size_bytes: int
+    #: the stored files it is made of, oldest first
+    layers: tuple[str, ...]
+
+
 class DiskStore:
     """Stores exports in one draft."""
 
-    def __init__(
-        self,
-        draft: Draft,
-        context: Context,
-        *,
-        compress: bool,
-        look: Callable[[], None],
-    ) -> None:
+    def __init__(self, job: LibvirtJob, draft: Draft, look: Callable[[], None]) -> None:
         """Call *look* now and then while copying; what it raises ends the copy."""
         self._draft = draft
-        self._context = context
-        self._compress = compress
+        self._context = job.context
+        self._compress = job.options.compress
         self._look = look
         self._look_again = 0.0
-        self._done_bytes = 0
 
     def file_name(self, export: str, layer: int) -> str:
         """Return the name of the file that holds a layer of an export."""
@@ -48,22 +54,26 @@ class DiskStore:
         contexts = [ALLOCATION, *([_bitmap(since)] if since else [])]
         with NbdClient(str(socket), export, contexts, _SILENCE_S) as served:
             if name not in self._draft.finished:
-                layout = image.Layout(served.size_bytes, _runs(served, since))
+                layout = qcow2.Layout(served.size_bytes, _runs(served, since))
                 write = self._write_compressed if self._compress else self._write_plain
-                write(served, layout, name)
+                write(served, layout, name, self._watched(layout))
             return served.size_bytes
 
-    def _write_plain(self, served: NbdClient, layout: image.Layout, name: str) -> None:
+    def _write_plain(
+        self, served: NbdClient, layout: qcow2.Layout, name: str, advance: Callable[[int], None]
+    ) -> None:
         with CheckedWriter(self._draft.path(name)) as writer:
             for head in layout.head():
                 writer.write(head)
             for buffer, length in served.read(layout.data(), writer.buffer):
                 writer.give(buffer, _padded(buffer, length))
-                self._advance(length, layout)
+                advance(length)
             stored = StoredFile(path=name, size_bytes=layout.file_bytes, sha256=writer.finish())
         self._draft.enter(stored)
 
-    def _write_compressed(self, served: NbdClient, layout: image.Layout, name: str) -> None:
+    def _write_compressed(
+        self, served: NbdClient, layout: qcow2.Layout, name: str, advance: Callable[[int], None]
+    ) -> None:
         free = [memoryview(bytearray(PIECE)) for _ in range(DEPTH + 1)]
         with self._draft.create(name, Compression.GZIP) as out:
             for head in layout.head():
@@ -71,38 +81,41 @@ class DiskStore:
             for buffer, length in served.read(layout.data(), free.pop):
                 out.write(buffer[: _padded(buffer, length)])
                 free.append(buffer)
-                self._advance(length, layout)
+                advance(length)
 
-    def _advance(self, length: int, layout: image.Layout) -> None:
-        self._done_bytes += length
-        self._context.progress(self._done_bytes, layout.data_clusters * image.CLUSTER)
-        if self._context.given_up() or self._context.remaining_s() <= 0:
-            raise OperationTimeoutError("copying the disks took too long")
-        if time.monotonic() >= self._look_again:
-            self._look()
-            self._look_again = time.monotonic() + _LOOK_S
+    def _watched(self, layout: qcow2.Layout) -> Callable[[int], None]:
+        """Return what is told of bytes copied; it ends the copy when nobody waits, or *look* says so."""
+        moved = watched(self._context, layout.data_clusters * qcow2.CLUSTER)
+
+        def advance(size_bytes: int) -> None:
+            moved(size_bytes)
+            if time.monotonic() >= self._look_again:
+                self._look()
+                self._look_again = time.monotonic() + _LOOK_S
+
+        return advance
 
 
 def _bitmap(name: str) -> str:
     return f"qemu:dirty-bitmap:{name}"
 
 
-def _runs(served: NbdClient, since: str | None) -> list[image.Run]:
+def _runs(served: NbdClient, since: str | None) -> list[qcow2.Run]:
     allocated = list(served.extents(ALLOCATION))
-    data = image.whole_clusters((e.offset, e.length) for e in allocated if not e.is_zero)
+    data = qcow2.whole_clusters((e.offset, e.length) for e in allocated if not e.is_zero)
     if since is None:
         return data
     changes = served.extents(_bitmap(since))
-    dirty = image.whole_clusters((e.offset, e.length) for e in changes if e.is_dirty)
-    zeros = image.without(dirty, data)
+    dirty = qcow2.whole_clusters((e.offset, e.length) for e in changes if e.is_dirty)
+    zeros = qcow2.without(dirty, data)
     return [
-        *image.without(dirty, zeros),
-        *(image.Run(first=r.first, count=r.count, zero=True) for r in zeros),
+        *qcow2.without(dirty, zeros),
+        *(qcow2.Run(first=r.first, count=r.count, zero=True) for r in zeros),
     ]
 
 
 def _padded(buffer: memoryview, length: int) -> int:
     """Fill the disk's last cluster up with zeros; return how much of *buffer* counts then."""
-    whole = -(-length // image.CLUSTER) * image.CLUSTER
+    whole = -(-length // qcow2.CLUSTER) * qcow2.CLUSTER
     buffer[length:whole] = bytes(whole - length)
     return whole

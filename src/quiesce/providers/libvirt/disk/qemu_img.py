@@ -23,7 +23,7 @@ class ImageInUseError(NonRecoverableError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class DiskImage:
     """What an image file says about itself."""
 
     path: str
@@ -39,20 +39,20 @@ class Image:
     keeps_bitmaps: bool
 
 
-def chain(path: str) -> list[Image]:
+def chain(path: str) -> list[DiskImage]:
     """Return the image and those it is read through, top first; fine while a QEMU uses it."""
     text = _run("info", "-U", "--output=json", "--backing-chain", path)
     return [_image(found) for found in json.loads(text)]
 
 
-def info(path: str) -> Image:
+def info(path: str) -> DiskImage:
     """Return what the image at *path* says about itself; fine while a QEMU uses it."""
     return _image(json.loads(_run("info", "-U", "--output=json", path)))
 
 
-def create_overlay(path: str, backing: Image | str, backing_format: str) -> None:
+def create_overlay(path: str, backing: DiskImage | str, backing_format: str) -> None:
     """Make a new, private qcow2 image that holds nothing yet and is read through *backing*."""
-    below = backing.path if isinstance(backing, Image) else backing
+    below = backing.path if isinstance(backing, DiskImage) else backing
     _run("create", "-q", "-f", "qcow2", "-F", backing_format, "-b", below, path)
     Path(path).chmod(0o600)
 
@@ -130,10 +130,10 @@ def _missing(tool: str) -> UnsupportedError:
     return UnsupportedError(f"{tool} is not installed here", hint="Install it: apt-get install qemu-utils")
 
 
-def _image(found: dict[str, Any]) -> Image:
+def _image(found: dict[str, Any]) -> DiskImage:
     specific = found.get("format-specific", {}).get("data", {})
     bitmaps = specific.get("bitmaps", ())
-    return Image(
+    return DiskImage(
         path=found["filename"],
         format=found["format"],
         size_bytes=found["virtual-size"],

@@ -47,7 +47,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class PlacedRun:
     """Clusters in a row, of the disk, and where a file holds them."""
 
     run: Run
@@ -161,11 +161,11 @@ class Layout:
             tables[index].byteswap()
             yield tables[index].tobytes()
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[PlacedRun]:
         """Return where the file holds each run."""
         offset = self.data_offset
         for run in self.runs:
-            yield Piece(run=run, offset=0 if run.zero else offset)
+            yield PlacedRun(run=run, offset=0 if run.zero else offset)
             offset += 0 if run.zero else run.count * CLUSTER
 
 
@@ -175,7 +175,7 @@ class Layer:
 
     path: Path
     size_bytes: int
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PlacedRun, ...]
 
 
 def read_layer(path: Path) -> Layer:
@@ -195,7 +195,7 @@ def read_layer(path: Path) -> Layer:
             tables = [
                 (i, entry & _OFFSET_MASK) for i, entry in enumerate(_read_words(file.read(header[7] * 8)))
             ]
-            found: list[Piece] = []
+            found: list[PlacedRun] = []
             for index, offset in tables:
                 if offset:
                     file.seek(offset)
@@ -205,11 +205,11 @@ def read_layer(path: Path) -> Layer:
     return Layer(path=path, size_bytes=header[5], pieces=tuple(_joined(found)))
 
 
-def merged(layers: Sequence[Layer], size_bytes: int) -> list[tuple[Layer, Piece]]:
+def merged(layers: Sequence[Layer], size_bytes: int) -> list[tuple[Layer, PlacedRun]]:
     """Return which layer holds what of a disk: for each cluster the newest that has it, in order."""
     end = _ceil(size_bytes, CLUSTER)
     taken = [Run(first=end, count=1 << 62)]
-    chosen: list[tuple[Layer, Piece]] = []
+    chosen: list[tuple[Layer, PlacedRun]] = []
     for layer in reversed(layers):
         runs = [piece.run for piece in layer.pieces]
         chosen.extend((layer, piece) for piece in _cut_down(layer.pieces, without(runs, taken)))
@@ -217,15 +217,15 @@ def merged(layers: Sequence[Layer], size_bytes: int) -> list[tuple[Layer, Piece]
     return sorted(chosen, key=lambda found: found[1].run.first)
 
 
-def _cut_down(pieces: Iterable[Piece], runs: Iterable[Run]) -> Iterator[Piece]:
+def _cut_down(pieces: Iterable[PlacedRun], runs: Iterable[Run]) -> Iterator[PlacedRun]:
     """Return what of *pieces* is left when only *runs*, each within one of them, are; both ascending."""
     rest = iter(pieces)
-    piece: Piece | None = None
+    piece: PlacedRun | None = None
     for run in runs:
         while piece is None or piece.run.end <= run.first:
             piece = next(rest)
         offset = 0 if run.zero else piece.offset + (run.first - piece.run.first) * CLUSTER
-        yield Piece(run=run, offset=offset)
+        yield PlacedRun(run=run, offset=offset)
 
 
 def _union(one: Sequence[Run], other: Sequence[Run]) -> list[Run]:
@@ -233,7 +233,7 @@ def _union(one: Sequence[Run], other: Sequence[Run]) -> list[Run]:
     return whole_clusters((run.first * CLUSTER, run.count * CLUSTER) for run in ordered)
 
 
-def _enter(tables: dict[int, array[int]], piece: Piece) -> None:
+def _enter(tables: dict[int, array[int]], piece: PlacedRun) -> None:
     """Write the piece's entries into the tables, table by table."""
     run = piece.run
     for index in _tables_of(run):
@@ -244,7 +244,7 @@ def _enter(tables: dict[int, array[int]], piece: Piece) -> None:
         tables[index][first - index * _ENTRIES : end - index * _ENTRIES] = array("Q", entries)
 
 
-def _pieces_of(index: int, entries: array[int]) -> Iterator[Piece]:
+def _pieces_of(index: int, entries: array[int]) -> Iterator[PlacedRun]:
     """Return what one table says, neighbours made one."""
     number = 0
     while number < len(entries):
@@ -254,16 +254,16 @@ def _pieces_of(index: int, entries: array[int]) -> Iterator[Piece]:
             number += 1
         if entry:
             run = Run(first=index * _ENTRIES + begin, count=number - begin, zero=bool(entry & _ZERO))
-            yield Piece(run=run, offset=0 if run.zero else entry & _OFFSET_MASK)
+            yield PlacedRun(run=run, offset=0 if run.zero else entry & _OFFSET_MASK)
 
 
-def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+def _joined(pieces: Iterable[PlacedRun]) -> Iterator[PlacedRun]:
     """Return *pieces* with those made one that tables have torn apart."""
-    last: Piece | None = None
+    last: PlacedRun | None = None
     for piece in pieces:
         if last is not None and _follows(last, piece):
             run = Run(first=last.run.first, count=last.run.count + piece.run.count, zero=last.run.zero)
-            last = Piece(run=run, offset=last.offset)
+            last = PlacedRun(run=run, offset=last.offset)
             continue
         if last is not None:
             yield last
@@ -272,7 +272,7 @@ def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
         yield last
 
 
-def _follows(one: Piece, other: Piece) -> bool:
+def _follows(one: PlacedRun, other: PlacedRun) -> bool:
     if one.run.end != other.run.first or one.run.zero != other.run.zero:
         return False
     return one.run.zero or other.offset == one.offset + one.run.count * CLUSTER

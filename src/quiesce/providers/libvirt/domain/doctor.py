@@ -10,24 +10,30 @@ from typing import Final
 
 from quiesce.errors import ProviderError
 from quiesce.ports import Finding
-from quiesce.providers.libvirt import agent, jobs, marks, qemu_img
-from quiesce.providers.libvirt.client import Domain, State
-from quiesce.providers.libvirt.definition import Definition, Disk, read_definition
+from quiesce.providers.libvirt.client import Domain, DomainState
+from quiesce.providers.libvirt.disk import qemu_img
+from quiesce.providers.libvirt.domain import agent
+from quiesce.providers.libvirt.domain.backup_job import running_job
+from quiesce.providers.libvirt.domain.checkpoints import owners_of_checkpoints
+from quiesce.providers.libvirt.domain.domain_xml import DomainDefinition, DomainDisk, read_definition
+from quiesce.providers.libvirt.domain.metadata import overlay_snapshots
 from quiesce.providers.libvirt.errors import DomainBusyError
-from quiesce.providers.libvirt.settings import Settings
+from quiesce.providers.libvirt.job import LibvirtJob
 
+#: through how many files a disk may be read before it is worth a word
+_DEEP: Final = 20
 _FREEZE_COMMANDS: Final = ("guest-fsfreeze-freeze", "guest-fsfreeze-thaw", "guest-fsfreeze-status")
 
 
-def examine(domain: Domain, settings: Settings, repository_dir: str) -> Sequence[Finding]:
+def examine(job: LibvirtJob, domain: Domain) -> Sequence[Finding]:
     """Return every check made on a domain, passed or not."""
     definition = read_definition(domain.xml())
-    disks = [disk for disk in definition.disks if disk.target not in settings.exclude_disks]
+    disks = [disk for disk in definition.disks if disk.target not in job.options.exclude_disks]
     return [
         _state(domain),
         *_agent(domain, definition),
         *(_bitmaps(disk) for disk in disks),
-        *_space(domain, settings, disks, repository_dir),
+        *_space(job, domain, disks),
         *_checkpoints(domain),
         _job(domain),
         *_chain(domain, disks),
@@ -36,7 +42,7 @@ def examine(domain: Domain, settings: Settings, repository_dir: str) -> Sequence
 
 def _state(domain: Domain) -> Finding:
     state = domain.state()
-    if state is State.STUCK:
+    if state is DomainState.STUCK:
         return Finding(
             check="state",
             passed=False,
@@ -46,7 +52,7 @@ def _state(domain: Domain) -> Finding:
     return Finding(check="state", passed=True, detail=f"{domain.name} is {state.value}")
 
 
-def _agent(domain: Domain, definition: Definition) -> Iterator[Finding]:
+def _agent(domain: Domain, definition: DomainDefinition) -> Iterator[Finding]:
     if not definition.has_agent_channel:
         yield Finding(
             check="agent",
@@ -55,7 +61,7 @@ def _agent(domain: Domain, definition: Definition) -> Iterator[Finding]:
             remedy="Add a virtio channel named org.qemu.guest_agent.0, and qemu-guest-agent in the guest.",
         )
         return
-    if domain.state() is not State.RUNNING:
+    if domain.state() is not DomainState.RUNNING:
         yield Finding(check="agent", passed=True, detail="there is a channel; asked when the domain runs")
         return
     try:
@@ -110,7 +116,7 @@ def _frozen(domain: Domain) -> Finding:
     return Finding(check="frozen", passed=True, detail="its file systems are not frozen")
 
 
-def _bitmaps(disk: Disk) -> Finding:
+def _bitmaps(disk: DomainDisk) -> Finding:
     check = f"disk {disk.target}"
     try:
         image = qemu_img.info(disk.path)
@@ -133,14 +139,12 @@ def _bitmaps(disk: Disk) -> Finding:
     )
 
 
-def _space(
-    domain: Domain, settings: Settings, disks: Sequence[Disk], repository_dir: str
-) -> Iterator[Finding]:
-    if not settings.is_local:
+def _space(job: LibvirtJob, domain: Domain, disks: Sequence[DomainDisk]) -> Iterator[Finding]:
+    if not job.resource.is_local:
         yield Finding(
             check="place",
             passed=False,
-            detail=f"{settings.uri} is another machine: full backups are not possible from here",
+            detail=f"{job.resource.uri} is another machine: full backups are not possible from here",
             remedy="Run quiesce on that machine, or use snapshots.",
         )
         return
@@ -150,8 +154,10 @@ def _space(
             needed += domain.block_sizes(disk.target)[1]
         except ProviderError:
             continue
-    yield _room("repository", repository_dir, needed, "Make room there, or choose a repository elsewhere.")
-    yield _room("scratch", settings.scratch_dir, needed // 10, "Set scratch_dir to a disk with room.")
+    yield _room(
+        "repository", str(job.repository.root), needed, "Make room there, or choose a repository elsewhere."
+    )
+    yield _room("scratch", job.options.scratch_dir, needed // 10, "Set scratch_dir to a disk with room.")
 
 
 def _room(check: str, directory: str, needed: int, remedy: str) -> Finding:
@@ -170,8 +176,8 @@ def _room(check: str, directory: str, needed: int, remedy: str) -> Finding:
 
 
 def _checkpoints(domain: Domain) -> Iterator[Finding]:
-    known = jobs.marks_of_checkpoints(domain)
-    foreign = [name for name, mark in known.items() if mark is None]
+    known = owners_of_checkpoints(domain)
+    foreign = [name for name, owner in known.items() if owner is None]
     if foreign:
         yield Finding(
             check="checkpoints",
@@ -179,7 +185,7 @@ def _checkpoints(domain: Domain) -> Iterator[Finding]:
             detail=f"checkpoints of others, in the way of internal snapshots: {', '.join(foreign)}",
             remedy="If their tool is not used any more: virsh checkpoint-delete DOMAIN NAME",
         )
-    stale = _stale(domain, [name for name, mark in known.items() if mark is not None])
+    stale = _stale(domain, [name for name, owner in known.items() if owner is not None])
     if stale:
         yield Finding(
             check="bitmaps",
@@ -193,7 +199,7 @@ def _checkpoints(domain: Domain) -> Iterator[Finding]:
 
 def _stale(domain: Domain, names: Sequence[str]) -> list[str]:
     """Return those of *names* whose bitmaps are gone or broken, as far as disks tell that no QEMU has."""
-    if domain.state() is not State.OFF or not names:
+    if domain.state() is not DomainState.OFF or not names:
         return []
     disks = read_definition(domain.xml()).disks
     images = [qemu_img.info(disk.path) for disk in disks if disk.kind == "file"]
@@ -203,7 +209,7 @@ def _stale(domain: Domain, names: Sequence[str]) -> list[str]:
 
 def _job(domain: Domain) -> Finding:
     try:
-        found = jobs.running_job(domain) if domain.state() is not State.OFF else None
+        found = running_job(domain) if domain.state() is not DomainState.OFF else None
     except DomainBusyError as error:
         return Finding(check="job", passed=False, detail=str(error), remedy=error.hint)
     if found is None:
@@ -216,8 +222,8 @@ def _job(domain: Domain) -> Finding:
     )
 
 
-def _chain(domain: Domain, disks: Sequence[Disk]) -> Iterator[Finding]:
-    kept = {path for point in marks.points(domain) for path in point.frozen.values()}
+def _chain(domain: Domain, disks: Sequence[DomainDisk]) -> Iterator[Finding]:
+    kept = {path for snapshot in overlay_snapshots(domain) for path in snapshot.frozen.values()}
     missing = sorted(path for path in kept if not Path(path).exists())
     for path in missing:
         yield Finding(
@@ -234,6 +240,3 @@ def _chain(domain: Domain, disks: Sequence[Disk]) -> Iterator[Finding]:
             detail=f"disks read through more than {_DEEP} files: {', '.join(deep)}",
             remedy="Remove old restore points; their files are merged then.",
         )
-
-
-_DEEP: Final = 20

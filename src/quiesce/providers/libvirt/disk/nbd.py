@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from quiesce.errors import RecoverableError
-from quiesce.providers.libvirt.copying import PIECE
+from quiesce.providers.libvirt.disk.copying import PIECE
 
 #: the context that tells holes and zeros from data
 ALLOCATION: Final = "base:allocation"

@@ -1,8 +1,8 @@
 """What quiesce writes into a domain's own metadata, so that any process finds it again.
 
-The running domain carries `Freeze` (gone with the QEMU process that was frozen) and `Woken` (a domain that
-was off and was started, paused, to be backed up). The persistent definition carries one `Point` for each
-external snapshot: which files are its frozen state.
+The running domain carries `GuestFreeze` (gone with the QEMU process that was frozen) and `StartedToRead` (it
+was off and was started, paused, to be backed up). The persistent definition carries one `OverlaySnapshot` for
+each external snapshot: which files are its frozen state.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quiesce.errors import ProviderError
+from quiesce.provider_kit.ownership import Owner
 from quiesce.providers.libvirt import xml
-from quiesce.providers.libvirt.client import Domain, State
+from quiesce.providers.libvirt.client import Domain, DomainState
 from quiesce.providers.libvirt.xml import METADATA_URI
 
 _NS = f"{{{METADATA_URI}}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Freeze:
+class GuestFreeze:
     """A freeze of ours was begun in this QEMU process and its thaw is not confirmed."""
 
     execution: str
@@ -30,20 +31,20 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Woken:
+class StartedToRead:
     """It was off; we started it, paused, to read its disks."""
 
+    #: of the restore point that they are read for
     key: str
     #: whether it continued from a managed save, and is to be saved again
     saved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class OverlaySnapshot:
     """An external snapshot of ours."""
 
-    name: str
-    execution: str
+    owner: Owner
     #: whether the domain ran at the cut
     active: bool
     #: the file that holds the state at the cut, by disk target
@@ -51,58 +52,58 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveMarks:
+class LiveMetadata:
     """What the running domain carries."""
 
-    freeze: Freeze | None = None
-    woken: Woken | None = None
+    freeze: GuestFreeze | None = None
+    started: StartedToRead | None = None
 
 
-def live_marks(domain: Domain) -> LiveMarks:
+def live_metadata(domain: Domain) -> LiveMetadata:
     """Return what the running *domain* carries; nothing when it is off."""
     try:
         text = domain.metadata(live=True)
     except ProviderError:
-        if domain.state() is not State.OFF:
+        if domain.state() is not DomainState.OFF:
             raise
         text = None
     if text is None:
-        return LiveMarks()
+        return LiveMetadata()
     tree = xml.read(text)
-    return LiveMarks(freeze=_freeze(_find(tree, "freeze")), woken=_woken(_find(tree, "woken")))
+    return LiveMetadata(freeze=_freeze(_find(tree, "freeze")), started=_started(_find(tree, "started")))
 
 
-def set_live_marks(domain: Domain, marks: LiveMarks) -> None:
-    """Let the running *domain* carry exactly *marks*."""
-    if marks == LiveMarks():
+def set_live_metadata(domain: Domain, found: LiveMetadata) -> None:
+    """Let the running *domain* carry exactly that."""
+    if found == LiveMetadata():
         if domain.metadata(live=True) is not None:
             domain.set_metadata(None, live=True)
         return
-    tree = xml.element("marks")
-    if marks.freeze:
-        made = xml.add(tree, "freeze", execution=marks.freeze.execution)
-        if marks.freeze.timer is not None and marks.freeze.until is not None:
-            made.attrib |= {"timer": str(marks.freeze.timer), "until": str(marks.freeze.until)}
-    if marks.woken:
-        xml.add(tree, "woken", key=marks.woken.key, saved="yes" if marks.woken.saved else "no")
+    tree = xml.element("live")
+    if found.freeze:
+        made = xml.add(tree, "freeze", execution=found.freeze.execution)
+        if found.freeze.timer is not None and found.freeze.until is not None:
+            made.attrib |= {"timer": str(found.freeze.timer), "until": str(found.freeze.until)}
+    if found.started:
+        xml.add(tree, "started", key=found.started.key, saved=_word(said=found.started.saved))
     domain.set_metadata(xml.write(tree), live=True)
 
 
-def points(domain: Domain) -> tuple[Point, ...]:
+def overlay_snapshots(domain: Domain) -> tuple[OverlaySnapshot, ...]:
     """Return the external snapshots of *domain* that quiesce made, oldest first."""
     text = domain.metadata(live=False)
-    if text is None:
-        return ()
-    return tuple(_point(found) for found in xml.read(text) if found.tag.removeprefix(_NS) == "point")
+    listed = () if text is None else xml.read(text)
+    found = (_snapshot(each) for each in listed if each.tag.removeprefix(_NS) == "point")
+    return tuple(snapshot for snapshot in found if snapshot is not None)
 
 
-def set_points(domain: Domain, kept: tuple[Point, ...]) -> None:
+def set_overlay_snapshots(domain: Domain, kept: tuple[OverlaySnapshot, ...]) -> None:
     """Let *domain* carry exactly these."""
-    domain.set_metadata(_points_element(kept), live=False)
+    domain.set_metadata(_snapshots_element(kept), live=False)
 
 
 def restored(key: str) -> str:
-    """Return what a domain carries that was made from a backup, under another name."""
+    """Return what a domain carries that was made from the backup of that key, under another name."""
     tree = xml.element(f"{_NS}points")
     xml.add(tree, f"{_NS}restored", key=key)
     return xml.write(tree)
@@ -115,41 +116,48 @@ def restored_from(domain: Domain) -> str | None:
     return None if found is None else found.get("key")
 
 
-def _points_element(kept: tuple[Point, ...]) -> str | None:
+def _snapshots_element(kept: tuple[OverlaySnapshot, ...]) -> str | None:
     if not kept:
         return None
     tree = xml.element("points")
-    for point in kept:
-        active = "yes" if point.active else "no"
-        made = xml.add(tree, "point", name=point.name, execution=point.execution, active=active)
-        for target, path in point.frozen.items():
+    for snapshot in kept:
+        made = xml.add(tree, "point", active=_word(said=snapshot.active), **snapshot.owner.as_mark(""))
+        for target, path in snapshot.frozen.items():
             xml.add(made, "disk", target=target, frozen=path)
     return xml.write(tree)
+
+
+def _word(*, said: bool) -> str:
+    return "yes" if said else "no"
 
 
 def _find(tree: xml.Element, tag: str) -> xml.Element | None:
     return next((found for found in tree if found.tag.removeprefix(_NS) == tag), None)
 
 
-def _freeze(found: xml.Element | None) -> Freeze | None:
+def _freeze(found: xml.Element | None) -> GuestFreeze | None:
     if found is None:
         return None
     timer, until = found.get("timer"), found.get("until")
-    return Freeze(
+    return GuestFreeze(
         execution=found.get("execution", ""),
         timer=int(timer) if timer else None,
         until=float(until) if until else None,
     )
 
 
-def _woken(found: xml.Element | None) -> Woken | None:
-    return None if found is None else Woken(key=found.get("key", ""), saved=found.get("saved") == "yes")
+def _started(found: xml.Element | None) -> StartedToRead | None:
+    if found is None:
+        return None
+    return StartedToRead(key=found.get("key", ""), saved=found.get("saved") == "yes")
 
 
-def _point(found: xml.Element) -> Point:
-    return Point(
-        name=found.get("name", ""),
-        execution=found.get("execution", ""),
+def _snapshot(found: xml.Element) -> OverlaySnapshot | None:
+    owner = Owner.read("", found.attrib)
+    if owner is None:
+        return None
+    return OverlaySnapshot(
+        owner=owner,
         active=found.get("active") == "yes",
         frozen={disk.get("target", ""): disk.get("frozen", "") for disk in found},
     )

@@ -32,7 +32,7 @@ _READERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class BufferPart:
     """Where a stretch of a buffer goes."""
 
     #: position in the buffer
@@ -46,7 +46,7 @@ class Part:
 class _Filled:
     buffer: memoryview
     length: int
-    parts: Sequence[Part]
+    parts: Sequence[BufferPart]
 
 
 class Mover:
@@ -84,7 +84,7 @@ class Mover:
         self._raise_failure()
         return self._free.get()
 
-    def give(self, buffer: memoryview, length: int, parts: Sequence[Part]) -> None:
+    def give(self, buffer: memoryview, length: int, parts: Sequence[BufferPart]) -> None:
         """Checksum the first *length* bytes of a buffer got from `buffer`, and write *parts* of it."""
         self._to_hash.put(_Filled(buffer=buffer, length=length, parts=parts))
 
@@ -153,7 +153,7 @@ class CheckedWriter:
 
     def give(self, buffer: memoryview, length: int) -> None:
         """Write the first *length* bytes of a buffer got from `buffer`."""
-        self._mover.give(buffer, length, [Part(begin=0, length=length, place=self.size_bytes)])
+        self._mover.give(buffer, length, [BufferPart(begin=0, length=length, place=self.size_bytes)])
         self.size_bytes += length
 
     def write(self, data: bytes) -> None:

@@ -10,21 +10,20 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Final, Self
 
-from quiesce.errors import OperationTimeoutError
 from quiesce.ports import Context
-from quiesce.providers.libvirt import image
-from quiesce.providers.libvirt.copying import (
+from quiesce.provider_kit.saving import watched
+from quiesce.providers.libvirt.disk import qcow2
+from quiesce.providers.libvirt.disk.copying import (
     PIECE,
+    BufferPart,
     Mover,
-    Part,
     check_file,
     open_direct,
     read_ahead,
@@ -35,7 +34,7 @@ _SUFFIX: Final = "quiesce-restore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class DiskTarget:
     """One disk that is to be written."""
 
     name: str
@@ -63,7 +62,7 @@ class Assembly:
         self,
         repository: Repository,
         manifest: Manifest,
-        targets: Sequence[Target],
+        targets: Sequence[DiskTarget],
         key: str,
         context: Context,
     ) -> None:
@@ -71,7 +70,7 @@ class Assembly:
         self._manifest = manifest
         self._targets = targets
         self._key = key
-        self._work = _Work(context, manifest.size_bytes)
+        self._advance = watched(context, manifest.size_bytes)
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
@@ -114,23 +113,23 @@ class Assembly:
 
     def _check(self, file: StoredFile) -> None:
         path = self._repository.path(self._manifest, file.path)
-        check_file(path, file, self._work.advance)
+        check_file(path, file, self._advance)
 
-    def _assemble(self, target: Target) -> None:
+    def _assemble(self, target: DiskTarget) -> None:
         if target.is_device:
             return
         layers, path = self._layers(target), target.beside(self._key)
         with storage_errors(f"write {path}"), _NewDisk(path, target, layers) as disk:
             for name, layer in zip(target.layers, layers, strict=True):
-                found = disk.take(layer, self._work)
+                found = disk.take(layer, self._advance)
                 if self._is_plain(name):
                     require_same(layer.path, self._manifest.file(name), *found)
             disk.finish()
 
-    def _layers(self, target: Target) -> list[image.Layer]:
-        return [image.read_layer(self._plain(target, layer)) for layer in target.layers]
+    def _layers(self, target: DiskTarget) -> list[qcow2.Layer]:
+        return [qcow2.read_layer(self._plain(target, layer)) for layer in target.layers]
 
-    def _plain(self, target: Target, layer: str) -> Path:
+    def _plain(self, target: DiskTarget, layer: str) -> Path:
         """Return a layer's file, decompressed when it is stored compressed."""
         if self._is_plain(layer):
             return self._repository.path(self._manifest, layer)
@@ -145,10 +144,10 @@ class Assembly:
             plain.chmod(0o600)
             while data := stored.read(PIECE):
                 out.write(data)
-                self._work.advance(0)
+                self._advance(0)
             stored.check()
 
-    def _scratch(self, target: Target, layer: str) -> Path:
+    def _scratch(self, target: DiskTarget, layer: str) -> Path:
         if target.is_device:
             return self._repository.directory(self._manifest.place) / f".{layer}.{self._key}.{_SUFFIX}"
         return target.path.with_name(f".{target.path.name}.{layer}.{self._key}.{_SUFFIX}")
@@ -171,42 +170,20 @@ def _take_over_owner(old: Path, new: Path) -> None:
     new.chmod(stat.S_IMODE(found.st_mode))
 
 
-class _Work:
-    """Counts what was moved, and ends it when nobody waits any more."""
-
-    def __init__(self, context: Context, total_bytes: int) -> None:
-        self._context = context
-        self._total_bytes = total_bytes
-        self._done_bytes = 0
-        self._lock = threading.Lock()
-
-    def advance(self, moved_bytes: int) -> None:
-        """Count so many more bytes.
-
-        Raises:
-            OperationTimeoutError: when it took too long.
-        """
-        with self._lock:
-            self._done_bytes += moved_bytes
-            self._context.progress(self._done_bytes, self._total_bytes)
-        if self._context.given_up() or self._context.remaining_s() <= 0:
-            raise OperationTimeoutError("bringing the disks back took too long; nothing was replaced")
-
-
 class _NewDisk:
     """An image file that becomes what layers say, each read once from its beginning to its end."""
 
-    def __init__(self, path: Path, target: Target, layers: Sequence[image.Layer]) -> None:
+    def __init__(self, path: Path, target: DiskTarget, layers: Sequence[qcow2.Layer]) -> None:
         self._path = path
         self._target = target
         chosen = [
-            (layer, piece) for layer, piece in image.merged(layers, target.size_bytes) if not piece.run.zero
+            (layer, piece) for layer, piece in qcow2.merged(layers, target.size_bytes) if not piece.run.zero
         ]
         self._head, places = _laid_out(target, [piece.run for _, piece in chosen])
         #: what of each layer goes where: position in the layer, length, position in the image
         self._moves: dict[Path, list[tuple[int, int, int]]] = {layer.path: [] for layer in layers}
         for (layer, piece), place in zip(chosen, places, strict=True):
-            self._moves[layer.path].append((piece.offset, piece.run.count * image.CLUSTER, place))
+            self._moves[layer.path].append((piece.offset, piece.run.count * qcow2.CLUSTER, place))
 
     def __enter__(self) -> Self:
         self._path.unlink(missing_ok=True)
@@ -220,7 +197,7 @@ class _NewDisk:
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
-    def take(self, layer: image.Layer, work: _Work) -> tuple[int, str]:
+    def take(self, layer: qcow2.Layer, advance: Callable[[int], None]) -> tuple[int, str]:
         """Write what *layer* contributes; return the size and the SHA-256 of its file."""
         parts = _by_piece(self._moves[layer.path])
         size_bytes = 0
@@ -228,7 +205,7 @@ class _NewDisk:
             for buffer, length in read_ahead(layer.path, mover.buffer):
                 mover.give(buffer, length, parts.get(size_bytes // PIECE, ()))
                 size_bytes += length
-                work.advance(length)
+                advance(length)
             return size_bytes, mover.finish()
 
     def finish(self) -> None:
@@ -238,35 +215,37 @@ class _NewDisk:
         os.fsync(self._descriptor)
 
 
-def _laid_out(target: Target, runs: Sequence[image.Run]) -> tuple[Iterable[bytes], list[int]]:
+def _laid_out(target: DiskTarget, runs: Sequence[qcow2.Run]) -> tuple[Iterable[bytes], list[int]]:
     """Return what comes before the data, and where in the file each run's data go."""
     if target.format != "qcow2":
-        return (), [run.first * image.CLUSTER for run in runs]
-    layout = image.Layout(target.size_bytes, runs)
+        return (), [run.first * qcow2.CLUSTER for run in runs]
+    layout = qcow2.Layout(target.size_bytes, runs)
     return layout.head(), [piece.offset for piece in layout.pieces()]
 
 
-def _by_piece(moves: Iterable[tuple[int, int, int]]) -> dict[int, list[Part]]:
+def _by_piece(moves: Iterable[tuple[int, int, int]]) -> dict[int, list[BufferPart]]:
     """Return what is to be moved by the number of the piece, of a file read piece by piece, that holds it."""
-    found: dict[int, list[Part]] = {}
+    found: dict[int, list[BufferPart]] = {}
     for position, length, place in moves:
         for number in range(position // PIECE, -(-(position + length) // PIECE)):
             begin = max(position, number * PIECE)
             end = min(position + length, (number + 1) * PIECE)
-            part = Part(begin=begin - number * PIECE, length=end - begin, place=place + begin - position)
+            part = BufferPart(
+                begin=begin - number * PIECE, length=end - begin, place=place + begin - position
+            )
             found.setdefault(number, []).append(part)
     return found
 
 
-def _write_device(target: Target, layers: Sequence[image.Layer]) -> None:
+def _write_device(target: DiskTarget, layers: Sequence[qcow2.Layer]) -> None:
     """Write a block device from its first byte to its last."""
     with target.path.open("r+b", buffering=0) as device, contextlib.ExitStack() as opened:
         sources = {layer.path: opened.enter_context(layer.path.open("rb")) for layer in layers}
         position = 0
-        for layer, piece in image.merged(layers, target.size_bytes):
-            begin = piece.run.first * image.CLUSTER
+        for layer, piece in qcow2.merged(layers, target.size_bytes):
+            begin = piece.run.first * qcow2.CLUSTER
             _write_zeros(device, begin - position)
-            length = min(piece.run.count * image.CLUSTER, target.size_bytes - begin)
+            length = min(piece.run.count * qcow2.CLUSTER, target.size_bytes - begin)
             if piece.run.zero:
                 _write_zeros(device, length)
             else:

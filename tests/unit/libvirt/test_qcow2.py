@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quiesce.errors import DamagedArtifactError
-from quiesce.providers.libvirt.image import CLUSTER, Layout, Run, merged, read_layer, whole_clusters, without
+from quiesce.providers.libvirt.disk.qcow2 import (
+    CLUSTER,
+    Layout,
+    Run,
+    merged,
+    read_layer,
+    whole_clusters,
+    without,
+)
 
 CLUSTERS = 24
 

@@ -13,66 +13,59 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from quiesce.errors import CannotFreezeError, ProviderError, RecoverableError
+from quiesce.errors import CannotFreezeError, OperationTimeoutError, ProviderError, RecoverableError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
-from quiesce.model.records import Level
-from quiesce.ports import Context
-from quiesce.providers.libvirt import marks
-from quiesce.providers.libvirt.client import Domain, Off, State
-from quiesce.providers.libvirt.definition import read_definition
+from quiesce.providers.libvirt.client import Domain, DomainState, OffReason
+from quiesce.providers.libvirt.domain.domain_xml import read_definition
+from quiesce.providers.libvirt.domain.metadata import GuestFreeze, live_metadata, set_live_metadata
 from quiesce.providers.libvirt.errors import AgentAbsentError, AgentSilentError
+from quiesce.providers.libvirt.job import LibvirtJob
 
 #: how long an agent may take to answer a question that costs it nothing
 QUESTION_S: Final = 5.0
-#: how long a freeze may take, unless the node says otherwise
-FREEZE_S: Final = 20.0
-_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5)
+#: longest pause between two attempts to thaw
+_LONGEST_PAUSE_S: Final = 0.5
 #: thaws every file system from inside the kernel and touches no disk: all it needs is running already
 _TIMER_SCRIPT: Final = 'sleep "$1"; echo j > /proc/sysrq-trigger'
 _TIMER_NAME: Final = "quiesce-thaw"
 
 
-def freeze(
-    domain: Domain,
-    context: Context,
-    *,
-    execution: str,
-    mountpoints: Sequence[str] = (),
-    thaw_after_s: float | None = None,
-    limit_s: float = FREEZE_S,
-) -> Outcome:
-    """Freeze all file systems of the guest, or those mounted at *mountpoints*.
+def freeze(job: LibvirtJob, domain: Domain) -> Outcome:
+    """Freeze all file systems of the guest, or those that are mounted where the options say.
 
     Raises:
         CannotFreezeError: when there is no way to, and nothing was frozen.
         OperationTimeoutError: when the agent was asked and did not answer; it may freeze later.
     """
-    if domain.state() is State.OFF:
+    if domain.state() is DomainState.OFF:
         return _at_rest(domain)
     _require_agent(domain)
     if _status(domain, QUESTION_S) == "frozen":
         return NOTHING
+    thaw_after_s = job.call.thaw_after_s
     timer, note = _arm(domain, thaw_after_s)
     until = time.time() + (thaw_after_s or 0.0) if timer is not None else None
-    _mark(domain, marks.Freeze(execution=execution, timer=timer, until=until))
-    count = _ask_to_freeze(domain, mountpoints, min(limit_s, max(1.0, context.remaining_s())))
+    _remember(domain, GuestFreeze(execution=job.call.execution, timer=timer, until=until))
+    mountpoints = job.options.mountpoints
+    limit_s = min(job.options.freeze_timeout, max(1.0, job.context.remaining_s()))
+    count = _ask_to_freeze(domain, mountpoints, limit_s)
     if count < max(1, len(set(mountpoints))):
-        thaw(domain, context)
+        thaw(job, domain)
         raise CannotFreezeError(_too_few(domain, count, mountpoints))
     return Outcome(note=note)
 
 
-def thaw(domain: Domain, context: Context) -> Outcome:
+def thaw(job: LibvirtJob, domain: Domain) -> Outcome:
     """Return when the guest is known to be thawed, however often that takes asking.
 
     Raises:
         ProviderError: when that could not be brought about in `Context.remaining_s`.
     """
-    thawed = _insist_on_thaw(domain, context)
+    thawed = _ask_until_thawed(job, domain)
     _disarm(domain)
-    _mark(domain, None)
+    _remember(domain, None)
     return thawed
 
 
@@ -83,8 +76,8 @@ def is_frozen(domain: Domain) -> bool | None:
     """
     if _cannot_be_frozen(domain):
         return None
-    mark = marks.live_marks(domain).freeze
-    if mark is not None and mark.until is not None and time.time() > mark.until:
+    freeze = live_metadata(domain).freeze
+    if freeze is not None and freeze.until is not None and time.time() > freeze.until:
         return False
     try:
         return _status(domain, QUESTION_S) == "frozen"
@@ -95,13 +88,13 @@ def is_frozen(domain: Domain) -> bool | None:
 def _cannot_be_frozen(domain: Domain) -> bool:
     """Tell whether no freeze of ours can be in force: its QEMU does not run, or was never asked to."""
     state = domain.state()
-    if state is State.OFF or not read_definition(domain.xml(live=True)).has_agent_channel:
+    if state is DomainState.OFF or not read_definition(domain.xml(live=True)).has_agent_channel:
         return True
-    return state is not State.RUNNING and marks.live_marks(domain).freeze is None
+    return state is not DomainState.RUNNING and live_metadata(domain).freeze is None
 
 
 def _at_rest(domain: Domain) -> Outcome:
-    clean = domain.why_off() is Off.SHUT_DOWN
+    clean = domain.why_off() is OffReason.SHUT_DOWN
     return Outcome(
         consistency=Consistency.FILESYSTEM if clean else Consistency.CRASH,
         note="it is off, so nothing writes" + ("" if clean else "; it was not shut down by its guest"),
@@ -109,7 +102,7 @@ def _at_rest(domain: Domain) -> Outcome:
 
 
 def _require_agent(domain: Domain) -> None:
-    if domain.state() is not State.RUNNING:
+    if domain.state() is not DomainState.RUNNING:
         raise CannotFreezeError(
             f"{domain.name} is paused, so its agent cannot answer",
             hint="Resume it first, or accept what a paused machine's disks are worth: crash consistency.",
@@ -144,34 +137,32 @@ def _too_few(domain: Domain, count: int, mountpoints: Sequence[str]) -> str:
     return f"the agent of {domain.name} froze {count} file systems for {', '.join(sorted(set(mountpoints)))}"
 
 
-def _insist_on_thaw(domain: Domain, context: Context) -> Outcome:
-    tries, said = 0, ""
+def _ask_until_thawed(job: LibvirtJob, domain: Domain) -> Outcome:
+    attempt, told = 0, ""
     while True:
         try:
-            return _thaw_once(domain, min(QUESTION_S, max(1.0, context.remaining_s())))
+            return _thaw_once(domain, min(QUESTION_S, max(1.0, job.context.remaining_s())))
         except ProviderError as error:
             if _cannot_be_frozen(domain):
                 return NOTHING
-            if isinstance(error, AgentAbsentError) and marks.live_marks(domain).freeze is None:
+            if isinstance(error, AgentAbsentError) and live_metadata(domain).freeze is None:
                 return Outcome(note="no agent answers, and nothing was frozen since it was started")
-            _require_time(domain, context, error)
-            if str(error) != said:
-                said = str(error)
-                context.log(Level.WARNING, f"not thawed yet: {said}")
-        time.sleep(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
-        tries += 1
+            if str(error) != told:
+                told = str(error)
+                job.warn(f"not thawed yet: {told}")
+            attempt += 1
+            _pause(job, domain, attempt, error)
 
 
-def _require_time(domain: Domain, context: Context, error: ProviderError) -> None:
-    if context.remaining_s() > 0 and not context.given_up():
-        return
-    paused = domain.state() is not State.RUNNING
-    hint = (
-        f"It is paused: let it run, and it can be thawed: virsh resume {domain.name}"
-        if paused
-        else error.hint
-    )
-    raise RecoverableError(f"{domain.name} may still be frozen: {error}", hint=hint) from error
+def _pause(job: LibvirtJob, domain: Domain, attempt: int, error: ProviderError) -> None:
+    """Wait before asking again, as long as anybody waits for the answer."""
+    try:
+        job.deadline("the thaw").back_off(attempt, _LONGEST_PAUSE_S)
+    except OperationTimeoutError:
+        hint = error.hint
+        if domain.state() is not DomainState.RUNNING:
+            hint = f"It is paused: let it run, and it can be thawed: virsh resume {domain.name}"
+        raise RecoverableError(f"{domain.name} may still be frozen: {error}", hint=hint) from error
 
 
 def _thaw_once(domain: Domain, limit_s: float) -> Outcome:
@@ -201,18 +192,18 @@ def _arm(domain: Domain, thaw_after_s: float | None) -> tuple[int | None, str]:
 
 
 def _disarm(domain: Domain) -> None:
-    freeze_mark = marks.live_marks(domain).freeze
-    if freeze_mark is None or freeze_mark.timer is None:
+    freeze = live_metadata(domain).freeze
+    if freeze is None or freeze.timer is None:
         return
     script = 'grep -q "$2" "/proc/$1/cmdline" && kill "$1"'
     command: dict[str, Json] = {
         "path": "/bin/sh",
-        "arg": ["-c", script, "quiesce", str(freeze_mark.timer), _TIMER_NAME],
+        "arg": ["-c", script, "quiesce", str(freeze.timer), _TIMER_NAME],
     }
     with contextlib.suppress(ProviderError):
         domain.agent("guest-exec", command, limit_s=QUESTION_S)
 
 
-def _mark(domain: Domain, mark: marks.Freeze | None) -> None:
-    if domain.state() is not State.OFF:
-        marks.set_live_marks(domain, replace(marks.live_marks(domain), freeze=mark))
+def _remember(domain: Domain, freeze: GuestFreeze | None) -> None:
+    if domain.state() is not DomainState.OFF:
+        set_live_metadata(domain, replace(live_metadata(domain), freeze=freeze))

@@ -1,0 +1,1 @@
+"""Disks: read from a server, stored as images, put together again."""

@@ -1,0 +1,1 @@
+"""Domains: frozen through their agent, cut, copied, put back and removed with all their disks."""

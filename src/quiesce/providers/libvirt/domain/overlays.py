@@ -1,0 +1,326 @@
+"""Snapshots as overlays (external snapshots): taken in milliseconds, whatever the disks' size.
+
+At the cut libvirt lets the guest write into a new, empty file; the file it wrote into before is the state
+at the cut and is never written again. The domain's metadata say which file that is for each restore
+point (`OverlaySnapshot`), because libvirt 9 can neither revert to such a snapshot nor remove one from the
+middle of a tree.
+
+Going back puts a new overlay on the frozen file. Removing a restore point merges what nobody needs any more
+downwards, so that a chain is never longer than there are restore points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from quiesce.errors import ForeignObjectError, ResourceNotFoundError, UnsupportedError
+from quiesce.model.outcome import Outcome
+from quiesce.provider_kit.artifact import as_artifact
+from quiesce.provider_kit.ownership import claim, is_removable, made_for
+from quiesce.providers.libvirt import xml
+from quiesce.providers.libvirt.client import Domain, DomainState
+from quiesce.providers.libvirt.disk import qemu_img
+from quiesce.providers.libvirt.domain.backup_job import require_no_job
+from quiesce.providers.libvirt.domain.checkpoints import drop_checkpoints, forget_checkpoints
+from quiesce.providers.libvirt.domain.domain_xml import DomainDisk, read_definition, with_sources
+from quiesce.providers.libvirt.domain.metadata import (
+    OverlaySnapshot,
+    overlay_snapshots,
+    set_overlay_snapshots,
+)
+from quiesce.providers.libvirt.domain.selection import targets_to_restore
+from quiesce.providers.libvirt.job import LibvirtJob
+
+_EXTENSION: Final = ".qcow2"
+_NEXT_IS_FULL: Final = "its checkpoints had to go, so its next backup is a full one"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalArtifact:
+    """What the catalog says of an external snapshot."""
+
+    objects: tuple[str, ...]
+    #: the file that holds the state at the cut, by disk target
+    frozen: Mapping[str, str]
+    #: the file that the guest wrote into from the cut on
+    overlays: Mapping[str, str]
+    kind: str = "external"
+
+
+def take(job: LibvirtJob, domain: Domain, disks: Sequence[DomainDisk]) -> Outcome:
+    """Fix the point in time; a repetition finds the one that was fixed."""
+    kept = overlay_snapshots(domain)
+    found = _snapshot_of(job, kept)
+    overlays = {disk.target: _overlay(job, domain, disk.target, disk.path) for disk in disks}
+    if found is not None:
+        claim(job.call, found.owner, f"snapshot {job.object_name} of {domain.name}")
+        if _was_taken(domain, found):
+            return _outcome(job, found, overlays)
+        kept = tuple(other for other in kept if other != found)
+        _remove_files(overlays.values())
+    _refuse_foreign(job, domain, overlays)
+    _require_files(disks)
+    require_no_job(domain)
+    snapshot = OverlaySnapshot(
+        owner=job.owner,
+        active=domain.state() is not DomainState.OFF,
+        frozen={disk.target: disk.path for disk in disks},
+    )
+    set_overlay_snapshots(domain, (*kept, snapshot))
+    dropped = drop_checkpoints(domain)
+    domain.snapshot(_snapshot_xml(job, overlays), disk_only=True, metadata=False)
+    return replace(_outcome(job, snapshot, overlays), note=_NEXT_IS_FULL if dropped else "")
+
+
+def apply(job: LibvirtJob, domain: Domain) -> None:
+    """Let the disks be what they were at the cut, and the domain run if it ran then."""
+    kept = overlay_snapshots(domain)
+    snapshot = _snapshot_of(job, kept)
+    if snapshot is None or not _was_taken(domain, snapshot):
+        raise ResourceNotFoundError(f"{domain.name} has no snapshot {job.object_name}")
+    before = read_definition(domain.xml())
+    chosen = targets_to_restore(job, domain.name, snapshot.frozen, [disk.target for disk in before.disks])
+    images = {target: qemu_img.chain(snapshot.frozen[target])[0] for target in sorted(chosen)}
+    domain.destroy()
+    domain.drop_managed_save()
+    forget_checkpoints(domain)
+    tops: dict[str, str] = {}
+    for target, image in images.items():
+        tops[target] = _unused(job, domain, target, image.path)
+        qemu_img.create_overlay(tops[target], image, image.format)
+    job.hypervisor.define_domain(with_sources(domain.xml(), tops, dict.fromkeys(tops, "qcow2")))
+    for disk in before.disks:
+        left = disk.target in tops and disk.path not in _frozen(kept, disk.target)
+        if left and _is_overlay(disk.path, domain):
+            Path(disk.path).unlink(missing_ok=True)
+    if snapshot.active:
+        domain.start()
+
+
+def delete(job: LibvirtJob, domain: Domain) -> None:
+    """Forget the restore point and merge what nobody needs any more; fine when it is not there."""
+    kept = overlay_snapshots(domain)
+    snapshot = _snapshot_of(job, kept)
+    if snapshot is None or not is_removable(job.call, snapshot.owner):
+        return
+    rest = tuple(other for other in kept if other != snapshot)
+    if not _was_taken(domain, snapshot):
+        _remove_files(_overlay(job, domain, *frozen) for frozen in snapshot.frozen.items())
+    else:
+        require_no_job(domain)
+        for target, path in snapshot.frozen.items():
+            rest = _Tree(job, domain, target, rest).tidy(also=path)
+    set_overlay_snapshots(domain, rest)
+
+
+def missing_files(job: LibvirtJob, domain: Domain) -> list[str] | None:
+    """Return which files of the restore point are gone; None when the domain knows of no such point."""
+    snapshot = _snapshot_of(job, overlay_snapshots(domain))
+    if snapshot is None or not _was_taken(domain, snapshot):
+        return None
+    return sorted(path for path in snapshot.frozen.values() if not Path(path).exists())
+
+
+class _Tree:
+    """The image files of one disk: which is read through which, and which are somebody's restore point."""
+
+    def __init__(
+        self, job: LibvirtJob, domain: Domain, target: str, snapshots: tuple[OverlaySnapshot, ...]
+    ) -> None:
+        self._job = job
+        self._domain = domain
+        self._target = target
+        self._snapshots = snapshots
+
+    def tidy(self, *, also: str) -> tuple[OverlaySnapshot, ...]:
+        """Merge and remove every file that is nobody's; return the snapshots with their files' new names.
+
+        *also* is a file that was somebody's until now.
+        """
+        while (pair := self._mergeable()) is not None:
+            self._merge(*pair)
+        self._remove_dead(also)
+        return self._snapshots
+
+    def _chain(self) -> list[qemu_img.DiskImage]:
+        disk = read_definition(self._domain.xml()).disk(self._target)
+        return qemu_img.chain(disk.path) if disk else []
+
+    def _parents(self) -> dict[str, str | None]:
+        """Return every file we know of the disk, and the one it is read through."""
+        known: dict[str, str | None] = {}
+        tops = [path for path in _frozen(self._snapshots, self._target) if Path(path).exists()]
+        for images in (self._chain(), *(qemu_img.chain(path) for path in tops)):
+            known.update({found.path: found.backing for found in images})
+        return known
+
+    def _mergeable(self) -> tuple[qemu_img.DiskImage, qemu_img.DiskImage, bool] | None:
+        """Return an overlay, the file below it that only it needs, and whether it is the active one."""
+        chain, parents, frozen = self._chain(), self._parents(), _frozen(self._snapshots, self._target)
+        for position, (top, base) in enumerate(pairwise(chain)):
+            alone = [path for path, parent in parents.items() if parent == base.path] == [top.path]
+            free = base.path not in frozen and not top.snapshots
+            if alone and free and _is_overlay(top.path, self._domain):
+                return top, base, position == 0
+        return None
+
+    def _merge(self, top: qemu_img.DiskImage, base: qemu_img.DiskImage, active: bool) -> None:
+        drop_checkpoints(self._domain)
+        children = [path for path, parent in self._parents().items() if parent == top.path]
+        if self._domain.state() is DomainState.OFF:
+            self._merge_off(top, base, active=active, children=children)
+        else:
+            self._merge_running(top, base, active=active)
+        in_chain = {found.path for found in self._chain()}
+        for child in children:
+            if child not in in_chain:
+                qemu_img.rename_backing(child, base.path, base.format)
+        self._snapshots = tuple(_moved(each, self._target, top.path, base.path) for each in self._snapshots)
+        set_overlay_snapshots(self._domain, _with(overlay_snapshots(self._domain), self._snapshots))
+        Path(top.path).unlink(missing_ok=True)
+
+    def _merge_off(
+        self, top: qemu_img.DiskImage, base: qemu_img.DiskImage, *, active: bool, children: Sequence[str]
+    ) -> None:
+        qemu_img.commit(top.path, base.path)
+        if active:
+            changed = with_sources(self._domain.xml(), {self._target: base.path}, {self._target: base.format})
+            self._job.hypervisor.define_domain(changed)
+        for child in children:
+            qemu_img.rename_backing(child, base.path, base.format)
+
+    def _merge_running(self, top: qemu_img.DiskImage, base: qemu_img.DiskImage, *, active: bool) -> None:
+        domain, target = self._domain, self._target
+        if domain.block_job(target) is None:
+            domain.commit_block(target, base=base.path, top=top.path, active=active)
+        if not active:
+            self._wait(lambda: domain.block_job(target) is None)
+            return
+        self._wait(lambda: _is_ready(domain, target))
+        domain.pivot(target)
+        self._wait(lambda: domain.block_job(target) is None)
+
+    def _wait(self, over: Callable[[], bool]) -> None:
+        self._job.wait_until(self._domain, over, f"merging the disk {self._target} of {self._domain.name}")
+
+    def _remove_dead(self, path: str) -> None:
+        """Remove *path*, and what it alone was read through, when nothing needs them."""
+        doomed: str | None = path
+        while doomed and doomed not in self._parents() and _is_overlay(doomed, self._domain):
+            below = qemu_img.info(doomed).backing if Path(doomed).exists() else None
+            Path(doomed).unlink(missing_ok=True)
+            doomed = below
+
+
+def _is_ready(domain: Domain, target: str) -> bool:
+    """Tell whether the disk's merge has caught up with its guest."""
+    for disk in xml.read(domain.xml(live=True)).findall("devices/disk"):
+        if xml.attribute(disk, "target", "dev") == target:
+            return xml.attribute(disk, "mirror", "ready") == "yes"
+    return False
+
+
+def _snapshot_of(job: LibvirtJob, snapshots: Sequence[OverlaySnapshot]) -> OverlaySnapshot | None:
+    return next((found for found in snapshots if made_for(job.call, found.owner)), None)
+
+
+def _was_taken(domain: Domain, snapshot: OverlaySnapshot) -> bool:
+    """Tell whether the cut happened: the domain no longer writes into the files that it was to freeze."""
+    current = read_definition(domain.xml())
+    disks = [current.disk(target) for target in snapshot.frozen]
+    return all(disk is None or disk.path != snapshot.frozen[disk.target] for disk in disks)
+
+
+def _outcome(job: LibvirtJob, snapshot: OverlaySnapshot, overlays: Mapping[str, str]) -> Outcome:
+    artifact = ExternalArtifact(objects=(job.object_name,), frozen=dict(snapshot.frozen), overlays=overlays)
+    return Outcome(artifact=as_artifact(artifact))
+
+
+def _refuse_foreign(job: LibvirtJob, domain: Domain, overlays: Mapping[str, str]) -> None:
+    there = [path for path in overlays.values() if Path(path).exists()]
+    if job.object_name in domain.snapshots():
+        there.append(f"snapshot {job.object_name}")
+    if there:
+        raise ForeignObjectError(f"{domain.name}: there is {', '.join(there)} already")
+
+
+def _snapshot_xml(job: LibvirtJob, overlays: Mapping[str, str]) -> str:
+    tree = xml.element("domainsnapshot")
+    xml.add(tree, "name", job.object_name)
+    disks = xml.add(tree, "disks")
+    for target, path in overlays.items():
+        disk = xml.add(disks, "disk", name=target, snapshot="external", type="file")
+        xml.add(disk, "driver", type="qcow2")
+        xml.add(disk, "source", file=path)
+    for target in sorted(job.options.exclude_disks):
+        xml.add(disks, "disk", name=target, snapshot="no")
+    return xml.write(tree)
+
+
+def _overlay(job: LibvirtJob, domain: Domain, target: str, path: str) -> str:
+    """Return the file that the guest writes into after the cut, instead of *path*."""
+    return str(Path(path).with_name(f"{domain.name}-{target}.{job.object_name}{_EXTENSION}"))
+
+
+def _is_overlay(path: str, domain: Domain) -> bool:
+    """Tell whether quiesce made that file: it is an image on top of another, of the name we give them."""
+    found = Path(path)
+    named = found.name.startswith(f"{domain.name}-") and found.name.count(".") >= 2
+    if not named or not found.exists():
+        return False
+    return found.suffix == _EXTENSION and qemu_img.info(path).backing is not None
+
+
+def _remove_files(paths: Iterable[str]) -> None:
+    for path in paths:
+        Path(path).unlink(missing_ok=True)
+
+
+def _require_files(disks: Sequence[DomainDisk]) -> None:
+    others = [disk.target for disk in disks if disk.kind != "file"]
+    if others:
+        raise UnsupportedError(
+            f"the disks {', '.join(others)} are not files, so no overlay can be laid on them",
+            hint="Name them in exclude_disks, or make full backups.",
+        )
+
+
+def _unused(job: LibvirtJob, domain: Domain, target: str, frozen: str) -> str:
+    """Return a file for the overlay of a domain that goes back."""
+    taken = {found.path for found in qemu_img.chain(_path_now(domain, target))}
+    taken |= {path for each in overlay_snapshots(domain) for path in each.frozen.values()}
+    number = 1
+    while True:
+        path = Path(frozen).with_name(f"{domain.name}-{target}.{job.object_name}.{number}{_EXTENSION}")
+        if str(path) not in taken:
+            return str(path)
+        number += 1
+
+
+def _path_now(domain: Domain, target: str) -> str:
+    disk = read_definition(domain.xml()).disk(target)
+    if disk is None:
+        raise ResourceNotFoundError(f"{domain.name} has no disk {target} any more")
+    return disk.path
+
+
+def _frozen(snapshots: Sequence[OverlaySnapshot], target: str) -> set[str]:
+    return {snapshot.frozen[target] for snapshot in snapshots if target in snapshot.frozen}
+
+
+def _moved(snapshot: OverlaySnapshot, target: str, old: str, new: str) -> OverlaySnapshot:
+    if snapshot.frozen.get(target) != old:
+        return snapshot
+    return replace(snapshot, frozen={**snapshot.frozen, target: new})
+
+
+def _with(
+    stored: tuple[OverlaySnapshot, ...], changed: Sequence[OverlaySnapshot]
+) -> tuple[OverlaySnapshot, ...]:
+    """Return *stored* with those replaced that *changed* has of the same owner."""
+    by_owner = {snapshot.owner: snapshot for snapshot in changed}
+    return tuple(by_owner.get(snapshot.owner, snapshot) for snapshot in stored)

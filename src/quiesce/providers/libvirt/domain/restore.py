@@ -1,0 +1,223 @@
+"""Bringing a domain back from a full copy, in place or as another domain.
+
+Nothing of the domain is touched before every stored byte has been read and found as it was written, and the
+new disks lie ready beside the old ones. What `exclude_disks` names is neither written nor taken away from the
+domain in place; a new domain gets no disk that the backup does not hold, so that it never writes into the
+original's.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from quiesce.errors import (
+    ForeignObjectError,
+    NonRecoverableError,
+    ResourceNotFoundError,
+    UnsupportedError,
+)
+from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.provider_kit.artifact import read_artifact
+from quiesce.providers.libvirt.client import Domain
+from quiesce.providers.libvirt.disk import qemu_img
+from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
+from quiesce.providers.libvirt.disk.storing import StoredDisk
+from quiesce.providers.libvirt.domain.backup import DEFINITION, NVRAM, DomainCopy
+from quiesce.providers.libvirt.domain.checkpoints import forget_checkpoints
+from quiesce.providers.libvirt.domain.domain_xml import (
+    DomainDisk,
+    as_new_domain,
+    read_definition,
+    with_disks_of,
+    with_identity,
+    with_metadata_of,
+    with_sources,
+    without_other_disks,
+)
+from quiesce.providers.libvirt.domain.metadata import restored, restored_from
+from quiesce.providers.libvirt.domain.selection import targets_to_restore
+from quiesce.providers.libvirt.job import LibvirtJob
+from quiesce.repository import storage_errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RestorePlan:
+    """What is to become of a backup."""
+
+    copy: DomainCopy
+    #: the domain that is there now
+    domain: Domain | None
+    #: as it was stored, for the domain that it is to be; its restored disks are still to be named
+    definition: str
+    targets: tuple[DiskTarget, ...]
+
+
+class DomainRestore:
+    """The full copy of a domain, on its way back."""
+
+    def __init__(self, job: LibvirtJob) -> None:
+        self._job = job
+        self._manifest = job.repository.manifest(job.place)
+
+    def apply(self) -> Outcome:
+        """Put the domain back, or make another one of it under the name *restore_as*."""
+        plan = self._plan()
+        self._require_free(plan)
+        job = self._job
+        assembly = Assembly(job.repository, self._manifest, plan.targets, job.key.point, job.context)
+        with assembly.prepared():
+            if plan.domain is not None:
+                self._stop(plan.domain)
+            assembly.put()
+            self._define(plan)
+        return NOTHING
+
+    def _plan(self) -> _RestorePlan:
+        copy = read_artifact(DomainCopy, self._manifest.content)
+        wanted, definition = self._job.options.restore_as, self._definition()
+        domain = self._find(wanted) if wanted else self._find_saved(copy)
+        if wanted:
+            definition = self._as_new_domain(definition, domain, wanted)
+        if domain is not None:
+            definition = with_identity(definition, domain.name, domain.uuid)
+        chosen = self._chosen(copy, definition, domain)
+        if wanted:
+            definition, dropped = without_other_disks(definition, chosen)
+            if dropped:
+                self._job.warn(f"{wanted} gets no disk {', '.join(dropped)}, which is not restored")
+        elif domain is not None:
+            kept = {disk.target for disk in read_definition(definition).disks} - chosen
+            definition = with_disks_of(definition, domain.xml(secrets=True), kept)
+        targets = self._targets(copy, definition, domain, chosen)
+        return _RestorePlan(copy=copy, domain=domain, definition=definition, targets=targets)
+
+    def _as_new_domain(self, definition: str, there: Domain | None, wanted: str) -> str:
+        key = self._job.key.point
+        if there is not None and restored_from(there) != key:
+            raise ForeignObjectError(f"there is a domain {wanted} already; nothing was restored")
+        return with_metadata_of(as_new_domain(definition, wanted), restored(key))
+
+    def _chosen(self, copy: DomainCopy, definition: str, domain: Domain | None) -> frozenset[str]:
+        """Return the targets of the disks that are to be put back."""
+        texts = [definition, *([domain.xml()] if domain is not None else [])]
+        known = {disk.target for text in texts for disk in read_definition(text).disks}
+        saved = {disk.target for disk in copy.disks}
+        return targets_to_restore(self._job, copy.domain, saved, known)
+
+    def _targets(
+        self, copy: DomainCopy, definition: str, domain: Domain | None, chosen: frozenset[str]
+    ) -> tuple[DiskTarget, ...]:
+        stored = read_definition(definition)
+        current = read_definition(domain.xml()) if domain is not None else None
+        wanted = self._job.options.restore_as
+        return tuple(
+            _target(
+                disk, (current.disk(disk.target) if current else None) or stored.disk(disk.target), wanted
+            )
+            for disk in copy.disks
+            if disk.target in chosen
+        )
+
+    def _definition(self) -> str:
+        with self._job.repository.open(self._manifest, DEFINITION) as stored:
+            text = stored.read().decode(errors="replace")
+            stored.check()
+        return text
+
+    def _find(self, name: str) -> Domain | None:
+        try:
+            return self._job.hypervisor.domain(name)
+        except ResourceNotFoundError:
+            return None
+
+    def _find_saved(self, copy: DomainCopy) -> Domain | None:
+        """Return the domain that was saved, or the one that has its name by now."""
+        return self._find(copy.uuid) or self._find(copy.domain)
+
+    def _require_free(self, plan: _RestorePlan) -> None:
+        """Return when nothing but this domain would lose what lies where the disks are to be put."""
+        paths = {str(target.path) for target in plan.targets}
+        for other in self._job.hypervisor.domains():
+            if plan.domain is not None and other.uuid == plan.domain.uuid:
+                continue
+            shared = paths & {disk.path for disk in read_definition(other.xml()).disks}
+            if shared:
+                raise ForeignObjectError(f"{', '.join(sorted(shared))} belongs to domain {other.name}")
+        for target in plan.targets:
+            require_no_snapshots(target)
+
+    def _stop(self, domain: Domain) -> None:
+        """Let the domain be off, with nothing left that speaks of its old disks."""
+        domain.destroy()
+        domain.drop_managed_save()
+        for name in forget_checkpoints(domain):
+            self._job.warn(f"checkpoint {name} is not ours; it does not fit the restored disks")
+
+    def _define(self, plan: _RestorePlan) -> None:
+        paths = {target.name: str(target.path) for target in plan.targets}
+        formats = {target.name: target.format for target in plan.targets}
+        definition = with_sources(plan.definition, paths, formats)
+        if plan.domain is not None:
+            definition = with_metadata_of(definition, plan.domain.metadata(live=False))
+        made = self._job.hypervisor.define_domain(definition)
+        self._put_nvram(made)
+        if plan.copy.active:
+            made.start()
+
+    def _put_nvram(self, domain: Domain) -> None:
+        path = read_definition(domain.xml()).nvram
+        if path is None or NVRAM not in {file.path for file in self._manifest.files}:
+            return
+        with self._job.repository.open(self._manifest, NVRAM) as stored, storage_errors(f"write {path}"):
+            content = stored.read()
+            stored.check()
+            Path(path).write_bytes(content)
+
+
+def _target(disk: StoredDisk, found: DomainDisk | None, wanted: str | None) -> DiskTarget:
+    """Return where a stored disk goes: to where the domain has it now, or had it; beside it for a new one."""
+    image_format, path = disk.format, Path(found.path if found else disk.path)
+    if found is not None and found.kind == "block":
+        _require_device(path, disk, wanted)
+        image_format = "raw"
+    elif wanted:
+        path = path.with_name(f"{wanted}-{disk.target}.{image_format}")
+    return DiskTarget(
+        name=disk.target,
+        path=path,
+        format=image_format,
+        size_bytes=disk.size_bytes,
+        layers=disk.layers,
+    )
+
+
+def _require_device(path: Path, disk: StoredDisk, wanted: str | None) -> None:
+    """Return when the disk can be written onto that block device."""
+    if wanted:
+        raise UnsupportedError(
+            f"disk {disk.target} is the block device {path}, and quiesce makes no other one for {wanted}",
+            hint="Restore in place, or name the disk in exclude_disks.",
+        )
+    if not path.is_block_device():
+        raise ResourceNotFoundError(f"the block device {path}, for disk {disk.target}, is not there")
+    with storage_errors(f"look at {path}"), path.open("rb") as device:
+        if device.seek(0, os.SEEK_END) < disk.size_bytes:
+            raise NonRecoverableError(f"{path} is smaller than disk {disk.target} was; nothing was restored")
+
+
+def require_no_snapshots(target: DiskTarget) -> None:
+    """Return when replacing the file destroys no snapshot inside it.
+
+    Raises:
+        UnsupportedError: when it would.
+    """
+    if target.is_device or not target.path.exists():
+        return
+    kept = qemu_img.info(str(target.path)).snapshots
+    if kept:
+        raise UnsupportedError(
+            f"{target.path} holds the snapshots {', '.join(kept)}, which restoring would destroy",
+            hint="Remove these restore points first, or restore under another name with restore_as.",
+        )

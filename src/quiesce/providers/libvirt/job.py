@@ -1,0 +1,92 @@
+"""One call with everything that is needed to answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from quiesce.errors import UnsupportedError
+from quiesce.provider_kit.connections import Connections
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.ownership import Owner, OwnerKey
+from quiesce.provider_kit.saving import Saving
+from quiesce.providers.libvirt.client import Domain, Hypervisor
+from quiesce.providers.libvirt.options import LibvirtOptions
+from quiesce.providers.libvirt.ownership import object_name
+from quiesce.providers.libvirt.resource import LibvirtResource
+from quiesce.repository import Repository
+
+#: one for each URI, and one more for thawing, so that it never queues behind calls that hang
+Hypervisors: TypeAlias = Connections[tuple[str, bool], Hypervisor]
+#: how long to wait for an event before looking again, in seconds
+_LOOK_AGAIN_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibvirtJob(Job):
+    """A call, what was chosen for it, and which resource it is about."""
+
+    options: LibvirtOptions
+    resource: LibvirtResource
+    repository: Repository
+    hypervisors: Hypervisors
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """The hypervisor that the node names."""
+        return self.hypervisors.get((self.resource.uri, False))
+
+    @property
+    def owner(self) -> Owner:
+        """Who makes what the call makes."""
+        return Owner.of(self.call)
+
+    @property
+    def key(self) -> OwnerKey:
+        """The same in two words, for names that have little room."""
+        return self.owner.key
+
+    @property
+    def object_name(self) -> str:
+        """The name of the object that the call makes."""
+        return object_name(self.owner)
+
+    @property
+    def saving(self) -> Saving:
+        """The full copy that the call is about."""
+        return Saving(self, self.repository, "libvirt")
+
+    def domain(self) -> Domain:
+        """Return the domain that the node stands for.
+
+        Raises:
+            ResourceNotFoundError: when there is none.
+        """
+        return self.resource.find(self.hypervisor.domain)
+
+    def domain_to_thaw(self) -> Domain:
+        """Return the same by a connection that no other call can keep busy."""
+        return self.resource.find(self.hypervisors.get((self.resource.uri, True)).domain)
+
+    def wait_until(self, domain: Domain, happened: Callable[[], bool], what: str) -> None:
+        """Return once *happened* says so, looking again whenever something happens to *domain*.
+
+        Raises:
+            OperationTimeoutError: when nobody waits for *what* any more.
+        """
+        deadline = Deadline(self.context, what, sleep=domain.events.sleep)
+        deadline.until(lambda: True if happened() else None, longest_s=_LOOK_AGAIN_S)
+
+    def require_local(self) -> None:
+        """Return when the hypervisor's files can be reached.
+
+        Raises:
+            UnsupportedError: when it is another machine.
+        """
+        if not self.resource.is_local:
+            raise UnsupportedError(
+                f"{self.resource.uri} is another machine, and its QEMU can only write to its own disks",
+                hint="Run quiesce on that machine for full backups; snapshots work from here.",
+            )

@@ -1,0 +1,97 @@
+"""One machine of a made-up machine room, and the provider under test on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quiesce.errors import OperationTimeoutError
+from quiesce.model.operation import Operation
+from quiesce.ports import ProviderSettings
+from quiesce.providers.libvirt import DOMAIN
+from quiesce.providers.libvirt.provider import LibvirtProvider
+from quiesce.testing import Subject
+
+from .fake_hypervisor import FakeHypervisor, World, read_image, token_of, write_image
+
+
+class FakeSubject(Subject):
+    """One machine of a made-up machine room."""
+
+    capabilities = DOMAIN.capabilities
+    node_type = "quiesce.nodes.libvirt.Domain"
+
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        more_disks: tuple[str, ...] = (),
+        **properties: Any,
+    ) -> None:
+        self.folder = folder
+        for name in ("disks", "scratch"):
+            (folder / name).mkdir()
+        self.world = World(folder / "disks", monkeypatch)
+        self.machine = self.world.add("vm", more=more_disks)
+        self.lost: list[Operation] = []
+        self.properties = {
+            "libvirt_auth": "fake:///",
+            "resource_id": "vm",
+            "scratch_dir": str(folder / "scratch"),
+            **properties,
+        }
+
+    def provider(self) -> Any:
+        settings = ProviderSettings(state_dir="", repository_dir=str(self.folder / "repository"))
+        return _Forgetful(settings, lambda _: FakeHypervisor(self.world), self.lost)
+
+    def write(self, token: str) -> None:
+        path = Path(self.machine.disk)
+        write_image(path, token, read_image(path)["backing"])
+
+    def read(self) -> str:
+        return token_of(Path(self.machine.disk))
+
+    def frozen(self) -> bool:
+        self.world.run_timers()
+        return self.machine.frozen
+
+    def suspended(self) -> bool:
+        return self.machine.state == "paused"
+
+    def objects(self) -> frozenset[str]:
+        files = [str(path) for path in self.folder.rglob("*") if path.is_file()]
+        return frozenset([*files, *self.machine.snapshots, *self.machine.checkpoints])
+
+    def plant_foreign(self, point: str, *, full: bool) -> None:
+        if full:
+            place = self.folder / "repository" / "contract" / point / self.instance
+            place.mkdir(parents=True)
+            (place / "theirs").write_text("theirs")
+        elif self.properties.get("snapshot_kind") == "internal":
+            self.machine.snapshots[f"{self.instance}-{point}"] = ("<domainsnapshot/>", "theirs")
+        else:
+            (self.folder / "disks" / f"vm-vda.{self.instance}-{point}.qcow2").write_text("theirs")
+
+    def lose_answer(self, operation: Operation) -> None:
+        self.lost.append(operation)
+
+    def pass_time(self, seconds: float) -> None:
+        self.world.now += seconds
+
+
+class _Forgetful(LibvirtProvider):
+    """Does what it is asked to, but the answer to one operation is lost."""
+
+    def __init__(self, settings: ProviderSettings, connect: Any, lost: list[Operation]) -> None:
+        super().__init__(settings, connect)
+        self._lost = lost
+
+    def perform(self, call: Any, context: Any) -> Any:
+        outcome = super().perform(call, context)
+        if call.operation in self._lost:
+            self._lost.remove(call.operation)
+            raise OperationTimeoutError("the answer was lost")
+        return outcome
