@@ -14,8 +14,8 @@ test-libvirt: $(VENV)/.libvirt  ## everything about libvirt; what needs the lab 
 	$(BIN)/pytest tests/contract/test_libvirt.py tests/unit/libvirt tests/integration/test_libvirt_*.py
 
 ci-libvirt: $(VENV)/.libvirt  ## the same on a lab of its own, which is taken down in any case
-	tests/labs/libvirt/lab.sh up
-	trap 'tests/labs/libvirt/lab.sh down' EXIT; $(BIN)/pytest tests/contract/test_libvirt.py tests/unit/libvirt tests/integration/test_libvirt_*.py
+	trap 'tests/labs/libvirt/lab.sh down' EXIT; trap 'exit 130' INT TERM; \
+	    tests/labs/libvirt/lab.sh up && $(BIN)/pytest tests/contract/test_libvirt.py tests/unit/libvirt tests/integration/test_libvirt_*.py
 
 bench-libvirt: $(VENV)/.libvirt  ## backup, restore and frozen window beside virtnbdbackup and raw QEMU
 	$(BIN)/python bench/libvirt_backup.py

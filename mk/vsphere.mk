@@ -18,7 +18,7 @@ $(LAB_VCENTER): $(wildcard tests/labs/vcenter/*.go)
 	mv $@.new $@
 
 test-vsphere: $(LAB_VCENTER) $(VENV)/.vsphere  ## vSphere on its simulator: contract, faults, kills, workflows
-	$(BIN)/pytest tests/contract/test_vsphere.py tests/unit/vsphere tests/integration/test_vsphere_*.py
+	$(BIN)/pytest $(PARALLEL) tests/contract/test_vsphere.py tests/unit/vsphere tests/integration/test_vsphere_*.py
 
 bench-vsphere: $(LAB_VCENTER) $(VENV)/.vsphere  ## 200 machines beside a sequential script with pyvmomi
 	$(BIN)/python bench/vsphere_deployment.py
