@@ -22,6 +22,16 @@ def directory(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[int]:
+    """Give a directory for a tree so deep that pytest could not remove it."""
+    (tmp_path / "deep").mkdir()
+    descriptor = os.open(tmp_path / "deep", os.O_RDONLY | os.O_DIRECTORY)
+    yield descriptor
+    os.close(descriptor)
+    subprocess.run(["rm", "-rf", str(tmp_path / "deep")], check=True)
+
+
 @pytest.fixture(params=[True, False], ids=["openat2", "by component"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Let the test run on this kernel, and on one without openat2; skipped where there is none anyway."""

@@ -75,15 +75,15 @@ def test_no_link_is_followed(kernel: bool, tmp_path: Path, directory: int, path:
     assert error.value.errno in {errno.ELOOP, errno.ENOTDIR}
 
 
-def test_a_path_longer_than_the_kernel_takes_is_opened(kernel: bool, directory: int) -> None:
+def test_a_path_longer_than_the_kernel_takes_is_opened(kernel: bool, deep: int) -> None:
     """Depth has no limit."""
     parts = [b"d" * 200] * 60
-    below = os.dup(directory)
+    below = os.dup(deep)
     for name in parts:
         os.mkdir(name, dir_fd=below)
         below, above = os.open(name, DIRECTORY, dir_fd=below), below
         os.close(above)
-    descriptor = open_below(directory, b"/".join(parts), DIRECTORY)
+    descriptor = open_below(deep, b"/".join(parts), DIRECTORY)
     assert Identity.of_descriptor(descriptor) == Identity.of_descriptor(below)
     os.close(descriptor)
     os.close(below)

@@ -49,17 +49,15 @@ def test_anything_else_than_a_tree_is_removed_as_well(tmp_path: Path, directory:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_tree_deeper_than_the_limit_of_descriptors_is_removed(kernel: bool, tmp_path: Path) -> None:
+def test_a_tree_deeper_than_the_limit_of_descriptors_is_removed(kernel: bool, deep: int) -> None:
     """By the same few descriptors as a flat one."""
-    top = os.open(tmp_path, os.O_RDONLY)
-    below = os.dup(top)
+    below = os.dup(deep)
     for _ in range(1300):
         os.mkdir(b"d", dir_fd=below)
         below, above = os.open(b"d", os.O_RDONLY, dir_fd=below), below
         os.close(above)
     os.close(below)
-    assert remove_tree(top, b"d").removed == 1300
-    os.close(top)
+    assert remove_tree(deep, b"d").removed == 1300
 
 
 def test_only_the_expected_tree_is_removed(tmp_path: Path, directory: int) -> None:
