@@ -12,7 +12,15 @@ from typing import Final
 
 from quiesce.errors import TreeChangedError, UnsafeNameError
 from quiesce.files.content import Progress, copy_content, nobody, write_all
-from quiesce.files.descriptors import DIRECTORY, PASSAGE, UNTOUCHED, checked_name, checked_path, open_below
+from quiesce.files.descriptors import (
+    DIRECTORY,
+    PASSAGE,
+    UNTOUCHED,
+    checked_name,
+    checked_path,
+    open_below,
+    open_directory,
+)
 from quiesce.files.metadata import ACCESS_ACL, DEFAULT_ACL, LOCKING, Allowed, Metadata, Restorer
 from quiesce.files.problems import Problems
 from quiesce.files.system_calls import sync_file_system
@@ -34,9 +42,19 @@ class Sync(enum.Enum):
 
 
 def make_directory(directory: int, name: bytes) -> int:
-    """Make the directory *name*, private to us, and return its descriptor; raises when anything is there."""
+    """Make the directory *name*, private to us, and return its descriptor; raises when anything is there.
+
+    Raises:
+        TreeChangedError: when another one has that name a moment later.
+    """
     os.mkdir(checked_name(name), 0o700, dir_fd=directory)
-    return open_below(directory, name, DIRECTORY)
+    descriptor = open_directory(directory, name)
+    status = os.fstat(descriptor)
+    private = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    if not private or os.listdir(descriptor):
+        os.close(descriptor)
+        raise TreeChangedError(f"{os.fsdecode(name)!r} was replaced as soon as it was made")
+    return descriptor
 
 
 class FileWriter:
