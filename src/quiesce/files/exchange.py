@@ -37,7 +37,9 @@ def exchange(one: Named, other: Named) -> None:
 
     Raises:
         TreeChangedError: when a name is not that of the expected directory, before or after. What was
-            exchanged wrongly is exchanged back.
+            exchanged wrongly is exchanged back; the message says when that came too late, because
+            who may rename things in one of the directories has moved them again. Then trust neither
+            name: look at what it is (`Named.is_there`) before anything else.
         MountInsideError: when one of them is a mount point, or they lie on two mounts.
         UnsupportedError: when this file system cannot; nothing was changed, and no other way is tried.
     """
@@ -46,7 +48,7 @@ def exchange(one: Named, other: Named) -> None:
     _renamed(one.directory, one.name, other.directory, other.name, RENAME_EXCHANGE)
     if not (_is(one.directory, one.name, other.identity) and _is(other.directory, other.name, one.identity)):
         _renamed(one.directory, one.name, other.directory, other.name, RENAME_EXCHANGE)
-        raise _changed(one.name)
+        raise _changed(one.name, put_back=one.is_there() and other.is_there())
     _sync(one.directory, other.directory)
 
 
@@ -115,5 +117,6 @@ def _sync(*directories: int) -> None:
             os.close(descriptor)
 
 
-def _changed(name: bytes) -> TreeChangedError:
-    return TreeChangedError(f"{os.fsdecode(name)!r} was replaced while it was to be renamed")
+def _changed(name: bytes, *, put_back: bool = True) -> TreeChangedError:
+    message = f"{os.fsdecode(name)!r} was replaced while it was to be renamed"
+    return TreeChangedError(message + ("" if put_back else ", and could not be put back"))

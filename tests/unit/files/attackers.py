@@ -14,7 +14,7 @@ import pytest
 NOBODY = 54321
 
 _PRELUDE = """
-import ctypes, os, sys
+import contextlib, ctypes, os, sys
 libc = ctypes.CDLL(None)
 def exchange(one, other):
     return libc.renameat2(-100, one.encode(), -100, other.encode(), 2)
