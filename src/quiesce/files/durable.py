@@ -63,6 +63,11 @@ def is_unfinished(name: bytes | str) -> bool:
     return name.startswith(b".") and name.endswith(_UNFINISHED)
 
 
+def holds_anything(directory: Path) -> bool:
+    """Tell whether there is anything in *directory* but what interrupted writers left."""
+    return not all(is_unfinished(name) for name in os.listdir(directory))
+
+
 def remove_unfinished(directory: Path) -> None:
     """Remove what interrupted writers left in *directory*; what is being written just now stays."""
     descriptor = os.open(directory, DIRECTORY)

@@ -13,7 +13,6 @@ absent (a *draft*) or complete, and every byte that it vouches for is on the dis
 """
 
 from quiesce.repository.draft import Draft
-from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory, write_durably
 from quiesce.repository.manifest import BackupKey, Compression, Manifest, StoredFile
 from quiesce.repository.repository import Contents, Damage, Repository
 from quiesce.repository.streams import FileReader, FileWriter, require_same
@@ -29,9 +28,5 @@ __all__ = [
     "Manifest",
     "Repository",
     "StoredFile",
-    "make_private_directory",
     "require_same",
-    "storage_errors",
-    "sync_directory",
-    "write_durably",
 ]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import ForeignObjectError, NonRecoverableError
+from quiesce.files.durable import holds_anything, storage_errors, write_durably
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import ExecutionId, Json
-from quiesce.repository.durable import storage_errors, write_durably
 from quiesce.repository.manifest import BackupKey, Compression, Manifest, StoredFile, file_name
 from quiesce.repository.streams import FileWriter, Progress, checksum, nobody
 
@@ -130,7 +130,7 @@ class Draft:
             self._finished = {file.path: file for file in _files_of(found) if self._is_there(file)}
 
     def _begin_anew(self) -> None:
-        if any(not path.name.startswith(f".{DRAFT}.") for path in self.directory.iterdir()):
+        if holds_anything(self.directory):
             raise ForeignObjectError(f"{self.directory} is not empty, and quiesce did not make what is there")
         self._write()
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, ResourceNotFoundError
+from quiesce.files.durable import holds_anything, make_private_directory, storage_errors, sync_directory
 from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.repository.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
-from quiesce.repository.durable import make_private_directory, storage_errors, sync_directory
 from quiesce.repository.manifest import BackupKey, Manifest, describe, read_manifest
 from quiesce.repository.streams import FileReader, Progress, absence_of, damage_of, nobody
 
@@ -144,7 +144,7 @@ class Repository:
         directory, owner = self.directory(place), self.owner(place)
         if owner not in {None, execution}:
             raise ForeignObjectError(f"{directory} was made by execution {owner}")
-        if owner is None and directory.is_dir() and any(directory.iterdir()):
+        if owner is None and directory.is_dir() and holds_anything(directory):
             raise ForeignObjectError(f"quiesce did not make {directory}")
         return self.find(place)
 
@@ -191,7 +191,7 @@ def _is_visible(path: Path) -> bool:
 
 
 def _rename_away(directory: Path, doomed: Path) -> None:
-    if any(directory.iterdir()) and not is_ours(directory):
+    if holds_anything(directory) and not is_ours(directory):
         raise ForeignObjectError(f"quiesce did not make {directory}")
     directory.rename(doomed)
     sync_directory(directory.parent)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, TypeAlias
 
 from quiesce.errors import DamagedArtifactError
-from quiesce.repository.durable import PRIVATE_FILE
+from quiesce.files.durable import PRIVATE_FILE
 from quiesce.repository.manifest import Compression, StoredFile
 
 CHUNK_BYTES: Final = 1 << 20

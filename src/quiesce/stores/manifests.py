@@ -10,16 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from quiesce.errors import DamagedArtifactError, QuiesceError, UnsupportedError
+from quiesce.files.durable import make_private_directory, storage_errors, sync_directory, write_durably
 from quiesce.model.ids import BackupName, DeploymentName, backup_name, deployment_name
 from quiesce.model.manifest import Copy, LeftOut, PointManifest, Survey
-from quiesce.repository import (
-    Manifest,
-    Repository,
-    make_private_directory,
-    storage_errors,
-    sync_directory,
-    write_durably,
-)
+from quiesce.repository import Manifest, Repository
 from quiesce.stores.codec import decode, encode
 
 FORMAT: Final = "quiesce-restore-point"

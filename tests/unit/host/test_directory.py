@@ -469,3 +469,16 @@ def flip(path: Path, offset: int) -> None:
         byte = file.read(1)[0]
         file.seek(offset)
         file.write(bytes([byte ^ 1]))
+
+
+def test_a_cut_whose_first_record_was_never_finished_is_made_anew_or_removed(
+    machine: Machine, node: Node, data: Path
+) -> None:
+    """What a killed writer left is not somebody else's."""
+    for operation in (Operation.SNAPSHOT, Operation.DELETE):
+        for name in ("one", "two"):
+            left = data.parent / f".quiesce-{data.name}" / name / ".mark.json.quiesce-new"
+            left.parent.mkdir(parents=True, exist_ok=True)
+            left.write_bytes(b"half")
+            machine.do(node, operation, point=name)
+            assert not left.exists()

@@ -319,3 +319,25 @@ def test_what_is_missing_or_too_short_is_seen_without_reading_it(repository: Rep
     (directory / "tree.tar.gz").unlink()
     reasons = {Path(damage.path).name: damage.reason for damage in repository.absent(manifest)}
     assert reasons == {"disk.raw": "it has 4 bytes, 5 were written", "tree.tar.gz": "it is missing"}
+
+
+@pytest.mark.parametrize("name", ["draft.json", "manifest.json"])
+def test_what_a_killed_writer_left_is_nobodys(repository: Repository, name: str) -> None:
+    """Killed before its first rename, an execution leaves no more than a file that is known by its name."""
+    directory = repository.directory(PLACE)
+    directory.mkdir(parents=True)
+    (directory / f".{name}.quiesce-new").write_bytes(b"half")
+
+    assert repository.made_before(PLACE, EXECUTION) is None
+    manifest = store(repository)
+    assert repository.find(PLACE) == manifest
+    assert not list(directory.glob(".*"))
+
+
+def test_a_directory_in_which_a_writer_was_killed_can_be_deleted(repository: Repository) -> None:
+    """It is ours, though there is neither a draft nor a manifest."""
+    directory = repository.directory(PLACE)
+    directory.mkdir(parents=True)
+    (directory / ".draft.json.quiesce-new").write_bytes(b"half")
+    repository.delete(PLACE)
+    assert not directory.exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import ResourceNotFoundError
+from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
@@ -23,7 +24,7 @@ from quiesce.providers.host.metadata import Metadata
 from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut, remove
 from quiesce.providers.host.stored import StoredOperations
 from quiesce.providers.host.trees import sync_tree
-from quiesce.repository import Compression, Manifest, storage_errors
+from quiesce.repository import Compression, Manifest
 
 ARCHIVE: Final = "database.sqlite.gz"
 _DEFAULT_TIMER_S: Final = 120.0

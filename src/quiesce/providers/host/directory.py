@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import DamagedArtifactError, ResourceNotFoundError
+from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
@@ -24,7 +25,7 @@ from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut, remove
 from quiesce.providers.host.stored import StoredOperations
 from quiesce.providers.host.trees import copy_tree, count_tree, sync_tree
-from quiesce.repository import Compression, Manifest, storage_errors
+from quiesce.repository import Compression, Manifest
 
 ARCHIVE: Final = "tree.tar.gz"
 _SHOWN: Final = 5

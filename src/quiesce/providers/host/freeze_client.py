@@ -27,9 +27,9 @@ from quiesce.errors import (
     ResourceNotFoundError,
     UnsupportedError,
 )
+from quiesce.files.durable import make_private_directory
 from quiesce.model.ids import Json
 from quiesce.providers.host import freeze_daemon
-from quiesce.repository import make_private_directory
 
 #: how long a holder may take to end by itself before it is killed, when killing it is as good
 _GRACE_S: Final = 0.5

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import NonRecoverableError, ResourceNotFoundError
+from quiesce.files.durable import make_private_directory, storage_errors, write_durably
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
@@ -18,7 +19,6 @@ from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, uns
 from quiesce.providers.host import processes
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.processes import Member, Stat
-from quiesce.repository import make_private_directory, storage_errors, write_durably
 
 _SAMPLE_S: Final = 0.2
 #: a daemon may write its pid file a little before it forks for the last time

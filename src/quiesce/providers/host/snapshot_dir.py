@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import ForeignObjectError, NonRecoverableError, ResourceNotFoundError
+from quiesce.files.durable import holds_anything, make_private_directory, sync_directory, write_durably
 from quiesce.model.call import Call
 from quiesce.model.ids import ExecutionId, Json
 from quiesce.providers.host.trees import sync_tree
-from quiesce.repository import make_private_directory, sync_directory, write_durably
 
 FORMAT: Final = "quiesce-cut"
 _MARK: Final = "mark.json"
@@ -72,7 +72,7 @@ class SnapshotDirectory:
         """
         directory = self._directory(call)
         cut = self._read(directory)
-        if cut is None and directory.exists() and any(directory.iterdir()):
+        if cut is None and directory.exists() and holds_anything(directory):
             raise ForeignObjectError(f"quiesce did not make {directory}; it was not touched")
         if cut is not None and cut.execution != call.execution:
             raise ForeignObjectError(f"{directory} was made by execution {cut.execution}")
@@ -131,7 +131,7 @@ class SnapshotDirectory:
         remove(doomed)
         if directory.exists():
             cut = self._read(directory)
-            if cut is None and any(directory.iterdir()):
+            if cut is None and holds_anything(directory):
                 return f"quiesce did not make {directory}; it was left alone"
             if cut is not None and call.undo and cut.execution != call.execution:
                 return f"{directory} was made by execution {cut.execution}; it was left alone"

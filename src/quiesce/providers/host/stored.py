@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from quiesce.errors import DamagedArtifactError, ResourceNotFoundError
+from quiesce.files.durable import storage_errors
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.provider_kit.dispatch import CheckedOperations
 from quiesce.provider_kit.saving import proof
 from quiesce.providers.host.job import HostJob
-from quiesce.repository import storage_errors
 
 
 class StoredOperations(CheckedOperations[HostJob]):

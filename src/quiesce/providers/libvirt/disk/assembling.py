@@ -17,6 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Final, Self
 
+from quiesce.files.durable import storage_errors
 from quiesce.ports import Context
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.libvirt.disk import qcow2
@@ -28,7 +29,7 @@ from quiesce.providers.libvirt.disk.copying import (
     open_direct,
     read_ahead,
 )
-from quiesce.repository import Compression, Manifest, Repository, StoredFile, require_same, storage_errors
+from quiesce.repository import Compression, Manifest, Repository, StoredFile, require_same
 
 _SUFFIX: Final = "quiesce-restore"
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from quiesce.errors import DamagedArtifactError
-from quiesce.repository import StoredFile, require_same, storage_errors
+from quiesce.files.durable import storage_errors
+from quiesce.repository import StoredFile, require_same
 
 #: how much one buffer holds
 PIECE: Final = 2 << 20

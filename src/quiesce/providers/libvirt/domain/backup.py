@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError, UnsupportedError
+from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName
 from quiesce.model.outcome import Outcome
@@ -37,7 +38,7 @@ from quiesce.providers.libvirt.domain.selection import disks_to_save
 from quiesce.providers.libvirt.job import LibvirtJob
 from quiesce.providers.libvirt.options import BackupMode
 from quiesce.providers.libvirt.ownership import object_name
-from quiesce.repository import BackupKey, Draft, Manifest, storage_errors
+from quiesce.repository import BackupKey, Draft, Manifest
 
 DEFINITION: Final = "domain.xml"
 NVRAM: Final = "nvram"

@@ -18,6 +18,7 @@ from quiesce.errors import (
     ResourceNotFoundError,
     UnsupportedError,
 )
+from quiesce.files.durable import storage_errors
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.provider_kit.artifact import read_artifact
 from quiesce.providers.libvirt.client import Domain
@@ -39,7 +40,6 @@ from quiesce.providers.libvirt.domain.domain_xml import (
 from quiesce.providers.libvirt.domain.metadata import restored, restored_from
 from quiesce.providers.libvirt.domain.selection import targets_to_restore
 from quiesce.providers.libvirt.job import LibvirtJob
-from quiesce.repository import storage_errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
