@@ -21,7 +21,7 @@ from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.ports import Context, Provider
 from quiesce.providers.gcp import DESCRIPTION
-from quiesce.providers.gcp.names import unique_name
+from quiesce.providers.gcp.ownership import NAMES
 from quiesce.providers.gcp.provider import GcpProvider
 from quiesce.testing import ProviderContract, Subject
 
@@ -121,7 +121,7 @@ class MachineSubject(GcpSubject):
         return self.estate.find("zones/us-central1-a/instances/vm")["status"] == "SUSPENDED"
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
-        name = unique_name(self.instance, point, "device-1", "contract")
+        name = NAMES.name(self.instance, point, "device-1", "contract")
         self._plant(name, self.estate.attached("zones/us-central1-a/instances/vm")["device-1"], full=full)
 
     def _plant(self, name: str, disk: str, *, full: bool) -> None:
@@ -139,7 +139,7 @@ class ImageSubject(MachineSubject):
     extra: Mapping[str, Json] = {"copy_as": "machine_image"}
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
-        name = unique_name(self.instance, point, "machine", "contract")
+        name = NAMES.name(self.instance, point, "machine", "contract")
         source = "zones/us-central1-a/instances/vm"
         body = {"name": name, "sourceInstance": f"projects/{PROJECT}/{source}"}
         self.estate.request("POST", "global/machineImages", body)
@@ -168,7 +168,7 @@ class DiskSubject(MachineSubject):
         return self.estate.read(self._disk())
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
-        name = unique_name(self.instance, point, self._disk().rpartition("/")[2], "contract")
+        name = NAMES.name(self.instance, point, self._disk().rpartition("/")[2], "contract")
         self._plant(name, self._disk(), full=full)
 
 

@@ -45,7 +45,7 @@ class Place:
     def __init__(self, home: Path) -> None:
         self.server, self.cloud, self.url = serve(op_seconds=0.001)
         self.runs = Runs(home, self.url)
-        self.provider = self.runs.assembly.services.provider("gcp")
+        self.provider = self.runs.application.services.provider("gcp")
         self.provider._sleep = lambda seconds: time.sleep(min(seconds, 0.001))  # type: ignore[attr-defined]
         self.count = 0
 

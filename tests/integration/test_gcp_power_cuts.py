@@ -83,7 +83,7 @@ class Scene:
             created_at=time.time(),
             topology=topology,
         )
-        self.runs.assembly.services.deployments.add(deployment, {})
+        self.runs.application.services.deployments.add(deployment, {})
 
     def kill_at(self, point: tuple[str, int, str], *command: str) -> None:
         """Run a command whose process dies at that request; what it froze must be thawed all the same."""
@@ -104,7 +104,7 @@ class Scene:
         assert not self.shell.frozen.exists(), "the guard has not thawed"
 
     def _until_the_guard_is_done(self) -> None:
-        leases = self.runs.assembly.services.leases
+        leases = self.runs.application.services.leases
         deadline = time.monotonic() + 100
         while leases.holder(DeploymentName("lab")) or self.shell.frozen.exists():
             assert time.monotonic() < deadline, "the guard has not finished"
@@ -112,7 +112,7 @@ class Scene:
 
     def go_on(self) -> None:
         """Take up what the dead process left."""
-        services = self.runs.assembly.services
+        services = self.runs.application.services
         for left in find_unfinished(services, DeploymentName("lab")):
             go_on(services, left.execution.id, Purpose.FORWARD, Watching())
 
@@ -124,7 +124,7 @@ class Scene:
         self.run("backup", snapshot_name="one", snapshot_incremental=False)
 
     def is_complete(self) -> bool:
-        points = self.runs.assembly.services.catalog.list(DeploymentName("lab"))
+        points = self.runs.application.services.catalog.list(DeploymentName("lab"))
         return any(point.name == "one" and point.state is PointState.COMPLETE for point in points)
 
 

@@ -55,7 +55,7 @@ def test_backup_restore_and_removal_bring_everything_back(shell: CommandLine) ->
         assert shell.read_all() == ("good", "good")
         assert shell.estate.find(WEB)["status"] == shell.estate.find(STORE)["status"] == "RUNNING"
     for name in ("quick", "full"):
-        custom = ("-p", "drop_replaced=true", "--allow-custom-parameters")
+        custom = ("-p", "drop_replaced=true")
         shell.run("remove-backup", "shop", "-p", f"snapshot_name={name}", *custom)
     assert shell.estate.copies() == frozenset()
     assert len(shell.estate.objects()) == len(before)
@@ -130,7 +130,7 @@ def test_a_blueprint_of_the_official_plugin_works_as_it_is(cloud: tuple[Cloud, s
         if kind == "snapshots" and "-two-" in name
     }
     assert {link.split("/v1/")[1] for link in newer} == set(estate.attached(machine).values())
-    custom = ("-p", "drop_replaced=true", "--allow-custom-parameters")
+    custom = ("-p", "drop_replaced=true")
     for name in ("one", "two"):
         printed += shell.run("remove-backup", "shop", "-p", f"snapshot_name={name}", *custom)
     assert estate.copies() == frozenset()

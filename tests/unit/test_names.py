@@ -13,7 +13,6 @@ SOURCES = Path(__file__).parents[2] / "src" / "quiesce"
 NOT_YET = (
     "blueprint",
     "files",
-    "providers/gcp",
     "providers/host",
     "providers/vsphere",
 )

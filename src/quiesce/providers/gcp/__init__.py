@@ -6,10 +6,11 @@ from typing import Final
 
 from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.operation import Operation
+from quiesce.providers.gcp.options import GcpOptions
 
 _COPYING: Final = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
 
-_MACHINE: Final = Kind(
+MACHINE: Final = Kind(
     name="machine",
     types=frozenset(
         {"quiesce.nodes.gcp.Instance", "cloudify.gcp.nodes.Instance", "cloudify.nodes.gcp.Instance"}
@@ -22,7 +23,7 @@ _MACHINE: Final = Kind(
     ),
     functions=frozenset({"cloudify_gcp.compute.instance.stop", "cloudify_gcp.compute.instance.start"}),
 )
-_DISK: Final = Kind(
+DISK: Final = Kind(
     name="disk",
     types=frozenset({"quiesce.nodes.gcp.Disk", "cloudify.gcp.nodes.Volume", "cloudify.nodes.gcp.Volume"}),
     capabilities=Capabilities(
@@ -33,7 +34,7 @@ _DISK: Final = Kind(
     ),
 )
 #: the official plugin's node for snapshots of a disk that it names
-_SNAPSHOT: Final = Kind(
+SNAPSHOT: Final = Kind(
     name="snapshot",
     types=frozenset({"cloudify.gcp.nodes.Snapshot", "cloudify.nodes.gcp.Snapshot"}),
     capabilities=Capabilities(
@@ -51,7 +52,8 @@ DESCRIPTION = Description(
     factory="quiesce.providers.gcp.provider:GcpProvider",
     node_types="node_types.yaml",
     page="docs/providers/gcp.md",
-    kinds=(_MACHINE, _DISK, _SNAPSHOT),
+    kinds=(MACHINE, DISK, SNAPSHOT),
     functions=frozenset({"quiesce.gcp."}),
+    options=GcpOptions,
     extra="gcp",
 )

@@ -17,26 +17,28 @@ _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """How to reach Compute Engine for one node. *auth* is secret."""
+class Login:
+    """One account at one endpoint; who has the same shares a connection. *auth* is secret."""
 
-    #: empty: the one that the credentials name
-    project: str = ""
-    zone: str = ""
-    region: str = ""
     endpoint: str = DEFAULT_ENDPOINT
-    #: a key file's content; None: application default credentials
-    auth: Mapping[str, Json] | None = field(default=None, repr=False)
+    #: a key file's content; empty: application default credentials
+    auth: str = field(default="", repr=False)
 
     @property
     def anonymous(self) -> bool:
         """Whether no credentials are sent: never over a connection that anybody could read."""
         return self.endpoint.startswith("http://")
 
-    @property
-    def key(self) -> str:
-        """What tells connections apart; as secret as *auth*."""
-        return json.dumps([self.endpoint, self.auth], sort_keys=True, default=str)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """How to reach Compute Engine for one node, and where its resources are by default."""
+
+    login: Login
+    #: empty: the one that the credentials name
+    project: str = ""
+    zone: str = ""
+    region: str = ""
 
 
 def account_of(properties: Mapping[str, Json]) -> Account:
@@ -57,8 +59,7 @@ def account_of(properties: Mapping[str, Json]) -> Account:
         project=_text(config.get("project")) or _text((auth or {}).get("project_id")),
         zone=_text(config.get("zone")),
         region=_text(config.get("region")),
-        endpoint=endpoint,
-        auth=auth,
+        login=Login(endpoint=endpoint, auth=json.dumps(auth, sort_keys=True) if auth else ""),
     )
 
 

@@ -8,6 +8,7 @@ server-side ``wait`` of operation clients that were made for the configured endp
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,13 +29,13 @@ from google.oauth2 import service_account
 from google.protobuf.json_format import ParseError
 from requests.adapters import HTTPAdapter
 
-from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
+from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError, ResourceNotFoundError
+from quiesce.provider_kit.deadline import Deadline
 from quiesce.providers.gcp import messages
-from quiesce.providers.gcp.account import Account
-from quiesce.providers.gcp.errors import QuotaError, lost, no_credentials, problem
-from quiesce.providers.gcp.patience import Patience
-from quiesce.providers.gcp.references import Reference
-from quiesce.providers.gcp.resources import Copy, Disk, Machine, Quota
+from quiesce.providers.gcp.account import Login
+from quiesce.providers.gcp.errors import AlreadyThereError, QuotaError, lost, no_credentials, problem
+from quiesce.providers.gcp.references import DISKS, IMAGES, INSTANTS, MACHINES, SNAPSHOTS, Location, Reference
+from quiesce.providers.gcp.resources import GcpCopy, GcpDisk, GcpMachine, Quota
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -45,33 +46,35 @@ _TRIES_AT_A_LIMIT: Final = 8
 #: requests side by side, and connections kept open to one host
 _SIDE_BY_SIDE: Final = 48
 _PAGE: Final = 500
+#: the longest that one request may take, in seconds: the service's own `wait` answers within two minutes
+_REQUEST_S: Final = 130.0
 #: how long one `wait` is held, in seconds: well within the time that a cancelled call is given to end
 _HELD_S: Final = 8.0
 _SCOPES: Final = ("https://www.googleapis.com/auth/compute",)
 #: collection and kind of scope -> client, and what its requests call the resource
 _CLIENTS: Final[dict[tuple[str, str], tuple[str, str]]] = {
-    ("instances", "zones"): ("InstancesClient", "instance"),
-    ("disks", "zones"): ("DisksClient", "disk"),
-    ("disks", "regions"): ("RegionDisksClient", "disk"),
-    ("instantSnapshots", "zones"): ("InstantSnapshotsClient", "instant_snapshot"),
-    ("instantSnapshots", "regions"): ("RegionInstantSnapshotsClient", "instant_snapshot"),
-    ("snapshots", "global"): ("SnapshotsClient", "snapshot"),
-    ("machineImages", "global"): ("MachineImagesClient", "machine_image"),
+    (MACHINES, "zones"): ("InstancesClient", "instance"),
+    (DISKS, "zones"): ("DisksClient", "disk"),
+    (DISKS, "regions"): ("RegionDisksClient", "disk"),
+    (INSTANTS, "zones"): ("InstantSnapshotsClient", "instant_snapshot"),
+    (INSTANTS, "regions"): ("RegionInstantSnapshotsClient", "instant_snapshot"),
+    (SNAPSHOTS, "global"): ("SnapshotsClient", "snapshot"),
+    (IMAGES, "global"): ("MachineImagesClient", "machine_image"),
     ("operations", "zones"): ("ZoneOperationsClient", "operation"),
     ("operations", "regions"): ("RegionOperationsClient", "operation"),
     ("operations", "global"): ("GlobalOperationsClient", "operation"),
 }
 
 
-class Connection:
-    """The clients of one account, made when first used, shared by all threads."""
+class GcpConnection:
+    """The SDK's clients of one account, made when first used, shared by all threads."""
 
-    def __init__(self, account: Account) -> None:
-        self._account = account
+    def __init__(self, login: Login) -> None:
+        self._login = login
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE, thread_name_prefix="gcp")
-        self._credentials, self.default_project = _credentials(account)
+        self._credentials, self.default_project = _credentials(login)
         self._session: Any = None
 
     def client(self, name: str) -> Any:
@@ -85,7 +88,7 @@ class Connection:
         """Send what the SDK's classes have no fields for; the answer is an operation."""
         with self._lock:
             self._session = self._session or AuthorizedSession(self._credentials)
-        url = f"{self._account.endpoint}/compute/v1/{path}"
+        url = f"{self._login.endpoint}/compute/v1/{path}"
         answer = self._session.post(url, params=query, json=body, timeout=timeout_s)
         if answer.status_code >= 400:
             raise from_http_response(answer)
@@ -115,7 +118,7 @@ class Connection:
 
     def _made(self, name: str) -> Any:
         client = getattr(compute_v1, name)(
-            credentials=self._credentials, client_options=ClientOptions(api_endpoint=self._account.endpoint)
+            credentials=self._credentials, client_options=ClientOptions(api_endpoint=self._login.endpoint)
         )
         session = client.transport._session  # noqa: SLF001  the only way to more than ten connections
         for scheme in ("https://", "http://"):
@@ -126,33 +129,32 @@ class Connection:
 class Compute:
     """Compute Engine for one call of the engine: every method ends when the call's time is over."""
 
-    def __init__(self, connection: Connection, patience: Patience) -> None:
+    def __init__(self, connection: GcpConnection, deadline: Deadline) -> None:
         self.connection = connection
-        self.patience = patience
+        self.deadline = deadline
 
     # -- reading ----------------------------------------------------------------------------------------
 
-    def machine(self, reference: Reference) -> Machine:
+    def machine(self, reference: Reference) -> GcpMachine:
         """Return a virtual machine as it is now."""
         return messages.machine(self._get(reference))
 
-    def disk(self, reference: Reference) -> Disk:
+    def disk(self, reference: Reference) -> GcpDisk:
         """Return a disk as it is now."""
         return messages.disk(self._get(reference))
 
-    def copy(self, reference: Reference) -> Copy:
+    def copy(self, reference: Reference) -> GcpCopy:
         """Return a snapshot, an instant snapshot or a machine image as it is now."""
         return messages.copy(self._get(reference))
 
-    def copies(self, within: Reference, label: str = "", value: str = "") -> dict[Reference, Copy]:
-        """Return the copies in *within*'s place, all pages of them; with *label* only those that have it."""
-        found = self._list(within, f'labels.{label}="{value}"' if label else "")
+    def copies(self, location: Location, label: str = "", value: str = "") -> dict[Reference, GcpCopy]:
+        """Return the copies in *location*, all pages of them; with *value* only those that have the label."""
+        found = self._list(location, f'labels.{label}="{value}"' if value else "")
         return {copy.reference: copy for copy in map(messages.copy, found)}
 
-    def disks(self, within: Reference, label: str = "", value: str = "") -> dict[Reference, Disk]:
-        """Return the disks of *within*'s scope, all pages of them; with *label* only those that have it."""
-        found = self._list(within, f'labels.{label}="{value}"' if label else "")
-        return {disk.reference: disk for disk in map(messages.disk, found)}
+    def disks(self, location: Location) -> dict[Reference, GcpDisk]:
+        """Return the disks in *location*, all pages of them."""
+        return {disk.reference: disk for disk in map(messages.disk, self._list(location, ""))}
 
     def everywhere(self, project: str, client: str, of: Callable[[Any], T], expression: str = "") -> list[T]:
         """Return what a client's aggregated list has, of all zones and regions and pages."""
@@ -167,7 +169,7 @@ class Compute:
 
         return self.ask(f"list {client}", read)
 
-    def machine_type(self, machine: Machine) -> Mapping[str, int]:
+    def machine_type(self, machine: GcpMachine) -> Mapping[str, int]:
         """Return how many processors and how much memory a machine has."""
         client = self.connection.client("MachineTypesClient")
         request = {
@@ -238,6 +240,13 @@ class Compute:
         """Begin to remove *reference*; returns the operation."""
         return self.act(reference, "delete")
 
+    def remove(self, references: Iterable[Reference]) -> None:
+        """Remove resources side by side and return when they are gone; those that are not there are fine."""
+        ordered = sorted(references, key=lambda reference: reference.path)
+        for operation in self.side_by_side(self._begin_removal, ordered):
+            if operation is not None:
+                self.wait(operation)
+
     def wait(self, operation: Reference) -> None:
         """Return when an operation has succeeded.
 
@@ -252,13 +261,11 @@ class Compute:
                 return client.wait(request=request, retry=None, timeout=min(timeout_s, _HELD_S))
             return None
 
-        for undone in itertools.count():
+        def look() -> Any:  # the service may come back undone, at once and as often as it likes
             answer = self.ask(f"wait for {operation.name}", held)
-            if answer is not None and messages.is_done(answer):
-                messages.raise_failure(answer)
-                return
-            if answer is not None:  # the service may come back undone, at once and as often as it likes
-                self.patience.back_off(min(undone + 1, 3))
+            return answer if answer is not None and messages.is_done(answer) else None
+
+        messages.raise_failure(self.deadline.until(look, longest_s=1.0))
 
     def failure(self, operation: Reference) -> ProviderError | None:
         """Return how an operation failed; None while it runs and when it has succeeded."""
@@ -272,7 +279,7 @@ class Compute:
         return None
 
     def side_by_side(self, action: Callable[[T], U], items: Sequence[T]) -> list[U]:
-        """Do *action* to all *items* at once; see `Connection.side_by_side`."""
+        """Do *action* to all *items* at once; see `GcpConnection.side_by_side`."""
         return self.connection.side_by_side(action, items)
 
     def ask(self, what: str, send: Callable[[float], T], *, changes: bool = False) -> T:
@@ -281,19 +288,30 @@ class Compute:
         A repeated change carries the same request id, so that the service does it once.
         """
         for attempt in itertools.count(1):
-            error = _attempt(what, lambda: send(self.patience.request_s()), changes=changes)
+            error = _attempt(what, lambda: send(self.deadline.left_s(_REQUEST_S)), changes=changes)
             if not isinstance(error, _Failure):
                 return error
             tries = _TRIES_AT_A_LIMIT if isinstance(error.problem, QuotaError) else TRIES
             if not error.worth_another or attempt >= tries:
                 raise error.problem
             if error.problem.retry_after_s is not None:
-                self.patience.pause(error.problem.retry_after_s)
+                self.deadline.pause(error.problem.retry_after_s)
             else:
-                self.patience.back_off(attempt)
+                self.deadline.back_off(attempt)
         raise AssertionError("unreachable")
 
     # -- below ------------------------------------------------------------------------------------------
+
+    def _begin_removal(self, reference: Reference) -> Reference | None:
+        """Begin to remove; what is still being made cannot be removed yet, so ask until it can."""
+        for attempt in itertools.count(1):
+            try:
+                return self.delete(reference)
+            except ResourceNotFoundError:
+                return None
+            except RecoverableError:
+                self.deadline.back_off(attempt)
+        raise AssertionError("unreachable")
 
     def _get(self, reference: Reference) -> Any:
         client, noun = self._client_of(reference)
@@ -302,13 +320,12 @@ class Compute:
             f"read {reference.path}", lambda s: client.get(request=request, retry=None, timeout=s)
         )
 
-    def _list(self, within: Reference, expression: str) -> list[Any]:
-        client, _ = self._client_of(within)
-        request = (
-            self._scope_of(within) | {"max_results": _PAGE} | ({"filter": expression} if expression else {})
-        )
+    def _list(self, location: Location, expression: str) -> list[Any]:
+        client, _ = self._client_of(location)
+        request = self._scope_of(location) | {"max_results": _PAGE}
+        request |= {"filter": expression} if expression else {}
         return self.ask(
-            f"list {within.collection}",
+            f"list {location.collection}",
             lambda s: list(client.list(request=request, retry=None, timeout=s)),
         )
 
@@ -319,13 +336,13 @@ class Compute:
         answer = self.ask(what, lambda s: method(request=once, retry=None, timeout=s), changes=True)
         return messages.operation_reference(answer, reference.project)
 
-    def _client_of(self, reference: Reference) -> tuple[Any, str]:
-        name, noun = _CLIENTS[reference.collection, reference.kind]
+    def _client_of(self, location: Location) -> tuple[Any, str]:
+        name, noun = _CLIENTS[location.collection, location.kind]
         return self.connection.client(name), noun
 
-    def _scope_of(self, reference: Reference) -> dict[str, Any]:
-        place = {"zones": "zone", "regions": "region"}.get(reference.kind)
-        return {"project": reference.project} | ({place: reference.place} if place else {})
+    def _scope_of(self, location: Location) -> dict[str, Any]:
+        place = {"zones": "zone", "regions": "region"}.get(location.kind)
+        return {"project": location.project} | ({place: location.place} if place else {})
 
 
 class _Failure:
@@ -342,7 +359,7 @@ def _attempt(what: str, send: Callable[[], T], *, changes: bool) -> T | _Failure
         return send()
     except GoogleAPICallError as error:
         found = _problem(error)
-        again = found.retryable and not messages.is_about_existence(found)
+        again = found.retryable and not isinstance(found, AlreadyThereError)
         return _Failure(found, error, worth_another=again)
     except (GoogleAuthError, requests.RequestException, ParseError, ValueError) as error:
         found = _lost(what, error, changes=changes)
@@ -375,14 +392,16 @@ def _problem(error: GoogleAPICallError) -> ProviderError:
     )
 
 
-def _credentials(account: Account) -> tuple[Any, str]:
-    if account.anonymous:
+def _credentials(login: Login) -> tuple[Any, str]:
+    """Return credentials and the project that they name."""
+    if login.anonymous:
         return AnonymousCredentials(), ""
     try:
-        if account.auth is None:
+        if not login.auth:
             found, project = google.auth.default(scopes=list(_SCOPES))
             return found, project or ""
-        return _from_key(account.auth), str(account.auth.get("project_id", ""))
+        key = json.loads(login.auth)
+        return _from_key(key), str(key.get("project_id", ""))
     except (GoogleAuthError, ValueError) as error:
         raise no_credentials(error) from error
 

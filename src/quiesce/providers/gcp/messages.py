@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from quiesce.errors import ProviderError
 from quiesce.model.ids import Json
-from quiesce.providers.gcp.errors import AlreadyThereError, problem
+from quiesce.providers.gcp.errors import problem
 from quiesce.providers.gcp.references import Reference, last_part, parse
-from quiesce.providers.gcp.resources import Attachment, Copy, Disk, Machine, Quota
+from quiesce.providers.gcp.resources import AttachedDisk, GcpCopy, GcpDisk, GcpMachine, Quota
 
 #: of a machine, what another one needs to be like it; metadata is left out: it may hold secrets
-_LIKENESS: Final = (
+_SETTINGS: Final = (
     "can_ip_forward",
     "guest_accelerators",
     "labels",
@@ -24,10 +23,10 @@ _LIKENESS: Final = (
 _INTERFACE: Final = ("network", "subnetwork", "nic_type", "stack_type")
 
 
-def machine(message: Any) -> Machine:
+def machine(message: Any) -> GcpMachine:
     """Return an ``Instance`` as our value."""
     confidential = message.confidential_instance_config
-    return Machine(
+    return GcpMachine(
         reference=parse(message.self_link),
         id=str(message.id),
         status=message.status,
@@ -41,13 +40,13 @@ def machine(message: Any) -> Machine:
         started_at=message.last_start_timestamp,
         stopped_at=message.last_stop_timestamp,
         suspended_at=message.last_suspended_timestamp,
-        likeness=_likeness(message),
+        settings=_settings(message),
     )
 
 
-def disk(message: Any) -> Disk:
+def disk(message: Any) -> GcpDisk:
     """Return a ``Disk`` as our value."""
-    return Disk(
+    return GcpDisk(
         reference=parse(message.self_link),
         id=str(message.id),
         status=message.status,
@@ -63,9 +62,9 @@ def disk(message: Any) -> Disk:
     )
 
 
-def copy(message: Any) -> Copy:
+def copy(message: Any) -> GcpCopy:
     """Return a ``Snapshot``, an ``InstantSnapshot`` or a ``MachineImage`` as our value."""
-    return Copy(
+    return GcpCopy(
         reference=parse(message.self_link),
         id=str(message.id),
         status=message.status,
@@ -118,14 +117,9 @@ def raise_failure(message: Any) -> None:
         raise problem(message.http_error_status_code, code, text or message.operation_type)
 
 
-def is_about_existence(found: ProviderError) -> bool:
-    """Tell whether asking again would only give the same answer until somebody has looked."""
-    return isinstance(found, AlreadyThereError)
-
-
-def _attachment(message: Any) -> Attachment:
+def _attachment(message: Any) -> AttachedDisk:
     scratch = message.type_ == "SCRATCH" or not message.source
-    return Attachment(
+    return AttachedDisk(
         device=message.device_name,
         disk=None if scratch else parse(message.source),
         boot=message.boot,
@@ -137,13 +131,13 @@ def _attachment(message: Any) -> Attachment:
     )
 
 
-def _likeness(message: Any) -> dict[str, Json]:
+def _settings(message: Any) -> dict[str, Json]:
     everything: Mapping[str, Any] = type(message).to_dict(message, always_print_fields_with_no_presence=False)
-    likeness: dict[str, Json] = {key: everything[key] for key in _LIKENESS if everything.get(key)}
+    settings: dict[str, Json] = {key: everything[key] for key in _SETTINGS if everything.get(key)}
     if message.tags.items:
-        likeness["tags"] = {"items": list(message.tags.items)}
-    likeness["network_interfaces"] = [
+        settings["tags"] = {"items": list(message.tags.items)}
+    settings["network_interfaces"] = [
         {key: interface[key] for key in _INTERFACE if interface.get(key)}
         for interface in everything.get("network_interfaces", ())
     ]
-    return likeness
+    return settings

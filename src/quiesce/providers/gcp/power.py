@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Final
 
 from quiesce.errors import NonRecoverableError, UnsupportedError
 from quiesce.providers.gcp.client import Compute
 from quiesce.providers.gcp.references import Reference
-from quiesce.providers.gcp.resources import RUNNING, STOPPED, SUSPENDED, Machine
+from quiesce.providers.gcp.resources import RUNNING, STOPPED, SUSPENDED, GcpMachine
 
 _SETTLED: Final = frozenset({RUNNING, SUSPENDED, STOPPED, "STOPPED"})
 _SSD_HINT = "Set discard_local_ssd to true (its data is lost) or to false (it is preserved, slowly)."
@@ -62,17 +61,17 @@ def start(compute: Compute, reference: Reference) -> None:
     _expect(compute, reference, RUNNING)
 
 
-def is_stopped(machine: Machine) -> bool:
+def is_stopped(machine: GcpMachine) -> bool:
     """Tell whether a machine is powered off, with no memory kept."""
     return machine.status in (STOPPED, "STOPPED")
 
 
-def is_at_rest(machine: Machine) -> bool:
+def is_at_rest(machine: GcpMachine) -> bool:
     """Tell whether nothing can write to a machine's disks."""
     return is_stopped(machine) or machine.status == SUSPENDED
 
 
-def why_not_suspend(machine: Machine, *, discard_local_ssd: bool | None) -> Iterator[str]:
+def why_not_suspend(machine: GcpMachine, *, discard_local_ssd: bool | None) -> Iterator[str]:
     """Yield each limit of the platform that forbids to suspend *machine* now."""
     if machine.status != RUNNING:
         yield f"it is {machine.status}, not {RUNNING}"
@@ -87,14 +86,14 @@ def why_not_suspend(machine: Machine, *, discard_local_ssd: bool | None) -> Iter
             yield f"its disk {attachment.device} is encrypted with a key that only the customer has"
 
 
-def settled(compute: Compute, reference: Reference) -> Machine:
+def settled(compute: Compute, reference: Reference) -> GcpMachine:
     """Return a machine once it is not on its way from one state to another."""
-    for turn in itertools.count(1):
+
+    def look() -> GcpMachine | None:
         machine = compute.machine(reference)
-        if machine.status in _SETTLED:
-            return machine
-        compute.patience.back_off(min(turn, 4))
-    raise AssertionError("unreachable")
+        return machine if machine.status in _SETTLED else None
+
+    return compute.deadline.until(look, longest_s=2.0)
 
 
 def _expect(compute: Compute, reference: Reference, status: str) -> None:
@@ -103,5 +102,5 @@ def _expect(compute: Compute, reference: Reference, status: str) -> None:
         raise NonRecoverableError(f"{reference.name} should be {status} now, but it is {found}")
 
 
-def _ssd(machine: Machine, discard_local_ssd: bool | None) -> dict[str, object]:
+def _ssd(machine: GcpMachine, discard_local_ssd: bool | None) -> dict[str, object]:
     return {"discard_local_ssd": discard_local_ssd} if machine.local_ssds else {}

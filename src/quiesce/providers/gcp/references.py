@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from quiesce.errors import NonRecoverableError
+from quiesce.provider_kit.artifact import CONVERTER
 
+MACHINES: Final = "instances"
+DISKS: Final = "disks"
+SNAPSHOTS: Final = "snapshots"
+INSTANTS: Final = "instantSnapshots"
+IMAGES: Final = "machineImages"
 #: collection and kind of scope in which each of them lives
 COLLECTIONS: Final = frozenset(
     {
-        ("instances", "zones"),
-        ("disks", "zones"),
-        ("disks", "regions"),
-        ("instantSnapshots", "zones"),
-        ("instantSnapshots", "regions"),
-        ("snapshots", "global"),
-        ("machineImages", "global"),
+        (MACHINES, "zones"),
+        (DISKS, "zones"),
+        (DISKS, "regions"),
+        (INSTANTS, "zones"),
+        (INSTANTS, "regions"),
+        (SNAPSHOTS, "global"),
+        (IMAGES, "global"),
         ("operations", "zones"),
         ("operations", "regions"),
         ("operations", "global"),
@@ -33,12 +39,36 @@ _PATH = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """One resource. *scope* is ``zones/ZONE``, ``regions/REGION`` or ``global``."""
+class Location:
+    """Where resources of one type are. *scope* is ``zones/ZONE``, ``regions/REGION`` or ``global``."""
 
     project: str
     scope: str
     collection: str
+
+    @property
+    def kind(self) -> str:
+        """``zones``, ``regions`` or ``global``."""
+        return self.scope.partition("/")[0]
+
+    @property
+    def place(self) -> str:
+        """The zone's or region's name; empty for ``global``."""
+        return self.scope.partition("/")[2]
+
+    def beside(self, collection: str, scope: str | None = None) -> Location:
+        """Return where the project's *collection* is, in the same place unless *scope* is given."""
+        return Location(project=self.project, scope=scope or self.scope, collection=collection)
+
+    def named(self, name: str) -> Reference:
+        """Return the resource of that name."""
+        return Reference(project=self.project, scope=self.scope, collection=self.collection, name=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference(Location):
+    """One resource."""
+
     name: str
 
     def __post_init__(self) -> None:
@@ -61,18 +91,14 @@ class Reference:
         return f"projects/{self.project}/{self.scope}/{self.collection}/{self.name}"
 
     @property
-    def kind(self) -> str:
-        """``zones``, ``regions`` or ``global``."""
-        return self.scope.partition("/")[0]
+    def location(self) -> Location:
+        """Where it is listed."""
+        return self.beside(self.collection)
 
     @property
-    def place(self) -> str:
-        """The zone's or region's name; empty for ``global``."""
-        return self.scope.partition("/")[2]
-
-    def sibling(self, collection: str, name: str, *, scope: str | None = None) -> Reference:
-        """Return another resource of the same project, and of the same place unless *scope* is given."""
-        return replace(self, collection=collection, name=name, scope=scope or self.scope)
+    def is_machine(self) -> bool:
+        """Whether it is a virtual machine; else it is a disk, a copy or an operation."""
+        return self.collection == MACHINES
 
 
 def parse(url: str) -> Reference:
@@ -85,6 +111,10 @@ def parse(url: str) -> Reference:
     if match is None:
         raise NonRecoverableError(f"{url[:120]!r} is not the URL of a Compute Engine resource")
     return Reference(**match.groupdict())
+
+
+CONVERTER.register_structure_hook(Reference, lambda value, _: parse(str(value)))
+CONVERTER.register_unstructure_hook(Reference, lambda reference: reference.path)
 
 
 def last_part(url: str) -> str:

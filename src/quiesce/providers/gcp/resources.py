@@ -19,7 +19,7 @@ BROKEN: Final = frozenset({"FAILED", "INVALID", "UNAVAILABLE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
+class AttachedDisk:
     """One disk as a machine sees it."""
 
     device: str
@@ -40,13 +40,13 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class GcpMachine:
     """A virtual machine."""
 
     reference: Reference
     id: str
     status: str
-    attachments: tuple[Attachment, ...]
+    attachments: tuple[AttachedDisk, ...]
     labels: Mapping[str, str]
     machine_type: str
     gpus: int
@@ -55,10 +55,10 @@ class Machine:
     stopped_at: str
     suspended_at: str
     #: what a new machine needs to be like this one, in the words of the API; no secret in it
-    likeness: Mapping[str, Json] = field(default_factory=dict)
+    settings: Mapping[str, Json] = field(default_factory=dict)
 
     @property
-    def persistent(self) -> tuple[Attachment, ...]:
+    def persistent(self) -> tuple[AttachedDisk, ...]:
         """The disks that can be snapshotted, the boot disk first."""
         return tuple(sorted((a for a in self.attachments if not a.scratch), key=lambda a: not a.boot))
 
@@ -69,7 +69,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
+class GcpDisk:
     """A persistent disk, zonal or regional."""
 
     reference: Reference
@@ -93,7 +93,7 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
+class GcpCopy:
     """A snapshot, an instant snapshot or a machine image."""
 
     reference: Reference

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from quiesce.errors import ProviderError
 from quiesce.ports import Finding
 from quiesce.providers.gcp import power
+from quiesce.providers.gcp.job import GcpJob
 from quiesce.providers.gcp.references import Reference, region_of
-from quiesce.providers.gcp.resources import RUNNING, Machine
-from quiesce.providers.gcp.target import Noun
-from quiesce.providers.gcp.task import Task
+from quiesce.providers.gcp.resources import RUNNING, GcpMachine
 
 MACHINE_RIGHTS: Final = (
     "compute.instances.attachDisk",
@@ -32,36 +31,40 @@ DISK_RIGHTS: Final = (
 _QUOTAS: Final = ("SNAPSHOTS", "DISKS_TOTAL_GB", "SSD_TOTAL_GB")
 
 
-def examine(task: Task) -> Sequence[Finding]:
-    """Return every finding about one machine or disk; a check that could not be made is one too."""
-    checks: list[tuple[str, Callable[[Task], Iterator[Finding]]]] = [
-        ("rights", _rights),
-        ("quota", _quotas),
-    ]
-    if task.target.noun is Noun.MACHINE:
-        checks.append(("machine", _machine))
+def check_disk(job: GcpJob) -> Sequence[Finding]:
+    """Return every finding about one disk; a check that could not be made is one, too."""
+    return _made(job, {"rights": _disk_rights, "quota": _quotas})
+
+
+def check_machine(job: GcpJob) -> Sequence[Finding]:
+    """Return every finding about one machine; a check that could not be made is one, too."""
+    return _made(job, {"rights": _machine_rights, "quota": _quotas, "machine": _machine})
+
+
+def _made(job: GcpJob, checks: Mapping[str, Callable[[GcpJob], Iterator[Finding]]]) -> list[Finding]:
     findings: list[Finding] = []
-    for name, check in checks:
+    for name, check in checks.items():
         try:
-            findings.extend(check(task))
+            findings.extend(check(job))
         except ProviderError as error:
             findings.append(Finding(check=name, passed=False, detail=str(error), remedy=error.hint))
     return findings
 
 
-def _rights(task: Task) -> Iterator[Finding]:
-    if task.target.noun is Noun.DISK:
-        yield _right(task, task.target.reference, DISK_RIGHTS)
-        return
-    machine = task.compute.machine(task.target.reference)
-    yield _right(task, machine.reference, MACHINE_RIGHTS)
+def _disk_rights(job: GcpJob) -> Iterator[Finding]:
+    yield _right(job, job.target, DISK_RIGHTS)
+
+
+def _machine_rights(job: GcpJob) -> Iterator[Finding]:
+    machine = job.compute.machine(job.target)
+    yield _right(job, machine.reference, MACHINE_RIGHTS)
     for attachment in machine.persistent:
         if attachment.disk is not None:
-            yield _right(task, attachment.disk, DISK_RIGHTS)
+            yield _right(job, attachment.disk, DISK_RIGHTS)
 
 
-def _right(task: Task, reference: Reference, wanted: Sequence[str]) -> Finding:
-    missing = sorted(set(wanted) - task.compute.permitted(reference, wanted))
+def _right(job: GcpJob, reference: Reference, wanted: Sequence[str]) -> Finding:
+    missing = sorted(set(wanted) - job.compute.permitted(reference, wanted))
     return Finding(
         check="rights",
         passed=not missing,
@@ -70,10 +73,10 @@ def _right(task: Task, reference: Reference, wanted: Sequence[str]) -> Finding:
     )
 
 
-def _quotas(task: Task) -> Iterator[Finding]:
-    reference = task.target.reference
+def _quotas(job: GcpJob) -> Iterator[Finding]:
+    reference = job.target
     region = region_of(reference.place) if reference.kind == "zones" else reference.place
-    for quota in task.compute.quotas(reference.project, region):
+    for quota in job.compute.quotas(reference.project, region):
         if quota.metric in _QUOTAS:
             left = quota.limit - quota.usage
             yield Finding(
@@ -86,16 +89,16 @@ def _quotas(task: Task) -> Iterator[Finding]:
             )
 
 
-def _machine(task: Task) -> Iterator[Finding]:
-    machine = task.compute.machine(task.target.reference)
-    reasons = list(power.why_not_suspend(machine, discard_local_ssd=task.options.discard_local_ssd))
+def _machine(job: GcpJob) -> Iterator[Finding]:
+    machine = job.compute.machine(job.target)
+    reasons = list(power.why_not_suspend(machine, discard_local_ssd=job.options.discard_local_ssd))
     yield Finding(
         check="suspend",
         passed=not reasons,
         detail="; ".join(reasons) or "it can be suspended",
         remedy="Put the suspend operations into the node's skip_actions." if reasons else "",
     )
-    yield _flush(task, machine)
+    yield _flush(job, machine)
     if machine.local_ssds:
         yield Finding(
             check="local-ssd",
@@ -105,22 +108,22 @@ def _machine(task: Task) -> Iterator[Finding]:
         )
 
 
-def _flush(task: Task, machine: Machine) -> Finding:
-    if task.options.guest_flush and machine.status != RUNNING:
+def _flush(job: GcpJob, machine: GcpMachine) -> Finding:
+    if job.options.guest_flush and machine.status != RUNNING:
         return Finding(
             check="guest-flush",
             passed=False,
             detail=f"no guest can flush while the machine is {machine.status}",
             remedy="Start the machine, or unset guest_flush.",
         )
-    if task.options.guest_flush:
+    if job.options.guest_flush:
         return Finding(
             check="guest-flush",
             passed=True,
             detail="asked for; it needs Google's guest agent with its snapshot hooks switched on, "
             "which the API does not show",
         )
-    hook = task.options.frozen_by_hook
+    hook = job.frozen_by_hook
     return Finding(
         check="guest-flush",
         passed=True,

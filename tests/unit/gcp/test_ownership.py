@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quiesce.errors import NonRecoverableError
-from quiesce.providers.gcp.names import label_value, unique_name
+from quiesce.providers.gcp.ownership import LABEL_VALUES, NAMES
 from quiesce.providers.gcp.references import Reference, parse
 from quiesce.providers.gcp.target import legal_name
 
@@ -18,28 +18,28 @@ LEGAL = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=5))
 def test_a_made_name_is_always_legal(parts: list[str]) -> None:
-    assert LEGAL.fullmatch(unique_name(*parts))
+    assert LEGAL.fullmatch(NAMES.name(*parts))
 
 
 @given(st.text(max_size=90), st.text(max_size=90))
 def test_different_texts_have_different_names(one: str, other: str) -> None:
-    assert (unique_name(one) == unique_name(other)) == (one == other)
+    assert (NAMES.name(one) == NAMES.name(other)) == (one == other)
 
 
 def test_parts_are_not_run_together() -> None:
-    assert unique_name("a-b", "c") != unique_name("a", "b-c")
-    assert unique_name("Web", "one") != unique_name("web", "one")
+    assert NAMES.name("a-b", "c") != NAMES.name("a", "b-c")
+    assert NAMES.name("Web", "one") != NAMES.name("web", "one")
 
 
 @given(st.text(max_size=90))
 def test_a_label_value_is_always_legal(text: str) -> None:
-    assert re.fullmatch(r"[a-z0-9_-]{0,63}", label_value(text))
+    assert re.fullmatch(r"[a-z0-9_-]{0,63}", LABEL_VALUES.name(text))
 
 
 def test_label_values_that_had_to_be_changed_stay_apart() -> None:
-    assert label_value("exec-1") == "exec-1"
-    assert label_value("Exec-1") != label_value("exec-1")
-    assert label_value("x" * 64) != label_value("x" * 65)
+    assert LABEL_VALUES.name("exec-1") == "exec-1"
+    assert LABEL_VALUES.name("Exec-1") != LABEL_VALUES.name("exec-1")
+    assert LABEL_VALUES.name("x" * 64) != LABEL_VALUES.name("x" * 65)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, Json, Nod
 from quiesce.model.operation import FS_PREPARE, SNAPSHOT_CREATE, Operation
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Implementation, Node
+from quiesce.provider_kit.options import read_options
+from quiesce.providers.gcp import DESCRIPTION
 from quiesce.providers.gcp.account import account_of
-from quiesce.providers.gcp.options import CopyAs, options_of
+from quiesce.providers.gcp.options import CopyAs, GcpOptions
 from quiesce.providers.gcp.target import target_of
+from quiesce.testing import RecordingContext
 
 KEY = {"type": "service_account", "project_id": "from-key", "private_key": "very secret"}
 
@@ -52,7 +55,9 @@ def call(
 
 
 def path_of(given: Call) -> str:
-    return target_of(given, account_of(given.properties)).reference.path
+    kind = DESCRIPTION.kind_of(given.function, given.node)
+    assert kind is not None
+    return target_of(kind, given, account_of(given.properties)).path
 
 
 @pytest.mark.parametrize("auth", [KEY, json.dumps(KEY), {"value": KEY}])
@@ -80,8 +85,8 @@ def test_an_endpoint_that_the_client_would_misread_is_refused(endpoint: str) -> 
 
 
 def test_no_token_is_sent_where_anybody_could_read_it() -> None:
-    assert account_of({"gcp_config": {"api_endpoint": "http://127.0.0.1:1", "auth": KEY}}).anonymous
-    assert not account_of({"gcp_config": {"auth": KEY}}).anonymous
+    assert account_of({"gcp_config": {"api_endpoint": "http://127.0.0.1:1", "auth": KEY}}).login.anonymous
+    assert not account_of({"gcp_config": {"auth": KEY}}).login.anonymous
 
 
 CONFIG: dict[str, Json] = {"project": "p", "zone": "us-east1-b"}
@@ -128,17 +133,45 @@ def test_what_is_not_known_is_said(missing: str) -> None:
 
 def test_an_input_wins_over_a_property() -> None:
     given = call({"copy_as": "disks", "guest_flush": True}, inputs={"copy_as": "machine_image"})
-    options = options_of(given)
+    options = read_options(GcpOptions, "gcp", given)
     assert options.copy_as is CopyAs.MACHINE_IMAGE
     assert options.guest_flush
+    own = call({"copy_as": "disks"}, inputs={"copy_as": "disks", "gcp_copy_as": "machine_image"})
+    assert read_options(GcpOptions, "gcp", own).copy_as is CopyAs.MACHINE_IMAGE
+
+
+def test_one_location_need_not_be_a_list() -> None:
+    given = call({}, inputs={"storage_locations": "eu"})
+    assert read_options(GcpOptions, "gcp", given).storage_locations == ("eu",)
 
 
 def test_a_hook_of_the_blueprint_is_known_unless_it_is_skipped() -> None:
-    assert options_of(call({}, hooks=(FS_PREPARE,))).frozen_by_hook
-    assert not options_of(call({"skip_actions": [FS_PREPARE]}, hooks=(FS_PREPARE,))).frozen_by_hook
+    pytest.importorskip("google.cloud.compute_v1", reason="the package google-cloud-compute is missing")
+    from quiesce.providers.gcp.provider import GcpProvider
+
+    def is_frozen(**properties: Json) -> bool:
+        config: Json = {"project": "p", "zone": "z", "api_endpoint": "http://127.0.0.1:1"}
+        given = call({"gcp_config": config, **properties}, hooks=(FS_PREPARE,))
+        return GcpProvider().job(given, RecordingContext()).frozen_by_hook
+
+    assert is_frozen()
+    assert not is_frozen(skip_actions=[FS_PREPARE])
 
 
-@pytest.mark.parametrize("wrong", [{"copy_as": "tape"}, {"guest_flush": "perhaps"}])
-def test_a_choice_that_means_nothing_is_refused(wrong: dict[str, Json]) -> None:
-    with pytest.raises(NonRecoverableError):
-        options_of(call(wrong))
+@pytest.mark.parametrize(
+    ("inputs", "right"),
+    [
+        ({"copy_as": "tape"}, "one of auto, disks, machine_image"),
+        ({"gcp_guest_flush": "perhaps"}, "true or false"),
+        ({"storage_locations": [{"eu": 1}]}, "a list of names"),
+    ],
+)
+def test_a_choice_that_means_nothing_is_refused(inputs: dict[str, Json], right: str) -> None:
+    with pytest.raises(NonRecoverableError, match=right):
+        read_options(GcpOptions, "gcp", call({}, inputs=inputs))
+
+
+def test_an_option_that_there_is_not_is_refused() -> None:
+    with pytest.raises(NonRecoverableError, match="no option 'copy_ass'") as caught:
+        read_options(GcpOptions, "gcp", call({}, inputs={"gcp_copy_ass": "disks"}))
+    assert "gcp_copy_as" in caught.value.hint

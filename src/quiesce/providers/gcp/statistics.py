@@ -5,20 +5,14 @@ from __future__ import annotations
 import datetime as dt
 
 from quiesce.model.ids import Json
-from quiesce.model.outcome import Outcome
+from quiesce.providers.gcp.job import GcpJob
 from quiesce.providers.gcp.resources import RUNNING
-from quiesce.providers.gcp.target import Noun
-from quiesce.providers.gcp.task import Task
 
 
-def measure(task: Task) -> Outcome:
-    """Return the figures of a machine or a disk."""
-    return Outcome(measurements=_machine(task) if task.target.noun is Noun.MACHINE else _disk(task))
-
-
-def _machine(task: Task) -> dict[str, Json]:
-    machine = task.compute.machine(task.target.reference)
-    figures: dict[str, Json] = {
+def of_machine(job: GcpJob) -> dict[str, Json]:
+    """Return what is known of a machine."""
+    machine = job.compute.machine(job.target)
+    known: dict[str, Json] = {
         "status": machine.status,
         "machine_type": machine.machine_type,
         "disks": len(machine.persistent),
@@ -28,12 +22,13 @@ def _machine(task: Task) -> dict[str, Json]:
     }
     if machine.status == RUNNING and machine.started_at:
         started = dt.datetime.fromisoformat(machine.started_at)
-        figures["up_s"] = round((dt.datetime.now(dt.UTC) - started).total_seconds(), 1)
-    return {**figures, **task.compute.machine_type(machine)}
+        known["up_s"] = round((dt.datetime.now(dt.UTC) - started).total_seconds(), 1)
+    return {**known, **job.compute.machine_type(machine)}
 
 
-def _disk(task: Task) -> dict[str, Json]:
-    disk = task.compute.disk(task.target.reference)
+def of_disk(job: GcpJob) -> dict[str, Json]:
+    """Return what is known of a disk."""
+    disk = job.compute.disk(job.target)
     return {
         "status": disk.status,
         "disk_type": disk.type_name,

@@ -1,0 +1,1 @@
+"""Copies of disks and machines: cut, completed, checked, removed."""

@@ -1,0 +1,1 @@
+"""Restores: in place, beside the original, and when the original is gone."""

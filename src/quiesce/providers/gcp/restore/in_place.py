@@ -1,0 +1,51 @@
+"""Putting new disks where the old ones are. Every step brings about a state, so it may be done again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quiesce.model.outcome import Outcome
+from quiesce.providers.gcp import power
+from quiesce.providers.gcp.copy.artifact import CopySet
+from quiesce.providers.gcp.job import GcpJob
+from quiesce.providers.gcp.references import Reference
+from quiesce.providers.gcp.replaced import existing_disks, is_ours, remember, tidy
+from quiesce.providers.gcp.restore.disks import make_disks
+from quiesce.providers.gcp.restore.intent import DiskExchange, RestoreIntent, finish
+from quiesce.providers.gcp.target import CURRENT_DISK
+
+
+def restore_in_place(job: GcpJob, made: CopySet, intent: RestoreIntent) -> Outcome:
+    """Do what was written down, or what is left of it."""
+    sources = {exchange.new: exchange.source for exchange in intent.exchanges}
+    make_disks(job, made, sources)
+    old = existing_disks(job, (exchange.old for exchange in intent.exchanges))
+    remember(job, [disk for disk in old if not is_ours(job, disk, intent.leftovers)])
+    for machine in intent.machines:
+        power.stop(job.compute, machine, discard_local_ssd=job.options.discard_local_ssd)
+        _exchange(job, machine, [each for each in intent.exchanges if each.machine == machine])
+    if not job.target.is_machine:
+        job.state.write(**{CURRENT_DISK: next(iter(sources)).path})
+    for machine in intent.restart:
+        power.start(job.compute, machine)
+    kept = tidy(job, old, intent.leftovers)
+    finish(job)
+    return Outcome(note=f"the replaced disks are kept: {', '.join(kept)}" if kept else "")
+
+
+def _exchange(job: GcpJob, machine: Reference, exchanges: Sequence[DiskExchange]) -> None:
+    """Put each new disk where the old one was, under the same device name."""
+    attached = {a.device: a.disk for a in job.compute.machine(machine).attachments}
+    for exchange in exchanges:
+        if exchange.device in attached and attached[exchange.device] != exchange.new:
+            job.compute.wait(job.compute.act(machine, "detach_disk", device_name=exchange.device))
+    for exchange in sorted(exchanges, key=lambda exchange: not exchange.boot):
+        if attached.get(exchange.device) != exchange.new:
+            body = {
+                "source": exchange.new.path,
+                "device_name": exchange.device,
+                "boot": exchange.boot,
+                "auto_delete": exchange.auto_delete,
+                "mode": exchange.mode,
+            }
+            job.compute.wait(job.compute.act(machine, "attach_disk", attached_disk_resource=body))

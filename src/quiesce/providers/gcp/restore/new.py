@@ -1,0 +1,80 @@
+"""Restoring into something new: beside the original, or in the place of one that is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from quiesce.model.outcome import Outcome
+from quiesce.provider_kit.ownership import claim
+from quiesce.providers.gcp import power
+from quiesce.providers.gcp.copy.artifact import CopiedDisk, CopySet
+from quiesce.providers.gcp.errors import AlreadyThereError
+from quiesce.providers.gcp.job import GcpJob
+from quiesce.providers.gcp.ownership import RESTORED, labels, owner_of, restored_name
+from quiesce.providers.gcp.references import DISKS, IMAGES, MACHINES, Reference
+from quiesce.providers.gcp.replaced import tidy
+from quiesce.providers.gcp.restore.disks import make_disks
+from quiesce.providers.gcp.restore.intent import RestoreIntent, begin, finish, given_up
+
+
+def restore_beside(job: GcpJob, made: CopySet) -> Outcome:
+    """Make a new machine or disk next to the original, and touch nothing else."""
+    name = restored_name(job.call, "beside")
+    if job.target.is_machine:
+        return restore_new(job, made, job.target.beside(MACHINES).named(name))
+    _, disk = made.disks[0]
+    make_disks(job, made, {disk.disk.beside(DISKS).named(name): disk.disk})
+    return Outcome(note=f"restored beside the original, as the disk {name}")
+
+
+def restore_new(job: GcpJob, made: CopySet, machine: Reference) -> Outcome:
+    """Make a machine of the copies; one that an earlier try began is finished."""
+    images = [copy for copy in made.copies if copy.reference.collection == IMAGES]
+    body = _body(job, made)
+    if images:
+        _insert(job, machine, body, source_machine_image=images[0].reference.path)
+    else:
+        _insert_of_disks(job, made, machine, body)
+    power.start(job.compute, machine)
+    return Outcome(note=f"restored as the machine {machine.name}")
+
+
+def _insert_of_disks(job: GcpJob, made: CopySet, machine: Reference, body: Mapping[str, object]) -> None:
+    disks = {
+        machine.beside(DISKS).named(restored_name(job.call, machine.name, disk.device)): disk
+        for _, disk in made.disks
+    }
+    leftovers = (*given_up(job), *disks)
+    begin(job, RestoreIntent(leftovers=leftovers))
+    make_disks(job, made, {new: disk.disk for new, disk in disks.items()})
+    _insert(job, machine, {**body, "disks": [_attached(new, disk) for new, disk in disks.items()]})
+    tidy(job, [], leftovers)
+    finish(job)
+
+
+def _body(job: GcpJob, made: CopySet) -> dict[str, object]:
+    machine_type = f"zones/{made.machine.place}/machineTypes/{made.machine_type}" if made.machine else ""
+    theirs = made.machine_settings.get("labels")
+    kept = {key: str(value) for key, value in theirs.items()} if isinstance(theirs, dict) else {}
+    return {
+        **made.machine_settings,
+        "machine_type": machine_type,
+        "labels": kept | labels(job.call, RESTORED),
+    }
+
+
+def _attached(new: Reference, disk: CopiedDisk) -> dict[str, object]:
+    return {
+        "source": new.path,
+        "device_name": disk.device,
+        "boot": disk.boot,
+        "auto_delete": disk.auto_delete,
+        "mode": disk.mode,
+    }
+
+
+def _insert(job: GcpJob, machine: Reference, body: Mapping[str, object], **extra: object) -> None:
+    try:
+        job.compute.wait(job.compute.insert(machine, body, **extra))
+    except AlreadyThereError:
+        claim(job.call, owner_of(job.compute.machine(machine).labels), machine.path)
