@@ -52,7 +52,7 @@ MUTANTS = (
         name="the thaw is skipped on cancel",
         file="engine/scheduler.py",
         old="        return self._due_thaws(now, free_for_thaws) + self._due_undos(now, free)",
-        new="        thaws = [] if self.history.faltered.cancelled else self._due_thaws(now, free_for_thaws)\n"
+        new="        thaws = [] if self.history.aborted.cancelled else self._due_thaws(now, free_for_thaws)\n"
         "        return thaws + self._due_undos(now, free)",
     ),
     Mutant(

@@ -87,7 +87,7 @@ def _reasons() -> Iterator[str]:
     """What the engine gives as the code when an execution does not go on."""
     for path in sorted((SOURCE / "engine").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._falter":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._abort":
                 first = node.args[0]
                 if isinstance(first, ast.Constant):
                     yield str(first.value)

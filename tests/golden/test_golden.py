@@ -37,7 +37,7 @@ def summary(plan: Plan, history: History) -> dict[str, object]:
         "turn": history.started.turn if history.started else 0,
         "done": sorted(history.done),
         "failed": {step: failed.code for step, failed in sorted(history.failed.items())},
-        "faltered": history.faltered.code if history.faltered else None,
+        "aborted": history.aborted.code if history.aborted else None,
         "ending": history.ended.ending.value if history.ended else None,
         "debts": [step.id for step in history.debts(plan)],
         "leftovers": [step.id for step in history.leftovers(plan)],

@@ -36,12 +36,12 @@ from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import (
+    Aborted,
     Begun,
     Done,
     Ended,
     Ending,
     Failed,
-    Faltered,
     Level,
     Logged,
     Progressed,
@@ -149,7 +149,7 @@ class Runner:
         if started is not None and self._purpose is Purpose.FORWARD and started.plan_digest != digest:
             raise PlanChangedError("the stored plan is not the one that this execution was begun with")
         verdict = CONTINUE
-        if started is not None and self._purpose is Purpose.FORWARD and self._history.faltered is None:
+        if started is not None and self._purpose is Purpose.FORWARD and self._history.aborted is None:
             verdict = judge(self._plan, self._history)
         for operation in verdict.again:
             self._scheduler.reopen(operation)
@@ -160,9 +160,9 @@ class Runner:
         for name in self._history.unanswered():
             self._scheduler.debts.answered_late(self._scheduler.steps[name])
         if verdict.roll_back is not None:
-            self._falter("interrupted", verdict.roll_back)
+            self._abort("interrupted", verdict.roll_back)
         elif self._purpose is Purpose.ROLL_BACK:
-            self._falter("rolled-back", "it was rolled back on request", cancelled=True)
+            self._abort("rolled-back", "it was rolled back on request", cancelled=True)
 
     def _finish(self) -> None:
         debts = self._history.debts(self._plan)
@@ -175,18 +175,18 @@ class Runner:
             raise self._journal_error
 
     def _ending(self, debts: Sequence[Step]) -> Ending:
-        faltered = self._history.faltered
-        if faltered is None:
+        aborted = self._history.aborted
+        if aborted is None:
             return Ending.FAILED if debts or self._really_failed() else Ending.COMPLETED
-        return Ending.CANCELLED if faltered.cancelled and not debts else Ending.FAILED
+        return Ending.CANCELLED if aborted.cancelled and not debts else Ending.FAILED
 
     def _really_failed(self) -> list[str]:
         return sorted(step for step, failed in self._history.failed.items() if not failed.passed_over)
 
     def _last_word(self, debts: Sequence[Step]) -> str:
         parts = []
-        if self._history.faltered is not None:
-            parts.append(self._history.faltered.message)
+        if self._history.aborted is not None:
+            parts.append(self._history.aborted.message)
         elif failed := self._really_failed():
             parts.append(f"failed: {', '.join(failed)}")
         if debts:
@@ -198,13 +198,13 @@ class Runner:
 
     def _look_around(self) -> None:
         now = self._now()
-        if self._purpose is Purpose.FORWARD and self._history.faltered is None:
+        if self._purpose is Purpose.FORWARD and self._history.aborted is None:
             reason = self._out.cancel_asked()
             if reason is not None:
-                self._falter("cancelled", reason, cancelled=True)
+                self._abort("cancelled", reason, cancelled=True)
             elif self._window_ends is not None and now >= self._window_ends:
                 bound = self._plan.parameters.max_freeze_s
-                self._falter("max-freeze", f"the frozen window reached its bound of {bound:g} s")
+                self._abort("max-freeze", f"the frozen window reached its bound of {bound:g} s")
         for attempt in [a for a in self._attempts.values() if self._is_overdue(a, now)]:
             self._abandon(attempt)
         self._mind_patience(now)
@@ -334,7 +334,7 @@ class Runner:
         if pause is None and step.role is Role.UNDO:
             self._scheduler.give_up_undo(step)
         elif pause is None and step.role is Role.MAIN and not passed_over and not self._plan.carry_on:
-            self._falter(error.code, f"{step.id} failed: {error}", hint=error.hint)
+            self._abort(error.code, f"{step.id} failed: {error}", hint=error.hint)
 
     def _may_pass_over(self, step: Step, error: QuiesceError) -> bool:
         if step.operation is not Operation.FREEZE:
@@ -353,10 +353,10 @@ class Runner:
 
     # -- bounds -----------------------------------------------------------------------------------------
 
-    def _falter(self, code: str, message: str, *, hint: str = "", cancelled: bool = False) -> None:
-        if self._history.faltered is not None or self._purpose is Purpose.SETTLE:
+    def _abort(self, code: str, message: str, *, hint: str = "", cancelled: bool = False) -> None:
+        if self._history.aborted is not None or self._purpose is Purpose.SETTLE:
             return
-        self._note(Faltered(**self._times(), code=code, message=message, hint=hint, cancelled=cancelled))
+        self._note(Aborted(**self._times(), code=code, message=message, hint=hint, cancelled=cancelled))
         now = self._now()
         for attempt in self._attempts.values():
             if attempt.step.role is Role.MAIN and not attempt.abandoned:
@@ -386,7 +386,7 @@ class Runner:
         if self._settling_ends is None:
             self._settling_ends = now + self._out.settle_patience_s
         if now >= self._settling_ends:
-            self._falter("not-thawed", f"{owed[0].instance} could not be thawed")
+            self._abort("not-thawed", f"{owed[0].instance} could not be thawed")
             for step in owed:
                 if step.id not in self._scheduler.running:
                     self._scheduler.debts.give_up(step)
@@ -397,7 +397,7 @@ class Runner:
         times += [
             a.deadline + (0.0 if a.given_up else GRACE_S) for a in self._attempts.values() if not a.abandoned
         ]
-        bound = self._window_ends if self._history.faltered is None else None
+        bound = self._window_ends if self._history.aborted is None else None
         ends = self._settling_ends
         patience = ends if ends is not None and ends > now else None
         for tick in (bound, patience, self._scheduler.next_time(now)):
@@ -443,7 +443,7 @@ class Runner:
         self._journal_error = error
         if isinstance(error, SupersededError):
             self._scheduler.only_settle = True
-        self._falter(error.code, str(error), hint=error.hint)
+        self._abort(error.code, str(error), hint=error.hint)
 
     def _times(self) -> dict[str, float]:
         return {"at": self._out.clock.now(), "tick": self._out.clock.tick()}

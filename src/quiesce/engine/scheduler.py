@@ -16,7 +16,7 @@ class Scheduler:
     """Says which steps of a plan may begin, given what its history says.
 
     Forward, groups follow each other. Thaws become due when their groups are reached or when the execution
-    falters; removals when it falters. A step that is begun must be reported as over, once; the history
+    is aborted; removals when it is aborted. A step that is begun must be reported as over, once; the history
     must hold the record of it before it is reported here.
     """
 
@@ -49,7 +49,7 @@ class Scheduler:
         """Return the steps that are to begin now; thaws have places of their own."""
         if self.only_settle:
             return self.debts.due(now, free_for_thaws, self.running)
-        if self.history.faltered is None:
+        if self.history.aborted is None:
             main = self._due_main(now, free)
             return main or self._due_thaws(now, free_for_thaws)
         return self._due_thaws(now, free_for_thaws) + self._due_undos(now, free)
@@ -60,13 +60,13 @@ class Scheduler:
             return False
         if self.only_settle:
             return True
-        if self.history.faltered is None:
+        if self.history.aborted is None:
             return self._group >= len(self.plan.groups)
         return not any(self.debts.owed) and not self._owed_undos()
 
     def next_time(self, now: float) -> float | None:
         """Return the tick at which something becomes due by the passing of time alone."""
-        forward = self.history.faltered is None and not self.only_settle
+        forward = self.history.aborted is None and not self.only_settle
         times = [self._delayed[0][0]] if self._delayed and forward else []
         times += [tick for tick in self._undo_not_before.values() if tick > now]
         settling = self.debts.next_time(now)
@@ -146,7 +146,7 @@ class Scheduler:
     # -- thaws and removals -----------------------------------------------------------------------------
 
     def _due_thaws(self, now: float, limit: int) -> list[Step]:
-        if self.history.faltered is None and not self._is_thawing():
+        if self.history.aborted is None and not self._is_thawing():
             return []
         return self.debts.due(now, limit, self.running)
 

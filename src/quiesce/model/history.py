@@ -9,7 +9,7 @@ from typing import assert_never
 from quiesce.errors import CannotFreezeError
 from quiesce.model.ids import StepId
 from quiesce.model.plan import Plan, Role, Step
-from quiesce.model.records import Begun, Done, Ended, Failed, Faltered, Logged, Progressed, Record, Started
+from quiesce.model.records import Aborted, Begun, Done, Ended, Failed, Logged, Progressed, Record, Started
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class History:
     count: int = 0
     started: Started | None = None
     first_started: Started | None = None
-    faltered: Faltered | None = None
+    aborted: Aborted | None = None
     ended: Ended | None = None
     #: position of the last Begun of a step
     begun_at: dict[StepId, int] = field(default_factory=dict)
@@ -60,8 +60,8 @@ class History:
                 self.progress.pop(step, None)
             case Failed():
                 self._fail(record)
-            case Faltered():
-                self.faltered = self.faltered or record
+            case Aborted():
+                self.aborted = self.aborted or record
             case Ended():
                 self.ended = record
             case Progressed() | Logged():

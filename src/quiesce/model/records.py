@@ -117,7 +117,7 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Faltered:
+class Aborted:
     """From here on nothing new is started; debts are settled, then half-made things are removed."""
 
     at: float
@@ -139,4 +139,4 @@ class Ended:
     message: str = ""
 
 
-Record: TypeAlias = Started | Begun | Done | Failed | Logged | Progressed | Faltered | Ended
+Record: TypeAlias = Started | Begun | Done | Failed | Logged | Progressed | Aborted | Ended

@@ -12,12 +12,12 @@ from quiesce.model.ids import StepId
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import (
+    Aborted,
     Begun,
     Done,
     Ended,
     Ending,
     Failed,
-    Faltered,
     Level,
     Logged,
     Progressed,
@@ -71,19 +71,19 @@ class Events:
                 yield self._line(record, "LOG", self._task(record.step), text)
             case Progressed():
                 return  # for whoever looks, not for those who read later
-            case Started() | Faltered() | Ended():
+            case Started() | Aborted() | Ended():
                 yield from self._whole(record)
             case unknown:
                 assert_never(unknown)
 
-    def _whole(self, record: Started | Faltered | Ended) -> Iterator[Event]:
+    def _whole(self, record: Started | Aborted | Ended) -> Iterator[Event]:
         name = f"'{self._plan.workflow}' workflow execution"
         match record:
             case Started(turn=1):
                 yield self._line(record, "CFY", "", f"Starting {name}")
             case Started():
                 yield self._line(record, "CFY", "", f"Resuming {name} ({record.by})")
-            case Faltered():
+            case Aborted():
                 word = "Cancelling" if record.cancelled else "Failing"
                 yield self._line(record, "CFY", "", f"{word} {name}: {record.message}")
             case Ended():
@@ -153,6 +153,6 @@ def shown_operation(step: Step) -> str:
 
 def is_alarming(record: Record) -> bool:
     """Tell whether *record* should be seen even by whoever asked for quiet."""
-    return isinstance(record, Failed | Faltered) or (
+    return isinstance(record, Failed | Aborted) or (
         isinstance(record, Logged) and record.level in (Level.WARNING, Level.ERROR)
     )

@@ -12,11 +12,11 @@ from cattrs.gen import make_dict_unstructure_fn
 
 from quiesce.model.outcome import Outcome
 from quiesce.model.records import (
+    Aborted,
     Begun,
     Done,
     Ended,
     Failed,
-    Faltered,
     Logged,
     Progressed,
     Record,
@@ -33,7 +33,7 @@ RECORD_KINDS: dict[str, type[Any]] = {
     "failed": Failed,
     "logged": Logged,
     "progressed": Progressed,
-    "faltered": Faltered,
+    "aborted": Aborted,
     "ended": Ended,
 }
 _KIND_OF = {kind: name for name, kind in RECORD_KINDS.items()}

@@ -16,7 +16,7 @@ from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, SNAPSHOT_CREATE, SNAPSHOT_DELETE, Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.plan import Plan, Role, Step
-from quiesce.model.records import Begun, Done, Failed, Faltered, Record, Started
+from quiesce.model.records import Aborted, Begun, Done, Failed, Record, Started
 from quiesce.model.restore_point import PointState, RestorePoint
 from quiesce.model.topology import Topology
 
@@ -176,7 +176,7 @@ def test_a_restore_point_is_incomplete_until_every_part_is_done(telling: Telling
 def test_a_rolled_back_restore_point_is_gone_when_every_piece_is(telling: Telling) -> None:
     for name in ("disk", "other"):
         telling.done(telling.step(Operation.SNAPSHOT, name))
-    telling.records.append(Faltered(at=5.0, tick=5.0, code="c", message="m"))
+    telling.records.append(Aborted(at=5.0, tick=5.0, code="c", message="m"))
     telling.done(telling.step(Operation.DELETE, "disk", Role.UNDO))
     assert telling.point.state is PointState.INCOMPLETE
     assert [artifact.instance for artifact in telling.point.artifacts] == ["other_1"]

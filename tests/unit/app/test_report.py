@@ -9,7 +9,7 @@ from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING
 from quiesce.model.plan import Plan, Role, Step
-from quiesce.model.records import Begun, Done, Ended, Ending, Faltered, Record, Started
+from quiesce.model.records import Aborted, Begun, Done, Ended, Ending, Record, Started
 
 from ..planning.made import node, planned, topology  # noqa: TID252  the same plans
 
@@ -36,7 +36,7 @@ def test_a_failed_backup_shows_the_removal_that_is_still_to_come() -> None:
         [
             Started(at=0.0, tick=0.0, plan_digest=plan.digest),
             Begun(at=1.0, tick=1.0, step=cut.id),
-            Faltered(at=2.0, tick=2.0, code="timeout", message="no answer"),
+            Aborted(at=2.0, tick=2.0, code="timeout", message="no answer"),
         ]
     )
     undo = [step for step in report_execution(EXECUTION, plan, history).steps if step.role is Role.UNDO]

@@ -20,12 +20,12 @@ from quiesce.model.operation import (
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.plan import Plan, Step
 from quiesce.model.records import (
+    Aborted,
     Begun,
     Done,
     Ended,
     Ending,
     Failed,
-    Faltered,
     Level,
     Logged,
     Record,
@@ -128,8 +128,8 @@ def test_what_was_passed_over_says_so() -> None:
 @pytest.mark.parametrize(("cancelled", "word"), [(True, "Cancelling"), (False, "Failing")])
 def test_the_turn_for_the_worse_is_told_with_its_reason(cancelled: bool, word: str) -> None:
     plan, _ = _one_cut()
-    faltered = Faltered(at=AT, tick=0.0, code="c", message="the reason", cancelled=cancelled)
-    assert lines(plan, faltered) == [f"CFY <examples> {word} 'backup' workflow execution: the reason"]
+    aborted = Aborted(at=AT, tick=0.0, code="c", message="the reason", cancelled=cancelled)
+    assert lines(plan, aborted) == [f"CFY <examples> {word} 'backup' workflow execution: the reason"]
 
 
 def test_an_execution_that_did_not_succeed_never_says_that_it_did() -> None:
@@ -173,7 +173,7 @@ def test_figures_are_told_where_they_were_measured() -> None:
 def test_failures_and_warnings_are_alarming_and_nothing_else_is() -> None:
     alarming = [
         Failed(at=AT, tick=0.0, step="s", code="c", message="m"),  # type: ignore[arg-type]
-        Faltered(at=AT, tick=0.0, code="c", message="m"),
+        Aborted(at=AT, tick=0.0, code="c", message="m"),
         Logged(at=AT, tick=0.0, level=Level.WARNING, message="m"),
         Logged(at=AT, tick=0.0, level=Level.ERROR, message="m"),
     ]

@@ -13,12 +13,12 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Group, Plan, Role, Step
 from quiesce.model.records import (
+    Aborted,
     Begun,
     Done,
     Ended,
     Ending,
     Failed,
-    Faltered,
     Level,
     Logged,
     Progressed,
@@ -94,7 +94,7 @@ records: st.SearchStrategy[Record] = st.one_of(
         total_bytes=st.none() | st.integers(0, 2**60),
         attempt=st.integers(1, 9),
     ),
-    st.builds(Faltered, at=times, tick=times, code=texts, message=texts, hint=texts, cancelled=st.booleans()),
+    st.builds(Aborted, at=times, tick=times, code=texts, message=texts, hint=texts, cancelled=st.booleans()),
     st.builds(Ended, at=times, tick=times, ending=st.sampled_from(Ending), message=texts),
 )
 names = st.lists(texts, max_size=2).map(tuple)

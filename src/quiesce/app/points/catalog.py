@@ -66,7 +66,7 @@ def _state(plan: Plan, history: History, cuts: Sequence[Step], artifacts: Sequen
     complete = sum(artifact.state is PointState.COMPLETE for artifact in artifacts)
     if complete == len(cuts):
         return PointState.COMPLETE
-    if history.faltered is None:
+    if history.aborted is None:
         return PointState.INCOMPLETE
     if not artifacts:
         return PointState.REMOVED

@@ -223,9 +223,9 @@ def failure_of(execution: Execution, history: History) -> QuiesceError | None:
         return None
     if execution.state is ExecutionState.CANCELLED:
         return CancelledError(told)
-    faltered = history.faltered
+    aborted = history.aborted
     return ExecutionFailedError(
         told,
-        code=faltered.code if faltered is not None else ExecutionFailedError.code,
-        hint=faltered.hint if faltered is not None else f"See: quiesce events {execution.id}",
+        code=aborted.code if aborted is not None else ExecutionFailedError.code,
+        hint=aborted.hint if aborted is not None else f"See: quiesce events {execution.id}",
     )

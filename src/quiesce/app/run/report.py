@@ -78,7 +78,7 @@ def report_plan(
 def _concerns(step: Step, history: History) -> bool:
     if step.role is Role.MAIN or step.id in history.begun_at:
         return True
-    return history.is_owed(step) and (step.role is Role.SETTLE or history.faltered is not None)
+    return history.is_owed(step) and (step.role is Role.SETTLE or history.aborted is not None)
 
 
 def _step(step: Step, history: History, zero: float) -> StepReport:
