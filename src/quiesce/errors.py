@@ -28,7 +28,7 @@ class ExitStatus(enum.IntEnum):
     FAILED = 6
     #: something may still be frozen: run ``quiesce recover``
     FROZEN = 7
-    #: a restore point was made, but it is worth less than `min_consistency` asked for
+    #: a restore point was made, but its consistency is lower than `min_consistency`
     NOT_CONSISTENT = 8
     #: the execution was cancelled; everything that was frozen is thawed
     CANCELLED = 9
@@ -115,18 +115,18 @@ class CancelledError(QuiesceError):
 
 
 class UnfinishedError(QuiesceError):
-    """An earlier execution was interrupted, and going on regardless could do harm."""
+    """An earlier execution was interrupted, and continuing regardless could do harm."""
 
     code = "unfinished"
     exit_status = ExitStatus.REFUSED
 
 
 class NotConsistentError(QuiesceError):
-    """The restore point is worth less than was asked for."""
+    """The restore point's consistency is lower than `min_consistency`."""
 
     code = "not-consistent"
     exit_status = ExitStatus.NOT_CONSISTENT
-    hint = "See 'quiesce backups show' for the reason, or ask for less with min_consistency."
+    hint = "See 'quiesce backups show' for the reason, or lower min_consistency."
 
 
 class BusyError(QuiesceError):
@@ -150,7 +150,7 @@ class PlanChangedError(QuiesceError):
 
     code = "plan-changed"
     exit_status = ExitStatus.REFUSED
-    hint = "Settle what it owes with 'quiesce recover', then start anew."
+    hint = "Settle what it owes with 'quiesce recover', then start again."
 
 
 class StoreError(QuiesceError):
@@ -204,7 +204,7 @@ class NonRecoverableError(ProviderError):
 
 
 class OperationTimeoutError(ProviderError):
-    """The operation gave no answer in time. It may have taken effect all the same."""
+    """The operation did not answer within time. It may have taken effect all the same."""
 
     code = "timeout"
     retryable = True

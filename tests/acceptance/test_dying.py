@@ -86,9 +86,7 @@ def test_an_interrupted_backup_is_rolled_back_when_it_is_resumed(
     assert "cuts of two times are never mixed" in answer.err
     assert quiesce.points("shop") == {}
     assert not (slow_shop.directory / "made").exists()
-    assert (
-        "there is nothing to go on with" in quiesce("executions", "resume", dead, status=ExitStatus.USAGE).err
-    )
+    assert "there is nothing to resume" in quiesce("executions", "resume", dead, status=ExitStatus.USAGE).err
 
 
 def test_an_interrupted_backup_is_rolled_back_when_it_is_cancelled(

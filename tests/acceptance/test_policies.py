@@ -42,7 +42,10 @@ def test_going_on_without_a_freeze_is_possible_and_visible(quiesce: CommandLine,
     assert not (moody.directory / "frozen").exists()
     picky = ("-p", "snapshot_name=two", "-p", "min_consistency=filesystem", "-p", "exclude_nodes=till")
     answer = quiesce("backup", "shop", *options, *picky, status=ExitStatus.NOT_CONSISTENT)
-    assert "restore point two is worth crash, less than filesystem [not-consistent]" in answer.err
+    assert (
+        "restore point two has the consistency crash; min_consistency is filesystem [not-consistent]"
+        in answer.err
+    )
 
 
 def test_when_one_cut_fails_all_is_thawed_and_the_other_pieces_are_removed(

@@ -165,5 +165,5 @@ def test_while_another_execution_runs_nothing_is_removed(quiesce: CommandLine, h
 def test_a_removal_that_fails_leaves_the_others_to_be_removed(quiesce: CommandLine, held_shop: Shop) -> None:
     (held_shop.directory / "slow_delete.sh").write_text('#!/bin/sh\n[ "$snapshot_name" != two ]\n')
     failed = quiesce(*("backups", "prune", "shop", "--keep-last", "1", "--yes"), status=ExitStatus.FAILED)
-    assert "1 of 2 restore points could not be removed: two" in failed.err
+    assert "1 of 2 restore points were not removed: two" in failed.err
     assert set(quiesce.points("shop")) == {"two", "three"}

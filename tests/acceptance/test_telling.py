@@ -37,10 +37,10 @@ def test_a_workflow_that_has_nothing_to_do_says_so(
     quiesce: CommandLine, shop: Shop, workflow: str, word: str
 ) -> None:
     told = quiesce(workflow, "shop").out.splitlines()
-    assert f"LOG <shop> WARNING: nothing here can be {word}: no chosen node has" in told[1]
+    assert f"LOG <shop> WARNING: nothing can be {word}: no chosen node has" in told[1]
     (execution,) = quiesce.executions()
-    assert f"warning: nothing here can be {word}" in quiesce("executions", "show", execution["id"]).out
-    assert f"warning: nothing here can be {word}" in quiesce("plan", workflow, "shop").out
+    assert f"warning: nothing can be {word}" in quiesce("executions", "show", execution["id"]).out
+    assert f"warning: nothing can be {word}" in quiesce("plan", workflow, "shop").out
 
 
 def test_removing_all_of_nothing_says_so(quiesce: CommandLine, shop: Shop) -> None:

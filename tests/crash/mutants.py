@@ -151,7 +151,7 @@ MUTANTS = (
     Mutant(
         name="guard and engine fight for the lease",
         file="app/run/guard.py",
-        old="            except BusyError:  # another engine has taken it up, and settles first of all\n"
+        old="            except BusyError:  # another engine has resumed it, and settles first of all\n"
         "                self._pause(PAUSE_S)\n                continue",
         new="            except BusyError:\n                self._settle()\n                continue",
     ),

@@ -282,7 +282,7 @@ def test_the_frozen_time_is_bounded(lab: Lab) -> None:
     """When max_freeze passes, a snapshot that hangs is not waited for."""
     lab.init(two_tiers(vm={"create": "hang"}))
     output = lab.start("backup", "-p", "snapshot_name=one;max_freeze=2", expect=1)
-    assert "reached its bound" in output
+    assert "reached its limit" in output
     assert lab.frozen() == []
 
 

@@ -22,7 +22,7 @@ from fakegce.runs import Runs
 
 from quiesce.app.run.execution import Watching
 from quiesce.app.run.recover import find_unfinished
-from quiesce.app.run.run import go_on
+from quiesce.app.run.run import continue_execution
 from quiesce.blueprint import instantiate, load_blueprint
 from quiesce.engine import Purpose
 from quiesce.model.deployment import Deployment
@@ -114,7 +114,7 @@ class Scene:
         """Take up what the dead process left."""
         services = self.runs.application.services
         for left in find_unfinished(services, DeploymentName("lab")):
-            go_on(services, left.execution.id, Purpose.FORWARD, Watching())
+            continue_execution(services, left.execution.id, Purpose.FORWARD, Watching())
 
     def run(self, workflow: str, **parameters: Json) -> None:
         result = self.runs.run(workflow, **parameters)

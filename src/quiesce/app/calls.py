@@ -47,11 +47,11 @@ class AttemptContext:
         return max(0.0, self._attempt.deadline - self._clock.tick())
 
     def given_up(self) -> bool:
-        """Tell whether nobody waits for the answer any more."""
+        """Tell whether the caller has stopped waiting."""
         return self._attempt.given_up
 
     def progress(self, done_bytes: int, total_bytes: int | None = None) -> None:
-        """Keep how far the attempt is, for whoever shows it."""
+        """Keep the attempt's progress, for display."""
         self._attempt.done_bytes, self._attempt.total_bytes = done_bytes, total_bytes
 
     def set_runtime_properties(self, properties: Mapping[str, Json]) -> None:
@@ -165,7 +165,7 @@ class Performer:
         except ProviderError:
             return None  # it cannot be asked; the thaw that follows says what is wrong
         if frozen is False:
-            return str(NotFrozenError(f"{call.instance} had thawed by itself before its thaw"))
+            return str(NotFrozenError(f"{call.instance} was found thawed before its own thaw"))
         return None
 
     def _related(self, instance: InstanceId) -> tuple[Related, ...]:

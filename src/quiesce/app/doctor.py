@@ -26,7 +26,11 @@ def run_doctor(services: Services, deployment: str) -> Mapping[InstanceId, Seque
         binding = next((bound[interface] for interface in interfaces if interface in bound), None)
         if binding is None:
             findings[instance.id] = [
-                Finding(check="operations", passed=True, detail="no operation of ours: it is passed over")
+                Finding(
+                    check="operations",
+                    passed=True,
+                    detail="it has no operation that quiesce runs, so it is skipped",
+                )
             ]
             continue
         findings[instance.id] = _findings(services, inquiry, question(instance, binding))
@@ -41,7 +45,7 @@ def _findings(services: Services, inquiry: Inquiry, step: Step) -> Sequence[Find
                 Finding(
                     check="operations",
                     passed=True,
-                    detail=f"{step.provider} runs what the blueprint brings; it cannot be tried beforehand",
+                    detail=f"{step.provider} runs the blueprint's code, which cannot be checked in advance",
                 )
             ]
         return provider.doctor(inquiry.call_of(step), inquiry.context_of(step))

@@ -35,7 +35,7 @@ class EventLines:
         self._events = Events(execution, plan, closing=workflow_named(plan.workflow).closing)
 
     def __call__(self, records: Sequence[Record]) -> None:
-        """Print the lines of *records*; an output that has gone away is given up, never the execution."""
+        """Print the lines of *records*; when the output is closed, the execution goes on."""
         if self._broken:
             return
         lines = [event for record in records for event in self._events.of(record)]
@@ -49,7 +49,7 @@ class EventLines:
 
 
 class LiveProgress:
-    """One line on a terminal: the group, how far it is, how long things are frozen. Alarms stay above it."""
+    """One line on a terminal: the group, its progress, how long things are frozen. Warnings stay above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -160,5 +160,5 @@ class Signals:
             self.reason = f"it was cancelled by {signal.Signals(number).name}"
         else:
             with suppress(OSError, RuntimeError):
-                click.echo("quiesce: still thawing; it takes as long as it takes", err=True)
+                click.echo("quiesce: still thawing; this cannot be skipped", err=True)
         self._wake()

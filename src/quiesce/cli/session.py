@@ -20,23 +20,23 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 
 @contextmanager
-def services(*, freezing: bool = False, shout: bool = True) -> Iterator[Services]:
+def services(*, freezing: bool = False, warn: bool = True) -> Iterator[Services]:
     """Give the services, and close them afterwards; *freezing* starts a guard ahead.
 
-    What earlier executions left behind is told on standard error, by every command, until it is settled.
+    Unfinished executions are reported on standard error, by every command, until they are settled.
     """
     settings = Settings.of(os.environ)
     guard = start_guard(settings) if freezing else None
     application = Application(settings, guard)
     try:
-        if shout:
-            _shout(application.services)
+        if warn:
+            _warn_of_unfinished(application.services)
         yield application.services
     finally:
         application.close()
 
 
-def _shout(services: Services) -> None:
+def _warn_of_unfinished(services: Services) -> None:
     for unfinished in find_unfinished(services):
         execution = unfinished.execution
         if unfinished.owed:
@@ -49,7 +49,8 @@ def _shout(services: Services) -> None:
             )
         elif execution.state == "running":
             click.secho(
-                f"quiesce: {execution.id} was interrupted. Go on: quiesce executions resume {execution.id}; "
+                f"quiesce: {execution.id} was interrupted. Resume it: "
+                f"quiesce executions resume {execution.id}; "
                 f"or roll back: quiesce executions cancel {execution.id}",
                 err=True,
                 fg="yellow",

@@ -1,4 +1,4 @@
-"""What a backup made inside Cloudify is worth."""
+"""The consistency of a backup made inside Cloudify."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quiesce.planning import workflow_named
 
 
 def judge(plan: Plan, history: History, topology: Topology, context: Any) -> None:
-    """Say how long the deployment was frozen and how far the backup can be trusted.
+    """Log how long the deployment was frozen, and the backup's consistency.
 
     Raises:
         cloudify's NonRecoverableError: when that is less than ``min_consistency``. The backup stays.
@@ -38,7 +38,9 @@ def judge(plan: Plan, history: History, topology: Topology, context: Any) -> Non
             point.window_s,
             point.skew_s,
         )
-        worth = weakest(artifact.consistency for artifact in point.artifacts)
-        if worth < plan.parameters.min_consistency:
+        consistency = weakest(artifact.consistency for artifact in point.artifacts)
+        if consistency < plan.parameters.min_consistency:
             least = plan.parameters.min_consistency.label
-            raise NonRecoverableError(f"{point.name} is worth {worth.label}, less than {least}")
+            raise NonRecoverableError(
+                f"{point.name} has the consistency {consistency.label}; min_consistency is {least}"
+            )

@@ -52,7 +52,7 @@ def _function(provider: str, operation: Operation) -> Function:
 
     perform.__name__ = operation.value
     perform.__doc__ = (
-        f"Have the provider {provider} perform {operation.value} on the node instance of ``ctx``."
+        f"Perform with the provider {provider}: {operation.value} on the node instance of ``ctx``."
     )
     marked: Function = resumable_operation(perform, resumable=True)
     return marked

@@ -78,7 +78,7 @@ def _parameters(workflow: str, given: Mapping[str, Any], retries: Retries) -> Pa
 def _points(
     workflow: str, topology: Topology, parameters: Parameters, deployment: str, execution: str
 ) -> tuple[RestorePoint, ...]:
-    """Take the restore point that is named at its word: Cloudify keeps no catalog that could be asked."""
+    """Assume that the named restore point exists: Cloudify keeps no catalog to look in."""
     if parameters.snapshot_name is None or not workflow_named(workflow).takes_points:
         return ()
     return (_point(parameters.snapshot_name, topology, parameters, deployment, execution),)

@@ -71,7 +71,7 @@ def _types(sections: Mapping[str, Json]) -> dict[str, Json]:
 
 def _workflow(workflow: Workflow, with_rules: bool) -> dict[str, Any]:
     parameters = {each.name: _parameter(each, workflow.name) for each in parameters_of(workflow.name)}
-    parameters["dry_run"] = {"description": "only say what would be done", "default": False}
+    parameters["dry_run"] = {"description": "only show what would be done", "default": False}
     return {
         "mapping": f"{_PLUGIN}.quiesce.cloudify.workflows.{workflow.name}",
         **(

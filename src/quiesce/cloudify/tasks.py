@@ -64,7 +64,9 @@ class CloudifyTasks:
         if self._context.local:
             task.local_task = _unless_given_up(task.local_task, attempt)
         elif told.get("timeout") is None:
-            told["timeout"] = math.ceil(attempt.deadline - attempt.began)  # an agent kills what hangs
+            told["timeout"] = math.ceil(
+                attempt.deadline - attempt.began
+            )  # an agent kills operations that hang
         return task
 
     def _result_of(self, task: Any) -> Json:
@@ -79,7 +81,7 @@ class CloudifyTasks:
         return result if isinstance(result, (str, int, float, bool, list, dict)) else None
 
     def _tell(self, instance: Any, event: str) -> None:
-        """Send the event now, not when the pool of workers gets round to it."""
+        """Send the event now, not when the pool of workers reaches it."""
         task = instance.send_event(event)
         with current_workflow_ctx.push(self._context):
             (task.local if self._context.local else task.remote)()
@@ -102,7 +104,7 @@ class CloudifyWorkers(ThreadWorkers):
         self._context = context
 
     def abandon(self, ticket: int) -> None:
-        """Give the local engine another hand: the one that hangs would keep the thaw waiting."""
+        """Give the local engine another worker: the one that hangs would keep the thaw waiting."""
         if self._context.local:
             processor = self._context.internal.local_tasks_processor
             threading.Thread(
@@ -115,7 +117,7 @@ class CloudifyWorkers(ThreadWorkers):
 
 @contextlib.contextmanager
 def despite_cancel() -> Iterator[None]:
-    """Hide a request to cancel, because Cloudify starts no task under one, not even a thaw."""
+    """Hide a cancel request, because Cloudify starts no task under one, not even a thaw."""
     with _applying:
         cancel, kill = workflow_api.cancel_request, workflow_api.kill_request
         workflow_api.cancel_request = workflow_api.kill_request = False
@@ -143,7 +145,7 @@ def _is_ours(step: Step) -> bool:
 def _unless_given_up(action: Callable[..., Any], attempt: Attempt) -> Callable[..., Any]:
     def act(**kwargs: Any) -> Any:
         if attempt.given_up and attempt.step.operation is not Operation.THAW:
-            raise CloudifyNonRecoverableError("nobody waits for this any more")
+            raise CloudifyNonRecoverableError("its result is no longer needed")
         return action(**kwargs)
 
     return act

@@ -12,11 +12,11 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Role, Step
 
-#: how long an attempt may overstay its time, in seconds, to say by itself why
+#: how long an attempt may exceed its time-out, in seconds, to report the reason by itself
 GRACE_S: Final = 1.0
-#: how long running attempts are waited for, in seconds, once their result is not wanted any more
+#: how long running attempts are waited for, in seconds, once their result is no longer needed
 GIVEN_UP_PATIENCE_S: Final = 10.0
-#: how often the journal is told how far copies are, in seconds, at most
+#: shortest time between two progress records of a copy, in seconds
 PROGRESS_S: Final = 1.0
 #: pauses between tries of a thaw, in seconds; the last one repeats
 THAW_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -26,7 +26,7 @@ LEAST_REMOVAL_TRIES: Final = 3
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """A running try. *given_up* is set when nobody wants its result any more; providers look at it."""
+    """A running try. *given_up* is set when its result is no longer needed; providers look at it."""
 
     ticket: int
     step: Step
@@ -35,14 +35,14 @@ class Attempt:
     deadline: float
     given_up: bool = False
     abandoned: bool = False
-    #: how far it says that it is, and how far the journal knows that it is
+    #: the progress that it reported, and the progress that the journal has
     done_bytes: int = 0
     total_bytes: int | None = None
     told_bytes: int = 0
 
     @property
     def has_news(self) -> bool:
-        """Whether it moves data, and got on by a hundredth since it was last told."""
+        """Whether it moves data, and progressed by a hundredth since the last record."""
         moves = self.step.operation in (Operation.COPY, Operation.APPLY)
         hundredth = max(1, (self.total_bytes or self.done_bytes) // 100)
         return moves and self.done_bytes - self.told_bytes >= hundredth

@@ -86,7 +86,7 @@ class Debts:
         self._look_again(step)
 
     def answered_late(self, step: Step) -> None:
-        """Note that an attempt of *step* that nobody waited for had its effect after all."""
+        """Note that an abandoned attempt of *step* took effect after all."""
         self._look_again(step)
 
     def give_up(self, step: Step) -> None:

@@ -1,4 +1,4 @@
-"""What a found journal means: how an execution that somebody else began is taken up."""
+"""Recovery: how an interrupted execution is continued, from its journal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RecoveryDecision:
 
     #: why the execution is rolled back instead of continued; None: it is continued
     roll_back: str | None = None
-    #: what has to be done again, because the thaw since undid it
+    #: what has to be done again, because the thaw in between undid it
     again: tuple[Operation, ...] = ()
 
 
@@ -24,9 +24,9 @@ CONTINUE = RecoveryDecision()
 
 
 def judge(plan: Plan, history: History) -> RecoveryDecision:
-    """Tell how to take up *plan* after its engine died.
+    """Tell how to continue *plan* after its engine died.
 
-    Cuts from both sides of a thaw are not one point in time, so a window that broke before its last cut is
+    Cuts from both sides of a thaw are not one point in time, so a window interrupted before its last cut is
     rolled back; a copy goes on. A restore that has replaced something goes on, frozen anew; one that has
     not is rolled back.
     """
@@ -43,7 +43,7 @@ def judge(plan: Plan, history: History) -> RecoveryDecision:
 
 
 _BROKEN = RecoveryDecision(
-    roll_back="it was interrupted before its last cut, and cuts of two times are never mixed"
+    roll_back="it was interrupted before its last cut, and cuts of two points in time are never mixed"
 )
 
 

@@ -50,7 +50,7 @@ from quiesce.model.records import (
 )
 from quiesce.ports import Clock, Completion, Guard, Journal, Workers
 
-#: how often a cancel that another process asked for is looked for, in seconds
+#: time between two looks for a cancel request of another process, in seconds
 CANCEL_LOOK_S = 0.5
 #: thaws have at least so many places, whatever ``parallel`` says
 LEAST_THAW_PLACES = 64
@@ -61,9 +61,9 @@ class Purpose(enum.Enum):
 
     #: do what the plan says; after a crash, go on or roll back
     FORWARD = enum.auto()
-    #: only pay what is owed, and leave the rest for whoever takes the execution up
+    #: only settle what is owed, and leave the rest to whoever resumes the execution
     SETTLE = enum.auto()
-    #: pay what is owed, remove what is half-made, and end
+    #: pay what is owed, remove incomplete cuts, and end
     ROLL_BACK = enum.auto()
 
 
@@ -109,7 +109,7 @@ class Runner:
         self._freezes = {step.id for step in plan.steps if step.operation is Operation.FREEZE}
 
     def run(self) -> History:
-        """Run until nothing is left to do, and return what came of it.
+        """Run until nothing is left to do, and return its history.
 
         Safe to call again with the same journal after a crash; a finished execution is left alone.
 
@@ -136,7 +136,7 @@ class Runner:
         self._said.append(line)
         self._out.workers.wake()
 
-    # -- taking up and ending ---------------------------------------------------------------------------
+    # -- resuming and ending -----------------------------------------------------------------------------
 
     def _nothing_left(self) -> bool:
         if self._purpose is Purpose.SETTLE:
@@ -194,7 +194,7 @@ class Runner:
             parts.append(f"NOT THAWED: {names}")
         return "; ".join(parts)
 
-    # -- the loop's parts -------------------------------------------------------------------------------
+    # -- parts of the loop ------------------------------------------------------------------------------
 
     def _look_around(self) -> None:
         now = self._now()
@@ -204,7 +204,7 @@ class Runner:
                 self._abort("cancelled", reason, cancelled=True)
             elif self._window_ends is not None and now >= self._window_ends:
                 bound = self._plan.parameters.max_freeze_s
-                self._abort("max-freeze", f"the frozen window reached its bound of {bound:g} s")
+                self._abort("max-freeze", f"the frozen window reached its limit of {bound:g} s")
         for attempt in [a for a in self._attempts.values() if self._is_overdue(a, now)]:
             self._abandon(attempt)
         self._mind_patience(now)
@@ -349,7 +349,7 @@ class Runner:
         self._out.workers.abandon(attempt.ticket)
         self._thawing -= step.role is Role.SETTLE
         waited = self._now() - attempt.began
-        self._fail(attempt, OperationTimeoutError(f"{step.instance} gave no answer in {waited:.1f} s"))
+        self._fail(attempt, OperationTimeoutError(f"{step.instance} did not answer within {waited:.1f} s"))
 
     # -- bounds -----------------------------------------------------------------------------------------
 

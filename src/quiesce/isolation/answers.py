@@ -1,4 +1,4 @@
-"""ContextAnswers a child's requests. They are checked as what comes from outside."""
+"""Answers a child's requests. They are checked like any input from outside."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ContextAnswers:
 
     def _retry(self, request: dict[str, Any]) -> Json:
         self.result.retry = RecoverableError(
-            request["message"] or "the script asked to be run again",
+            request["message"] or "the script asked for a retry",
             retry_after_s=_seconds(request["retry_after"]),
         )
         return None

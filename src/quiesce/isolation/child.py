@@ -81,7 +81,7 @@ class Child:
         return self._process.wait()
 
     def kill(self) -> None:
-        """End the whole group: asked first, if there is a grace, then killed."""
+        """End the whole group: terminated first, if there is a grace period, then killed."""
         if self._grace_s:
             self._signal(signal.SIGTERM)
             self.has_ended(self._grace_s)

@@ -1,4 +1,4 @@
-"""How an operation in a child went, from what the child said and how it ended."""
+"""The result of an operation in a child, from what the child reported and how it ended."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _TAIL_LINES = 5
 
 @dataclass(slots=True, kw_only=True)
 class ChildResult:
-    """Collects what a child says about its operation; `final` gives the outcome."""
+    """Collects what a child reports about its operation; `final` gives the outcome."""
 
     value: Json = None
-    #: `returns`, `abort` or `retry_operation` were said; only one of them may be
+    #: which of `returns`, `abort` and `retry_operation` was requested; only one may be
     said: str = ""
     contradicted: bool = False
     raised: ProviderError | None = None
@@ -26,7 +26,7 @@ class ChildResult:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
 
     def say(self, word: str) -> None:
-        """Note the child's one final word.
+        """Record the child's one final request.
 
         Raises:
             ValueError: when there was one before.

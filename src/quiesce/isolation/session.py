@@ -17,7 +17,7 @@ from quiesce.isolation.child import Child
 from quiesce.model.records import Level
 from quiesce.ports import Context
 
-#: how often it is asked whether anybody still waits for the answer, in seconds
+#: how often it is checked whether the result is still needed, in seconds
 _BEAT_S = 0.1
 _CHUNK_BYTES = 65536
 _REQUEST_BYTES = 16 * 1024 * 1024
@@ -68,7 +68,7 @@ class Session:
         What the child left running may live on, but is not listened to any more.
 
         Raises:
-            OperationTimeoutError: when its time is over, or nobody waits any more.
+            OperationTimeoutError: when its time is over, or its result is no longer needed.
         """
         self._read(child.stdout, _OUTPUT)
         self._read(child.stderr, _ERRORS)
@@ -86,9 +86,9 @@ class Session:
 
     def _check_time(self, name: str) -> None:
         if self._context.given_up():
-            raise OperationTimeoutError(f"{name} was stopped: nobody waits for it any more")
+            raise OperationTimeoutError(f"{name} was stopped: its result is no longer needed")
         if self._context.remaining_s() <= 0:
-            raise OperationTimeoutError(f"{name} was not done in time and was killed")
+            raise OperationTimeoutError(f"{name} did not finish in time and was killed")
 
     def _turn(self, wait_s: float) -> bool:
         events = self._selector.select(wait_s)
@@ -157,4 +157,4 @@ class _Lines:
 
 
 def _nothing() -> None:
-    """Wake up, that is all."""
+    """Do nothing: the wake-up itself is the effect."""

@@ -30,9 +30,9 @@ class Capabilities:
     self_thaw: bool = False
     #: whether a snapshot costs next to nothing, so that restore takes a safety restore point by default
     cheap_snapshot: bool = False
-    #: what a cut is worth when nothing of ours was frozen around it
+    #: the consistency of a cut when nothing was frozen around it
     alone: Consistency = Consistency.CRASH
-    #: the most that a cut is worth around which FREEZE held this node, however well everything goes
+    #: the highest consistency of a cut within this node's FREEZE
     ceiling: Consistency = Consistency.APPLICATION
     #: whether the freeze it offers is wanted around APPLY too; false where APPLY replaces the whole machine
     freeze_for_apply: bool = False
@@ -64,7 +64,7 @@ class Description:
     #: implementations it answers for whatever the node's type (scripts, commands over SSH); `THE_REST` for
     #: those that nobody else answers for
     functions: frozenset[str] = frozenset()
-    #: what its cut is worth and promises for `functions` on nodes of no kind of its own
+    #: capabilities for `functions` on nodes of no kind of its own
     capabilities: Capabilities = Capabilities()
     #: dataclass of what an operator may choose (`quiesce.model.options`); imports no SDK
     options: type[Any] | None = None

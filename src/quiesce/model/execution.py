@@ -10,7 +10,7 @@ from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, Json
 
 
 class ExecutionState(enum.StrEnum):
-    """Where an execution is in its life."""
+    """The state of an execution."""
 
     #: begun and not ended; when no living process holds its lease, it was interrupted
     RUNNING = "running"

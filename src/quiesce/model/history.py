@@ -1,4 +1,4 @@
-"""The fold of a journal: what an execution has come to."""
+"""The fold of a journal: the state of an execution."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rebuilt:
-    """What came of rebuilding a catalog."""
+    """The result of rebuilding a catalog."""
 
     #: in the catalog again
     added: tuple[RestorePoint, ...]

@@ -16,7 +16,7 @@ class Outcome:
     #: SNAPSHOT, COPY: what is needed to copy, apply, verify and delete later (ids, files, sizes, checksums);
     #: COPY's answer replaces SNAPSHOT's. Plain JSON, no secret. Known keys are listed in `Artifact`.
     artifact: Mapping[str, Json] | None = None
-    #: FREEZE, SNAPSHOT: the most that a cut around which this happened is worth; None: no objection
+    #: FREEZE, SNAPSHOT: the highest consistency of a cut that depends on this; None: no limit
     consistency: Consistency | None = None
     #: MEASURE: figures by name, units in the name (``cpu_percent``, ``memory_bytes``)
     measurements: Mapping[str, Json] | None = None
@@ -27,7 +27,7 @@ class Outcome:
 
     @property
     def lowers(self) -> bool:
-        """Whether it makes the restore point worth less than frozen file systems would."""
+        """Whether it lowers the restore point's consistency below that of frozen file systems."""
         return self.consistency is not None and self.consistency < Consistency.FILESYSTEM
 
 

@@ -17,7 +17,7 @@ class Role(enum.StrEnum):
 
     #: part of what was asked for; nothing new of it starts after a failure
     MAIN = "main"
-    #: pays a debt: runs whenever the step it settles has begun, whatever happened since
+    #: settles a debt: runs whenever the step it settles has begun, whatever happened since
     SETTLE = "settle"
     #: removes what an unfinished step made; runs only when the execution does not complete
     UNDO = "undo"
@@ -49,9 +49,9 @@ class Step:
     declared: bool = True
     #: for FREEZE: whether the node thaws itself when nobody does
     self_thaw: bool = False
-    #: for SNAPSHOT: what the cut is worth when nothing of ours was frozen around it
+    #: for SNAPSHOT: the consistency of the cut when nothing was frozen around it
     alone: Consistency = Consistency.CRASH
-    #: for FREEZE: the most that a cut around which it held can be worth
+    #: for FREEZE: the highest consistency of a cut within it
     ceiling: Consistency = Consistency.APPLICATION
 
 

@@ -1,6 +1,6 @@
 """The journal's entries: an append-only, durable account of one execution.
 
-Records are for ever: fields are only added, with a default. ``tests/golden`` holds one journal of each
+Records are permanent: fields are only added, with a default. ``tests/golden`` holds one journal of each
 release. Events (what people see) are a rendering of records, so there is one account, not two.
 
 ``at`` is wall-clock time (seconds since the epoch), for people only. ``tick`` is the machine's monotonic

@@ -1,4 +1,4 @@
-"""What is told about an execution. Text, JSON and HTML are three views of it."""
+"""What is reported about an execution. Text, JSON and HTML are three views of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quiesce.model.restore_point import RestorePoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """What became of one step."""
+    """The result of one step."""
 
     step: StepId
     instance: InstanceId
@@ -55,11 +55,11 @@ class ExecutionReport:
     measurements: Mapping[InstanceId, Mapping[str, Json]] = field(default_factory=dict)
     #: what operations returned, by step
     results: Mapping[StepId, Json] = field(default_factory=dict)
-    #: why something is worth less, or was left out, by instance
+    #: why a consistency is lower, or what was left out, by instance
     notes: Mapping[InstanceId, str] = field(default_factory=dict)
     #: what the plan warned of
     warnings: tuple[str, ...] = ()
-    #: how to go on or back, in one sentence
+    #: what to do next, in one sentence
     advice: str = ""
 
 
@@ -76,5 +76,5 @@ class PlanReport:
     predicted_window_s: float
     max_freeze_s: float
     #: instances by the class their cut can reach
-    worth: Mapping[InstanceId, str] = field(default_factory=dict)
+    consistency: Mapping[InstanceId, str] = field(default_factory=dict)
     digest: str = ""

@@ -1,4 +1,4 @@
-"""Restore points: what the catalog knows and what they are worth."""
+"""Restore points: what the catalog knows of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceI
 
 
 class PointState(enum.StrEnum):
-    """Where a restore point, or one artifact of it, is in its life."""
+    """The state of a restore point, or of one artifact of it."""
 
     #: an execution is making it, or died while making it
     INCOMPLETE = "incomplete"
@@ -37,7 +37,7 @@ class Artifact:
     #: sha256), ``size_bytes`` and ``objects`` (list of provider object ids) are shown when present;
     #: ``builds_on`` (list of restore points without which it cannot be restored) keeps those from pruning
     content: Mapping[str, Json] = field(default_factory=dict)
-    #: why it is worth no more
+    #: why its consistency is no higher
     note: str = ""
     #: seconds since the epoch
     cut_at: float | None = None

@@ -32,7 +32,7 @@ class RetentionPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What becomes of one restore point, and why."""
+    """Whether one restore point is kept, and why."""
 
     point: RestorePoint
     kept: bool
@@ -48,6 +48,6 @@ class RetentionPlan:
     verdicts: tuple[Verdict, ...]
 
     @property
-    def doomed(self) -> tuple[RestorePoint, ...]:
+    def to_remove(self) -> tuple[RestorePoint, ...]:
         """Those to be removed, newest first: an older one may be what a newer one is based on."""
         return tuple(verdict.point for verdict in self.verdicts if not verdict.kept)

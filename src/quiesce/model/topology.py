@@ -1,6 +1,6 @@
 """What a deployment consists of: nodes, instances and relationships, as values.
 
-This is all that planning sees. The mappings are not to be changed by anyone.
+This is all that planning sees. The mappings are never changed.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def plan_backup(request: PlanRequest) -> Plan:
     instances = draft.having(SNAPSHOT_CREATE)
     if not instances:
         raise PlanError(
-            "nothing here can be backed up: no chosen node has cloudify.interfaces.snapshot.create",
+            "nothing can be backed up: no chosen node has cloudify.interfaces.snapshot.create",
             hint="Use node types that quiesce knows, or give the nodes that operation in the blueprint.",
         )
     add_freezes(draft)
@@ -31,7 +31,7 @@ def plan_backup(request: PlanRequest) -> Plan:
     copying = [instance for instance in instances if _copies(draft, instance)]
     draft.add_group("copy", SNAPSHOT_CREATE, copying, suffix=".copy", operation=Operation.COPY, point=name)
     if not request.parameters.keep_partial:
-        draft.add_undo("remove what is half-made", cuts)
+        draft.add_undo("remove incomplete cuts", cuts)
     return draft.finish()
 
 

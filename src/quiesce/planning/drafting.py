@@ -108,7 +108,7 @@ class PlanDraft:
             if self.binding(step.instance, SNAPSHOT_DELETE) is None:
                 self.warnings.append(
                     f"{step.node} can make a restore point but not remove it: "
-                    "after a failure its piece would stay behind"
+                    "after a failure what it made would be left behind"
                 )
         of = {step.instance: step.id for step in steps}
         self.add_group(
@@ -132,9 +132,7 @@ class PlanDraft:
     def warn_if_idle(self, done_to_it: str, *interfaces: str) -> None:
         """Say that the plan is empty, and what is missing."""
         if not self.steps:
-            self.warnings.append(
-                f"nothing here can be {done_to_it}: no chosen node has {' or '.join(interfaces)}"
-            )
+            self.warnings.append(f"nothing can be {done_to_it}: no chosen node has {' or '.join(interfaces)}")
 
     def finish(self, *, carry_on: bool = False) -> Plan:
         """Return the plan; with *carry_on*, one failing step does not stop the others."""

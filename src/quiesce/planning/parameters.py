@@ -262,14 +262,14 @@ PARAMETERS: Final = (
         workflows=_making,
         read=_consistency,
         default="none",
-        help="refuse to be satisfied with less: none, crash, filesystem or application",
+        help="the least consistency that is accepted: none, crash, filesystem or application",
     ),
     Parameter(
         name="keep_partial",
         workflows=_making,
         read=_flag,
         default=False,
-        help="keep the pieces already made when one instance fails, marked incomplete",
+        help="keep what was already made when one instance fails, marked incomplete",
     ),
     Parameter(
         name="safety_snapshot",

@@ -1,4 +1,4 @@
-"""remove_backup: delete, and disturb nothing that runs."""
+"""remove_backup: delete, without disturbing what runs."""
 
 from __future__ import annotations
 

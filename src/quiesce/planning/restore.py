@@ -1,4 +1,4 @@
-"""restore: the state to be replaced at rest, then every instance put back."""
+"""restore: freeze what is replaced, then put every instance back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def plan_restore(request: PlanRequest) -> Plan:
 
     add_thaws(draft, owed_since)
     draft.add_undo("remove the unused safety cut", safety_cuts)
-    _warn_of_thawless(draft, instances)
+    _warn_of_missing_thaws(draft, instances)
     return draft.finish()
 
 
@@ -53,7 +53,7 @@ def _instances_to_apply(draft: PlanDraft, point: RestorePoint) -> tuple[Instance
     for instance in sorted(held.intersection(draft.request.instances) - set(instances)):
         draft.warnings.append(f"{instance} is in {point.name}, but its node has no operation to apply it")
     for instance in sorted(half_made.intersection(draft.request.instances)):
-        draft.warnings.append(f"what {point.name} holds of {instance} is not complete: it is left as it is")
+        draft.warnings.append(f"what {point.name} holds of {instance} is incomplete: it is not applied")
     return instances
 
 
@@ -65,8 +65,11 @@ def _wants_safety(draft: PlanDraft, instance: InstanceId) -> bool:
     return wanted is True or binding.capabilities.cheap_snapshot
 
 
-def _warn_of_thawless(draft: PlanDraft, instances: tuple[InstanceId, ...]) -> None:
+def _warn_of_missing_thaws(draft: PlanDraft, instances: tuple[InstanceId, ...]) -> None:
     frozen = {step.instance for step in draft.steps if step.operation is Operation.FREEZE}
     for instance in instances:
         if instance in frozen and draft.binding(instance, FS_FINALIZE) is None:
-            draft.warnings.append(f"{instance} is prepared before it is applied, and never finalized")
+            draft.warnings.append(
+                f"{instance} has fs_prepare but no fs_finalize: it is prepared before it is applied, "
+                "and never finalized"
+            )

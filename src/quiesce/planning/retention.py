@@ -33,7 +33,7 @@ def plan_retention(
     always kept, and so is what a kept one builds on.
 
     Raises:
-        UsageError: when the policy has no rule: nobody has asked for anything to be removed.
+        UsageError: when the policy has no rule: no rule was given.
     """
     if policy.keeps_nothing:
         raise UsageError(
@@ -44,7 +44,7 @@ def plan_retention(
     judging = _Judging(policy=policy, day_of=day_of, points=tuple(filter(_of_type(policy), newest_first)))
     judging.judge()
     for name in busy:
-        judging.keep(name, "an execution that is not over works on it")
+        judging.keep(name, "an unfinished execution uses it")
     judging.keep_foundations(newest_first)
     return RetentionPlan(deployment=deployment, policy=policy, verdicts=tuple(judging.verdicts()))
 
@@ -72,7 +72,7 @@ class _Judging:
                 self._judge_poor(point)
 
     def keep(self, name: BackupName, reason: str) -> None:
-        """Note why *name* is kept."""
+        """Record why *name* is kept."""
         self.kept.setdefault(name, []).append(reason)
 
     def keep_foundations(self, every: Sequence[RestorePoint]) -> None:
@@ -125,10 +125,10 @@ class _Judging:
     def _judge_safety(self, safeties: Sequence[RestorePoint]) -> None:
         whole = [point for point in safeties if point.state is PointState.COMPLETE]
         for point in whole[:1]:
-            self.keep(point.name, "the way back from the last restore")
+            self.keep(point.name, "the safety point of the last restore")
         for point in safeties:
             self._keep_if_within(point, self.points[0])
-            self.removed[point.name] = "the way back from an earlier restore"
+            self.removed[point.name] = "the safety point of an earlier restore"
 
     def _judge_poor(self, point: RestorePoint) -> None:
         if self._keep_if_within(point, self.points[0]):
@@ -138,10 +138,12 @@ class _Judging:
             return
         better = next((other for other in self.points if self._replaces(other, point)), None)
         if better is None:
-            self.keep(point.name, "no newer one that is good holds what it holds")
+            self.keep(point.name, "no newer good one holds the same instances")
         else:
             word = "damaged" if point.state is PointState.COMPLETE else point.state
-            self.removed[point.name] = f"it is {word}, and {better.name} is newer and holds the same"
+            self.removed[point.name] = (
+                f"it is {word}, and {better.name} is newer and holds the same instances"
+            )
 
     def _replaces(self, other: RestorePoint, point: RestorePoint) -> bool:
         return (

@@ -24,7 +24,7 @@ def add_freezes(draft: PlanDraft, *, for_apply: bool = False) -> None:
     for instance in draft.having(FS_PREPARE):
         if draft.binding(instance, FS_FINALIZE) is None:
             node = draft.request.topology.instances[instance].node
-            draft.warnings.append(f"{node} has fs_prepare but no fs_finalize: it is taken to owe no thaw")
+            draft.warnings.append(f"{node} has fs_prepare but no fs_finalize: no thaw is planned for it")
 
 
 def add_thaws(draft: PlanDraft, owed_since: Callable[[InstanceId], StepId | None] | None = None) -> None:

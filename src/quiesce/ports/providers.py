@@ -25,7 +25,7 @@ class Context(Protocol):
         ...
 
     def given_up(self) -> bool:
-        """Tell whether nobody waits for the answer any more (time-out, cancel): stop when safe."""
+        """Tell whether the caller has stopped waiting (time-out, cancel): stop when safe."""
         ...
 
     def progress(self, done_bytes: int, total_bytes: int | None = None) -> None:

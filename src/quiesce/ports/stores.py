@@ -98,7 +98,7 @@ class Executions(Protocol):
         ...
 
     def ask_cancel(self, execution: ExecutionId, reason: str) -> None:
-        """Leave the wish that the execution be cancelled."""
+        """Request that the execution be cancelled."""
         ...
 
     def cancel_asked(self, execution: ExecutionId) -> str | None:
@@ -155,12 +155,12 @@ class Manifests(Protocol):
         ...
 
     def survey(self, directory: str, deployment: DeploymentName) -> Survey:
-        """Return what is there of *deployment*; what cannot be trusted is listed apart."""
+        """Return what is there of *deployment*; what cannot be trusted is listed separately."""
         ...
 
 
 class Lease(Protocol):
-    """The right to run on one deployment. It ends when its holder's process does, however that dies."""
+    """The right to run on one deployment. It ends when its holder's process does, however it ends."""
 
     def release(self) -> None:
         """Give it back."""
@@ -171,7 +171,7 @@ class Leases(Protocol):
     """One mutating execution per deployment."""
 
     def acquire(self, deployment: DeploymentName, execution: ExecutionId) -> Lease:
-        """Take the lease for *execution*, at once or not at all.
+        """Take the lease for *execution*, or fail at once.
 
         Raises:
             BusyError: naming the execution that holds it.

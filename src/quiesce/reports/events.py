@@ -51,7 +51,7 @@ class Events:
     """Renders the records of one execution."""
 
     def __init__(self, execution: Execution, plan: Plan, *, closing: str = "") -> None:
-        """Render what *execution* of *plan* did; *closing* begins the last log line, if it completes."""
+        """Render what *execution* of *plan* did; *closing* begins the last log line of a success."""
         self._execution = execution
         self._closing = closing
         self._plan = plan
@@ -70,7 +70,7 @@ class Events:
                 text = f"{record.level.upper()}: {record.message}"
                 yield self._line(record, "LOG", self._task(record.step), text)
             case Progressed():
-                return  # for whoever looks, not for those who read later
+                return  # for live displays only
             case Started() | Aborted() | Ended():
                 yield from self._whole(record)
             case unknown:
@@ -152,7 +152,7 @@ def shown_operation(step: Step) -> str:
 
 
 def is_alarming(record: Record) -> bool:
-    """Tell whether *record* should be seen even by whoever asked for quiet."""
+    """Tell whether *record* is shown even in quiet mode."""
     return isinstance(record, Failed | Aborted) or (
         isinstance(record, Logged) and record.level in (Level.WARNING, Level.ERROR)
     )

@@ -18,7 +18,7 @@ _NAMED = 8
 
 
 def plan_text(report: PlanReport) -> str:
-    """Return *report*: the groups in order, the predicted window, what each cut would be worth."""
+    """Return *report*: the groups in order, the predicted window, the consistency of each cut."""
     return "\n".join(_plan_lines(report))
 
 
@@ -34,9 +34,9 @@ def _plan_lines(report: PlanReport) -> Iterator[str]:
             f"predicted frozen window: {seconds(report.predicted_window_s)} "
             f"(bound: {seconds(report.max_freeze_s)})"
         )
-    classes = sorted(set(report.worth.values()))
+    classes = sorted(set(report.consistency.values()))
     for label in classes:
-        members = [instance for instance, worth in report.worth.items() if worth == label]
+        members = [instance for instance, consistency in report.consistency.items() if consistency == label]
         names = ", ".join(members[:_NAMED]) + (
             f" and {len(members) - _NAMED} more" if members[_NAMED:] else ""
         )
@@ -179,7 +179,7 @@ def rebuilt_text(rebuilt: Rebuilt) -> str:
 
 
 def executions_text(executions: Sequence[Execution], interrupted: Iterable[str]) -> str:
-    """Return executions as a table; those that nobody runs any more are marked."""
+    """Return executions as a table; interrupted ones are marked."""
     dead = set(interrupted)
     return table(
         ("ID", "WORKFLOW", "DEPLOYMENT", "STATE", "STARTED", "MESSAGE"),

@@ -1,4 +1,4 @@
-"""Values to JSON and back. What is stored is read for ever: unknown fields are ignored, new ones default."""
+"""Values to JSON and back. Stored values stay readable: unknown fields are ignored, new ones default."""
 
 from __future__ import annotations
 

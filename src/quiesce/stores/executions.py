@@ -61,7 +61,7 @@ class SqlExecutions:
         return unpack(Plan, data)
 
     def take_over(self, execution: ExecutionId) -> SqlJournal:
-        """Return the journal for writing; an earlier holder's token is worth nothing from now on."""
+        """Return the journal for writing; an earlier holder's token is refused from now on."""
         query = (
             sa.update(executions)
             .where(executions.c.id == execution)
@@ -83,7 +83,7 @@ class SqlExecutions:
             connection.execute(query)
 
     def ask_cancel(self, execution: ExecutionId, reason: str) -> None:
-        """Leave the wish that the execution be cancelled."""
+        """Request that the execution be cancelled."""
         query = sa.update(executions).where(executions.c.id == execution).values(cancel_asked=reason)
         with self._database.write() as connection:
             connection.execute(query)

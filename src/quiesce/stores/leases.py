@@ -1,7 +1,7 @@
 """Leases as locked files: the kernel gives a lease back when its holder dies, however it dies.
 
 No clock is involved, so a clock that jumps breaks nothing. The file's content names the execution, for
-whoever is refused. Lock files stay; they are empty or hold a name.
+whoever is refused. Lock files are kept; they are empty or hold a name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class FileLeases:
         self._directory = directory
 
     def acquire(self, deployment: DeploymentName, execution: ExecutionId) -> FileLease:
-        """Take the lease for *execution*, at once or not at all."""
+        """Take the lease for *execution*, or fail at once."""
         descriptor = self._open(deployment)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -46,7 +46,7 @@ class RepositoryManifests:
                     empty.rmdir()
 
     def survey(self, directory: str, deployment: DeploymentName) -> Survey:
-        """Return what is there of *deployment*; what cannot be trusted is listed apart."""
+        """Return what is there of *deployment*; what cannot be trusted is listed separately."""
         manifests: list[PointManifest] = []
         left_out: list[LeftOut] = []
         names: set[DeploymentName] = set()

@@ -143,7 +143,7 @@ def test_a_cut_that_ended_after_the_thaw_began_is_not_believed(telling: Telling)
             telling.done(step, ended=999.0 if step is cut else None)
     (disk, _) = telling.point.artifacts
     assert disk.consistency is Consistency.CRASH
-    assert "the cut does not lie within the freeze of" in disk.note
+    assert "the cut was not made within the freeze of" in disk.note
 
 
 def test_a_node_that_had_thawed_by_itself_takes_the_trust_away(telling: Telling) -> None:

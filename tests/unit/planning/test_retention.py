@@ -136,7 +136,7 @@ def test_what_is_damaged_fills_no_place() -> None:
     bad = Proof(at=NOON, kind="checksums", passed=False)
     points = [point("sound", 0), point("damaged", 1, proofs=(bad,))]
     assert kept(points, last=1) == {"sound", "damaged"}
-    assert why(points, "damaged", last=1) == ("no newer one that is good holds what it holds",)
+    assert why(points, "damaged", last=1) == ("no newer good one holds the same instances",)
     points.append(point("newest", 2))
     assert kept(points, last=1) == {"newest"}
     assert "damaged, and newest is newer" in why(points, "damaged", last=1)[0]
@@ -224,18 +224,18 @@ def test_of_every_kind_the_last_good_one_always_stays(
 def test_nothing_goes_that_something_else_builds_on(
     points: list[RestorePoint], policy: RetentionPolicy
 ) -> None:
-    doomed = {p.name for p in judge(points, policy).doomed}
-    needed = {name for p in points if p.name not in doomed for name in foundations(p)}
-    assert not doomed & needed
+    unkept = {p.name for p in judge(points, policy).to_remove}
+    needed = {name for p in points if p.name not in unkept for name in foundations(p)}
+    assert not unkept & needed
 
 
 @given(any_points, policies)
 def test_removing_what_is_doomed_leaves_nothing_more_to_remove(
     points: list[RestorePoint], policy: RetentionPolicy
 ) -> None:
-    doomed = {p.name for p in judge(points, policy).doomed}
-    left = [p for p in points if p.name not in doomed]
-    assert judge(left, policy).doomed == ()
+    unkept = {p.name for p in judge(points, policy).to_remove}
+    left = [p for p in points if p.name not in unkept]
+    assert judge(left, policy).to_remove == ()
 
 
 @given(any_points, policies, counts)
@@ -251,8 +251,8 @@ def test_a_rule_more_never_removes_more(
         type=policy.type,
     )
     good = {p.name for p in points if is_good(p)}
-    before = {p.name for p in judge(points, policy).doomed} & good
-    after = {p.name for p in judge(points, wider).doomed} & good
+    before = {p.name for p in judge(points, policy).to_remove} & good
+    after = {p.name for p in judge(points, wider).to_remove} & good
     assert after <= before
 
 

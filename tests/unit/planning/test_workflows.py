@@ -62,7 +62,7 @@ def test_backup_freezes_services_then_computes_cuts_and_thaws_in_reverse(three_t
         ("cut", ["app", "db", "vm1", "vm2"]),
         ("thaw computes", ["vm1", "vm2"]),
         ("thaw services", ["app", "db"]),
-        ("remove what is half-made", ["app", "db", "vm1", "vm2"]),
+        ("remove incomplete cuts", ["app", "db", "vm1", "vm2"]),
     ]
     interfaces = dict.fromkeys(step.interface for step in plan.steps)
     assert list(interfaces) == [FS_PREPARE, SNAPSHOT_CREATE, FS_FINALIZE, SNAPSHOT_DELETE]
@@ -92,7 +92,7 @@ def test_restore_leaves_alone_what_is_only_half_there(three_tiers: Topology) -> 
     partial = replace(whole, state=PointState.PARTIAL, artifacts=artifacts)
     plan = planned("restore", three_tiers, points=[partial])
     assert ("apply", ["app", "db"]) in groups(plan)
-    assert [warning for warning in plan.warnings if "not complete" in warning and "vm1" in warning]
+    assert [warning for warning in plan.warnings if "incomplete" in warning and "vm1" in warning]
 
 
 def test_restore_takes_a_safety_cut_within_the_freeze_when_asked(three_tiers: Topology) -> None:
@@ -174,7 +174,7 @@ def test_order_looks_through_instances_that_do_not_take_part() -> None:
 def test_a_copy_follows_the_thaw_where_the_provider_copies(incremental: bool) -> None:
     where = topology([node("vm", compute=True, operations=(), kind="acme.Machine")])
     titles = [title for title, _ in groups(planned("backup", where, snapshot_incremental=incremental))]
-    expected = ["freeze computes", "cut", "thaw computes", "copy", "remove what is half-made"]
+    expected = ["freeze computes", "cut", "thaw computes", "copy", "remove incomplete cuts"]
     assert titles == [title for title in expected if title != "copy" or not incremental]
 
 
@@ -197,7 +197,7 @@ def test_what_a_blueprint_brings_wins_over_what_is_offered() -> None:
     freeze, *others = (s for s in plan.steps if s.operation in (Operation.FREEZE, Operation.THAW))
     assert (freeze.provider, freeze.declared) == ("script", True)
     assert others == [], "a thaw of another kind than the freeze is never put beside it"
-    assert any("owe no thaw" in warning for warning in plan.warnings)
+    assert any("no thaw is planned" in warning for warning in plan.warnings)
 
 
 def test_an_implementation_that_nobody_answers_for_is_named_unless_it_is_skipped() -> None:
@@ -209,7 +209,7 @@ def test_an_implementation_that_nobody_answers_for_is_named_unless_it_is_skipped
 
 
 def test_nothing_to_cut_is_an_error() -> None:
-    with pytest.raises(PlanError, match="nothing here can be backed up"):
+    with pytest.raises(PlanError, match="nothing can be backed up"):
         planned("backup", topology([node("vm", operations=[FS_PREPARE, FS_FINALIZE])]))
 
 

@@ -1,6 +1,6 @@
 """What an execution has made of restore points: a pure fold of its plan and history.
 
-Saving the answer again after a crash changes nothing, so the catalog can always be put right.
+Saving the result again after a crash changes nothing, so the catalog can always be corrected.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _artifact(step: Step, history: History, around: ConsistencyAssessment) -> Ar
     copied = history.done.get(copy.id) if copy is not None else None
     finished = cut is not None and (copy is None or copied is not None)
     last = copied if copied is not None and copied.outcome.artifact is not None else cut
-    consistency, note = around.worth(step) if cut is not None else (Consistency.NONE, "the cut is not done")
+    consistency, note = around.assess(step) if cut is not None else (Consistency.NONE, "the cut is not done")
     return Artifact(
         instance=step.instance,
         provider=step.provider,

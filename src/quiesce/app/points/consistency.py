@@ -51,8 +51,8 @@ class ConsistencyAssessment:
         interval = self.intervals.get(instance)
         return None if interval is None else interval[1] - interval[0]
 
-    def worth(self, cut: Step) -> tuple[Consistency, str]:
-        """Return what *cut* is worth, and why it is no more."""
+    def assess(self, cut: Step) -> tuple[Consistency, str]:
+        """Return the consistency of *cut*, and why it is no higher."""
         done = self.history.done[cut.id]
         concerning = [self.freezes[i] for i in sorted(self.related.get(cut.instance, ()))]
         reached, notes = cut.alone, [done.outcome.note]
@@ -63,11 +63,11 @@ class ConsistencyAssessment:
             cap, note = self._cap_of(freeze, done)
             caps.append(cap)
             notes.append(note)
-        worth = weakest([reached, *(cap for cap in caps if cap is not None)])
-        return worth, "; ".join(dict.fromkeys(note for note in notes if note))
+        consistency = weakest([reached, *(cap for cap in caps if cap is not None)])
+        return consistency, "; ".join(dict.fromkeys(note for note in notes if note))
 
     def reachable(self, cut: Step) -> Consistency:
-        """Return what *cut* is worth when everything goes well."""
+        """Return the consistency of *cut* when everything succeeds."""
         concerning = [self.freezes[i] for i in self.related.get(cut.instance, ())]
         reached = max([cut.alone, *(self._promised_by(freeze) for freeze in concerning)])
         return weakest([reached, *(freeze.ceiling for freeze in concerning)])
@@ -88,7 +88,7 @@ class ConsistencyAssessment:
             why = failed.message if failed is not None else "it was never frozen"
             return Consistency.CRASH, f"{freeze.instance} was not frozen: {why}"
         if not self._holds_around(freeze, cut):
-            return Consistency.CRASH, f"the cut does not lie within the freeze of {freeze.instance}"
+            return Consistency.CRASH, f"the cut was not made within the freeze of {freeze.instance}"
         thaw = self.thaws.get(freeze.id)
         thawed = self.history.done.get(thaw.id) if thaw is not None else None
         for done in (frozen, thawed):

@@ -25,13 +25,13 @@ def keep_manifests(services: Services, deployment: Deployment, points: Iterable[
 
     A restore point that is not whole, or is being removed, has none.
     """
-    troubles = []
+    problems = []
     for point in (point for point in points if point.full):
         try:
             _keep_manifest(services, deployment, point)
         except (ProviderError, PlanError) as error:
-            troubles.append(f"the manifest of {point.name} could not be brought up to date: {error}")
-    return "; ".join(troubles)
+            problems.append(f"the manifest of {point.name} could not be brought up to date: {error}")
+    return "; ".join(problems)
 
 
 def forget_manifests(services: Services, deployment: Deployment, points: Iterable[RestorePoint]) -> None:

@@ -1,4 +1,4 @@
-"""Retention: say what a policy keeps, and remove the rest as anybody would: by remove_backup."""
+"""Retention: tell what a policy keeps, and remove the rest by ordinary executions of remove_backup."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def plan_pruning(services: Services, deployment: str, policy: RetentionPolicy) -
     )
 
 
-def remove_doomed(
+def remove_unkept(
     services: Services, plan: RetentionPlan, remove: Callable[[WorkflowRequest], object]
 ) -> None:
-    """Let *remove* run one remove_backup after the other; what changed since *plan* is judged anew.
+    """Let *remove* run one remove_backup after the other; the policy is applied anew before each.
 
     A removal that fails leaves the others to be tried; anything else (another execution, a cancel) ends it.
 
@@ -42,9 +42,9 @@ def remove_doomed(
         ExecutionFailedError: when any of them failed.
     """
     failed = []
-    for point in plan.doomed:
+    for point in plan.to_remove:
         now = plan_pruning(services, plan.deployment, plan.policy)
-        if point.name not in {doomed.name for doomed in now.doomed}:
+        if point.name not in {unkept.name for unkept in now.to_remove}:
             continue
         request = WorkflowRequest(
             deployment=plan.deployment, workflow=REMOVE_BACKUP.name, parameters={"snapshot_name": point.name}
@@ -57,13 +57,13 @@ def remove_doomed(
             continue  # an interrupted removal of it was finished first
     if failed:
         raise ExecutionFailedError(
-            f"{len(failed)} of {len(plan.doomed)} restore points could not be removed: {', '.join(failed)}",
+            f"{len(failed)} of {len(plan.to_remove)} restore points were not removed: {', '.join(failed)}",
             code=ExecutionFailedError.code,
             hint=f"See: quiesce executions list {plan.deployment}; pruning again tries them again.",
         )
 
 
 def _worked_on(services: Services, deployment: DeploymentName) -> set[BackupName]:
-    """Return the points of executions that are not over; what is left by a removal is to go anyway."""
+    """Return the points that unfinished executions use; an interrupted removal does not protect its own."""
     unfinished = services.executions.open_ones(deployment)
     return {name for e in unfinished if not workflow_named(e.workflow).removes_points for name in e.points}

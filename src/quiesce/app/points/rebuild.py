@@ -64,8 +64,8 @@ def judge_surveys(
     for name, point in told.items():
         if name in known:
             continue
-        sound, troubles = _sound(point, copies, instances, keeping)
-        left_out += troubles
+        sound, problems = _sound(point, copies, instances, keeping)
+        left_out += problems
         if sound is not None:
             added.append(sound)
     left_out += [
@@ -82,7 +82,7 @@ def judge_surveys(
 
 
 def _by_name(surveys: Iterable[Survey]) -> Mapping[BackupName, RestorePoint]:
-    """Where repositories disagree, the one that promises less counts."""
+    """Where repositories disagree, the one with the lower promise counts."""
     found: dict[BackupName, RestorePoint] = {}
     for survey in surveys:
         for manifest in survey.manifests:
@@ -115,16 +115,16 @@ def _sound(
         for artifact in point.artifacts
         if artifact.instance in keeping and not _is_there(point, artifact, copies)
     }
-    troubles = [
+    problems = [
         LeftOut(path=f"{instance} of {point.name}", reason="no complete copy of it is there", damaged=True)
         for instance in sorted(missing)
     ]
     there = tuple(artifact for artifact in point.artifacts if artifact.instance not in missing)
     if not there:
-        return None, troubles
+        return None, problems
     state = PointState.PARTIAL if missing else point.state
     consistency = weakest(artifact.consistency for artifact in there)
-    return replace(point, state=state, consistency=consistency, artifacts=there, proofs=()), troubles
+    return replace(point, state=state, consistency=consistency, artifacts=there, proofs=()), problems
 
 
 def _is_there(point: RestorePoint, artifact: Artifact, copies: Collection[Copy]) -> bool:

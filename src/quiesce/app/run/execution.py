@@ -25,7 +25,7 @@ from quiesce.ports import Guard, Journal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
-    """How whoever started an execution follows it and stops it."""
+    """How the caller of an execution follows and stops it."""
 
     #: told every record, in order, from the coordinator's thread
     listener: Callable[[Sequence[Record]], None] = lambda _: None
@@ -63,7 +63,7 @@ def execute(
     *,
     guard: Guard | None = None,
 ) -> tuple[Execution, Plan, History]:
-    """Run *execution* for *purpose* and keep what came of it in the catalog.
+    """Run *execution* for *purpose* and keep the result in the catalog.
 
     The caller holds the deployment's lease, or is the guard. What is returned is also stored.
 
@@ -154,19 +154,19 @@ class ExecutionRun:
         return noted
 
     def conclude(self, history: History) -> Execution:
-        """Keep what came of it."""
+        """Store the result."""
         made, left = self._made(history), points_removed(self.plan, history, self.points)
         for point in (*made, *left):
             self.services.catalog.save(point)
         changed = left if self._removes_points() else made
-        trouble = keep_manifests(self.services, self.deployment, changed)
+        problem = keep_manifests(self.services, self.deployment, changed)
         self.services.executions.keep_durations(self.execution.deployment, _durations(self.plan, history))
         ended = history.ended
         concluded = replace(
             self.execution,
             state=_STATES[ended.ending] if ended is not None else ExecutionState.RUNNING,
             ended_at=ended.at if ended is not None else None,
-            message="; ".join(filter(None, (ended.message if ended is not None else "", trouble))),
+            message="; ".join(filter(None, (ended.message if ended is not None else "", problem))),
             owes=bool(history.debts(self.plan)),
         )
         self.services.executions.update(concluded)
@@ -191,7 +191,7 @@ class ExecutionRun:
             try:
                 return self.services.executions.cancel_asked(self.execution.id)
             except StoreError:
-                return None  # the journal meets the same trouble, and tells it
+                return None  # the journal meets the same error, and raises it
 
         return look
 

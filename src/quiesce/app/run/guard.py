@@ -38,7 +38,7 @@ class Order(enum.Enum):
 
 
 class Orders(Protocol):
-    """The guard's ear."""
+    """Where the guard's orders come from."""
 
     def next(self, until_tick: float | None) -> Order | None:
         """Return the next order; None when *until_tick* passes first."""
@@ -74,7 +74,7 @@ class GuardLoop:
                     return
                 case None:
                     bound = None
-                    self._settle()  # the engine lives and does not act: its journal is taken from it
+                    self._settle()  # the engine is alive but does not act: take its journal over
 
     def _settle_with_lease(self) -> None:
         while self._owes():
@@ -82,7 +82,7 @@ class GuardLoop:
                 lease = self._services.leases.acquire(
                     self._execution_run.execution.deployment, self._execution_run.execution.id
                 )
-            except BusyError:  # another engine has taken it up, and settles first of all
+            except BusyError:  # another engine has resumed it, and settles first of all
                 self._pause(PAUSE_S)
                 continue
             try:
@@ -119,7 +119,7 @@ class GuardLoop:
         return History.of(self._services.executions.journal(self._execution_run.execution.id).read())
 
     def _thaw_again_what_never_answered(self) -> None:
-        """Owe a thaw anew for each freeze that the dead engine began and never heard of again.
+        """Owe a thaw anew for each freeze that the dead engine began without receiving an answer.
 
         Its effect may have come after an earlier thaw of ours.
         """

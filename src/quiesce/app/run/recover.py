@@ -1,4 +1,4 @@
-"""Executions whose engine died: found by every later command, settled, and taken up where that is safe."""
+"""Executions whose engine died: found by every later command, settled, and resumed where that is safe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from quiesce.planning import Workflow, workflow_named
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
-    """One execution that nobody runs any more, or that still owes a thaw."""
+    """One interrupted execution, or one that still owes a thaw."""
 
     execution: Execution
     #: instances that may be frozen
@@ -26,7 +26,7 @@ class Unfinished:
 
 
 def find_unfinished(services: Services, deployment: DeploymentName | None = None) -> Sequence[Unfinished]:
-    """Return what needs somebody's attention; executions that a living process runs are left out."""
+    """Return unfinished executions; those that a living process runs are left out."""
     found = []
     for execution in services.executions.open_ones(deployment):
         mutating = workflow_named(execution.workflow).mutating
@@ -38,7 +38,7 @@ def find_unfinished(services: Services, deployment: DeploymentName | None = None
 
 
 def settle(services: Services, execution: Execution, watching: Watching) -> Unfinished:
-    """Pay what *execution* owes, and tell what is left."""
+    """Settle what *execution* owes, and return what is left."""
     execute(services, execution, Purpose.SETTLE, watching)
     _, owed = _debts(services, execution)
     return Unfinished(execution=services.executions.get(execution.id), owed=owed)
@@ -66,8 +66,8 @@ def take_up_unfinished(
         if interrupted.applies_points and workflow.needs_whole_state:
             raise UnfinishedError(
                 f"{interrupted.name} {execution.id} was interrupted, so the deployment may be half restored",
-                hint=f"Go on: quiesce executions resume {execution.id}; "
-                f"or give it up: quiesce executions cancel {execution.id}",
+                hint=f"Resume it: quiesce executions resume {execution.id}; "
+                f"or cancel it: quiesce executions cancel {execution.id}",
             )
         _write_off(services, execution)
 
@@ -82,7 +82,7 @@ def recover(
         if unfinished.owed:
             try:
                 lease = services.leases.acquire(execution.deployment, execution.id)
-            except BusyError:  # whoever has it settles first
+            except BusyError:  # its holder settles first
                 left.append(unfinished)
                 continue
             try:
@@ -95,7 +95,7 @@ def recover(
 
 
 def _how_to_end(services: Services, execution: Execution) -> Purpose:
-    """What never began is not begun now, when nobody waits for it any more."""
+    """An execution of which nothing had begun is not begun now: nobody expects it any more."""
     begun = History.of(services.executions.journal(execution.id).read()).begun_at
     return Purpose.FORWARD if begun else Purpose.ROLL_BACK
 

@@ -18,22 +18,22 @@ from quiesce.planning import workflow_named
 def report_execution(
     execution: Execution, plan: Plan, history: History, points: Sequence[RestorePoint] = ()
 ) -> ExecutionReport:
-    """Return what became of every step of *execution*, and of the window."""
+    """Return the result of every step of *execution*, and its window."""
     zero = history.first_started.tick if history.first_started is not None else 0.0
     intervals = frozen_intervals(plan, history)
     freezes = [step for step in plan.steps if step.operation is Operation.FREEZE]
     begun = [step for step in freezes if step.id in history.begun_at and step.id not in history.void_at]
     owed = history.debts(plan)
     owing = {step.of for step in owed}
-    thawless = {step.id for step in begun} - {s.of for s in plan.steps if s.role is Role.SETTLE}
+    without_thaw = {step.id for step in begun} - {s.of for s in plan.steps if s.role is Role.SETTLE}
     return ExecutionReport(
         execution=execution,
         groups=tuple(group.title for group in plan.groups),
         steps=tuple(_step(step, history, zero) for step in plan.steps if _concerns(step, history)),
         window_s=window_s(plan, history),
         frozen_s={instance: end - begin for instance, (begin, end) in intervals.items()},
-        frozen=len(begun) - len(thawless),
-        thawed=sum(step.id not in owing for step in begun) - len(thawless),
+        frozen=len(begun) - len(without_thaw),
+        thawed=sum(step.id not in owing for step in begun) - len(without_thaw),
         owed=tuple(step.instance for step in owed),
         points=tuple(point for point in points if point.name in execution.points),
         measurements={
@@ -53,7 +53,7 @@ def report_execution(
 
 
 def report_plan(
-    deployment: DeploymentName, plan: Plan, predicted_window_s: float, worth: Mapping[InstanceId, str]
+    deployment: DeploymentName, plan: Plan, predicted_window_s: float, consistency: Mapping[InstanceId, str]
 ) -> PlanReport:
     """Return *plan* for people."""
     groups: list[list[StepReport]] = [[] for _ in plan.groups]
@@ -70,7 +70,7 @@ def report_plan(
         warnings=plan.warnings,
         predicted_window_s=predicted_window_s,
         max_freeze_s=plan.parameters.max_freeze_s,
-        worth=worth,
+        consistency=consistency,
         digest=plan.digest,
     )
 

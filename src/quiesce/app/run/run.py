@@ -43,7 +43,7 @@ LEASE_PAUSE_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of it: always a report, and the error that an exit status follows from."""
+    """The result: always a report, and the error that an exit status follows from."""
 
     report: ExecutionReport
     error: QuiesceError | None = None
@@ -94,7 +94,7 @@ def _run(
 ) -> Result:
     plan, points = _plan(services, deployment, request)
     plan = _with_window_warning(plan, _predicted_s(services, deployment, plan))
-    _refuse_what_cannot_be_worth_it(plan, deployment)
+    _refuse_unreachable_consistency(plan, deployment)
     execution = Execution(
         id=execution_id,
         deployment=deployment.name,
@@ -115,7 +115,7 @@ def result_of(services: Services, ended: Execution, plan: Plan, history: History
     """Return the report of a run that is over, and its error where there is one."""
     points = services.catalog.list(ended.deployment)
     report = report_execution(ended, plan, history, points)
-    return Result(report=report, error=failure_of(ended, history) or _disappointment(report, plan))
+    return Result(report=report, error=failure_of(ended, history) or _not_consistent(report, plan))
 
 
 def _plan(
@@ -180,7 +180,7 @@ def _refuse_known_name(services: Services, deployment: Deployment, parameters: P
     for point in services.catalog.list(deployment.name):
         if point.name == parameters.snapshot_name:
             raise PlanError(
-                f"there is a restore point {point.name!r} of {deployment.name} already ({point.state})",
+                f"a restore point {point.name!r} of {deployment.name} already exists ({point.state})",
                 hint="Choose another snapshot_name, or remove that one first.",
             )
 
@@ -207,7 +207,7 @@ def _with_window_warning(plan: Plan, predicted_s: float) -> Plan:
 
 
 def _labels(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, str]:
-    return {instance: worth.label for instance, worth in _reachable(plan, deployment).items()}
+    return {instance: consistency.label for instance, consistency in _reachable(plan, deployment).items()}
 
 
 def _reachable(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, Consistency]:
@@ -216,26 +216,29 @@ def _reachable(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, Consis
     return {step.instance: around.reachable(step) for step in cuts}
 
 
-def _refuse_what_cannot_be_worth_it(plan: Plan, deployment: Deployment) -> None:
+def _refuse_unreachable_consistency(plan: Plan, deployment: Deployment) -> None:
     least = plan.parameters.min_consistency
     if least is Consistency.NONE:
         return
-    poor = {i: worth for i, worth in _reachable(plan, deployment).items() if worth < least}
-    if poor:
-        shown = ", ".join(f"{instance} ({worth.label})" for instance, worth in sorted(poor.items())[:10])
+    lower = {i: consistency for i, consistency in _reachable(plan, deployment).items() if consistency < least}
+    if lower:
+        shown = ", ".join(
+            f"{instance} ({consistency.label})" for instance, consistency in sorted(lower.items())[:10]
+        )
         raise PlanError(
-            f"min_consistency {least.label} cannot be reached by {shown}",
-            hint="Give those nodes fs_prepare and fs_finalize, exclude them, or ask for less.",
+            f"min_consistency {least.label} cannot be met by {shown}",
+            hint="Give those nodes fs_prepare and fs_finalize, exclude them, or lower min_consistency.",
         )
 
 
-def _disappointment(report: ExecutionReport, plan: Plan) -> QuiesceError | None:
+def _not_consistent(report: ExecutionReport, plan: Plan) -> QuiesceError | None:
     least = plan.parameters.min_consistency
-    worth = weakest(point.consistency for point in report.points)
-    if not report.points or worth >= least:
+    consistency = weakest(point.consistency for point in report.points)
+    if not report.points or consistency >= least:
         return None
     return NotConsistentError(
-        f"restore point {report.points[0].name} is worth {worth.label}, less than {least.label}"
+        f"restore point {report.points[0].name} has the consistency {consistency.label}; "
+        f"min_consistency is {least.label}"
     )
 
 
@@ -249,7 +252,7 @@ def _guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | N
 
 
 def _lease(services: Services, deployment: Deployment, execution: ExecutionId) -> Lease:
-    """Take the lease; a guard that is just settling for a dead engine gives it back in a moment."""
+    """Take the lease; a guard that settles for a dead engine releases it in a moment."""
     ends = services.clock.tick() + LEASE_PATIENCE_S
     while True:
         try:
@@ -266,7 +269,7 @@ def _give_back(lease: Lease | None) -> None:
 
 
 def cancel(services: Services, execution_id: str) -> Execution:
-    """Ask for *execution_id* to be cancelled; a living engine stops by itself, a dead one is rolled back.
+    """Ask for *execution_id* to be cancelled; a running engine stops by itself, a dead one is rolled back.
 
     Raises:
         UnknownNameError: when there is none of that id.
@@ -274,13 +277,13 @@ def cancel(services: Services, execution_id: str) -> Execution:
     """
     execution = services.executions.get(execution_id)
     if not any(e.id == execution.id for e in services.executions.open_ones(execution.deployment)):
-        raise UsageError(f"execution {execution.id} is {execution.state} already")
+        raise UsageError(f"execution {execution.id} is already {execution.state}")
     services.executions.ask_cancel(execution.id, "it was cancelled on request")
     return execution
 
 
-def go_on(services: Services, execution_id: str, purpose: Purpose, watching: Watching) -> Result:
-    """Take an interrupted execution up again: to its end, or back (*purpose*).
+def continue_execution(services: Services, execution_id: str, purpose: Purpose, watching: Watching) -> Result:
+    """Continue an interrupted execution: to its end, or back (*purpose*).
 
     Raises:
         BusyError: when it runs.
@@ -288,7 +291,7 @@ def go_on(services: Services, execution_id: str, purpose: Purpose, watching: Wat
     """
     execution = services.executions.get(execution_id)
     if not any(e.id == execution.id for e in services.executions.open_ones(execution.deployment)):
-        raise UsageError(f"execution {execution.id} is {execution.state}; there is nothing to go on with")
+        raise UsageError(f"execution {execution.id} is {execution.state}; there is nothing to resume")
     lease = _lease(services, services.deployments.get(execution.deployment), execution.id)
     try:
         plan = services.executions.plan(execution.id)

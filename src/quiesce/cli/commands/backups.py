@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from quiesce.app.points.prune import plan_pruning, remove_doomed
+from quiesce.app.points.prune import plan_pruning, remove_unkept
 from quiesce.app.points.rebuild import rebuild as rebuild_catalog
 from quiesce.app.points.verify import verify as verify_point
 from quiesce.app.run.run import run_workflow
@@ -26,7 +26,7 @@ def backups() -> None:
 @click.argument("deployment", required=False)
 @json_option
 def list_points(deployment: str | None, as_json: bool) -> None:
-    """List restore points: what each is worth, and when it was last proven."""
+    """List restore points with their consistency, and when each was last verified."""
     with services() as given:
         name = given.deployments.get(deployment).name if deployment else None
         points = given.catalog.list(name)
@@ -56,7 +56,7 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
         click.echo(render_json("verification", {"restore_point": point, "results": results}))
     for instance, proof in results.items():
         if proof is None and not as_json:
-            click.echo(f"{instance}: its provider has nothing to check without restoring")
+            click.echo(f"{instance}: its provider cannot check it without restoring")
         elif proof is not None and not as_json:
             click.echo(f"{instance}: {'good' if proof.passed else 'DAMAGED'} {proof.detail}")
     damaged = [instance for instance, proof in results.items() if proof is not None and not proof.passed]
@@ -75,7 +75,7 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
     "--keep-within", metavar="AGE", help="Keep those up to AGE (36h, 30d, 8w) older than the newest one."
 )
 @click.option("--type", "of_type", metavar="TYPE", help="Look only at those made with this snapshot_type.")
-@click.option("--yes", is_flag=True, help="Remove what is to be removed; without it nothing is touched.")
+@click.option("--yes", is_flag=True, help="Remove those that no rule keeps; without it nothing is changed.")
 @json_option
 def prune(
     deployment: str,
@@ -113,13 +113,13 @@ def prune(
         else:
             click.echo(retention_text(plan))
         if yes:
-            remove_doomed(
+            remove_unkept(
                 given,
                 plan,
                 lambda request: follow(lambda w: run_workflow(given, request, w), as_json=as_json),
             )
-        elif plan.doomed and not as_json:
-            click.echo(f"nothing was removed; to remove {len(plan.doomed)}, say --yes")
+        elif plan.to_remove and not as_json:
+            click.echo(f"nothing was removed; to remove {len(plan.to_remove)}, say --yes")
     return ExitStatus.OK
 
 

@@ -100,7 +100,7 @@ def _taken(
     if cfy_deployment is None:
         return None
     if repository is not None:
-        raise UsageError("--from-cfy-local and --from-repository are two ways: choose one")
+        raise UsageError("--from-cfy-local and --from-repository exclude each other: choose one")
     if blueprint is not None:
         raise UsageError("--from-cfy-local brings its own blueprint: leave BLUEPRINT out")
     return read_cfy_local(default_profile(os.environ), cfy_deployment)
@@ -122,7 +122,7 @@ def list_deployments(as_json: bool) -> None:
 
 @deployments.command("remove")
 @click.argument("deployment")
-@click.option("--force", is_flag=True, help="Also when restore points would be forgotten.")
+@click.option("--force", is_flag=True, help="Even when restore points would be forgotten.")
 def remove(deployment: str, force: bool) -> None:
     """Forget DEPLOYMENT: its topology, executions and catalog. Nothing on any platform is touched."""
     with services() as given:

@@ -11,7 +11,7 @@ from quiesce.app.run.execution import Watching
 from quiesce.app.run.recover import find_unfinished
 from quiesce.app.run.recover import recover as recover_all
 from quiesce.app.run.report import report_execution
-from quiesce.app.run.run import cancel, go_on
+from quiesce.app.run.run import cancel, continue_execution
 from quiesce.app.services import Services
 from quiesce.cli.commands.workflows import follow, start
 from quiesce.cli.session import json_option, services
@@ -96,7 +96,7 @@ def list_executions(deployment: str | None, as_json: bool) -> None:
 @click.argument("execution")
 @json_option
 def show_execution(execution: str, as_json: bool) -> None:
-    """Show what became of EXECUTION, step by step with --json."""
+    """Show the result of EXECUTION, step by step with --json."""
     with services() as given:
         report = _report(given, execution)
     click.echo(render_json("report", report) if as_json else execution_text(report))
@@ -110,13 +110,13 @@ def cancel_execution(execution: str, as_json: bool) -> int:
 
     An execution whose engine has died is rolled back here.
     """
-    with services(shout=False) as given:
+    with services(warn=False) as given:
         asked = cancel(given, execution)
         if given.leases.holder(asked.deployment) == asked.id:
-            click.echo(f"{asked.id} is asked to stop; follow it: quiesce events {asked.id} --follow")
+            click.echo(f"{asked.id} was asked to stop; follow it: quiesce events {asked.id} --follow")
             return ExitStatus.OK
         return follow(
-            lambda watching: go_on(given, execution, Purpose.ROLL_BACK, watching),
+            lambda watching: continue_execution(given, execution, Purpose.ROLL_BACK, watching),
             as_json=as_json,
             expected="cancelled",
         )
@@ -126,9 +126,11 @@ def cancel_execution(execution: str, as_json: bool) -> int:
 @click.argument("execution")
 @json_option
 def resume_execution(execution: str, as_json: bool) -> int:
-    """Take up EXECUTION, whose engine has died: it goes on, or is rolled back where going on would lie."""
-    with services(freezing=True, shout=False) as given:
-        return follow(lambda watching: go_on(given, execution, Purpose.FORWARD, watching), as_json=as_json)
+    """Resume EXECUTION, whose engine has died; where a consistent cut is no longer possible, roll it back."""
+    with services(freezing=True, warn=False) as given:
+        return follow(
+            lambda watching: continue_execution(given, execution, Purpose.FORWARD, watching), as_json=as_json
+        )
 
 
 @click.command()
@@ -176,8 +178,8 @@ def report(execution: str, output: str) -> None:
 @click.argument("deployment", required=False)
 @json_option
 def recover(deployment: str | None, as_json: bool) -> None:
-    """Thaw everything that dead executions may have left frozen; of DEPLOYMENT only, when it is named."""
-    with services(shout=False) as given:
+    """Thaw all that interrupted executions may have left frozen; of DEPLOYMENT only, when it is named."""
+    with services(warn=False) as given:
         name = given.deployments.get(deployment).name if deployment else None
         left = recover_all(given, Watching(by="recover", settle_patience_s=30.0), name)
     if as_json:
@@ -190,11 +192,11 @@ def recover(deployment: str | None, as_json: bool) -> None:
         if not as_json:
             click.echo(
                 f"{execution.id} was interrupted; nothing of it is frozen. "
-                f"Go on: quiesce executions resume {execution.id}; "
+                f"Resume it: quiesce executions resume {execution.id}; "
                 f"or roll back: quiesce executions cancel {execution.id}"
             )
     if not left and not as_json:
-        click.echo("nothing is owed: everything is thawed")
+        click.echo("no thaw is owed: everything is thawed")
 
 
 def _report(given: Services, execution: str) -> ExecutionReport:

@@ -219,7 +219,7 @@ def _await(connection: socket.socket, timeout_s: float) -> None:
     try:
         data = connection.recv(freeze_daemon.LONGEST_MESSAGE)
     except TimeoutError as error:
-        raise OperationTimeoutError(f"the holder gave no answer in {timeout_s:.1f} s") from error
+        raise OperationTimeoutError(f"the holder did not answer within {timeout_s:.1f} s") from error
     except OSError as error:
         raise RecoverableError(f"the holder's connection was closed: {error}") from error
     if not data:
