@@ -25,7 +25,8 @@ NODES = {
     "empty": {"type": "cloudify.nodes.Root"},
 }
 
-pytestmark = pytest.mark.timeout(900)
+# both packages are installed once for all that need them
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("other package")]
 
 
 def wheel_of(project: Path, directory: Path) -> Path:

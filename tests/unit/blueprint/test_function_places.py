@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from quiesce.blueprint import ImportPolicy, InvalidBlueprintError, load_blueprint
 from quiesce.blueprint.checking import schema
 from quiesce.blueprint.checking.shapes import Leaf, ListOf, MapOf, Record, Shape, TextOr
+from quiesce.blueprint.reading.functions import FUNCTIONS
 
 ASKED = {"get_input": "nosuch"}
 CASES = Path(__file__).parents[4] / "shared" / "cases"
@@ -293,6 +297,79 @@ def _places(shape: Shape, path: tuple[str, ...]) -> Iterator[str]:
         yield from _places(shape.item, (*path, "*"))
     elif isinstance(shape, TextOr):
         yield from _places(shape.other, path)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"get_input": {"concat": ["no", "such"]}},
+        {"get_input": [{"concat": ["no", "such"]}, "k"]},
+        {"get_input": {"get_input": "declared"}},
+        {"get_input": [5]},
+        {"get_input": {"string_split": ["nosuch-x", "-"]}},
+    ],
+)
+def test_an_undeclared_input_that_functions_name_is_refused(directory: Path, asked: Any) -> None:
+    """Its name is known once the functions inside are evaluated."""
+    with pytest.raises(InvalidBlueprintError, match="which is no input"):
+        load_plain(with_value("outputs/o/value", asked), directory)
+
+
+@pytest.mark.parametrize("value", [[["declared"]], [{"k": 1}], [], {"k": 1}])
+def test_what_functions_give_as_a_name_must_be_one(directory: Path, value: Any) -> None:
+    """Arguments are checked once more when the functions inside are evaluated."""
+    blueprint = with_value("outputs/o/value", {"get_input": {"get_input": "other"}})
+    with pytest.raises(InvalidBlueprintError, match="get_input takes"):
+        load_plain(blueprint, directory, inputs={"other": value})
+
+
+def test_a_declared_input_that_functions_name_has_its_value(directory: Path) -> None:
+    """The name may be put together."""
+    asked = {"get_input": {"concat": ["dec", "lared"]}}
+    assert load_plain(with_value("outputs/o/value", asked), directory).outputs == {"o": 1}
+
+
+def test_a_node_that_functions_name_is_looked_for_when_it_is_known(directory: Path) -> None:
+    """Before that it may be any."""
+    known = {"get_property": [{"concat": ["", "n"]}, "p"]}
+    assert load_plain(with_value("outputs/o/value", known), directory).outputs == {"o": 1}
+    waiting = {"get_attribute": [{"concat": ["", "n"]}, "p"]}
+    assert load_plain(with_value("outputs/o/value", waiting), directory).outputs == {
+        "o": {"get_attribute": ["n", "p"]}
+    }
+    with pytest.raises(InvalidBlueprintError, match="get_property asks for 'nosuch'"):
+        load_plain(
+            with_value("outputs/o/value", {"get_property": [{"concat": ["no", "such"]}, "p"]}), directory
+        )
+
+
+ARGUMENTS = st.recursive(
+    st.sampled_from(["n", "declared", "nosuch", "SELF", "k", "", 0, -7, 2.5, True, None]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["k", "type", *sorted(FUNCTIONS)]), inner, max_size=2)
+    ),
+    max_leaves=8,
+)
+
+
+NAMED = st.lists(
+    st.builds(lambda name, inner: {name: inner}, st.sampled_from(sorted(FUNCTIONS)), ARGUMENTS) | ARGUMENTS,
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    function=st.sampled_from(sorted(FUNCTIONS)), arguments=ARGUMENTS | NAMED, path=st.sampled_from(REFUSED)
+)
+def test_any_arguments_are_understood_or_refused(
+    tmp_path: Path, function: str, arguments: Any, path: str
+) -> None:
+    """No blueprint ends in a traceback."""
+    with suppress(InvalidBlueprintError):
+        load_plain(with_value(path, {function: arguments}), tmp_path)
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="the cases are not at ../shared/cases")

@@ -88,10 +88,12 @@ class FunctionCheck:
 
     def _node(self, call: FunctionCall, context: FunctionContext, position: Position) -> None:
         name = call.arguments[0]
+        if not isinstance(name, str):
+            return
         if name in ROLES:
             if name not in _ROLES_OF[context]:
                 self.problems.add(position, f"{call.function} cannot use {name} in {context.value}")
-        elif isinstance(name, str) and name not in self.nodes:
+        elif name not in self.nodes:
             remedy = suggestion(name, [*self.nodes, *_ROLES_OF[context]], listed="nodes are")
             self.problems.add(position, f"{call.function} asks for {name!r}, which is no node", remedy)
 

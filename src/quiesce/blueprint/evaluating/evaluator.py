@@ -6,6 +6,7 @@ within its arguments come first; a result that is a function again is evaluated 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -38,6 +39,9 @@ MAX_VALUES: Final = 200_000
 class _Unknown:
     """The answer of a function that cannot be evaluated yet."""
 
+
+#: how many names the arguments of a function begin with, where it is not one
+_NAMES: Final[Mapping[str, int]] = {"get_capability": 2, "get_sys": 2}
 
 UNKNOWN: Final = _Unknown()
 Answer: TypeAlias = Any
@@ -118,6 +122,7 @@ class Evaluator:
     def _call(self, value: Value, call: FunctionCall, scope: Scope) -> Value:
         pure = PURE_FUNCTIONS.get(call.function)
         if pure is None:
+            _check_names(call)
             answer = self._answers.answer(call.function, call.arguments, scope, self)
         else:
             answer = UNKNOWN if holds_function(call.arguments) else pure(call.arguments)
@@ -145,6 +150,22 @@ class Evaluator:
             what = f"{call.function} must give a value of type {call.type!r}, not {shown(result)}"
             raise FunctionError(what)
         return result
+
+
+def _check_names(call: FunctionCall) -> None:
+    """Refuse arguments that other functions have given, and that do not begin with the names they should.
+
+    Raises:
+        FunctionError: when a name is missing, or is a list or a mapping.
+    """
+    wanted = _NAMES.get(call.function, 1)
+    given = call.arguments if isinstance(call.arguments, list) else [call.arguments]
+    names = given[:wanted]
+    wrong = [each for each in names if isinstance(each, (dict, list)) and not holds_function(each)]
+    if len(names) < wanted and not holds_function(names):
+        raise FunctionError(f"{call.function} takes {wanted} or more values, not {len(names)}")
+    if wrong:
+        raise FunctionError(f"{call.function} takes a name, not {shown(wrong[0])}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,10 @@ class StaticAnswers:
 
     def _input(self, arguments: Value, evaluator: Evaluator) -> Answer:
         name, *path = arguments if isinstance(arguments, list) else [arguments]
+        if name not in self._inputs:
+            raise FunctionError(f"get_input asks for {name!r}, which is no input")
         self.asked.add(name)
-        value = self._inputs.get(name)
-        return _within(value, path, f"the input {name!r}", Scope(), evaluator)
+        return _within(self._inputs[name], path, f"the input {name!r}", Scope(), evaluator)
 
     def _property(self, arguments: Value, scope: Scope, evaluator: Evaluator) -> Answer:
         name, *path = arguments
