@@ -12,6 +12,7 @@ from quiesce.testing import ProviderContract, Subject
 
 
 class FakeSubject(Subject):
+    provider_name = DESCRIPTION.name
     capabilities = DESCRIPTION.kinds[0].capabilities
     node_type = "quiesce.nodes.fake.Machine"
 
@@ -54,3 +55,17 @@ class TestFakeProvider(ProviderContract):
     @pytest.fixture
     def subject(self) -> Subject:
         return FakeSubject()
+
+
+class IdleSubject(FakeSubject):
+    """It can be frozen and cut, and nothing else."""
+
+    node_type = "quiesce.nodes.fake.Idle"
+    capabilities = DESCRIPTION.kinds[1].capabilities
+    operations = frozenset({Operation.FREEZE, Operation.THAW})
+
+
+class TestIdle(ProviderContract):
+    @pytest.fixture
+    def subject(self) -> IdleSubject:
+        return IdleSubject()

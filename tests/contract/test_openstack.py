@@ -13,7 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "openstack"))
 
 from fake_openstack import FakeClient, FakeOpenStack
 
+from quiesce.model.call import Call
 from quiesce.model.operation import Operation
+from quiesce.model.parameters import Parameters
 from quiesce.provider_kit.listing import Pace
 from quiesce.providers.openstack import DESCRIPTION
 from quiesce.providers.openstack.provider import OpenStackProvider
@@ -27,6 +29,7 @@ class OpenStackSubject(Subject):
     """One resource of a fake cloud."""
 
     timeout_s = 10.0
+    provider_name = DESCRIPTION.name
 
     def __init__(self) -> None:
         self.cloud = FakeOpenStack()
@@ -124,6 +127,31 @@ class AttachedVolumeSubject(VolumeSubject):
         return super().read()
 
 
+class NetworkSubject(OpenStackSubject):
+    """A definition that is kept in the catalog."""
+
+    node_type = "cloudify.nodes.openstack.Network"
+    modes = (False,)
+    capabilities = NETWORKS[0].capabilities
+    operations = NETWORKS[0].capabilities.operations
+
+    def make(self) -> str:
+        self.cloud.network["networks"] = {"n1": {"id": "n1", "name": "lan"}}
+        return "n1"
+
+    def call(self, operation: Operation, **changes: object) -> Call:
+        return super().call(operation, **{"parameters": Parameters(apply_network=True), **changes})
+
+    def write(self, token: str) -> None:
+        self.cloud.network["networks"]["n1"]["name"] = token
+
+    def read(self) -> str:
+        return str(self.cloud.network["networks"]["n1"]["name"])
+
+    def objects(self) -> frozenset[str]:
+        raise NotImplementedError("nothing is made on the cloud")
+
+
 class TestServer(ProviderContract):
     @pytest.fixture(params=[ServerSubject, ServerWithVolumesSubject, VolumeBackedSubject])
     def subject(self, request: pytest.FixtureRequest) -> Iterator[Subject]:
@@ -134,3 +162,13 @@ class TestVolume(ProviderContract):
     @pytest.fixture(params=[VolumeSubject, AttachedVolumeSubject])
     def subject(self, request: pytest.FixtureRequest) -> Iterator[Subject]:
         return request.param()
+
+
+class TestNetwork(ProviderContract):
+    @pytest.fixture
+    def subject(self) -> Subject:
+        return NetworkSubject()
+
+    @pytest.mark.parametrize("full", [False], ids=["snapshot"])
+    def test_applying_what_is_not_there_is_a_clear_error(self, subject: Subject, full: bool) -> None:
+        pytest.skip("the artifact is all that there is, so nothing of it can be missing")

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pytest
 
-from quiesce.errors import ForeignObjectError, OperationTimeoutError, ProviderError
+from quiesce.errors import ForeignObjectError, OperationTimeoutError, ProviderError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Capabilities
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json, NodeId, StepId
@@ -43,6 +43,8 @@ class Subject:
     #: which of snapshot (False) and backup (True) this kind of node has
     modes: tuple[bool, ...] = (False, True)
     capabilities: Capabilities = Capabilities()
+    #: the description's name, where the provider has options; empty: it has none
+    provider_name = ""
     node_type = "cloudify.nodes.Root"
     properties: Mapping[str, Json] = {}
     instance = "node_ab12cd"
@@ -333,6 +335,26 @@ class ProviderContract:
     def test_an_artifact_is_plain_data(self, subject: Subject, full: bool) -> None:
         artifact = _make(subject, _needs_mode(subject, full), full=full)
         assert json.loads(json.dumps(artifact)) == artifact
+
+    # -- what is refused --------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("operation", list(Operation))
+    def test_an_operation_that_is_not_declared_is_refused(
+        self, subject: Subject, operation: Operation
+    ) -> None:
+        declared = subject.capabilities.operations
+        if not declared or operation in declared:
+            pytest.skip(f"{operation} is not left out by this kind of node")
+        with pytest.raises(UnsupportedError):
+            _perform(subject, subject.provider(), operation)
+
+    def test_an_unknown_option_is_refused_by_its_name(self, subject: Subject) -> None:
+        if not subject.provider_name:
+            pytest.skip("this provider has no options")
+        planted = {f"{subject.provider_name}_no_such_option": True}
+        with pytest.raises(ProviderError, match="no_such_option") as caught:
+            _perform(subject, subject.provider(), Operation.SNAPSHOT, inputs=planted)
+        assert not caught.value.retryable
 
     # -- statistics -------------------------------------------------------------------------------------
 
