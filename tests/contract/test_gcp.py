@@ -66,6 +66,7 @@ class Remembering:
 
 
 class GcpSubject(Subject):
+    provider_name = DESCRIPTION.name
     operations = frozenset(Operation) - {Operation.FREEZE, Operation.THAW}
     timeout_s = 20.0
     extra: Mapping[str, Json] = {}

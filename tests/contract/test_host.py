@@ -43,6 +43,8 @@ class ForgetfulProvider(HostProvider):
 class HostSubject(Subject):
     """One thing of this machine."""
 
+    provider_name = host.DESCRIPTION.name
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.lost: list[Operation] = []

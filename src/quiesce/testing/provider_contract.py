@@ -352,8 +352,9 @@ class ProviderContract:
         if not subject.provider_name:
             pytest.skip("this provider has no options")
         planted = {f"{subject.provider_name}_no_such_option": True}
+        operation = min(subject.capabilities.operations)
         with pytest.raises(ProviderError, match="no_such_option") as caught:
-            _perform(subject, subject.provider(), Operation.SNAPSHOT, inputs=planted)
+            _perform(subject, subject.provider(), operation, inputs=planted)
         assert not caught.value.retryable
 
     # -- statistics -------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from .fake_hypervisor import FakeHypervisor, World, read_image, token_of, write_
 class FakeSubject(Subject):
     """One machine of a made-up machine room."""
 
+    provider_name = "libvirt"
     capabilities = DOMAIN.capabilities
     node_type = "quiesce.nodes.libvirt.Domain"
 
