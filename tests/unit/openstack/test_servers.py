@@ -201,6 +201,21 @@ def test_a_missing_snapshot_of_one_volume_is_noticed_before_the_server_is_touche
     assert all(line.startswith("GET") for line in cloud.log[calls:])
 
 
+def test_a_bootable_volume_of_a_server_that_boots_from_an_image_comes_back(
+    cloud: FakeOpenStack, hands: Hands
+) -> None:
+    """On another bus than the root disk, its device is called as a root device would be."""
+    server = cloud.boot(volumes=1)
+    (volume,) = cloud.volumes.values()
+    volume["bootable"] = "true"
+    volume["attachments"][0]["device"] = "/dev/sda"
+    cloud.data[volume["id"]] = "before"
+    artifact = hands.back_up(server)
+    cloud.data[volume["id"]] = "after"
+    hands.do(Operation.APPLY, server, artifact=artifact)
+    assert cloud.data[volume["id"]] == "before"
+
+
 def test_a_server_that_was_shut_off_is_shut_off_after_its_restore(cloud: FakeOpenStack, hands: Hands) -> None:
     server = cloud.boot(volumes=1)
     artifact = hands.back_up(server)

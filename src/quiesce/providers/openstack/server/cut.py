@@ -12,6 +12,7 @@ from quiesce.providers.openstack import ownership, power
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of, volumes_with_a_node
 from quiesce.providers.openstack.resources import CloudImage, Server, Volume
+from quiesce.providers.openstack.root_disk import is_root_device
 from quiesce.providers.openstack.server.content import ServerContent
 from quiesce.providers.openstack.server.images import await_image_cut, begin_image, check_rotation
 from quiesce.providers.openstack.volume.content import VolumeContent
@@ -88,7 +89,9 @@ def _copied_before(job: OpenStackJob, server: Server, volumes: Sequence[Volume])
         own = ownership.claimed(backups, name, job.call)
         if own is None or own.status != "available":
             return None
-        contents.append(replace(content_of(volume), backup=own.id))
+        content = content_of(volume)
+        root = is_root_device(content.device, volume)
+        contents.append(replace(content, backup=own.id, root=root))
     return ServerContent(server=server.id, volumes=tuple(contents)) if contents else None
 
 

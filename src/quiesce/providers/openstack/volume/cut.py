@@ -10,7 +10,6 @@ from quiesce.errors import RecoverableError
 from quiesce.providers.openstack import ownership
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.resources import Volume, VolumeBackup, VolumeSnapshot
-from quiesce.providers.openstack.root_disk import is_root_device
 from quiesce.providers.openstack.volume.content import VolumeContent
 
 
@@ -37,9 +36,7 @@ def made_before(job: OpenStackJob) -> Iterator[Callable[[], MadeBefore]]:
 def content_of(volume: Volume) -> VolumeContent:
     """Return what is known of *volume* before anything was made of it."""
     device = volume.attachments[0].device if volume.attachments else None
-    return VolumeContent(
-        volume=volume.id, size_gib=volume.size_gib, device=device, root=is_root_device(device, volume)
-    )
+    return VolumeContent(volume=volume.id, size_gib=volume.size_gib, device=device)
 
 
 def begin_cut(job: OpenStackJob, volume: Volume, made: MadeBefore) -> VolumeContent:
