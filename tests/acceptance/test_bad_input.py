@@ -378,3 +378,15 @@ def _fill(path: Path) -> None:
                     file.write(b"x" * chunk)
             except OSError:
                 continue
+
+
+def test_a_type_that_asks_for_an_input_nobody_declares_is_warned_of(quiesce: CommandLine) -> None:
+    """The blueprint does not use it, so it is read; the warning says where it is."""
+    path = quiesce.directory / "odd.yaml"
+    path.write_text(
+        HEAD
+        + "node_types: {o: {properties: {p: {default: {get_input: x}}}, derived_from: cloudify.nodes.Root}}\n"
+        + "node_templates: {a: {type: cloudify.nodes.Root}}\n"
+    )
+    for command in (("blueprint", "show", str(path)), ("init", str(path), "-b", "odd")):
+        assert f"warning: {path}:3:" in quiesce(*command).err

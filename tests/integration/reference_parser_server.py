@@ -38,7 +38,7 @@ def answer_from(directory, request):
         )
     except Exception as error:  # the kind of the error is the answer
         return {"error": str(error), "kind": type(error).__name__, "understood": is_verdict(error)}
-    return {"plan": told(plan)}
+    return {"plan": described(plan)}
 
 
 def is_verdict(error):
@@ -57,7 +57,7 @@ def is_verdict(error):
     )
 
 
-def told(plan):
+def described(plan):
     nodes = {instance["id"]: instance["node_id"] for instance in plan["node_instances"]}
     return {
         "nodes": [node(each) for each in sorted(plan["nodes"], key=lambda each: each["id"])],

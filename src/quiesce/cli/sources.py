@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from quiesce.errors import UsageError
+
+if TYPE_CHECKING:
+    from quiesce.blueprint import Blueprint
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +27,12 @@ def import_options(command: F) -> F:
     )
     network = click.option("--network", is_flag=True, help="Fetch http(s) imports that nothing else answers.")
     return mapping(network(command))
+
+
+def show_warnings(blueprint: Blueprint) -> None:
+    """Print what is odd about *blueprint* and yet understood."""
+    for warning in blueprint.warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def import_policy(mappings: tuple[str, ...], network: bool) -> Any:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from quiesce.cli.sources import import_options, import_policy
+from quiesce.cli.sources import import_options, import_policy, show_warnings
 from quiesce.cli.values import read_inputs
 
 
@@ -31,6 +31,5 @@ def show(path: str, inputs: tuple[str, ...], mappings: tuple[str, ...], network:
     from quiesce.blueprint import describe, load_blueprint
 
     loaded = load_blueprint(path, inputs=read_inputs(inputs), imports=import_policy(mappings, network))
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    show_warnings(loaded)
     click.echo(json.dumps(describe(loaded), indent=1, sort_keys=True))

@@ -19,7 +19,7 @@ from quiesce.blueprint import (
     with_instances,
 )
 from quiesce.cli.session import json_option, services
-from quiesce.cli.sources import import_options, import_policy
+from quiesce.cli.sources import import_options, import_policy, show_warnings
 from quiesce.cli.values import read_inputs
 from quiesce.errors import UsageError
 from quiesce.reports.json import render_json
@@ -72,6 +72,7 @@ def init(
         raise UsageError("init needs a BLUEPRINT and -b NAME, or --from-cfy-local DEPLOYMENT")
     given_inputs = {**(taken.inputs if taken is not None else {}), **read_inputs(inputs)}
     loaded = load_blueprint(path, inputs=given_inputs, imports=import_policy(mappings, network))
+    show_warnings(loaded)
     with services() as given:
         kept = taken or (newest_manifest(given, repository, name) if repository is not None else None)
         if kept is None:
