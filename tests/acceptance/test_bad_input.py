@@ -98,7 +98,7 @@ def test_a_name_that_is_taken_is_refused(quiesce: CommandLine, shop: Shop) -> No
     with nothing_run(quiesce, shop):
         answer = quiesce("backup", "shop", "-p", "snapshot_name=one", status=ExitStatus.REFUSED)
         quiesce("init", "shop.yaml", "-b", "shop", "-i", f"data={shop.data}", status=ExitStatus.USAGE)
-    assert "there is a restore point 'one'" in answer.err
+    assert "a restore point 'one' of shop already exists" in answer.err
 
 
 def test_a_consistency_that_cannot_be_reached_is_refused_before_anything_is_frozen(
@@ -114,7 +114,7 @@ def test_a_consistency_that_cannot_be_reached_is_refused_before_anything_is_froz
             "application",
             status=ExitStatus.REFUSED,
         )
-    assert "cannot be reached by files_" in answer.err
+    assert "cannot be met by files_" in answer.err
 
 
 # -- blueprints ---------------------------------------------------------------------------------------------
