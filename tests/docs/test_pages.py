@@ -28,6 +28,7 @@ PAGES = (
     "design",
     "errors",
     "exit-statuses",
+    "installing",
     "peers",
     "providers",
     "security",
@@ -155,6 +156,12 @@ def test_every_dependency_is_explained() -> None:
     names = {re.split(r"[^A-Za-z0-9_.-]", text)[0] for text in wanted} - {"quiesce"}
     text = (DOCS / "dependencies.md").read_text()
     assert {name for name in names if f"\n| `{name}` " not in text} == set()
+
+
+def test_every_extra_is_on_the_page_about_installing() -> None:
+    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["project"]
+    text = (DOCS / "installing.md").read_text()
+    assert {extra for extra in project["optional-dependencies"] if f"`{extra}`" not in text} == set()
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -51,10 +51,10 @@ class Providers:
         try:
             make = getattr(import_module(module), factory)
         except ImportError as error:
-            extra = f"quiesce[{description.extra}]" if description.extra else "what it needs"
+            needed = f"pip install 'quiesce[{description.extra}]'" if description.extra else "what it imports"
             raise PlanError(
                 f"provider {description.name} cannot be used: {error}",
-                hint=f"Install it: pip install {extra}",
+                hint=f"Install what is missing: {needed}",
             ) from error
         provider: Provider = make(self._settings_of[description.name])
         return provider
