@@ -8,6 +8,7 @@ import resource
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -344,3 +345,42 @@ def _tree_with_everything(root: Path) -> None:
         file.write(b"end")
     for name, when in ((b"file", -1), (b"dir/link\xfe", -(10**9) - 1), (b"pipe", 123456789), (b"dir", -5)):
         os.utime(top + b"/" + name, ns=(when, when), follow_symlinks=False)
+
+
+_ON_A_FULL_DISK = """
+import errno, os, stat, subprocess, sys
+top = sys.argv[1]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", top], check=True)
+from pathlib import Path
+from quiesce.files.durable import write_durably
+from quiesce.files.metadata import Metadata
+from quiesce.files.writing import Sync, TreeWriter, make_directory
+above = os.open(top, os.O_RDONLY)
+write_durably(Path(top, "small"), b"old")
+target = make_directory(above, b"target")
+writer = TreeWriter(target, sync=Sync.LATER)
+told = Metadata(mode=stat.S_IFREG | 0o600, uid=0, gid=0, mtime_ns=0)
+source = os.open(sys.executable, os.O_RDONLY)
+size = os.fstat(source).st_size
+def fails(action):
+    try: action()
+    except OSError as error: assert error.errno == errno.ENOSPC, error
+    else: raise AssertionError("it said that it was written")
+def writes():
+    with writer.file(b"written", told, 500_000) as file: file.write(os.urandom(500_000))
+def copies():
+    with writer.file(b"copied", told, size) as file: file.copy(source)
+fails(writes)
+fails(copies)
+fails(lambda: write_durably(Path(top, "small"), os.urandom(300_000)))
+assert Path(top, "small").read_bytes() == b"old"
+assert sorted(os.listdir(top)) == ["small", "target"]
+"""
+
+
+def test_a_full_disk_is_an_error_for_every_way_of_writing(root_only: None, tmp_path: Path) -> None:
+    """What fitted is not taken for the whole, and a small file stays the old one."""
+    alone = ["unshare", "--mount", "--propagation", "private"]
+    if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespace of its own to be had")
+    subprocess.run([*alone, sys.executable, "-c", _ON_A_FULL_DISK, str(tmp_path)], check=True)
