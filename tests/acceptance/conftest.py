@@ -5,12 +5,32 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from .shop import SHOP, SLOW_SHOP, CommandLine, Shop, open_shop
 
-Opener = Callable[[CommandLine, str], Shop]
+#: fixtures with a long history: one worker lives through it, for all tests that begin there
+WITH_HISTORY = ("kept_shop", "held_shop", "saved_shop")
+
+#: what else has happened to a shop before a test is given it
+History = Callable[[CommandLine, Shop], None]
+
+
+class Opener(Protocol):
+    """Opens a shop; its *history* is lived through once, and then copied."""
+
+    def __call__(self, quiesce: CommandLine, blueprint: str, history: History = ...) -> Shop: ...
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests together that begin with the same history."""
+    for item in items:
+        for name in WITH_HISTORY:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture
@@ -25,24 +45,32 @@ def quiesce(tmp_path: Path) -> Iterator[CommandLine]:
 
 @pytest.fixture(scope="session")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Opener:
-    """Opens a shop at the place where it was opened first, as it was then: `init` runs once for all."""
+    """Opens a shop at the place where it was opened first, as it was then: what came before takes long."""
     root = tmp_path_factory.mktemp("shops")
     shops: dict[str, Shop] = {}
 
-    def open_again(quiesce: CommandLine, blueprint: str) -> Shop:
-        place = root / str(len(blueprint))
+    def open_again(quiesce: CommandLine, blueprint: str, history: History = _nothing) -> Shop:
+        name = f"{len(blueprint)}{history.__name__}"
+        place = root / name
         pristine = place.with_suffix(".pristine")
         quiesce.home, quiesce.directory = place / "home", place / "here"
-        if blueprint not in shops:
+        if name not in shops:
             quiesce.directory.mkdir(parents=True)
-            shops[blueprint] = open_shop(quiesce, blueprint)
-            shutil.copytree(place, pristine)
+            shop = open_shop(quiesce, blueprint)
+            history(quiesce, shop)
+            quiesce.end()
+            shutil.copytree(place, pristine, symlinks=True)
+            shops[name] = shop
         else:
             shutil.rmtree(place)
-            shutil.copytree(pristine, place)
-        return shops[blueprint]
+            shutil.copytree(pristine, place, symlinks=True)
+        return shops[name]
 
     return open_again
+
+
+def _nothing(quiesce: CommandLine, shop: Shop) -> None:
+    """A shop that was just opened."""
 
 
 @pytest.fixture

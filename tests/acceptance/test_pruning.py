@@ -9,17 +9,21 @@ import pytest
 
 from quiesce.errors import ExitStatus
 
-from .shop import CommandLine, Shop, eventually
+from .conftest import Opener
+from .shop import SHOP, SLOW_SHOP, CommandLine, Shop, eventually
 
 FULL = ("-p", "snapshot_incremental=false")
 
 
 @pytest.fixture
-def kept_shop(quiesce: CommandLine, shop: Shop) -> Shop:
+def kept_shop(quiesce: CommandLine, opened: Opener) -> Shop:
     """A shop with three backups, the oldest called ``one``."""
+    return opened(quiesce, SHOP, with_three_backups)
+
+
+def with_three_backups(quiesce: CommandLine, _: Shop) -> None:
     for name in ("one", "two", "three"):
         back_up(quiesce, name)
-    return shop
 
 
 def back_up(quiesce: CommandLine, name: str, *options: str) -> None:
@@ -116,17 +120,21 @@ def test_an_unknown_deployment_is_refused(quiesce: CommandLine) -> None:
 
 
 @pytest.fixture
-def held_shop(quiesce: CommandLine, slow_shop: Shop) -> Iterator[Shop]:
+def held_shop(quiesce: CommandLine, opened: Opener) -> Iterator[Shop]:
     """A shop with three snapshots, whose removals wait for a file ``go``."""
-    (slow_shop.directory / "go").touch()
+    shop = opened(quiesce, SLOW_SHOP, with_three_snapshots)
+    yield shop
+    (shop.directory / "go").touch()
+
+
+def with_three_snapshots(quiesce: CommandLine, shop: Shop) -> None:
+    (shop.directory / "go").touch()
     for name in ("one", "two", "three"):
         back_up(quiesce, name, "--max-freeze", "10m")
-    (slow_shop.directory / "go").unlink()
-    (slow_shop.directory / "slow_delete.sh").write_text(
+    (shop.directory / "go").unlink()
+    (shop.directory / "slow_delete.sh").write_text(
         "#!/bin/sh\ntouch removing\nwhile [ ! -e go ]; do sleep 0.05; done\n"
     )
-    yield slow_shop
-    (slow_shop.directory / "go").touch()
 
 
 def start_pruning(quiesce: CommandLine, shop: Shop, *rules: str) -> None:

@@ -11,19 +11,23 @@ import pytest
 
 from quiesce.errors import ExitStatus
 
+from .conftest import Opener
 from .shop import SHOP, Answer, CommandLine, Shop
 
 FULL = ("-p", "snapshot_incremental=false")
 
 
 @pytest.fixture
-def saved_shop(quiesce: CommandLine, shop: Shop) -> Shop:
+def saved_shop(quiesce: CommandLine, opened: Opener) -> Shop:
     """A shop with an order for tea in the backup ``one`` and coffee too in ``two``."""
+    return opened(quiesce, SHOP, with_two_backups)
+
+
+def with_two_backups(quiesce: CommandLine, shop: Shop) -> None:
     shop.order("tea")
     quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL, "-p", "snapshot_type=daily")
     shop.order("coffee")
     quiesce("backup", "shop", "-p", "snapshot_name=two", *FULL)
-    return shop
 
 
 def lose_database(quiesce: CommandLine) -> None:
