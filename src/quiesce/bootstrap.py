@@ -46,7 +46,7 @@ class Settings:
 
 
 class Application:
-    """The services, and what has to be given back after use."""
+    """The services, and what has to be closed after use."""
 
     def __init__(self, settings: Settings, guard: GuardProcess | None = None) -> None:
         """Open the database and find the providers; *guard* is one that was started ahead.
@@ -78,7 +78,7 @@ class Application:
         )
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
         for guard in self._guards:
             guard.dismiss()
         self._providers.close()

@@ -104,7 +104,7 @@ class NotThawedError(QuiesceError):
 
     code = "not-thawed"
     exit_status = ExitStatus.FROZEN
-    hint = "A guard goes on trying. Look at the nodes, then: quiesce recover"
+    hint = "A guard keeps trying. Look at the nodes, then: quiesce recover"
 
 
 class CancelledError(QuiesceError):
@@ -178,7 +178,7 @@ class DamagedError(QuiesceError):
 class ProviderError(QuiesceError):
     """An operation failed on its platform.
 
-    Raised by providers only. *retryable* tells the engine whether asking again may help.
+    Raised by providers only. *retryable* tells the engine whether a retry may help.
     """
 
     code = "operation"
@@ -186,19 +186,19 @@ class ProviderError(QuiesceError):
 
     def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message, hint=hint)
-        #: when the platform (or a script) says when to come back; else the engine's own interval counts
+        #: when the platform (or a script) says when to retry; else the engine's own interval counts
         self.retry_after_s = retry_after_s
 
 
 class RecoverableError(ProviderError):
-    """Asking again may help: a lost connection, a rate limit, a busy object."""
+    """A retry may help: a lost connection, a rate limit, a busy object."""
 
     code = "recoverable"
     retryable = True
 
 
 class NonRecoverableError(ProviderError):
-    """Asking again cannot help."""
+    """A retry cannot help."""
 
     code = "non-recoverable"
 

@@ -71,7 +71,7 @@ class GuardProcess:
         self._tell("settled" if settled else "owing")
 
     def dismiss(self) -> None:
-        """Let go of the process: one that owes nothing ends, one that owes a thaw goes on without us."""
+        """Let go of the process: one that owes nothing ends, one that owes a thaw continues without us."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):

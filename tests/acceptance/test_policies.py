@@ -1,4 +1,4 @@
-"""What a failing freeze or cut means: nothing is half-made or hidden, and everything is thawed."""
+"""What a failing freeze or cut means: nothing is incomplete or hidden, and everything is thawed."""
 
 from __future__ import annotations
 

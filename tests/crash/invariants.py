@@ -26,7 +26,7 @@ def _check_backup(scene: Scene, lies: bool) -> None:
         assert point.state is PointState.COMPLETE
         if not lies:
             assert {thing.instance for thing in ours.values()} == set(scene.topology.instances)
-            assert all(thing.complete for thing in ours.values()), "a completed backup has half-made pieces"
+            assert all(thing.complete for thing in ours.values()), "a completed backup has incomplete pieces"
             assert len({thing.content for thing in ours.values()}) == 1, "cuts of two times were mixed"
     else:
         _check_undone(scene, point)
@@ -37,7 +37,7 @@ def _check_undone(scene: Scene, point: RestorePoint) -> None:
     left = {thing.instance for thing in scene.our_things().values()}
     assert left <= {artifact.instance for artifact in point.artifacts}, "an object leaked"
     if not scene.stubborn:
-        assert left == set(), "something half-made was left behind"
+        assert left == set(), "something incomplete was left behind"
         assert point.state is PointState.REMOVED, "the catalog knows of objects that are not there"
 
 

@@ -80,7 +80,7 @@ MUTANTS = (
         new="        return CONTINUE\n    if not began_freezing",
     ),
     Mutant(
-        name="half-made things are left behind",
+        name="incomplete things are left behind",
         file="engine/scheduler.py",
         old="        return [step for step in self._undos.values() if self.history.is_owed(step)]",
         new="        return []",

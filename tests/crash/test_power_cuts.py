@@ -74,7 +74,7 @@ def test_a_finished_execution_is_left_alone(workflow: str) -> None:
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_a_cancel_at_any_moment_leaves_nothing_frozen(workflow: str, world: str) -> None:
-    """Whenever somebody cancels, debts are settled and half-made things are removed."""
+    """Whenever somebody cancels, debts are settled and incomplete things are removed."""
     for looks in range(0, 60, 1 if NIGHTLY else 4):
         scene = Scene(workflow, "a service on a machine", world)
         left = iter(range(looks))

@@ -344,7 +344,7 @@ def test_a_failed_backup_leaves_an_older_one_of_that_name_alone(lab: Lab) -> Non
     (other,) = [name for name in node_instances(lab) if name.startswith("other_")]
     (lab.directory / f"made-{other}-one").touch()
     output = lab.start("backup", "-p", "snapshot_name=one", expect=1)
-    assert "may have left something half-made" in output
+    assert "may have left something incomplete" in output
     assert lab.made() == [f"{other}-one"]
 
 

@@ -69,12 +69,12 @@ class LiveProgress:
             self._live.start()
 
     def stopped(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         with suppress(OSError, ValueError):
             self._live.stop()
 
     def __call__(self, records: Sequence[Record]) -> None:
-        """Take *records* in; the line is drawn from another thread."""
+        """Add *records*; the line is drawn from another thread."""
         for record in records:
             self._history.add(record)
             if is_alarming(record) and not self._broken:

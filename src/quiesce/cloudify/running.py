@@ -21,7 +21,7 @@ from quiesce.model.plan import Plan
 from quiesce.model.records import Begun, Ending, Started
 from quiesce.stores.memory import MemoryJournal, MemoryRecords
 
-#: how long a thaw that keeps failing is tried, in seconds: there is no guard that would go on
+#: how long a thaw that keeps failing is tried, in seconds: there is no guard that would continue
 _SETTLE_PATIENCE_S = 1800.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -43,7 +43,7 @@ def thaw_after_interruption(plan: Plan, context: Any) -> None:
     """Thaw all that an interrupted run of *plan* may have frozen; which that was is not known any more.
 
     Raises:
-        cloudify's NonRecoverableError: always: it has to be started anew.
+        cloudify's NonRecoverableError: always: it has to be started again.
     """
     records = _journal(_as_if_frozen(plan))
     history, _ = _run(plan, context, Purpose.ROLL_BACK, records)

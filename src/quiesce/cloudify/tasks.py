@@ -88,7 +88,7 @@ class CloudifyTasks:
 
     def _leave_alone(self, step: Step) -> Outcome:
         self._context.logger.warning(
-            "%s may have left something half-made of %s. It was not removed, because it cannot be told "
+            "%s may have left something incomplete of %s. It was not removed, because it cannot be told "
             "from an older one of that name; see to it, or run remove_backup.",
             step.instance,
             step.point,

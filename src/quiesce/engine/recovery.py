@@ -12,7 +12,7 @@ from quiesce.model.plan import Plan, Role, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryDecision:
-    """How to go on."""
+    """How to continue."""
 
     #: why the execution is rolled back instead of continued; None: it is continued
     roll_back: str | None = None
@@ -27,7 +27,7 @@ def judge(plan: Plan, history: History) -> RecoveryDecision:
     """Tell how to continue *plan* after its engine died.
 
     Cuts from both sides of a thaw are not one point in time, so a window interrupted before its last cut is
-    rolled back; a copy goes on. A restore that has replaced something goes on, frozen anew; one that has
+    rolled back; a copy continues. A restore that has replaced something continues, frozen again; one that has
     not is rolled back.
     """
     began_freezing = any(_begun(plan, history, Operation.FREEZE))

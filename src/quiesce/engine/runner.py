@@ -59,7 +59,7 @@ LEAST_THAW_PLACES = 64
 class Purpose(enum.Enum):
     """What a run is for."""
 
-    #: do what the plan says; after a crash, go on or roll back
+    #: do what the plan says; after a crash, continue or roll back
     FORWARD = enum.auto()
     #: only settle what is owed, and leave the rest to whoever resumes the execution
     SETTLE = enum.auto()
@@ -81,7 +81,7 @@ class RunEnvironment:
     #: why the execution is to be cancelled; None: it is not
     cancel_asked: Callable[[], str | None] = lambda: None
     by: str = "engine"
-    #: how long a thaw that keeps failing is tried by this process, in seconds, before the guard goes on alone
+    #: how long this process retries a failing thaw, in seconds, before it leaves that to the guard alone
     settle_patience_s: float = 60.0
 
 

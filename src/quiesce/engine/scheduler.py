@@ -27,7 +27,7 @@ class Scheduler:
         self.steps = {step.id: step for step in plan.steps}
         self.running: dict[StepId, Step] = {}
         self.debts = Debts(plan, history)
-        #: MAIN steps that need not be run any more: done, passed over, or failed where others carry on
+        #: MAIN steps that need not be run any more: done, skipped, or failed where others carry on
         self.closed = {step.id for step in plan.steps if step.id in history.done_at}
         self._main: list[list[Step]] = [[] for _ in plan.groups]
         for step in plan.steps:

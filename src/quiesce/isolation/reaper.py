@@ -1,6 +1,6 @@
 """A process that kills our children when we die, however we die.
 
-Without it a freeze script could go on after the guard has thawed, and leave the node frozen for ever.
+Without it a freeze script could go on after the guard has thawed, and leave the node frozen permanently.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Call:
     full: bool = False
     #: DELETE because the execution did not complete: remove only what this very execution made
     undo: bool = False
-    #: COPY, APPLY, DELETE: what SNAPSHOT (and COPY) answered; None when a half-made thing is removed and
+    #: COPY, APPLY, DELETE: what SNAPSHOT (and COPY) answered; None when an incomplete object is removed and
     #: the answer was lost: find it by its deterministic name
     artifact: Mapping[str, Json] | None = None
     #: FREEZE: the node's own timer, armed before the freeze, thaws after so many seconds

@@ -24,7 +24,7 @@ class History:
     #: position of the last Begun of a step
     begun_at: dict[StepId, int] = field(default_factory=dict)
     attempts: dict[StepId, int] = field(default_factory=dict)
-    #: attempts of the process that took the execution up last: retries are counted anew after a crash
+    #: attempts of the process that took the execution up last: retries are counted from zero after a crash
     tries: dict[StepId, int] = field(default_factory=dict)
     #: position of the last Done of a step
     done_at: dict[StepId, int] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class History:
         return history
 
     def add(self, record: Record) -> None:
-        """Take one more record in."""
+        """Add one record."""
         match record:
             case Started():
                 self._start(record)

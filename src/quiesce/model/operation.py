@@ -27,7 +27,7 @@ class Operation(enum.StrEnum):
     COPY = "copy", 86400.0
     #: put an instance back to a restore point
     APPLY = "apply", 86400.0
-    #: remove what SNAPSHOT and COPY made, finished or half-made
+    #: remove what SNAPSHOT and COPY made, finished or incomplete
     DELETE = "delete", 3600.0
     #: statistics
     MEASURE = "measure", 60.0

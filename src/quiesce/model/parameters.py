@@ -25,7 +25,7 @@ class Parameters:
     exclude_types: tuple[str, ...] = ()
     #: bound in seconds on the time from the first freeze to the last thaw
     max_freeze_s: float = 30.0
-    #: abort, or go on with a lower consistency
+    #: abort, or continue with a lower consistency
     abort_on_prepare_error: bool = True
     min_consistency: Consistency = Consistency.NONE
     parallel: int = 32

@@ -31,7 +31,7 @@ class Ending(enum.StrEnum):
 
     #: everything asked for was done
     COMPLETED = "completed"
-    #: it failed; what was frozen is thawed, what was half-made is removed (or kept when asked to)
+    #: it failed; what was frozen is thawed, what was incomplete is removed (or kept when asked to)
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -88,7 +88,7 @@ class Failed:
     attempt: int = 1
     #: no answer came: the call was given up while it was still running
     abandoned: bool = False
-    #: what failed may be passed over (on_prepare_error: continue; an offered freeze that cannot be)
+    #: what failed may be skipped (on_prepare_error: continue; an offered freeze that cannot be)
     passed_over: bool = False
 
 
@@ -118,7 +118,7 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aborted:
-    """From here on nothing new is started; debts are settled, then half-made things are removed."""
+    """From here on nothing new is started; debts are settled, then incomplete things are removed."""
 
     at: float
     tick: float

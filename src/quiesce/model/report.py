@@ -22,7 +22,7 @@ class StepReport:
     interface: str
     role: Role
     group: int
-    #: ``waiting``, ``running``, ``done``, ``failed``, ``passed over``
+    #: ``waiting``, ``running``, ``done``, ``failed``, ``skipped``
     state: str
     attempts: int = 0
     #: seconds after the execution's start; None: it did not begin, or has not ended

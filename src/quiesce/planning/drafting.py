@@ -102,7 +102,7 @@ class PlanDraft:
         self.groups.append(Group(title=title, operation=operation))
 
     def add_undo(self, title: str, made: Iterable[Step]) -> None:
-        """Append a group that removes what *made* left half-made, wherever the node can delete."""
+        """Append a group that removes what *made* left incomplete, wherever the node can delete."""
         steps = tuple(made)
         for step in steps:
             if self.binding(step.instance, SNAPSHOT_DELETE) is None:

@@ -70,7 +70,7 @@ class Workers(Protocol):
         ...
 
     def abandon(self, ticket: int) -> None:
-        """Stop counting on *ticket*: its thread may hang for ever and no longer takes a place."""
+        """Stop counting on *ticket*: its thread may never return and no longer takes a place."""
         ...
 
 
@@ -94,5 +94,5 @@ class Guard(Protocol):
         ...
 
     def release(self, *, settled: bool) -> None:
-        """Say that the engine is done; unless *settled*, the guard goes on trying to thaw."""
+        """Say that the engine is done; unless *settled*, the guard keeps trying to thaw."""
         ...

@@ -61,7 +61,7 @@ class Provider(Protocol):
     - THAW and DELETE take effect after whatever is still on its way to the instance.
     - SNAPSHOT returns when the point in time is fixed, no later. Moving data belongs to COPY.
     - APPLY refuses what is damaged before it touches the instance.
-    - DELETE works on finished and half-made objects, with and without `Call.artifact`, and also when
+    - DELETE works on finished and incomplete objects, with and without `Call.artifact`, and also when
       nothing is there. It never touches an object that quiesce did not make, nor, with `Call.undo`, one
       that another execution made.
     - It raises `ProviderError` (and its kinds) only, and stops by itself when `Context.remaining_s` is 0.
@@ -76,7 +76,7 @@ class Provider(Protocol):
         ...
 
     def close(self) -> None:
-        """Give connections back. The provider is not used afterwards."""
+        """Release connections. The provider is not used afterwards."""
         ...
 
 

@@ -163,7 +163,7 @@ class Lease(Protocol):
     """The right to run on one deployment. It ends when its holder's process does, however it ends."""
 
     def release(self) -> None:
-        """Give it back."""
+        """Release it."""
         ...
 
 

@@ -122,7 +122,7 @@ class Events:
         step = self._steps[record.step]
         later = f" [retry in {record.retry_in_s:g} s]" if record.retry_in_s is not None else ""
         if record.passed_over:
-            later = " [passed over]"
+            later = " [skipped]"
         yield self._line(
             record, "CFY", self._task(step.id), f"Task failed '{step.function}' -> {record.message}{later}"
         )

@@ -45,7 +45,7 @@ def _is_json(kind: Any) -> bool:
 
 
 def _text(value: str, kind: Any) -> str:
-    """Return a string that equal ones share: a large plan says the same few words a million times."""
+    """Return a string that equal ones share: a large plan repeats the same few words a million times."""
     if isinstance(kind, type) and kind is not str:
         word: str = kind(value)  # an enumeration whose members are strings
         return word

@@ -52,7 +52,7 @@ class Database:
             raise StoreError(f"the database cannot be used: {error.orig}", hint=_hint(error)) from error
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         self.engine.dispose()
 
 

@@ -62,7 +62,7 @@ class FileLease:
         self._descriptor: int | None = descriptor
 
     def release(self) -> None:
-        """Give it back; more than once does no harm."""
+        """Release it; more than once does no harm."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)

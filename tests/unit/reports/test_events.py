@@ -122,7 +122,7 @@ def test_what_was_passed_over_says_so() -> None:
         plan,
         Failed(at=AT, tick=0.0, step=step.id, code="cannot-freeze", message="no agent", passed_over=True),
     )
-    assert line.endswith("-> no agent [passed over]")
+    assert line.endswith("-> no agent [skipped]")
 
 
 @pytest.mark.parametrize(("cancelled", "word"), [(True, "Cancelling"), (False, "Failing")])

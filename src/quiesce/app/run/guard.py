@@ -31,7 +31,7 @@ class Order(enum.Enum):
     OPENED = enum.auto()
     #: all is thawed: the guard may end
     SETTLED = enum.auto()
-    #: the engine has given up on a thaw: the guard goes on
+    #: the engine has given up on a thaw: the guard continues
     OWING = enum.auto()
     #: the engine's process is dead
     GONE = enum.auto()
@@ -119,7 +119,7 @@ class GuardLoop:
         return History.of(self._services.executions.journal(self._execution_run.execution.id).read())
 
     def _thaw_again_what_never_answered(self) -> None:
-        """Owe a thaw anew for each freeze that the dead engine began without receiving an answer.
+        """Owe a thaw again for each freeze that the dead engine began without receiving an answer.
 
         Its effect may have come after an earlier thaw of ours.
         """

@@ -108,7 +108,7 @@ def _state(step: Step, history: History) -> str:
     if step.id in history.done:
         return "done"
     if failed is not None:
-        return "passed over" if failed.passed_over else "failed"
+        return "skipped" if failed.passed_over else "failed"
     return "running" if step.id in history.begun_at else "waiting"
 
 

@@ -106,7 +106,7 @@ def show_execution(execution: str, as_json: bool) -> None:
 @click.argument("execution")
 @json_option
 def cancel_execution(execution: str, as_json: bool) -> int:
-    """Cancel EXECUTION: nothing new starts, what is frozen is thawed, what is half-made is removed.
+    """Cancel EXECUTION: nothing new starts, what is frozen is thawed, what is incomplete is removed.
 
     An execution whose engine has died is rolled back here.
     """
@@ -135,7 +135,7 @@ def resume_execution(execution: str, as_json: bool) -> int:
 
 @click.command()
 @click.argument("execution")
-@click.option("--follow", "following", is_flag=True, help="Go on until the execution is over.")
+@click.option("--follow", "following", is_flag=True, help="Follow until the execution is over.")
 @json_option
 def events(execution: str, following: bool, as_json: bool) -> None:
     """Print the events of EXECUTION, in the format that users of cfy know."""

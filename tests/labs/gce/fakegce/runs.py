@@ -107,5 +107,5 @@ class Runs:
         return kept.get(InstanceId(instance), {})
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
         self.application.close()
