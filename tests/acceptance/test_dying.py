@@ -41,7 +41,7 @@ def test_a_second_signal_does_not_skip_the_thaw(quiesce: CommandLine, slow_shop:
 def test_a_cancel_from_elsewhere_thaws_and_leaves_nothing(quiesce: CommandLine, slow_shop: Shop) -> None:
     process = start_slow_backup(quiesce, slow_shop)
     (running,) = quiesce.executions()
-    assert "is asked to stop" in quiesce("executions", "cancel", running["id"]).out
+    assert "was asked to stop" in quiesce("executions", "cancel", running["id"]).out
     assert process.wait(60) == ExitStatus.CANCELLED
     assert not slow_shop.is_frozen()
     assert quiesce.points("shop") == {}
@@ -83,7 +83,7 @@ def test_an_interrupted_backup_is_rolled_back_when_it_is_resumed(
     dead = _kill_in_the_window(quiesce, slow_shop)
     answer = quiesce("executions", "resume", dead, status=ExitStatus.FAILED)
     assert "[interrupted]" in answer.err
-    assert "cuts of two times are never mixed" in answer.err
+    assert "cuts of two points in time are never mixed" in answer.err
     assert quiesce.points("shop") == {}
     assert not (slow_shop.directory / "made").exists()
     assert "there is nothing to resume" in quiesce("executions", "resume", dead, status=ExitStatus.USAGE).err
