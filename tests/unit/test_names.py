@@ -11,7 +11,6 @@ SOURCES = Path(__file__).parents[2] / "src" / "quiesce"
 
 #: folders whose names are not yet put in order; to be emptied
 NOT_YET = (
-    "blueprint",
     "files",
     "providers/host",
     "providers/vsphere",

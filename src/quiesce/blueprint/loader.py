@@ -9,7 +9,7 @@ from typing import Any
 from quiesce.blueprint.checking.definition import Definition, read_definition
 from quiesce.blueprint.checking.function_places import check_given
 from quiesce.blueprint.checking.inputs import input_values
-from quiesce.blueprint.checking.scaling import Count, Group
+from quiesce.blueprint.checking.scaling import DeclaredGroup, InstanceCount
 from quiesce.blueprint.checking.schema import check_schema
 from quiesce.blueprint.checking.templates import (
     NodeTemplate,
@@ -129,12 +129,14 @@ def _relationship(source: str, template: RelationshipTemplate, evaluation: Stati
     )
 
 
-def _group(group: Group, evaluation: StaticEvaluation, problems: Problems) -> ScalingGroup:
+def _group(group: DeclaredGroup, evaluation: StaticEvaluation, problems: Problems) -> ScalingGroup:
     instances = _count(group.count, Scope(), f"group {group.name!r}", evaluation, problems)
     return ScalingGroup(name=group.name, members=group.members, instances=instances)
 
 
-def _count(count: Count, scope: Scope, subject: str, evaluation: StaticEvaluation, problems: Problems) -> int:
+def _count(
+    count: InstanceCount, scope: Scope, subject: str, evaluation: StaticEvaluation, problems: Problems
+) -> int:
     value = evaluation.value(count.default, scope, count.position)
     try:
         number = int(value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from quiesce.blueprint.checking.inputs import Input
 from quiesce.blueprint.checking.plugins import Plugin
-from quiesce.blueprint.checking.workflows import Workflow
+from quiesce.blueprint.checking.workflows import DeclaredWorkflow
 from quiesce.blueprint.reading.problems import Problem
 from quiesce.blueprint.reading.versions import DslVersion
 from quiesce.model.ids import Json, NodeId
@@ -37,7 +37,7 @@ class Blueprint:
     values: Mapping[str, Json] = field(default_factory=dict)
     nodes: Mapping[NodeId, Node] = field(default_factory=dict)
     groups: Mapping[str, ScalingGroup] = field(default_factory=dict)
-    workflows: Mapping[str, Workflow] = field(default_factory=dict)
+    workflows: Mapping[str, DeclaredWorkflow] = field(default_factory=dict)
     plugins: Mapping[str, Plugin] = field(default_factory=dict)
     outputs: Mapping[str, Json] = field(default_factory=dict)
     capabilities: Mapping[str, Json] = field(default_factory=dict)

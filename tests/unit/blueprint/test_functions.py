@@ -10,7 +10,7 @@ import pytest
 
 from quiesce.blueprint import instantiate
 from quiesce.blueprint.evaluating.evaluator import Scope
-from quiesce.blueprint.evaluating.live import LiveDeployment, evaluate
+from quiesce.blueprint.evaluating.live import DeploymentView, evaluate
 from quiesce.blueprint.evaluating.pure_functions import PURE_FUNCTIONS
 from quiesce.blueprint.reading.functions import PURE
 from quiesce.blueprint.reading.problems import FunctionError
@@ -141,13 +141,13 @@ def topology(load: Any) -> Topology:
     return instantiate(load(TWO), random.Random(3).choice)
 
 
-def live(topology: Topology, itself: str | None) -> LiveDeployment:
+def live(topology: Topology, itself: str | None) -> DeploymentView:
     stored: dict[str, Mapping[str, Json]] = {
         instance: {"ip": f"ip-of-{instance}", "nested": [{"x": {"get_attribute": ["SELF", "ip"]}}]}
         for instance in topology.instances
     }
     secrets = {"plain": "p4ss", "json": '{"user": ["me"]}'}
-    return LiveDeployment(
+    return DeploymentView(
         name="shop",
         blueprint="shop.yaml",
         topology=topology,

@@ -12,7 +12,7 @@ from quiesce.blueprint.checking.interfaces import Implementations, InterfaceRead
 from quiesce.blueprint.checking.plugins import Plugin, read_plugins
 from quiesce.blueprint.checking.policies import check_group_policies
 from quiesce.blueprint.checking.properties import DataTypes
-from quiesce.blueprint.checking.scaling import Group, read_groups
+from quiesce.blueprint.checking.scaling import DeclaredGroup, read_groups
 from quiesce.blueprint.checking.templates import (
     NodeTemplate,
     Vocabulary,
@@ -20,7 +20,7 @@ from quiesce.blueprint.checking.templates import (
     read_nodes,
 )
 from quiesce.blueprint.checking.types import NODE, RELATIONSHIP, read_types
-from quiesce.blueprint.checking.workflows import Workflow, read_workflows
+from quiesce.blueprint.checking.workflows import DeclaredWorkflow, read_workflows
 from quiesce.blueprint.reading.imports import Documents
 from quiesce.blueprint.reading.problems import Problems
 from quiesce.blueprint.reading.source_map import SourceMap
@@ -35,8 +35,8 @@ class Definition:
     data_types: DataTypes
     inputs: Mapping[str, Input]
     nodes: Mapping[str, NodeTemplate]
-    groups: Mapping[str, Group]
-    workflows: Mapping[str, Workflow]
+    groups: Mapping[str, DeclaredGroup]
+    workflows: Mapping[str, DeclaredWorkflow]
     plugins: Mapping[str, Plugin]
 
 

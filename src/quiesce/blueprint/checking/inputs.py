@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from quiesce.blueprint.checking.constraints import Constraint, applies, read_constraints
-from quiesce.blueprint.checking.properties import MISSING, DataTypes, Property, Schema, Subject
+from quiesce.blueprint.checking.properties import MISSING, DataTypes, Property, Schema, ValueSubject
 from quiesce.blueprint.evaluating.evaluator import Evaluator, Scope
 from quiesce.blueprint.reading.functions import function_of
 from quiesce.blueprint.reading.primitive_types import KNOWN_TYPES, matches_type
@@ -67,7 +67,7 @@ def _property(
     if content.get("default") is not None:
         position = value_position(content, "default")
         default = data_types.conform(
-            content["default"], kind, Subject(name=f"default of {subject} {name!r}"), position
+            content["default"], kind, ValueSubject(name=f"default of {subject} {name!r}"), position
         )
     return Property(type=kind, default=default, position=key_position(section, name))
 
@@ -142,14 +142,14 @@ def _value(declared: Input, given: Mapping[str, Value], data_types: DataTypes, p
     else:
         return _absent(declared, data_types, problems)
     fine = _check_value(declared, value, name, position, problems)
-    return data_types.conform(value, declared.type, Subject(name=name), position) if fine else value
+    return data_types.conform(value, declared.type, ValueSubject(name=name), position) if fine else value
 
 
 def _absent(declared: Input, data_types: DataTypes, problems: Problems) -> Value:
     """Return what an input is when nobody gives it: what its type makes of nothing, or null."""
     if declared.type is not None and declared.type not in KNOWN_TYPES:
         own = Problems()
-        subject = Subject(name=f"input {declared.name!r}")
+        subject = ValueSubject(name=f"input {declared.name!r}")
         made = data_types.reporting_to(own).conform(
             empty_map(declared.position), declared.type, subject, declared.position
         )

@@ -25,7 +25,7 @@ _SCRIPT_SOURCE: Final = "script_source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class DeclaredOperation:
     """An operation as a type or a template declares it."""
 
     implementation: str = ""
@@ -46,11 +46,11 @@ class Declared:
         return self == _NOTHING
 
 
-_NOTHING: Final = Declared()
+_NOTHING: Final = DeclaredOperation()
 
 #: operations by interface and name
-Interfaces: TypeAlias = Mapping[str, Mapping[str, Declared]]
-_Merge: TypeAlias = Callable[[Declared | None, Declared | None], Declared]
+Interfaces: TypeAlias = Mapping[str, Mapping[str, DeclaredOperation]]
+_Merge: TypeAlias = Callable[[DeclaredOperation | None, DeclaredOperation | None], DeclaredOperation]
 
 
 class InterfaceReader:
@@ -83,16 +83,16 @@ class InterfaceReader:
             for name, operations in section.items()
         }
 
-    def _operation(self, section: SourceMap, name: str, *, is_type: bool) -> Declared:
+    def _operation(self, section: SourceMap, name: str, *, is_type: bool) -> DeclaredOperation:
         content, position = section[name], key_position(section, name)
         if isinstance(content, str):
-            return Declared(implementation=content, position=value_position(section, name))
+            return DeclaredOperation(implementation=content, position=value_position(section, name))
         if not isinstance(content, SourceMap):
-            return Declared(position=position)
+            return DeclaredOperation(position=position)
         self._check(content, name)
         inputs = content.get("inputs") or {}
         subject = f"input of operation {name!r}"
-        return Declared(
+        return DeclaredOperation(
             implementation=content.get("implementation") or "",
             values={} if is_type else inputs,
             inputs=input_schema(inputs, subject, self._data_types, self._problems) if is_type else {},
@@ -116,14 +116,16 @@ class InterfaceReader:
                     value_position(content, key), f"{key!r} must be {least} or more, not {value}"
                 )
 
-    def _completed(self, base: Declared | None, own: Declared | None, subject: str) -> Declared:
+    def _completed(
+        self, base: DeclaredOperation | None, own: DeclaredOperation | None, subject: str
+    ) -> DeclaredOperation:
         if base is None or (own is not None and (own.is_empty or base.is_empty)):
             return own or _NOTHING
-        mine = own or Declared(position=base.position)
+        mine = own or DeclaredOperation(position=base.position)
         same = not mine.implementation or mine.implementation == base.implementation
         if not same:
             return mine
-        return Declared(
+        return DeclaredOperation(
             implementation=base.implementation,
             values=self._values(base.inputs, mine.values, mine.position, subject),
             executor=base.executor if mine.executor is None else mine.executor,
@@ -164,7 +166,7 @@ def inherited(base: Interfaces, own: Interfaces) -> Interfaces:
 
 
 def _merged(base: Interfaces, own: Interfaces, merge: _Merge) -> Interfaces:
-    result: dict[str, dict[str, Declared]] = {}
+    result: dict[str, dict[str, DeclaredOperation]] = {}
     for name in (*base, *(name for name in own if name not in base)):
         first, second = base.get(name, {}), own.get(name, {})
         operations = (*first, *(operation for operation in second if operation not in first))
@@ -206,7 +208,7 @@ class Implementations:
             return None
         return ResolvedImplementation(plugin=plugin, function=script_function, script=(kind, text))
 
-    def implementation(self, declared: Declared, subject: str) -> Implementation | None:
+    def implementation(self, declared: DeclaredOperation, subject: str) -> Implementation | None:
         """Return the operation as the topology has it; None when nothing implements it."""
         if not declared.implementation:
             return None
@@ -258,7 +260,9 @@ class Implementations:
         remedy = suggestion(text.partition(".")[0], self._plugins, listed="plugins are")
         self._problems.add(position, what, remedy)
 
-    def _with_script(self, declared: Declared, script: tuple[str, str], subject: str) -> Mapping[str, Value]:
+    def _with_script(
+        self, declared: DeclaredOperation, script: tuple[str, str], subject: str
+    ) -> Mapping[str, Value]:
         result = SourceMap(declared.position)
         for name in declared.values:
             if name in {_SCRIPT_PATH, _SCRIPT_SOURCE}:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quiesce.blueprint.checking.properties import DataTypes, Subject
+from quiesce.blueprint.checking.properties import DataTypes, ValueSubject
 from quiesce.blueprint.reading.problems import NOWHERE, Problems, suggestion
 from quiesce.blueprint.reading.source_map import SourceMap, Value, empty_map, key_position, value_position
 
@@ -54,7 +54,7 @@ class _Check:
             return
         schema = self.data_types.properties(_section(known[kind], values), f"type {kind!r}")
         given = _section(content, values)
-        self.data_types.filled(given, schema, Subject(name=subject), key_position(section, name))
+        self.data_types.filled(given, schema, ValueSubject(name=subject), key_position(section, name))
 
 
 def _section(content: Value, name: str) -> SourceMap:

@@ -49,7 +49,7 @@ Schema: TypeAlias = Mapping[str, Property]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class ValueSubject:
     """Whose value is checked, for messages."""
 
     #: ``node 'web'``
@@ -58,7 +58,7 @@ class Subject:
     #: whether a value that a required property lacks is a problem
     complete: bool = True
 
-    def at(self, key: str) -> Subject:
+    def at(self, key: str) -> ValueSubject:
         """Return the same for a property within."""
         return replace(self, path=(*self.path, key))
 
@@ -140,7 +140,7 @@ class DataTypes:
         default: Value = None if "default" in content else MISSING
         if written is not None or (kind is not None and kind not in KNOWN_TYPES):
             value = written if written is not None else empty_map(position)
-            about = Subject(name=f"default of {subject}", path=(name,), complete=False)
+            about = ValueSubject(name=f"default of {subject}", path=(name,), complete=False)
             default = self.conform(value, kind, about, position)
         required = content.get("required")
         return Property(
@@ -180,7 +180,7 @@ class DataTypes:
                 result[name] = base
             elif self._completes(mine, base):
                 written = mine.written if mine.written is not None else empty_map(mine.position)
-                about = Subject(name="default", path=(name,), complete=False)
+                about = ValueSubject(name="default", path=(name,), complete=False)
                 default = self.conform(written, mine.type, about, mine.position, inherited=base.default)
                 if default:
                     result[name] = replace(mine, default=default)
@@ -192,7 +192,13 @@ class DataTypes:
         return same and base.default is not MISSING and base.default is not None
 
     def conform(
-        self, value: Value, kind: str | None, subject: Subject, position: Position, *, inherited: Value = None
+        self,
+        value: Value,
+        kind: str | None,
+        subject: ValueSubject,
+        position: Position,
+        *,
+        inherited: Value = None,
     ) -> Value:
         """Return *value* completed by the defaults of its type, or as it is after noting a problem."""
         if kind is None or function_of(value) is not None:
@@ -216,7 +222,7 @@ class DataTypes:
         self,
         given: Value,
         schema: Schema,
-        subject: Subject,
+        subject: ValueSubject,
         position: Position,
         *,
         defaults: Mapping[str, Value] | None = None,
@@ -251,7 +257,7 @@ class DataTypes:
             what = f"data types within data types make more than {MAX_COMPLETED} mappings"
             raise InvalidBlueprintError([Problem(position=position, what=what)])
 
-    def _refuse_undeclared(self, given: Iterable[Value], schema: Schema, subject: Subject) -> None:
+    def _refuse_undeclared(self, given: Iterable[Value], schema: Schema, subject: ValueSubject) -> None:
         for key in given:
             if key not in schema:
                 name = ".".join((*subject.path, str(key)))

@@ -16,7 +16,7 @@ _DEFAULTS: Final[Mapping[str, int]] = {"default_instances": 1, "min_instances": 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
+class InstanceCount:
     """How many instances a new deployment gets; a function until it is evaluated."""
 
     default: Value = 1
@@ -24,18 +24,18 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class DeclaredGroup:
     """Nodes and groups that scale together."""
 
     name: str
     members: tuple[str, ...]
-    count: Count
+    count: InstanceCount
 
 
-def read_count(properties: Value, subject: str, position: Position, problems: Problems) -> Count:
+def read_count(properties: Value, subject: str, position: Position, problems: Problems) -> InstanceCount:
     """Return the count that scaling *properties* ask for; one when they say nothing."""
     if not isinstance(properties, SourceMap):
-        return Count(position=position)
+        return InstanceCount(position=position)
     numbers = {name: _number(properties, name, problems) for name in _DEFAULTS}
     least, most, default = (numbers[f"{name}_instances"] for name in ("min", "max", "default"))
     where = value_position(properties, "default_instances")
@@ -47,7 +47,7 @@ def read_count(properties: Value, subject: str, position: Position, problems: Pr
         bounded = upper is not most or upper != UNBOUNDED
         if isinstance(lower, int) and isinstance(upper, int) and bounded and lower > upper:
             problems.add(where, f"{subject}: {what}")
-    return Count(default=default, position=where)
+    return InstanceCount(default=default, position=where)
 
 
 def _number(properties: SourceMap, name: str, problems: Problems) -> Value:
@@ -71,7 +71,7 @@ def _number(properties: SourceMap, name: str, problems: Problems) -> Value:
 
 def read_groups(
     blueprint: SourceMap, nodes: Mapping[str, Any], containers: Mapping[str, str], problems: Problems
-) -> dict[str, Group]:
+) -> dict[str, DeclaredGroup]:
     """Return the groups that scaling policies apply to.
 
     *containers* says what each node is contained in. A node that is in a group together with what it is
@@ -85,7 +85,8 @@ def read_groups(
         _check_shared_containers(section, nesting, problems)
         _leave_out_contained(groups, nesting)
     return {
-        name: Group(name=name, members=tuple(each.members), count=each.count) for name, each in groups.items()
+        name: DeclaredGroup(name=name, members=tuple(each.members), count=each.count)
+        for name, each in groups.items()
     }
 
 
@@ -110,7 +111,7 @@ def _members(
 @dataclass(slots=True)
 class _Scaled:
     members: list[str]
-    count: Count
+    count: InstanceCount
 
 
 def _with_policies(

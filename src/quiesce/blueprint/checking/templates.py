@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from quiesce.blueprint.checking.interfaces import Implementations, InterfaceReader, Interfaces
-from quiesce.blueprint.checking.properties import DataTypes, Subject
-from quiesce.blueprint.checking.scaling import Count, read_count
+from quiesce.blueprint.checking.properties import DataTypes, ValueSubject
+from quiesce.blueprint.checking.scaling import InstanceCount, read_count
 from quiesce.blueprint.checking.types import NODE, RELATIONSHIP, Type, known_type
 from quiesce.blueprint.reading.problems import NOWHERE, Position, Problems, suggestion
 from quiesce.blueprint.reading.source_map import SourceMap, Value, empty_map, key_position, value_position
@@ -45,7 +45,7 @@ class NodeTemplate:
     properties: SourceMap
     operations: Mapping[str, Implementation] = field(default_factory=dict)
     relationships: tuple[RelationshipTemplate, ...] = ()
-    count: Count
+    count: InstanceCount
     position: Position = NOWHERE
 
 
@@ -99,7 +99,7 @@ class _Reading:
             id=name,
             type=kind,
             properties=self.vocabulary.data_types.filled(
-                given, kind.properties, Subject(name=subject), position
+                given, kind.properties, ValueSubject(name=subject), position
             ),
             operations=self._operations(kind.interfaces, content.get("interfaces"), subject),
             relationships=self._relationships(name, content.get("relationships")),
@@ -120,7 +120,7 @@ class _Reading:
                     found[name] = implementation
         return found
 
-    def _count(self, content: SourceMap, subject: str, position: Position) -> Count:
+    def _count(self, content: SourceMap, subject: str, position: Position) -> InstanceCount:
         deploy = (content.get("instances") or {}).get("deploy")
         capabilities = content.get("capabilities")
         if deploy is None:
@@ -132,7 +132,7 @@ class _Reading:
             self.problems.add(key_position(content, "instances"), what, "keep 'capabilities: scalable'")
         if deploy < 0:
             self.problems.add(where, f"{subject} cannot have {deploy} instances")
-        return Count(default=deploy, position=where)
+        return InstanceCount(default=deploy, position=where)
 
     def _relationships(self, node: str, section: Value) -> tuple[RelationshipTemplate, ...]:
         found = []
@@ -156,7 +156,7 @@ class _Reading:
         if target is None or kind is None:
             return None
         given = content.get("properties") or empty_map(position)
-        about = Subject(name=subject)
+        about = ValueSubject(name=subject)
         self._check_order(kind, given, target, subject)
         return RelationshipTemplate(
             target=target,

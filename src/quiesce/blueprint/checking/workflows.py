@@ -14,7 +14,7 @@ from quiesce.blueprint.reading.versions import DslVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workflow:
+class DeclaredWorkflow:
     """A workflow that the blueprint, or something that it imports, defines."""
 
     name: str
@@ -27,10 +27,10 @@ class Workflow:
 
 def read_workflows(
     section: Value, vocabulary: Vocabulary, version: DslVersion, problems: Problems
-) -> dict[str, Workflow]:
+) -> dict[str, DeclaredWorkflow]:
     """Return every workflow of *section* that can be understood; the rest is added to *problems*."""
     section = section or {}
-    result: dict[str, Workflow] = {}
+    result: dict[str, DeclaredWorkflow] = {}
     for name, content in section.items():
         is_mapping = isinstance(content, SourceMap)
         mapping = content.get("mapping") if is_mapping else content
@@ -44,7 +44,7 @@ def read_workflows(
         )
         parameters = content.get("parameters") if is_mapping else None
         if target is not None:
-            result[name] = Workflow(
+            result[name] = DeclaredWorkflow(
                 name=name,
                 plugin=target.plugin,
                 function=target.function,

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from quiesce.blueprint.evaluating.evaluator import Scope
-from quiesce.blueprint.evaluating.live import LiveDeployment, evaluate
+from quiesce.blueprint.evaluating.live import DeploymentView, evaluate
 from quiesce.blueprint.reading.functions import holds_function
 from quiesce.blueprint.reading.problems import FunctionError
 from quiesce.errors import NonRecoverableError
@@ -57,7 +57,7 @@ class EvaluatedDeployment:
         return self._secrets(name)
 
     def _evaluated(self, values: Mapping[str, Json], instance: InstanceId) -> Mapping[str, Json]:
-        live = LiveDeployment(
+        live = DeploymentView(
             name=self._deployment.name,
             topology=self._deployment.topology,
             scope=Scope(itself=instance),

@@ -1,6 +1,6 @@
 """Evaluates what only a live deployment can answer: attributes, secrets, capabilities.
 
-`evaluate` is called when an operation runs, so that secrets are never stored. `LiveDeployment` is the
+`evaluate` is called when an operation runs, so that secrets are never stored. `DeploymentView` is the
 usual `Live`.
 """
 
@@ -100,7 +100,7 @@ def _nothing(instance: InstanceId) -> Mapping[str, Json]:  # noqa: ARG001  the s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveDeployment:
+class DeploymentView:
     """A deployment of ours, as `evaluate` asks about it."""
 
     name: str

@@ -110,7 +110,7 @@ class RelationshipTarget:
         self.instance = InstanceContext(data["instance"])
 
 
-class Named:
+class NamedContext:
     """Something of which its name is known."""
 
     def __init__(self, identifier: str) -> None:
@@ -151,9 +151,9 @@ class ScriptContext:
         self.node = NodeContext(data["node"])
         self.instance = InstanceContext(data["instance"], link)
         self.operation = OperationContext(data["operation"], link)
-        self.deployment = Named(data["deployment"])
-        self.blueprint = Named(data["blueprint"])
-        self.plugin = Named(data["plugin"])
+        self.deployment = NamedContext(data["deployment"])
+        self.blueprint = NamedContext(data["blueprint"])
+        self.plugin = NamedContext(data["plugin"])
         self.execution_id: str = data["execution_id"]
         self.workflow_id: str = data["workflow_id"]
         self.task_id: str = data["task_id"]
