@@ -198,7 +198,7 @@ class FakeDomain:
         self._require(self._machine.state == "paused", 55, "domain is already running")
         self._machine.state = "running"
 
-    def save(self, *, paused: bool = False) -> None:
+    def save(self) -> None:
         self._require_no_job()
         self._machine.state, self._machine.saved = "off", True
 
@@ -237,7 +237,7 @@ class FakeDomain:
     def snapshots(self) -> dict[str, str]:
         return {name: text for name, (text, _) in self._machine.snapshots.items()}
 
-    def revert(self, name: str, *, paused: bool = False) -> None:
+    def revert(self, name: str) -> None:
         machine = self._machine
         if machine.checkpoints:
             self.destroy()
@@ -483,7 +483,7 @@ def _chain(path: str) -> list[qemu_img.DiskImage]:
     return found
 
 
-def _create_overlay(path: str, backing: qemu_img.DiskImage, backing_format: str) -> None:
+def _create_overlay(path: str, backing: qemu_img.DiskImage) -> None:
     write_image(Path(path), None, backing.path)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import resource
 from pathlib import Path
 
 import pytest
 
-from quiesce.errors import DamagedArtifactError
+from quiesce.errors import DamagedArtifactError, ProviderError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
@@ -93,3 +95,36 @@ def test_a_flipped_byte_anywhere_is_found_before_anything_is_replaced(
         put_together(repository, manifest, disk)
     assert disk.path.read_text() == "old"
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def _as_device(disk: DiskTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the file be written in place, as a block device is."""
+    disk.path.write_bytes(b"old" * (disk.size_bytes // 3 + 1))
+    os.truncate(disk.path, disk.size_bytes)
+    monkeypatch.setattr(DiskTarget, "is_device", property(lambda _: True))
+
+
+def test_a_device_is_written_from_its_first_byte_to_its_last(
+    repository: Repository, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = target(tmp_path, "raw", CLUSTERS * CLUSTER - 512)
+    _as_device(disk, monkeypatch)
+    put_together(repository, manifest, disk)
+    assert disk.path.read_bytes() == expected(*LAYERS)[: disk.size_bytes]
+
+
+def test_a_device_that_takes_less_than_it_is_given_fails_the_restore(
+    repository: Repository, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may take a part of a write and say so; the rest must not be lost without a word."""
+    disk = target(tmp_path, "raw")
+    _as_device(disk, monkeypatch)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    assembly = Assembly(repository, manifest, [disk], "key", RecordingContext())
+    with assembly.prepared():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (disk.size_bytes - 512, hard))
+        try:
+            with pytest.raises(ProviderError, match="too large"):
+                assembly.put()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -149,11 +149,10 @@ class Domain:
         with _doing(f"resume {self.name}"):
             self._handle.resume()
 
-    def save(self, *, paused: bool = False) -> None:
+    def save(self) -> None:
         """Write its memory to the managed save file and stop it."""
-        flags = libvirt.VIR_DOMAIN_SAVE_PAUSED if paused else libvirt.VIR_DOMAIN_SAVE_RUNNING
         with _doing(f"save {self.name}"):
-            self._handle.managedSave(flags)
+            self._handle.managedSave(libvirt.VIR_DOMAIN_SAVE_RUNNING)
 
     def has_managed_save(self) -> bool:
         """Tell whether its next start continues from a managed save file."""
@@ -194,13 +193,12 @@ class Domain:
         with _doing(f"list the snapshots of {self.name}"):
             return {found.getName(): found.getXMLDesc(0) for found in self._handle.listAllSnapshots(0)}
 
-    def revert(self, name: str, *, paused: bool = False) -> None:
+    def revert(self, name: str) -> None:
         """Go back to an internal snapshot."""
-        flags = libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE
-        if paused:
-            flags |= libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED
         with _doing(f"revert {self.name} to {name}"):
-            self._handle.revertToSnapshot(self._handle.snapshotLookupByName(name), flags)
+            self._handle.revertToSnapshot(
+                self._handle.snapshotLookupByName(name), libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE
+            )
 
     def delete_snapshot(self, name: str) -> None:
         """Remove an internal snapshot."""
@@ -272,17 +270,6 @@ class Domain:
         with _doing(f"look at disk {disk} of {self.name}"):
             capacity, allocation, _ = self._handle.blockInfo(disk, 0)
         return int(capacity), int(allocation)
-
-    def undefine(self) -> None:
-        """Remove its definition, and what libvirt keeps with it."""
-        flags = (
-            libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-            | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-            | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-        )
-        with _doing(f"undefine {self.name}"):
-            self._handle.undefineFlags(flags)
 
 
 class HypervisorObject:

@@ -13,9 +13,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 from quiesce.files.durable import storage_errors
 from quiesce.ports import Context
@@ -28,6 +27,7 @@ from quiesce.providers.libvirt.disk.copying import (
     check_file,
     open_direct,
     read_ahead,
+    write_all,
 )
 from quiesce.repository import Compression, Manifest, Repository, StoredFile, require_same
 
@@ -241,30 +241,31 @@ def _by_piece(moves: Iterable[tuple[int, int, int]]) -> dict[int, list[BufferPar
 def _write_device(target: DiskTarget, layers: Sequence[qcow2.Layer]) -> None:
     """Write a block device from its first byte to its last."""
     with target.path.open("r+b", buffering=0) as device, contextlib.ExitStack() as opened:
+        descriptor = device.fileno()
         sources = {layer.path: opened.enter_context(layer.path.open("rb")) for layer in layers}
         position = 0
         for layer, piece in qcow2.merged(layers, target.size_bytes):
             begin = piece.run.first * qcow2.CLUSTER
-            _write_zeros(device, begin - position)
-            length = min(piece.run.count * qcow2.CLUSTER, target.size_bytes - begin)
-            if piece.run.zero:
-                _write_zeros(device, length)
-            else:
-                source = sources[layer.path]
-                source.seek(piece.offset)
-                for size in _sizes(length):
-                    device.write(source.read(size))
-            position = begin + length
-        _write_zeros(device, target.size_bytes - position)
-        os.fsync(device.fileno())
+            end = min(piece.run.end * qcow2.CLUSTER, target.size_bytes)
+            if not piece.run.zero:
+                _write_zeros(descriptor, position, begin)
+                _copy(sources[layer.path], piece.offset, descriptor, begin, end)
+                position = end
+        _write_zeros(descriptor, position, target.size_bytes)
+        os.fsync(descriptor)
 
 
-def _write_zeros(device: FileIO, length: int) -> None:
-    for size in _sizes(length):
-        device.write(bytes(size))
+def _copy(source: BinaryIO, offset: int, descriptor: int, begin: int, end: int) -> None:
+    """Write what follows *offset* of *source* to the stretch from *begin* to *end*."""
+    source.seek(offset)
+    for place, size in _parts(begin, end):
+        write_all(descriptor, memoryview(source.read(size)), place)
 
 
-def _sizes(length: int) -> Iterator[int]:
-    while length > 0:
-        yield min(length, PIECE)
-        length -= PIECE
+def _write_zeros(descriptor: int, begin: int, end: int) -> None:
+    for place, size in _parts(begin, end):
+        write_all(descriptor, memoryview(bytes(size)), place)
+
+
+def _parts(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    return ((place, min(PIECE, end - place)) for place in range(begin, end, PIECE))

@@ -118,7 +118,7 @@ class Mover:
             try:
                 for part in filled.parts if self._failure is None else ():
                     data = filled.buffer[part.begin : part.begin + part.length]
-                    _write_all(self._descriptor, data, part.place)
+                    write_all(self._descriptor, data, part.place)
             except OSError as error:
                 self._failure = error
             finally:
@@ -245,7 +245,8 @@ def _open_direct(path: Path, flags: int) -> int:
         return os.open(path, flags & ~os.O_EXCL, 0o600)
 
 
-def _write_all(descriptor: int, data: memoryview, place: int) -> None:
+def write_all(descriptor: int, data: memoryview, place: int) -> None:
+    """Write *data* at *place*, however little of it the kernel takes at once."""
     while data:
         written = os.pwrite(descriptor, data, place)
         data, place = data[written:], place + written

@@ -50,10 +50,9 @@ def info(path: str) -> DiskImage:
     return _image(json.loads(_run("info", "-U", "--output=json", path)))
 
 
-def create_overlay(path: str, backing: DiskImage | str, backing_format: str) -> None:
+def create_overlay(path: str, backing: DiskImage) -> None:
     """Make a new, private qcow2 image that holds nothing yet and is read through *backing*."""
-    below = backing.path if isinstance(backing, DiskImage) else backing
-    _run("create", "-q", "-f", "qcow2", "-F", backing_format, "-b", below, path)
+    _run("create", "-q", "-f", "qcow2", "-F", backing.format, "-b", backing.path, path)
     Path(path).chmod(0o600)
 
 

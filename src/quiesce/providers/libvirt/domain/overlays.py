@@ -91,7 +91,7 @@ def apply(job: LibvirtJob, domain: Domain) -> None:
     tops: dict[str, str] = {}
     for target, image in images.items():
         tops[target] = _unused(job, domain, target, image.path)
-        qemu_img.create_overlay(tops[target], image, image.format)
+        qemu_img.create_overlay(tops[target], image)
     job.hypervisor.define_domain(with_sources(domain.xml(), tops, dict.fromkeys(tops, "qcow2")))
     for disk in before.disks:
         left = disk.target in tops and disk.path not in _frozen(kept, disk.target)
