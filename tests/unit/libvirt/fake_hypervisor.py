@@ -26,6 +26,9 @@ from quiesce.providers.libvirt.disk.qcow2 import CLUSTER, Layout, Run, read_laye
 
 DISK_BYTES = 1 << 20
 META = "urn:quiesce:libvirt:1"
+_AGENT_COMMANDS = (
+    "guest-fsfreeze-freeze", "guest-fsfreeze-thaw", "guest-fsfreeze-status", "guest-exec"
+)  # fmt: skip
 
 
 def write_image(path: Path, token: str | None, backing: str | None = None) -> None:
@@ -72,6 +75,8 @@ class Machine:
     job: ExportServer | None = None
     job_xml: str = ""
     merging: tuple[str, str, bool] | None = None
+    #: targets of the disks that QEMU encrypts
+    encrypted: frozenset[str] = frozenset()
 
     @property
     def disk(self) -> str:
@@ -143,7 +148,8 @@ class FakeDomain:
         mirror = "<mirror ready='yes'/>" if live and machine.merging else ""
         disks = "".join(
             "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
-            f"<source file='{path}'/><target dev='{target}'/>{mirror}</disk>"
+            f"<source file='{path}'/><target dev='{target}'/>{mirror}"
+            f"{'<encryption/>' if target in machine.encrypted else ''}</disk>"
             for target, path in machine.disks.items()
         )
         return (
@@ -175,6 +181,8 @@ class FakeDomain:
         if command == "guest-fsfreeze-thaw":
             machine.frozen = False
             return 1
+        if command == "guest-info":
+            return {"supported_commands": [{"name": name, "enabled": True} for name in _AGENT_COMMANDS]}
         self._require(not machine.frozen, 1, "agent command failed: disabled: the agent is in frozen state")
         if command == "guest-fsfreeze-freeze":
             machine.frozen = True

@@ -82,3 +82,15 @@ def test_firmware_variables_are_found_in_both_forms_and_a_new_domain_has_its_own
     text = DOMAIN.replace("<nvram>/var/nvram</nvram>", nvram)
     assert read_definition(text).nvram == "/fw/VARS.fd"
     assert read_definition(as_new_domain(text, "other")).nvram == "/fw/other_VARS.fd"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("<source file='/a.qcow2'/>", "<source file='/a.qcow2'><encryption format='luks'/></source>"),
+        ("<source file='/a.qcow2'/>", "<source file='/a.qcow2'/><encryption format='luks'/>"),
+    ],
+)
+def test_an_encrypted_disk_is_known_in_both_forms(changed: tuple[str, str]) -> None:
+    found = read_definition(DOMAIN.replace(*changed)).disks
+    assert [disk.encrypted for disk in found] == [True, False]

@@ -124,3 +124,24 @@ def test_a_restore_that_leaves_out_every_disk_is_refused(subject: TwoDisks) -> N
     subject.backup()
     with pytest.raises(UnsupportedError, match="no disk"):
         subject.do(Operation.APPLY, full=True, inputs={"exclude_disks": "vda,vdb"})
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("state", ["running", "off"])
+def test_an_encrypted_disk_is_not_saved_in_clear(subject: TwoDisks, full: bool, state: str) -> None:
+    subject.machine.encrypted = frozenset({"vdb"})
+    subject.machine.state = state
+    before = subject.objects()
+    with pytest.raises(UnsupportedError, match="vdb are encrypted") as caught:
+        subject.do(Operation.SNAPSHOT, full=full)
+    assert "exclude_disks" in str(caught.value.hint)
+    assert subject.objects() == before
+    subject.do(Operation.SNAPSHOT, full=full, inputs={"exclude_disks": "vdb"})
+
+
+def test_doctor_tells_of_an_encrypted_disk(subject: TwoDisks) -> None:
+    subject.machine.encrypted = frozenset({"vdb"})
+    findings = subject.provider().doctor(subject.call(Operation.SNAPSHOT), RecordingContext())
+    failed = {finding.check: finding for finding in findings if not finding.passed}
+    assert "exclude_disks" in failed["disk vdb"].remedy
+    assert "disk vda" not in failed

@@ -28,15 +28,21 @@ def provider() -> LibvirtProvider:
     return LibvirtProvider(ProviderSettings(state_dir="", repository_dir="/nowhere"), connect)
 
 
-@pytest.mark.parametrize("kind", DESCRIPTION.kinds, ids=lambda kind: kind.name)
-@pytest.mark.parametrize("operation", list(Operation))
+@pytest.mark.parametrize(
+    ("kind", "operation"),
+    [
+        (kind, operation)
+        for kind in DESCRIPTION.kinds
+        for operation in Operation
+        if operation not in kind.capabilities.operations
+    ],
+    ids=str,
+)
 def test_what_a_kind_does_not_have_is_refused_before_anything_is_asked(
     kind: Kind, operation: Operation
 ) -> None:
     subject = Subject()
     subject.node_type = min(kind.types)
-    if operation in kind.capabilities.operations:
-        pytest.skip("it has this")
     with pytest.raises(UnsupportedError, match=kind.name):
         provider().perform(subject.call(operation), RecordingContext())
 

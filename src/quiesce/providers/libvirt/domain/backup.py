@@ -34,7 +34,7 @@ from quiesce.providers.libvirt.domain.checkpoints import (
 )
 from quiesce.providers.libvirt.domain.domain_xml import DomainDefinition, DomainDisk, read_definition
 from quiesce.providers.libvirt.domain.metadata import live_metadata
-from quiesce.providers.libvirt.domain.selection import disks_to_save
+from quiesce.providers.libvirt.domain.selection import disks_to_save, require_not_encrypted
 from quiesce.providers.libvirt.job import LibvirtJob
 from quiesce.providers.libvirt.options import BackupMode
 from quiesce.providers.libvirt.ownership import object_name
@@ -315,7 +315,8 @@ class DomainBackup:
 
 
 def _require_reachable(disks: Sequence[DomainDisk]) -> None:
-    """Return when every disk can be put back by us, so that its backup is worth something."""
+    """Return when every disk can be put back by us as it was, so that its backup is worth something."""
+    require_not_encrypted(disks)
     others = [f"{disk.target} ({disk.kind})" for disk in disks if disk.kind not in {"file", "block"}]
     if others:
         raise UnsupportedError(

@@ -32,7 +32,7 @@ def examine(job: LibvirtJob, domain: Domain) -> Sequence[Finding]:
     return [
         _state(domain),
         *_agent(domain, definition),
-        *(_bitmaps(disk) for disk in disks),
+        *(_disk(disk) for disk in disks),
         *_space(job, domain, disks),
         *_checkpoints(domain),
         _job(domain),
@@ -116,12 +116,22 @@ def _frozen(domain: Domain) -> Finding:
     return Finding(check="frozen", passed=True, detail="its file systems are not frozen")
 
 
-def _bitmaps(disk: DomainDisk) -> Finding:
+def _disk(disk: DomainDisk) -> Finding:
     check = f"disk {disk.target}"
+    if disk.encrypted:
+        return Finding(
+            check=check,
+            passed=False,
+            detail="it is encrypted by QEMU, and what is saved of it would be in clear: it is refused",
+            remedy=f"Add {disk.target} to exclude_disks, or encrypt inside the guest.",
+        )
     try:
-        image = qemu_img.info(disk.path)
+        return _bitmaps(check, qemu_img.info(disk.path))
     except ProviderError as error:
         return Finding(check=check, passed=False, detail=str(error), remedy=error.hint)
+
+
+def _bitmaps(check: str, image: qemu_img.DiskImage) -> Finding:
     if image.keeps_bitmaps:
         return Finding(check=check, passed=True, detail=f"{image.format}: can be backed up incrementally")
     if image.format == "qcow2":
@@ -129,7 +139,7 @@ def _bitmaps(disk: DomainDisk) -> Finding:
             check=check,
             passed=False,
             detail="qcow2 of version 2 (compat 0.10): every backup is a full one",
-            remedy=f"While the domain is off: qemu-img amend -f qcow2 -o compat=1.1 {disk.path}",
+            remedy=f"While the domain is off: qemu-img amend -f qcow2 -o compat=1.1 {image.path}",
         )
     return Finding(
         check=check,

@@ -26,6 +26,8 @@ class DomainDisk:
     path: str
     #: ``qcow2``, ``raw``
     format: str
+    #: whether QEMU encrypts what it writes, so that what is read through it is in clear
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +209,7 @@ def _disk(disk: xml.Element) -> DomainDisk:
         kind=disk.get("type", "file"),
         path=found.get("file") or found.get("dev") or found.get("volume") or found.get("name") or "",
         format=xml.attribute(disk, "driver", "type", "raw"),
+        encrypted=disk.find("encryption") is not None or disk.find("source/encryption") is not None,
     )
 
 

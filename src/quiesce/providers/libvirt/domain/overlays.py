@@ -32,7 +32,7 @@ from quiesce.providers.libvirt.domain.metadata import (
     overlay_snapshots,
     set_overlay_snapshots,
 )
-from quiesce.providers.libvirt.domain.selection import targets_to_restore
+from quiesce.providers.libvirt.domain.selection import require_not_encrypted, targets_to_restore
 from quiesce.providers.libvirt.job import LibvirtJob
 
 _EXTENSION: Final = ".qcow2"
@@ -64,6 +64,7 @@ def take(job: LibvirtJob, domain: Domain, disks: Sequence[DomainDisk]) -> Outcom
         _remove_files(overlays.values())
     _refuse_foreign(job, domain, overlays)
     _require_files(disks)
+    require_not_encrypted(disks)
     require_no_job(domain)
     snapshot = OverlaySnapshot(
         owner=job.owner,

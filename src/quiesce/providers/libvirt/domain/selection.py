@@ -23,6 +23,20 @@ def disks_to_save(job: LibvirtJob, definition: DomainDefinition) -> list[DomainD
     return kept
 
 
+def require_not_encrypted(disks: Collection[DomainDisk]) -> None:
+    """Return when nothing that is encrypted would be written in clear: by a copy, or by an overlay.
+
+    Raises:
+        UnsupportedError: when something would.
+    """
+    encrypted = [disk.target for disk in disks if disk.encrypted]
+    if encrypted:
+        raise UnsupportedError(
+            f"the disks {', '.join(encrypted)} are encrypted, and what is saved of them would be in clear",
+            hint="Name them in exclude_disks, encrypt inside the guest, or set snapshot_kind to internal.",
+        )
+
+
 def targets_to_restore(
     job: LibvirtJob, name: str, saved: Collection[str], known: Collection[str]
 ) -> frozenset[str]:
