@@ -21,7 +21,7 @@ from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName
 from quiesce.model.outcome import Outcome
-from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
+from quiesce.provider_kit.artifact import as_artifact, read_artifact
 from quiesce.provider_kit.ownership import Owner
 from quiesce.providers.libvirt.client import Domain, DomainState
 from quiesce.providers.libvirt.disk.storing import DiskStore, StoredDisk
@@ -248,11 +248,12 @@ class DomainBackup:
         return saving.complete(draft, as_artifact(content), consistency=Consistency.CRASH, cut_at=cut.cut_at)
 
     def _with_job(self) -> DomainCut:
-        """Return what the cut said of the job that runs now."""
-        cut = read_artifact(DomainCut, artifact_of(self._job.call))
+        """Return what the cut said of the job that runs now, or what the job tells when that was lost."""
+        told = self._job.call.artifact
+        cut = read_artifact(DomainCut, told) if told is not None else None
         if backup_job.is_running(self._job, self._domain):
-            now = self._found_again() if cut.off is not None else cut
-        elif cut.off is not None:
+            now = cut if cut is not None and cut.off is None else self._found_again()
+        elif cut is not None and cut.off is not None:
             now = self._begin_late(cut.off)
         else:
             raise NonRecoverableError(
@@ -260,7 +261,7 @@ class DomainBackup:
                 "the domain was stopped, or somebody ended the job",
                 hint="Make the backup again.",
             )
-        return replace(now, cut_at=cut.cut_at)
+        return now if cut is None else replace(now, cut_at=cut.cut_at)
 
     def _store_disk(
         self, store: DiskStore, draft: Draft, disk: DomainDisk, parent: _Parent | None

@@ -1,0 +1,48 @@
+"""Full copies whose cut's answer was lost: the job that runs tells what it was."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quiesce.errors import NonRecoverableError
+from quiesce.model.operation import Operation
+from quiesce.testing import RecordingContext
+
+pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[libvirt])")
+
+from .fake_subject import FakeSubject
+
+
+@pytest.fixture
+def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSubject]:
+    folder = Path(tempfile.mkdtemp(prefix="q"))
+    made = FakeSubject(folder, monkeypatch, backup_mode="incremental")
+    made.write("before")
+    yield made
+    made.world.close()
+    shutil.rmtree(folder)
+
+
+def _copy_without_the_cuts_answer(subject: FakeSubject) -> dict[str, object]:
+    outcome = subject.provider().perform(subject.call(Operation.COPY, full=True), RecordingContext())
+    return dict(outcome.artifact)
+
+
+def test_a_copy_finds_its_job_again(subject: FakeSubject) -> None:
+    subject.provider().perform(subject.call(Operation.SNAPSHOT, full=True), RecordingContext())
+    subject.write("after")
+    made = _copy_without_the_cuts_answer(subject)
+    assert made["checkpoint"] == f"{subject.instance}-one"
+    assert made["active"] is True
+    subject.provider().perform(subject.call(Operation.APPLY, full=True, artifact=made), RecordingContext())
+    assert subject.read() == "before"
+
+
+def test_a_copy_without_answer_and_job_says_what_is_gone(subject: FakeSubject) -> None:
+    with pytest.raises(NonRecoverableError, match="backup job of vm is gone"):
+        _copy_without_the_cuts_answer(subject)
