@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -181,15 +182,17 @@ def test_a_disk_that_lies_elsewhere_is_refused_by_name_or_left_out(off: lab.Gues
     bench.remove(undo=True)
 
 
+@pytest.mark.parametrize("form", ["<nvram>{}</nvram>", "<nvram type='file'><source file='{}'/></nvram>"])
 def test_firmware_variables_come_back_with_the_domain(
     off: lab.Guest,
+    form: str,
     make_guest: Callable[[str], lab.Guest],  # noqa: F811
     tmp_path: Path,
 ) -> None:
     loader, variables = (lab.FOLDER / "disks" / f"{off.name}-{name}.fd" for name in ("code", "vars"))
     loader.write_bytes(bytes(FIRMWARE_BYTES))
     variables.write_bytes(b"\1" * FIRMWARE_BYTES)
-    firmware = f"<loader readonly='yes' type='pflash'>{loader}</loader><nvram>{variables}</nvram>"
+    firmware = f"<loader readonly='yes' type='pflash'>{loader}</loader>{form.format(variables)}"
     _redefine(off, ("</type>", f"</type>{firmware}"))
     bench = Bench(off, tmp_path)
     bench.backup()
@@ -219,3 +222,61 @@ def test_a_restored_disk_belongs_to_whom_the_old_one_did(off: lab.Guest, tmp_pat
     found = off.disk().stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 4321, 0o640)
     bench.remove()
+
+
+# -- left out ---------------------------------------------------------------------------------------------
+
+
+def _mark_all(guest: lab.Guest, byte: int) -> None:
+    for number in range(2):
+        _mark(guest.disk(number), byte)
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["backup", "snapshot"])
+def test_a_restore_leaves_an_excluded_disk_as_it_is(made: lab.Guest, tmp_path: Path, full: bool) -> None:
+    made.define(disks=2)
+    _mark_all(made, 17)
+    bench = Bench(made, tmp_path)
+    cut = bench.do(Operation.SNAPSHOT, full=full)
+    if full:
+        bench.do(Operation.COPY, full=True, artifact=cut.artifact)
+        _mark_all(made, 18)
+    else:
+        for path in _paths(made):
+            _mark(path, 18)
+    bench.do(Operation.APPLY, full=full, inputs={"exclude_disks": "vdb"})
+    first, second = _paths(made)
+    assert _is_marked(first, 17)
+    assert _is_marked(second, 18)
+    bench.do(Operation.DELETE, full=full)
+
+
+def test_another_domain_gets_no_disk_that_the_backup_does_not_hold(
+    made: lab.Guest,
+    make_guest: Callable[[str], lab.Guest],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    made.define(disks=2)
+    bench = Bench(made, tmp_path, exclude_disks=["vdb"])
+    bench.backup()
+    other = make_guest("excluded")
+    other.forget()
+    bench.restore(inputs={"restore_as": other.name})
+    (path,) = _paths(other)
+    assert path not in _paths(made)
+    other.forget()
+    bench.remove()
+
+
+def test_a_disk_that_qemu_encrypts_is_refused(off: lab.Guest, tmp_path: Path) -> None:
+    encryption = "<encryption format='luks'><secret type='passphrase' usage='none'/></encryption>"
+    _redefine(off, (f"<source file='{off.disk()}'/>", f"<source file='{off.disk()}'>{encryption}</source>"))
+    for full in (True, False):
+        with pytest.raises(UnsupportedError, match="vda are encrypted"):
+            Bench(off, tmp_path).do(Operation.SNAPSHOT, full=full)
+
+
+def _paths(guest: lab.Guest) -> list[Path]:
+    """Return the files that the guest's disks are on now."""
+    tree = ET.fromstring(guest.domain.XMLDesc(2))
+    return [Path(source.attrib["file"]) for source in tree.findall("devices/disk/source")]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from quiesce.errors import UnsupportedError
+from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.provider_kit.connections import Connections
 from quiesce.provider_kit.deadline import Deadline
 from quiesce.provider_kit.job import Job
@@ -59,11 +60,17 @@ class LibvirtJob(Job):
         return Saving(self, self.repository, "libvirt")
 
     def domain(self) -> Domain:
-        """Return the domain that the node stands for.
+        """Return the domain that the restore point was made of, or else the one that the node names.
+
+        Somebody may have given it another name since; its UUID stays.
 
         Raises:
             ResourceNotFoundError: when there is none.
         """
+        uuid = (self.call.artifact or {}).get("uuid")
+        if isinstance(uuid, str):
+            with contextlib.suppress(ResourceNotFoundError):
+                return self.hypervisor.domain(uuid)
         return self.resource.find(self.hypervisor.domain)
 
     def domain_to_thaw(self) -> Domain:

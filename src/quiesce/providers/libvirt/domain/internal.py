@@ -28,6 +28,8 @@ class InternalArtifact:
     """What the catalog says of an internal snapshot."""
 
     objects: tuple[str, ...]
+    #: of the domain
+    uuid: str
     kind: str = "internal"
 
 
@@ -40,7 +42,7 @@ def take(job: LibvirtJob, domain: Domain, disks: Sequence[DomainDisk]) -> Outcom
         domain.snapshot(_snapshot_xml(job), disk_only=False, metadata=True)
     else:
         claim(job.call, _owner_in(found), f"snapshot {job.object_name} of {domain.name}")
-    return Outcome(artifact=as_artifact(InternalArtifact(objects=(job.object_name,))))
+    return Outcome(artifact=as_artifact(InternalArtifact(objects=(job.object_name,), uuid=domain.uuid)))
 
 
 def find(job: LibvirtJob, domain: Domain) -> str | None:

@@ -44,6 +44,8 @@ class ExternalArtifact:
     """What the catalog says of an external snapshot."""
 
     objects: tuple[str, ...]
+    #: of the domain
+    uuid: str
     #: the file that holds the state at the cut, by disk target
     frozen: Mapping[str, str]
     #: the file that the guest wrote into from the cut on
@@ -59,7 +61,7 @@ def take(job: LibvirtJob, domain: Domain, disks: Sequence[DomainDisk]) -> Outcom
     if found is not None:
         claim(job.call, found.owner, f"snapshot {job.object_name} of {domain.name}")
         if _was_taken(domain, found):
-            return _outcome(job, found, overlays)
+            return _outcome(job, domain, found, overlays)
         kept = tuple(other for other in kept if other != found)
         _remove_files(overlays.values())
     _refuse_foreign(job, domain, overlays)
@@ -74,7 +76,7 @@ def take(job: LibvirtJob, domain: Domain, disks: Sequence[DomainDisk]) -> Outcom
     set_overlay_snapshots(domain, (*kept, snapshot))
     dropped = drop_checkpoints(domain)
     domain.snapshot(_snapshot_xml(job, overlays), disk_only=True, metadata=False)
-    return replace(_outcome(job, snapshot, overlays), note=_NEXT_IS_FULL if dropped else "")
+    return replace(_outcome(job, domain, snapshot, overlays), note=_NEXT_IS_FULL if dropped else "")
 
 
 def apply(job: LibvirtJob, domain: Domain) -> None:
@@ -96,7 +98,7 @@ def apply(job: LibvirtJob, domain: Domain) -> None:
     job.hypervisor.define_domain(with_sources(domain.xml(), tops, dict.fromkeys(tops, "qcow2")))
     for disk in before.disks:
         left = disk.target in tops and disk.path not in _frozen(kept, disk.target)
-        if left and _is_overlay(disk.path, domain):
+        if left and _is_overlay(job, domain, disk.target, disk.path):
             Path(disk.path).unlink(missing_ok=True)
     if snapshot.active:
         domain.start()
@@ -147,6 +149,9 @@ class _Tree:
         self._remove_dead(also)
         return self._snapshots
 
+    def _is_ours(self, path: str) -> bool:
+        return _is_overlay(self._job, self._domain, self._target, path)
+
     def _chain(self) -> list[qemu_img.DiskImage]:
         disk = read_definition(self._domain.xml()).disk(self._target)
         return qemu_img.chain(disk.path) if disk else []
@@ -165,7 +170,7 @@ class _Tree:
         for position, (top, base) in enumerate(pairwise(chain)):
             alone = [path for path, parent in parents.items() if parent == base.path] == [top.path]
             free = base.path not in frozen and not top.snapshots
-            if alone and free and _is_overlay(top.path, self._domain):
+            if alone and free and self._is_ours(top.path):
                 return top, base, position == 0
         return None
 
@@ -211,7 +216,7 @@ class _Tree:
     def _remove_dead(self, path: str) -> None:
         """Remove *path*, and what it alone was read through, when nothing needs them."""
         doomed: str | None = path
-        while doomed and doomed not in self._parents() and _is_overlay(doomed, self._domain):
+        while doomed and doomed not in self._parents() and self._is_ours(doomed):
             below = qemu_img.info(doomed).backing if Path(doomed).exists() else None
             Path(doomed).unlink(missing_ok=True)
             doomed = below
@@ -236,8 +241,12 @@ def _was_taken(domain: Domain, snapshot: OverlaySnapshot) -> bool:
     return all(disk is None or disk.path != snapshot.frozen[disk.target] for disk in disks)
 
 
-def _outcome(job: LibvirtJob, snapshot: OverlaySnapshot, overlays: Mapping[str, str]) -> Outcome:
-    artifact = ExternalArtifact(objects=(job.object_name,), frozen=dict(snapshot.frozen), overlays=overlays)
+def _outcome(
+    job: LibvirtJob, domain: Domain, snapshot: OverlaySnapshot, overlays: Mapping[str, str]
+) -> Outcome:
+    artifact = ExternalArtifact(
+        objects=(job.object_name,), uuid=domain.uuid, frozen=dict(snapshot.frozen), overlays=overlays
+    )
     return Outcome(artifact=as_artifact(artifact))
 
 
@@ -267,11 +276,14 @@ def _overlay(job: LibvirtJob, domain: Domain, target: str, path: str) -> str:
     return str(Path(path).with_name(f"{domain.name}-{target}.{job.object_name}{_EXTENSION}"))
 
 
-def _is_overlay(path: str, domain: Domain) -> bool:
-    """Tell whether quiesce made that file: it is an image on top of another, of the name we give them."""
+def _is_overlay(job: LibvirtJob, domain: Domain, target: str, path: str) -> bool:
+    """Tell whether quiesce made that file: it is an image on top of another, of the name we give them.
+
+    The name begins with what the domain was called then.
+    """
     found = Path(path)
-    named = found.name.startswith(f"{domain.name}-") and found.name.count(".") >= 2
-    if not named or not found.exists():
+    named = found.name.startswith(f"{domain.name}-{target}.") and found.name.count(".") >= 2
+    if not (named or f"-{target}.{job.call.instance}-" in found.name) or not found.exists():
         return False
     return found.suffix == _EXTENSION and qemu_img.info(path).backing is not None
 
