@@ -149,11 +149,29 @@ def test_output_can_be_dropped_or_joined(run: Run, context: RecordingContext) ->
 
 @pytest.mark.parametrize(
     "process",
-    ["text", {"args": "it's"}, {"env": []}, {"eval_python": "yes"}, {"cwd": 3}, {"cwd": "/nowhere"}],
+    ["text", {"args": "it's"}, {"env": []}, {"eval_python": "maybe"}, {"cwd": 3}, {"cwd": "/nowhere"}],
 )
 def test_a_wrong_process_input_is_named(run: Run, process: Any) -> None:
     with pytest.raises(NonRecoverableError, match=r"process|could not be started"):
         run("any.sh", "exit 0\n", process=process)
+
+
+def test_an_unknown_process_input_is_refused_with_those_there_are(run: Run) -> None:
+    with pytest.raises(NonRecoverableError, match="process has no 'enviroment'") as caught:
+        run("any.sh", "exit 0\n", process={"enviroment": {}})
+    assert "env" in caught.value.hint
+
+
+@pytest.mark.parametrize("process", [{"args": "--password 'hunter2"}, {"env": "PASSWORD=hunter2"}])
+def test_a_wrong_process_input_that_may_be_secret_is_not_shown(run: Run, process: Any) -> None:
+    with pytest.raises(NonRecoverableError) as caught:
+        run("any.sh", "exit 0\n", process=process)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_process_inputs_are_written_as_all_options_are(run: Run, context: RecordingContext) -> None:
+    run("any.sh", "echo out\n", process={"log_stdout": "no", "cwd": None, "ctx_proxy_type": "unix"})
+    assert printed(context) == []
 
 
 @pytest.mark.parametrize("path", ["../outside.sh", "/etc/passwd", "missing.sh", "https://example.com/a.sh"])

@@ -49,6 +49,9 @@ def test_host_keys_are_checked_unless_that_is_switched_off() -> None:
 def test_secrets_are_not_shown() -> None:
     shown = repr(terminal_auth(a_call({"user": "a", "ip": "h", "password": "hunter2"})))
     assert "hunter2" not in shown
+    with pytest.raises(NonRecoverableError, match="password must be text") as caught:
+        terminal_auth(a_call({"user": "a", "ip": "h", "password": ["hunter2"]}))
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -57,15 +60,26 @@ def test_secrets_are_not_shown() -> None:
         ({"ip": "h"}, "needs a user and an ip"),
         ({"user": "a"}, "needs a user and an ip"),
         ("text", "must be a mapping"),
-        ({"user": "a", "ip": [{}]}, "ip must be a list of strings"),
-        ({"user": "a", "ip": "h", "port": "many"}, "port must be a number"),
-        ({"user": "a", "ip": "h", "host_key_check": "perhaps"}, "host_key_check must be true or false"),
-        ({"user": {}, "ip": "h"}, "user must be a string"),
+        ({"user": "a", "ip": [{}]}, "ip must be a list of texts"),
+        ({"user": "a", "ip": "h", "port": "many"}, "port must be a whole number from 1 to 65535"),
+        (
+            {"user": "a", "ip": "h", "host_key_check": "perhaps"},
+            "host_key_check must be true or false",
+        ),
+        ({"user": {}, "ip": "h"}, "user must be text"),
     ],
 )
 def test_what_is_wrong_with_the_account_is_named(given: Any, message: str) -> None:
     with pytest.raises(NonRecoverableError, match=message):
         terminal_auth(a_call(given))
+
+
+def test_values_are_read_with_the_words_of_all_options() -> None:
+    auth = terminal_auth(a_call({"user": 7, "ip": "h", "host_key_check": "no", "store_logs": "yes"}))
+    assert (auth.user, auth.check_host_key, auth.show_dialogue) == ("7", False, True)
+    given = [{"action": "a", "retry_sleep": "1.5m", "retry_count": "3", "errors": "no, never"}]
+    (call,) = terminal_calls(a_call({}), given, Reactions())
+    assert (call.retry_sleep_s, call.retry_count, call.reactions.errors) == (90.0, 3, ("no, never",))
 
 
 def test_a_call_may_be_just_a_command() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from quiesce.model.capabilities import THE_REST, Capabilities, Description
-from quiesce.model.operation import Operation
+from quiesce.provider_kit.implementations import IMPLEMENTED
 
 DESCRIPTION = Description(
     name="function",
     factory="quiesce.providers.function.provider:FunctionProvider",
     page="docs/providers/function.md",
     functions=frozenset({THE_REST}),
-    capabilities=Capabilities(typical_s=dict.fromkeys(Operation, 1.0)),
+    capabilities=Capabilities(operations=IMPLEMENTED, typical_s=dict.fromkeys(IMPLEMENTED, 1.0)),
     extra="cloudify",
 )

@@ -6,7 +6,6 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-from quiesce.errors import NonRecoverableError
 from quiesce.isolation.child import Command
 from quiesce.isolation.context_data import context_data
 from quiesce.isolation.reaper import Reaper
@@ -14,9 +13,11 @@ from quiesce.isolation.run import ADDRESS, grace_s, inherited_environment, run_c
 from quiesce.isolation.runtime_files import RUNTIME
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
-from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.ports import Context, Finding, ProviderSettings
+from quiesce.provider_kit.dispatch import perform
+from quiesce.provider_kit.implementations import ImplementedOperations
+from quiesce.provider_kit.job import Job
 from quiesce.providers.function.interpreter import SETTING, find_python
 
 _RUNNER = str(RUNTIME / "run_function.py")
@@ -33,19 +34,11 @@ class FunctionProvider:
         """
         self._python = find_python(os.environ)
         self._reaper = Reaper()
+        self._operations = FunctionOperations(self._python, self._reaper)
 
     def perform(self, call: Call, context: Context) -> Outcome:
         """Call the function that the blueprint names for this operation."""
-        if call.operation is Operation.COPY:
-            raise NonRecoverableError("a function's snapshot is whole when its cut is over; it has no copy")
-        result = run_child(
-            lambda address: self._command(call, address),
-            context_data(call, plugin=_plugin(call), inputs=call.inputs),
-            context,
-            name=call.function,
-            reaper=self._reaper,
-        )
-        return _outcome(call.operation, result)
+        return perform(self._operations, call.operation, Job(call=call, context=context))
 
     def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell that only the plugin knows."""
@@ -72,6 +65,24 @@ class FunctionProvider:
         """End the process that watches over the children."""
         self._reaper.close()
 
+
+class FunctionOperations(ImplementedOperations[Job]):
+    """Calls the function; it decides what is done."""
+
+    def __init__(self, python: str, reaper: Reaper) -> None:
+        self._python = python
+        self._reaper = reaper
+
+    def run(self, job: Job, /) -> Json:
+        """Call the function in a child process and return what it returned."""
+        return run_child(
+            lambda address: self._command(job.call, address),
+            context_data(job.call, plugin=_plugin(job.call), inputs=job.call.inputs),
+            job.context,
+            name=job.call.function,
+            reaper=self._reaper,
+        )
+
     def _command(self, call: Call, address: str) -> Command:
         return Command(
             argv=[self._python, _RUNNER, call.function],
@@ -84,14 +95,3 @@ class FunctionProvider:
 def _plugin(call: Call) -> str:
     implementation = call.node.operations.get(call.interface)
     return implementation.plugin if implementation is not None else ""
-
-
-def _outcome(operation: Operation, result: Json) -> Outcome:
-    shown = result if isinstance(result, dict) else {"result": result}
-    match operation:
-        case Operation.SNAPSHOT:
-            return Outcome(artifact=shown, result=result)
-        case Operation.MEASURE:
-            return Outcome(measurements=shown, result=result)
-        case _:
-            return Outcome(result=result)

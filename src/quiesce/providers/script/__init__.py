@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from quiesce.model.capabilities import Capabilities, Description
-from quiesce.model.operation import Operation
+from quiesce.provider_kit.implementations import IMPLEMENTED
 
 DESCRIPTION = Description(
     name="script",
     factory="quiesce.providers.script.provider:ScriptProvider",
     page="docs/providers/script.md",
     functions=frozenset({"script_runner.tasks.run"}),
-    capabilities=Capabilities(typical_s=dict.fromkeys(Operation, 0.1)),
+    capabilities=Capabilities(operations=IMPLEMENTED, typical_s=dict.fromkeys(IMPLEMENTED, 0.1)),
 )

@@ -15,16 +15,16 @@ from quiesce.isolation.run import ADDRESS, grace_s, inherited_environment
 from quiesce.isolation.runtime_files import BIN, PYTHON_PATH, RUNTIME
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
-from quiesce.providers.script.settings import ProcessSettings
+from quiesce.providers.script.options import ProcessOptions
 
 
 def script_command(
-    call: Call, script: Path, process: ProcessSettings, inputs: Mapping[str, Json], address: str
+    call: Call, script: Path, process: ProcessOptions, inputs: Mapping[str, Json], address: str
 ) -> Command:
     """Return how *script* is run for *call*, with its ``ctx`` at *address*."""
     return Command(
         argv=[*_interpreter(script, process), str(script), *process.args],
-        env=_environment({**inputs, **process.env}, address),
+        env=_environment({**inputs, **(process.env or {})}, address),
         cwd=process.cwd or call.blueprint_dir or "/",
         log_stdout=process.log_stdout,
         log_stderr=process.log_stderr,
@@ -33,7 +33,7 @@ def script_command(
     )
 
 
-def _interpreter(script: Path, process: ProcessSettings) -> list[str]:
+def _interpreter(script: Path, process: ProcessOptions) -> list[str]:
     if process.eval_python or (script.suffix.lower() == ".py" and process.eval_python is None):
         return [sys.executable, str(RUNTIME / "run_script.py")]
     if process.command_prefix:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from quiesce.errors import NonRecoverableError
 from quiesce.isolation.context_data import context_data
 from quiesce.isolation.reaper import Reaper
 from quiesce.isolation.run import run_child
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
-from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.ports import Context, ProviderSettings
+from quiesce.provider_kit.dispatch import perform
+from quiesce.provider_kit.implementations import ImplementedOperations
+from quiesce.provider_kit.job import Job
 from quiesce.providers.script.command import script_command
 from quiesce.providers.script.location import find_script
-from quiesce.providers.script.settings import operation_inputs, process_settings
+from quiesce.providers.script.options import operation_inputs, process_options
 
 
 class ScriptProvider:
@@ -24,21 +25,11 @@ class ScriptProvider:
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._reaper = Reaper()
+        self._operations = ScriptOperations(self._reaper)
 
     def perform(self, call: Call, context: Context) -> Outcome:
         """Run the script that the blueprint names for this operation."""
-        with tempfile.TemporaryDirectory(prefix="quiesce-") as directory:
-            script = find_script(call, Path(directory))
-            process = process_settings(call.inputs.get("process"))
-            inputs = operation_inputs(call)
-            result = run_child(
-                lambda address: script_command(call, script, process, inputs, address),
-                context_data(call, plugin="script", inputs=inputs),
-                context,
-                name=script.name,
-                reaper=self._reaper,
-            )
-        return _outcome(call.operation, result)
+        return perform(self._operations, call.operation, Job(call=call, context=context))
 
     def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell that only the script's author knows."""
@@ -49,14 +40,23 @@ class ScriptProvider:
         self._reaper.close()
 
 
-def _outcome(operation: Operation, result: Json) -> Outcome:
-    shown = result if isinstance(result, dict) else {"result": result}
-    match operation:
-        case Operation.SNAPSHOT:
-            return Outcome(artifact=shown, result=result)
-        case Operation.MEASURE:
-            return Outcome(measurements=shown, result=result)
-        case Operation.COPY:
-            raise NonRecoverableError("a script's snapshot is whole when its cut is over; it has no copy")
-        case _:
-            return Outcome(result=result)
+class ScriptOperations(ImplementedOperations[Job]):
+    """Runs the script; it decides what is done."""
+
+    def __init__(self, reaper: Reaper) -> None:
+        self._reaper = reaper
+
+    def run(self, job: Job, /) -> Json:
+        """Run the script in a child process and return what it returned."""
+        call = job.call
+        with tempfile.TemporaryDirectory(prefix="quiesce-") as directory:
+            script = find_script(call, Path(directory))
+            process = process_options(call.inputs.get("process"))
+            inputs = operation_inputs(call)
+            return run_child(
+                lambda address: script_command(call, script, process, inputs, address),
+                context_data(call, plugin="script", inputs=inputs),
+                job.context,
+                name=script.name,
+                reaper=self._reaper,
+            )

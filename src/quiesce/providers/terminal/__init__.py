@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quiesce.model.capabilities import Capabilities, Description
-from quiesce.model.operation import Operation
+from quiesce.provider_kit.implementations import IMPLEMENTED
 
 DESCRIPTION = Description(
     name="terminal",
@@ -11,6 +11,8 @@ DESCRIPTION = Description(
     node_types="node_types.yaml",
     page="docs/providers/terminal.md",
     functions=frozenset({"cloudify_terminal.tasks.run", "quiesce.terminal."}),
-    capabilities=Capabilities(self_thaw=True, typical_s=dict.fromkeys(Operation, 0.5)),
+    capabilities=Capabilities(
+        operations=IMPLEMENTED, self_thaw=True, typical_s=dict.fromkeys(IMPLEMENTED, 0.5)
+    ),
     extra="ssh",
 )

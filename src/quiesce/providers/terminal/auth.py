@@ -9,7 +9,8 @@ from quiesce.errors import NonRecoverableError
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.topology import COMPUTE
-from quiesce.providers.terminal.shapes import flag, number, text, texts
+from quiesce.model.words import read_flag, whole_number
+from quiesce.providers.terminal.values import text, texts, value
 
 _PORT = 22
 _PROMPTS = ("#", "$")
@@ -61,14 +62,14 @@ def terminal_auth(call: Call) -> TerminalAuth:
     auth = TerminalAuth(
         user=text(given, "user"),
         addresses=texts(given, "ip") or _host_addresses(call),
-        port=int(number(given, "port", _PORT)),
+        port=value(given, "port", whole_number(1, 65535), _PORT),
         password=text(given, "password"),
         key_content=text(given, "key_content"),
         exit_command=text(given, "exit_command", "exit"),
-        shell=flag(given, "shell"),
-        check_host_key=flag(given, "host_key_check") is not False,
+        shell=value(given, "shell", read_flag, None),
+        check_host_key=value(given, "host_key_check", read_flag, True),
         known_hosts=text(given, "known_hosts"),
-        show_dialogue=flag(given, "store_logs") is True,
+        show_dialogue=value(given, "store_logs", read_flag, False),
         reactions=reactions(given, Reactions()),
     )
     if not auth.user or not auth.addresses:
@@ -78,14 +79,13 @@ def terminal_auth(call: Call) -> TerminalAuth:
 
 def reactions(given: Mapping[str, Json], usual: Reactions) -> Reactions:
     """Return what *given* says about outputs; what it does not say is as *usual*."""
-    status = flag(given, "check_status")
     return Reactions(
         prompts=texts(given, "promt_check") or texts(given, "prompt_check") or usual.prompts,
         warnings=texts(given, "warnings") or usual.warnings,
         errors=texts(given, "errors") or usual.errors,
         criticals=texts(given, "criticals") or usual.criticals,
         successes=texts(given, "success_examples") or usual.successes,
-        check_status=usual.check_status if status is None else status,
+        check_status=value(given, "check_status", read_flag, usual.check_status),
     )
 
 

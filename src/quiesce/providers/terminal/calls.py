@@ -12,8 +12,9 @@ import jinja2.sandbox
 from quiesce.errors import NonRecoverableError
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
+from quiesce.model.words import read_flag, read_seconds, whole_number
 from quiesce.providers.terminal.auth import Reactions, reactions
-from quiesce.providers.terminal.shapes import flag, number, text
+from quiesce.providers.terminal.values import text, value
 
 _USUAL = Reactions()
 _RETRIES = 10
@@ -64,8 +65,8 @@ def _call(call: Call, given: Json, usual: Reactions) -> TerminalCall:
         responses=_responses(given.get("responses")),
         reactions=reactions(given, usual),
         save_to=text(given, "save_to"),
-        retry_count=int(number(given, "retry_count", _RETRIES)),
-        retry_sleep_s=number(given, "retry_sleep", _RETRY_SLEEP_S),
+        retry_count=value(given, "retry_count", whole_number(0), _RETRIES),
+        retry_sleep_s=value(given, "retry_sleep", read_seconds, _RETRY_SLEEP_S),
     )
 
 
@@ -78,7 +79,7 @@ def _responses(given: Json) -> tuple[Response, ...]:
         Response(
             question=text(each, "question"),
             answer=text(each, "answer"),
-            newline=flag(each, "newline") is True,
+            newline=value(each, "newline", read_flag, False),
         )
         for each in given
         if isinstance(each, dict) and text(each, "question")

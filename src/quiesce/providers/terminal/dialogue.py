@@ -8,13 +8,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quiesce.errors import NonRecoverableError, OperationTimeoutError, RecoverableError
+from quiesce.errors import NonRecoverableError, RecoverableError
 from quiesce.model.records import Level
 from quiesce.ports import Context
+from quiesce.provider_kit.deadline import Deadline
 from quiesce.providers.terminal.auth import Reactions, TerminalAuth
 from quiesce.providers.terminal.calls import Response, TerminalCall
 from quiesce.providers.terminal.client import Connection
-from quiesce.providers.terminal.errors import too_slow, unreachable
+from quiesce.providers.terminal.errors import unreachable
 
 if TYPE_CHECKING:
     import paramiko
@@ -91,7 +92,7 @@ class Dialogue:
             if not _found(call.reactions.warnings, answer.output):
                 _judge(answer, call.reactions)
                 return answer.output
-            _pause(call.retry_sleep_s, context)
+            self._deadline(context).pause(call.retry_sleep_s)
         raise RecoverableError(f"the output was still a warning after {call.retry_count} more tries")
 
     def _tame(self, context: Context) -> None:
@@ -119,10 +120,11 @@ class Dialogue:
     ) -> tuple[str, int | None]:
         """Read up to the next prompt, answering questions on the way."""
         text, answered = "", 0
+        deadline = self._deadline(context)
         while True:
             if self._channel.closed:
                 raise unreachable(self.connection.address, "it closed the connection")
-            self._check_time(context)
+            deadline.left_s()
             text += self._show(self._receive(), context)
             answered = self._respond(text, answered, responses)
             end = self._end_of(text, prompts)
@@ -162,11 +164,8 @@ class Dialogue:
             context.log(Level.DEBUG, text)
         return text
 
-    def _check_time(self, context: Context) -> None:
-        if context.given_up():
-            raise OperationTimeoutError("nobody waits for the answer any more")
-        if context.remaining_s() <= 0:
-            raise too_slow(self.connection.address, "waiting for its prompt")
+    def _deadline(self, context: Context) -> Deadline:
+        return Deadline(context, f"{self.connection.address}'s prompt")
 
 
 def _judge(answer: Answer, reactions: Reactions) -> None:
@@ -196,11 +195,3 @@ def _log(output: str, context: Context) -> None:
     for line in output.split("\n"):
         if line.strip():
             context.log(Level.INFO, line.rstrip())
-
-
-def _pause(seconds: float, context: Context) -> None:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends and not context.given_up() and context.remaining_s() > 0:
-        time.sleep(min(_BEAT_S, seconds))
-    if context.given_up() or context.remaining_s() <= 0:
-        raise OperationTimeoutError("the output was a warning until the time was over")

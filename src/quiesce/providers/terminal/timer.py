@@ -7,7 +7,6 @@ that may be frozen. It is found again by its name among the processes.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shlex
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from quiesce.errors import RecoverableError
 from quiesce.model.call import Call
 from quiesce.ports import Context
+from quiesce.provider_kit.ownership import digest
 from quiesce.providers.terminal.client import Connection
 
 #: reads what to run, says so, lets go of the connection, and waits
@@ -59,5 +59,4 @@ def disarm(connection: Connection, call: Call, context: Context) -> None:
 
 
 def _name(call: Call) -> str:
-    digest = hashlib.sha256(f"{call.deployment}\0{call.instance}".encode()).hexdigest()[:16]
-    return f"quiesce-thaw-{digest}"
+    return f"quiesce-thaw-{digest(call.deployment, call.instance)}"

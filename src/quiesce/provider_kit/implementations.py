@@ -1,0 +1,79 @@
+"""Operations of a provider that runs, for each operation, what the blueprint names as its implementation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Final
+
+from quiesce.errors import UnsupportedError
+from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.provider_kit.dispatch import JobT, Operations
+
+#: what such a provider can do; its snapshots are complete when the cut is over, so there is no COPY
+IMPLEMENTED: Final = frozenset(
+    {
+        Operation.FREEZE,
+        Operation.THAW,
+        Operation.SUSPEND,
+        Operation.RESUME,
+        Operation.SNAPSHOT,
+        Operation.APPLY,
+        Operation.DELETE,
+        Operation.MEASURE,
+    }
+)
+
+
+class ImplementedOperations(Operations[JobT]):
+    """A script, a function or a dialogue decides what is done; its result becomes the outcome."""
+
+    @abstractmethod
+    def run(self, job: JobT, /) -> Json:
+        """Run what the blueprint names for the job's operation and return what it returned."""
+
+    def freeze(self, job: JobT, /) -> Outcome:
+        """Run what freezes."""
+        return Outcome(result=self.run(job))
+
+    def thaw(self, job: JobT, /) -> Outcome:
+        """Run what thaws."""
+        return Outcome(result=self.run(job))
+
+    def suspend(self, job: JobT, /) -> Outcome:
+        """Run what suspends."""
+        return Outcome(result=self.run(job))
+
+    def resume(self, job: JobT, /) -> Outcome:
+        """Run what resumes."""
+        return Outcome(result=self.run(job))
+
+    def snapshot(self, job: JobT, /) -> Outcome:
+        """Run what makes the snapshot; its result is the artifact."""
+        result = self.run(job)
+        return Outcome(artifact=_named(result), result=result)
+
+    def copy(self, job: JobT, /) -> Outcome:  # noqa: ARG002  an operation's shape
+        """Refuse: planning asks for no copy where `IMPLEMENTED` has none."""
+        raise UnsupportedError("what the blueprint names for a snapshot is complete when the cut is over")
+
+    def apply(self, job: JobT, /) -> Outcome:
+        """Run what restores."""
+        return Outcome(result=self.run(job))
+
+    def delete(self, job: JobT, /) -> Outcome:
+        """Run what removes the snapshot."""
+        return Outcome(result=self.run(job))
+
+    def measure(self, job: JobT, /) -> Outcome:
+        """Run what measures; its result is the figures."""
+        result = self.run(job)
+        return Outcome(measurements=_named(result), result=result)
+
+
+def _named(result: Json) -> dict[str, Json]:
+    """Return a result as a mapping, whatever it is; nothing as an empty one."""
+    if isinstance(result, dict):
+        return result
+    return {} if result is None else {"result": result}
