@@ -14,11 +14,13 @@ from quiesce.errors import OperationTimeoutError
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.ports import ProviderSettings
+from quiesce.provider_kit.deadline import Deadline
 from quiesce.providers.vsphere import DESCRIPTION
-from quiesce.providers.vsphere.center import CopyRequest, Patience, Power, SnapshotRequest
-from quiesce.providers.vsphere.memory import MemoryCenter, World
+from quiesce.providers.vsphere.inventory import PowerState
 from quiesce.providers.vsphere.provider import VSphereProvider
+from quiesce.providers.vsphere.vcenter import CloneRequest, SnapshotRequest
 from quiesce.testing import ProviderContract, RecordingContext, Subject
+from quiesce.testing.fake_vcenter import FakeVCenter, FakeVCenterWorld
 
 OPERATIONS = frozenset(
     {
@@ -36,13 +38,13 @@ OPERATIONS = frozenset(
 lab = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "labs" / "vcenter" / "lab.py")))
 
 
-class Forgetful(MemoryCenter):
+class Forgetful(FakeVCenter):
     """Makes a snapshot, then gives no answer, once."""
 
     silent = False
 
-    def create_snapshot(self, machine: str, request: SnapshotRequest, patience: Patience) -> str:
-        made = super().create_snapshot(machine, request, patience)
+    def create_snapshot(self, machine: str, request: SnapshotRequest, deadline: Deadline) -> str:
+        made = super().create_snapshot(machine, request, deadline)
         if self.silent:
             self.silent = False
             raise OperationTimeoutError("no answer")
@@ -57,7 +59,7 @@ class RememberedMachine(Subject):
     node_type = "quiesce.nodes.vsphere.Server"
 
     def __init__(self, directory: Path, target: str) -> None:
-        self.center = Forgetful(World())
+        self.center = Forgetful(FakeVCenterWorld())
         self.world = self.center.world
         self.machine = self.world.add("web")
         self.directory = directory
@@ -65,7 +67,7 @@ class RememberedMachine(Subject):
         self.properties: Mapping[str, Json] = {
             "connection_config": {"host": "memory", "username": "u", "password": "p"},
             "resource_id": "web",
-            "protection": {"backup_to": target},
+            "backup_to": target,
         }
 
     def provider(self) -> VSphereProvider:
@@ -79,7 +81,7 @@ class RememberedMachine(Subject):
         return self.world.files[self._file].rstrip(b"\0").decode()
 
     def suspended(self) -> bool:
-        return self.world.machines[self.machine].power is Power.SUSPENDED
+        return self.world.machines[self.machine].power is PowerState.SUSPENDED
 
     def objects(self) -> frozenset[str]:
         found = {f"machine {one.name}" for one in self.world.machines.values()}
@@ -91,9 +93,11 @@ class RememberedMachine(Subject):
         name = f"{self.instance}-{point}"
         if not full:
             request = SnapshotRequest(name=name, description="theirs")
-            self.center.create_snapshot(self.machine, request, RecordingContext())
+            self.center.create_snapshot(self.machine, request, Deadline(RecordingContext()))
         elif self.target == "clone":
-            self.center.clone(self.machine, None, CopyRequest(name=name, marks={}), RecordingContext())
+            self.center.clone(
+                self.machine, None, CloneRequest(name=name, marks={}), Deadline(RecordingContext())
+            )
         else:
             _plant_file(self.directory, point, self.instance)
 
@@ -123,7 +127,7 @@ class SimulatedMachine(Subject):
             "connection_config": simulator.connection,
             "server": {"name": name},
             "use_external_resource": True,
-            "protection": {"backup_to": target},
+            "backup_to": target,
         }
         self.providers: list[VSphereProvider] = []
         self.limits: list[float] = []

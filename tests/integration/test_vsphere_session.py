@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from quiesce.errors import NonRecoverableError, ResourceNotFoundError
-from quiesce.providers.vsphere.center import Area, Lookup, SnapshotRequest
-from quiesce.providers.vsphere.endpoints import Endpoint
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.providers.vsphere.endpoint import VCenterEndpoint
+from quiesce.providers.vsphere.inventory import MachineLookup
+from quiesce.providers.vsphere.vcenter import DiskArea, SnapshotRequest
 from quiesce.testing import RecordingContext
 
 pytestmark = pytest.mark.platform("vcenter")
@@ -33,13 +35,17 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def center(simulator: Any) -> Iterator[Any]:
-    from quiesce.providers.vsphere.client import PyVmomiCenter
+    from quiesce.providers.vsphere.client import VSphereClient
 
-    center = PyVmomiCenter(Endpoint.of(simulator.connection))
+    center = VSphereClient(VCenterEndpoint.of(simulator.connection))
     yield center
     center.close()
     for machine in simulator.machines().values():
         simulator.run(machine.RemoveAllSnapshots_Task())
+
+
+def _soon() -> Deadline:
+    return Deadline(RecordingContext(), "vCenter")
 
 
 def _end_other_sessions(simulator: Any) -> None:
@@ -51,11 +57,11 @@ def _end_other_sessions(simulator: Any) -> None:
 
 def test_a_session_that_has_ended_is_taken_up_again(simulator: Any, center: Any) -> None:
     name = sorted(simulator.machines())[0]
-    found = center.find(Lookup(names=(name,)))
+    found = center.find(MachineLookup(names=(name,)), _soon())
     _end_other_sessions(simulator)
-    assert center.machine(found).name == name
+    assert center.machine(found, _soon()).name == name
     _end_other_sessions(simulator)
-    center.create_snapshot(found, SnapshotRequest(name="s", description=""), RecordingContext())
+    center.create_snapshot(found, SnapshotRequest(name="s", description=""), _soon())
     assert simulator.tree(found) == [["s"]]
 
 
@@ -64,37 +70,37 @@ def test_a_session_may_end_while_a_task_is_waited_for(simulator: Any, center: An
     simulator.inject(method="CreateSnapshot_Task", kind="taskdelay", ms=1500)
     begun = threading.Timer(0.7, _end_other_sessions, [simulator])
     begun.start()
-    center.create_snapshot(found, SnapshotRequest(name="s", description=""), RecordingContext())
+    center.create_snapshot(found, SnapshotRequest(name="s", description=""), _soon())
     begun.join()
     assert simulator.tree(found) == [["s"]]
 
 
 def test_a_certificate_that_is_not_trusted_is_refused(simulator: Any) -> None:
-    from quiesce.providers.vsphere.client import PyVmomiCenter
+    from quiesce.providers.vsphere.client import VSphereClient
 
     config = {name: value for name, value in simulator.connection.items() if name != "certificate_path"}
-    center = PyVmomiCenter(Endpoint.of(config))
+    center = VSphereClient(VCenterEndpoint.of(config))
     with contextlib.closing(center), pytest.raises(NonRecoverableError) as caught:
-        center.find(Lookup(names=("any",)))
+        center.find(MachineLookup(names=("any",)), _soon())
     assert "certificate" in str(caught.value)
     assert "certificate_path" in caught.value.hint
 
 
 def test_verification_is_switched_off_for_one_endpoint_only(simulator: Any) -> None:
-    from quiesce.providers.vsphere.client import PyVmomiCenter
+    from quiesce.providers.vsphere.client import VSphereClient
 
     config = {name: value for name, value in simulator.connection.items() if name != "certificate_path"}
-    center = PyVmomiCenter(Endpoint.of({**config, "allow_insecure": True}))
-    assert len(center.inventory()) == 7
+    center = VSphereClient(VCenterEndpoint.of({**config, "allow_insecure": True}))
+    assert len(center.machines(None, _soon())) == 7
     center.close()
 
 
 def test_a_wrong_password_is_told_and_not_shown(simulator: Any) -> None:
-    from quiesce.providers.vsphere.client import PyVmomiCenter
+    from quiesce.providers.vsphere.client import VSphereClient
 
-    center = PyVmomiCenter(Endpoint.of({**simulator.connection, "password": "hush-hush"}))
+    center = VSphereClient(VCenterEndpoint.of({**simulator.connection, "password": "hush-hush"}))
     with contextlib.closing(center), pytest.raises(NonRecoverableError, match="InvalidLogin") as caught:
-        center.find(Lookup(names=("any",)))
+        center.find(MachineLookup(names=("any",)), _soon())
     assert "hush-hush" not in repr(caught.value)
     assert "hush-hush" not in str(caught.value.__cause__)
 
@@ -102,9 +108,9 @@ def test_a_wrong_password_is_told_and_not_shown(simulator: Any) -> None:
 def test_the_inventory_is_read_page_by_page(
     simulator: Any, center: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quiesce.providers.vsphere.inventory._PAGE", 2)
+    monkeypatch.setattr("quiesce.providers.vsphere.session.reading._PAGE", 2)
     simulator.forget_calls()
-    assert {one.name for one in center.inventory()} == set(simulator.machines())
+    assert {one.name for one in center.machines(None, _soon())} == set(simulator.machines())
     assert simulator.calls()["ContinueRetrievePropertiesEx"] == 3
 
 
@@ -112,11 +118,15 @@ def test_a_machine_is_found_by_whatever_names_it(simulator: Any, center: Any) ->
     name, machine = sorted(simulator.machines().items())[0]
     uuid = machine.config.instanceUuid
     for resource in (machine._moId, uuid, name, f"DC0/vm/{name}"):
-        assert center.find(Lookup(resource=resource)) == machine._moId
-    assert center.find(Lookup(names=("nobody", name), datacenter="DC0")) == machine._moId
-    for lookup in (Lookup(resource="nobody"), Lookup(names=("nobody",)), Lookup(resource="DC0/vm/nobody")):
+        assert center.find(MachineLookup(resource=resource), _soon()) == machine._moId
+    assert center.find(MachineLookup(names=("nobody", name), datacenter="DC0"), _soon()) == machine._moId
+    for lookup in (
+        MachineLookup(resource="nobody"),
+        MachineLookup(names=("nobody",)),
+        MachineLookup(resource="DC0/vm/nobody"),
+    ):
         with pytest.raises(ResourceNotFoundError):
-            center.find(lookup)
+            center.find(lookup, _soon())
 
 
 def test_a_name_that_two_machines_have_is_an_error(simulator: Any, center: Any) -> None:
@@ -128,7 +138,7 @@ def test_a_name_that_two_machines_have_is_an_error(simulator: Any, center: Any) 
     other = simulator.run(machine.CloneVM_Task(folder, "elsewhere-copy", spec))
     simulator.run(other.Rename_Task(name))
     with pytest.raises(ResourceNotFoundError, match="2 machines"):
-        center.find(Lookup(names=(name,)))
+        center.find(MachineLookup(names=(name,)), _soon())
     simulator.run(other.Destroy_Task())
 
 
@@ -138,7 +148,7 @@ def test_many_tasks_are_waited_for_together(simulator: Any, center: Any) -> None
 
     def snapshot(machine: str) -> str:
         request = SnapshotRequest(name="together", description="")
-        return str(center.create_snapshot(machine, request, RecordingContext()))
+        return str(center.create_snapshot(machine, request, _soon()))
 
     with ThreadPoolExecutor(len(machines)) as threads:
         made = list(threads.map(snapshot, machines))
@@ -150,8 +160,8 @@ def test_many_tasks_are_waited_for_together(simulator: Any, center: Any) -> None
 def test_a_guest_gets_the_time_that_was_asked_for(simulator: Any, center: Any) -> None:
     found = sorted(machine._moId for machine in simulator.machines().values())[0]
     request = SnapshotRequest(name="slow", description="", quiesce=True, quiesce_timeout_min=10)
-    center.create_snapshot(found, request, RecordingContext())
-    (snapshot,) = center.machine(found).snapshots
+    center.create_snapshot(found, request, _soon())
+    (snapshot,) = center.machine(found, _soon()).snapshots
     assert snapshot.quiesced
 
 
@@ -160,7 +170,7 @@ def test_what_has_changed_is_told_and_read_in_parts(simulator: Any, center: Any)
 
     found = sorted(machine._moId for machine in simulator.machines().values())[1]
     simulator.run(simulator.machine(found).ReconfigVM_Task(vim.vm.ConfigSpec(changeTrackingEnabled=True)))
-    context = RecordingContext()
+    context = _soon()
     first = center.create_snapshot(found, SnapshotRequest(name="a", description=""), context)
     (before,) = center.disks_at(first)
     center.remove_snapshot(first, context)
@@ -168,7 +178,7 @@ def test_what_has_changed_is_told_and_read_in_parts(simulator: Any, center: Any)
     second = center.create_snapshot(found, SnapshotRequest(name="b", description=""), context)
     (after,) = center.disks_at(second)
     areas = center.changed(found, second, after, before.change_id)
-    assert areas == (Area(start=3 * 65536, length=65536),)
+    assert areas == (DiskArea(start=3 * 65536, length=65536),)
     simulator.write(found, "too late", offset=3 * 65536 + 100)
     assert center.read(after, areas[0])[100:103] == b"new"
 
@@ -179,9 +189,7 @@ def test_a_fault_that_the_sdk_cannot_read_fails_its_own_task_only(simulator: Any
     simulator.inject(method="CreateSnapshot_Task", object=first, **bad)
     with ThreadPoolExecutor(2) as threads:
         tries = [
-            threads.submit(
-                center.create_snapshot, one, SnapshotRequest(name="s", description=""), RecordingContext()
-            )
+            threads.submit(center.create_snapshot, one, SnapshotRequest(name="s", description=""), _soon())
             for one in (first, second)
         ]
         with pytest.raises(NonRecoverableError, match="does not understand"):

@@ -11,7 +11,7 @@ from typing import Final
 
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, ResourceNotFoundError
 from quiesce.files.durable import holds_anything, make_private_directory, storage_errors, sync_directory
-from quiesce.model.ids import DeploymentName, ExecutionId
+from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId
 from quiesce.repository.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
 from quiesce.repository.manifest import BackupKey, Manifest, describe, read_manifest
 from quiesce.repository.streams import FileReader, Progress, absence_of, damage_of, nobody
@@ -105,11 +105,13 @@ class Repository:
         found = ((file.path, damage_of(directory / file.path, file, progress)) for file in manifest.files)
         return tuple(Damage(path=str(directory / path), reason=reason) for path, reason in found if reason)
 
-    def contents(self, deployment: DeploymentName | None = None) -> Contents:
+    def contents(
+        self, deployment: DeploymentName | None = None, instance: InstanceId | None = None
+    ) -> Contents:
         """Return all complete backups, oldest first: enough to rebuild a catalog."""
         complete: list[Manifest] = []
         damaged: list[Damage] = []
-        for path in self._manifest_paths(deployment):
+        for path in self._manifest_paths(deployment, instance):
             try:
                 complete.append(self._manifest_at(path))
             except QuiesceError as error:
@@ -168,8 +170,10 @@ class Repository:
                 _remove_tree(doomed)
             self._remove_empty(directory.parent)
 
-    def _manifest_paths(self, deployment: DeploymentName | None) -> Iterator[Path]:
-        for path in sorted(self.root.glob(f"{deployment or '*'}/*/*/{MANIFEST}")):
+    def _manifest_paths(
+        self, deployment: DeploymentName | None, instance: InstanceId | None
+    ) -> Iterator[Path]:
+        for path in sorted(self.root.glob(f"{deployment or '*'}/*/{instance or '*'}/{MANIFEST}")):
             if _is_visible(path.relative_to(self.root)):
                 yield path
 

@@ -16,10 +16,10 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Node
 from quiesce.ports import ProviderSettings
-from quiesce.providers.vsphere.center import Center
-from quiesce.providers.vsphere.memory import MemoryCenter, World
 from quiesce.providers.vsphere.provider import VSphereProvider
+from quiesce.providers.vsphere.vcenter import VCenter
 from quiesce.testing import RecordingContext
+from quiesce.testing.fake_vcenter import FakeVCenter, FakeVCenterWorld
 
 CONNECTION = {"host": "memory", "username": "u", "password": "p"}
 
@@ -29,16 +29,16 @@ class Site:
     """One machine called ``web``, its provider, and what a test asks of it."""
 
     directory: Path
-    world: World = field(default_factory=World)
+    world: FakeVCenterWorld = field(default_factory=FakeVCenterWorld)
     machine: str = ""
     context: RecordingContext = field(default_factory=RecordingContext)
 
     def __post_init__(self) -> None:
         self.machine = self.world.add("web")
 
-    def provider(self, center: Center | None = None) -> VSphereProvider:
+    def provider(self, center: VCenter | None = None) -> VSphereProvider:
         settings = ProviderSettings(state_dir="", repository_dir=str(self.directory))
-        found = center or MemoryCenter(self.world)
+        found = center or FakeVCenter(self.world)
         return VSphereProvider(settings, connect=lambda _: found)
 
     def call(self, operation: Operation, **changes: Any) -> Call:
@@ -63,10 +63,10 @@ class Site:
         }
         return Call(**(fields | changes))
 
-    def perform(self, operation: Operation, center: Center | None = None, **changes: Any) -> Outcome:
+    def perform(self, operation: Operation, center: VCenter | None = None, **changes: Any) -> Outcome:
         return self.provider(center).perform(self.call(operation, **changes), self.context)
 
-    def backup(self, center: Center | None = None, **changes: Any) -> Outcome:
+    def backup(self, center: VCenter | None = None, **changes: Any) -> Outcome:
         """Run SNAPSHOT and COPY of a full copy."""
         cut = self.perform(Operation.SNAPSHOT, center, full=True, **changes)
         return self.perform(Operation.COPY, center, full=True, artifact=cut.artifact, **changes)
@@ -97,8 +97,4 @@ def site(tmp_path: Path) -> Site:
 @pytest.fixture
 def option() -> Callable[..., dict[str, Any]]:
     """Return properties of a node with these options."""
-    return lambda **options: {
-        "connection_config": CONNECTION,
-        "resource_id": "web",
-        "protection": options,
-    }
+    return lambda **options: {"connection_config": CONNECTION, "resource_id": "web", **options}

@@ -15,7 +15,7 @@ from quiesce.errors import (
     RecoverableError,
 )
 from quiesce.model.operation import Operation
-from quiesce.providers.vsphere.memory import MemoryCenter
+from quiesce.testing.fake_vcenter import FakeVCenter
 
 #: more calls than any operation makes
 MOST = 40
@@ -33,7 +33,7 @@ class Failing:
     """A vCenter whose *at*-th call fails, before or after it has had its effect."""
 
     def __init__(
-        self, center: MemoryCenter, at: int, error: Callable[[], ProviderError], happened: bool
+        self, center: FakeVCenter, at: int, error: Callable[[], ProviderError], happened: bool
     ) -> None:
         self._center = center
         self._at = at
@@ -60,7 +60,7 @@ class Failing:
 
 
 def _failing(site: Any, at: int, kind: str, happened: bool) -> Failing:
-    return Failing(MemoryCenter(site.world), at, FAULTS[kind], happened)
+    return Failing(FakeVCenter(site.world), at, FAULTS[kind], happened)
 
 
 @TARGETS

@@ -10,8 +10,9 @@ import pytest
 
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.operation import Operation
-from quiesce.providers.vsphere.center import Power
-from quiesce.providers.vsphere.memory import MemoryCenter
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.providers.vsphere.inventory import Hardware, PowerState
+from quiesce.testing.fake_vcenter import FakeVCenter
 
 Options = Callable[..., dict[str, Any]]
 TARGETS = pytest.mark.parametrize("target", ["repository", "clone"])
@@ -21,18 +22,18 @@ def _change(site: Any, **changes: Any) -> None:
     site.world.machines[site.machine] = replace(site.world.machines[site.machine], **changes)
 
 
-class Shrinking(MemoryCenter):
+class Shrinking(FakeVCenter):
     """Cannot read files in parts."""
 
     def read(self, disk: Any, area: Any) -> bytes:
         raise UnsupportedError("no parts")
 
 
-class Vanishing(MemoryCenter):
+class Vanishing(FakeVCenter):
     """Still lists a machine of each name that a task of a process that died has destroyed meanwhile."""
 
-    def children(self, name: str) -> tuple[str, ...]:
-        return ("vm-gone", *super().children(name))
+    def machines_named(self, name: str, deadline: Any) -> tuple[str, ...]:
+        return ("vm-gone", *super().machines_named(name, deadline))
 
 
 @TARGETS
@@ -66,7 +67,7 @@ def test_a_copy_outlives_its_machine(site: Any, option: Options, target: str) ->
     made = site.context.runtime_properties["vsphere_server_id"]
     site.machine = made
     assert site.world.machines[made].name == "web"
-    assert site.world.machines[made].power is Power.ON
+    assert site.world.machines[made].power is PowerState.ON
     assert site.world.machines[made].marks == {}
     assert site.read() == "before"
     assert "made again" in outcome.note
@@ -83,7 +84,7 @@ def test_a_copy_can_be_restored_beside(site: Any, option: Options, target: str) 
         assert site.read() == "after"
         beside = site.world.machines[outcome.result["machine"]]
         assert beside.name == "web-copy"
-        assert beside.power is Power.OFF
+        assert beside.power is PowerState.OFF
         assert site.world.files[beside.disks[0].file].rstrip(b"\0") == b"before"
     assert [one.name for one in site.world.machines.values()].count("web-copy") == 1
 
@@ -124,7 +125,7 @@ def test_a_machine_that_lost_its_controller_is_not_touched(site: Any) -> None:
     artifact = site.backup().artifact
     before = site.objects()
     site.write("after")
-    _change(site, hardware={"controllers": []})
+    _change(site, hardware=Hardware())
     with pytest.raises(UnsupportedError, match="controller 1000"):
         site.perform(Operation.APPLY, full=True, artifact=artifact)
     assert site.read() == "after"
@@ -141,7 +142,7 @@ def test_a_damaged_copy_is_refused_before_anything_is_touched(site: Any) -> None
     with pytest.raises(DamagedArtifactError):
         site.perform(Operation.APPLY, full=True, artifact=artifact)
     assert site.read() == "after"
-    assert site.world.machines[site.machine].power is Power.ON
+    assert site.world.machines[site.machine].power is PowerState.ON
     assert not site.provider().verify(site.call(Operation.APPLY, full=True), site.context).passed
 
 
@@ -149,7 +150,7 @@ def test_a_clone_that_was_switched_on_is_refused(site: Any, option: Options) -> 
     properties = option(backup_to="clone")
     artifact = site.backup(properties=properties).artifact
     clone = str(artifact["clone"])
-    site.world.machines[clone] = replace(site.world.machines[clone], power=Power.ON)
+    site.world.machines[clone] = replace(site.world.machines[clone], power=PowerState.ON)
     with pytest.raises(DamagedArtifactError, match="switched on"):
         site.perform(Operation.APPLY, full=True, artifact=artifact, properties=properties)
 
@@ -226,6 +227,6 @@ class TestWithChangedBlockTracking:
 
 
 def _destroy(site: Any) -> None:
-    center = MemoryCenter(site.world)
-    center.power_off(site.machine, site.context)
-    center.destroy(site.machine, site.context)
+    center = FakeVCenter(site.world)
+    center.power_off(site.machine, Deadline(site.context))
+    center.destroy(site.machine, Deadline(site.context))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quiesce.errors import DamagedArtifactError
-from quiesce.providers.vsphere.vmdk import GRAIN, Grain, Reader, Writer, grains_of, merge, write_disk
+from quiesce.providers.vsphere.vmdk import GRAIN, Grain, VmdkReader, VmdkWriter, grains_of, merge, write_disk
 
 NUMBERS = st.integers(min_value=0, max_value=2000)
 CONTENT = st.dictionaries(NUMBERS, st.binary(min_size=1, max_size=40), max_size=8)
@@ -31,7 +31,7 @@ def _pieces(data: bytes, size: int = 1000) -> Iterator[bytes]:
 
 
 def _content(data: bytes) -> dict[int, bytes]:
-    return {grain.number: grain.plain().rstrip(b"\0") for grain in Reader(_pieces(data)).grains()}
+    return {grain.number: grain.plain().rstrip(b"\0") for grain in VmdkReader(_pieces(data)).grains()}
 
 
 @given(CONTENT)
@@ -59,11 +59,11 @@ def test_a_stream_that_ends_early_is_damaged(missing: int) -> None:
 
 def test_something_else_is_no_disk() -> None:
     with pytest.raises(DamagedArtifactError):
-        Reader(iter([b"x" * 1024]))
+        VmdkReader(iter([b"x" * 1024]))
 
 
 def test_grains_come_in_order() -> None:
-    writer = Writer(io.BytesIO(), CAPACITY)
+    writer = VmdkWriter(io.BytesIO(), CAPACITY)
     writer.add(Grain.of(5, b"five"))
     with pytest.raises(DamagedArtifactError):
         writer.add(Grain.of(4, b"four"))
@@ -71,7 +71,7 @@ def test_grains_come_in_order() -> None:
 
 def test_a_grain_beyond_the_end_is_refused() -> None:
     with pytest.raises(DamagedArtifactError):
-        Writer(io.BytesIO(), GRAIN).add(Grain.of(1, b"beyond"))
+        VmdkWriter(io.BytesIO(), GRAIN).add(Grain.of(1, b"beyond"))
 
 
 def test_a_piece_of_disk_falls_into_grains() -> None:

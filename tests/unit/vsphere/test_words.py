@@ -1,19 +1,14 @@
-"""Endpoints, names, marks, faults and combined requests: the small parts."""
+"""Endpoints, names, marks and faults: the small parts."""
 
 from __future__ import annotations
 
 import http.client
-import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from quiesce.errors import (
     CannotFreezeError,
-    ForeignObjectError,
     NonRecoverableError,
     OperationTimeoutError,
     ProviderError,
@@ -23,10 +18,11 @@ from quiesce.errors import (
 )
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
-from quiesce.providers.vsphere.endpoints import Endpoint, endpoint_of, lookup_of
+from quiesce.provider_kit.ownership import Owner
+from quiesce.providers.vsphere.endpoint import VCenterEndpoint, endpoint_of, lookup_of
 from quiesce.providers.vsphere.errors import of_connection, of_fault, translated
-from quiesce.providers.vsphere.marks import Mark, claim, object_name, removable
-from quiesce.providers.vsphere.together import Together
+from quiesce.providers.vsphere.inventory import MachineSnapshot, PowerState
+from quiesce.providers.vsphere.ownership import description_of, object_name, owner_of_snapshot
 
 CONFIG: dict[str, Json] = {"host": "vc", "username": "u", "password": "hush"}
 
@@ -35,7 +31,7 @@ CONFIG: dict[str, Json] = {"host": "vc", "username": "u", "password": "hush"}
 
 
 def test_an_endpoint_never_shows_its_password() -> None:
-    endpoint = Endpoint.of({**CONFIG, "certificate_data": "PEM"})
+    endpoint = VCenterEndpoint.of({**CONFIG, "certificate_data": "PEM"})
     assert "hush" not in repr(endpoint)
     assert "hush" not in str(endpoint)
 
@@ -43,23 +39,32 @@ def test_an_endpoint_never_shows_its_password() -> None:
 @pytest.mark.parametrize("missing", ["host", "username", "password"])
 def test_an_incomplete_connection_is_refused_by_name(missing: str) -> None:
     with pytest.raises(NonRecoverableError, match=missing):
-        Endpoint.of({name: value for name, value in CONFIG.items() if name != missing})
+        VCenterEndpoint.of({name: value for name, value in CONFIG.items() if name != missing})
 
 
 def test_a_certificate_and_no_verification_contradict_each_other() -> None:
     with pytest.raises(NonRecoverableError, match="allow_insecure"):
-        Endpoint.of({**CONFIG, "allow_insecure": "true", "certificate_path": "/x"})
+        VCenterEndpoint.of({**CONFIG, "allow_insecure": "true", "certificate_path": "/x"})
 
 
 def test_a_port_is_a_number() -> None:
     with pytest.raises(NonRecoverableError, match="port"):
-        Endpoint.of({**CONFIG, "port": "https"})
+        VCenterEndpoint.of({**CONFIG, "port": "https"})
 
 
-def test_inputs_replace_parts_of_the_connection(site: Any) -> None:
+@pytest.mark.parametrize(("word", "insecure"), [("yes", True), ("true", True), (False, False), ("", False)])
+def test_verification_is_switched_off_in_the_words_of_all_options(word: Json, insecure: bool) -> None:
+    assert VCenterEndpoint.of({**CONFIG, "allow_insecure": word}).allow_insecure is insecure
+
+
+def test_a_word_that_is_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(NonRecoverableError, match="allow_insecure of connection_config"):
+        VCenterEndpoint.of({**CONFIG, "allow_insecure": "perhaps"})
+
+
+def test_what_is_given_for_one_execution_never_names_another_vcenter(site: Any) -> None:
     call = site.call(Operation.SNAPSHOT, inputs={"connection_config": {"host": "other"}})
-    assert endpoint_of(call).host == "other"
-    assert endpoint_of(call).username == "u"
+    assert endpoint_of(call).host == "memory"
 
 
 # -- how a machine is found --------------------------------------------------------------------------------
@@ -92,26 +97,20 @@ def test_what_the_operator_names_counts_most(site: Any) -> None:
 # -- marks -------------------------------------------------------------------------------------------------
 
 
+def _snapshot(description: str) -> MachineSnapshot:
+    return MachineSnapshot(id="s", name="n", description=description, power=PowerState.ON, quiesced=False)
+
+
 def test_a_mark_is_read_as_it_was_written(site: Any) -> None:
-    mark = Mark.of(site.call(Operation.SNAPSHOT))
-    assert Mark.read(str(mark)) == mark
+    call = site.call(Operation.SNAPSHOT)
+    assert owner_of_snapshot(_snapshot(description_of(call))) == Owner.of(call)
 
 
 @pytest.mark.parametrize(
     "text", ["", "theirs", "made by quiesce {", "made by quiesce {}", "made by quiesce 7"]
 )
 def test_other_texts_are_no_marks(text: str) -> None:
-    assert Mark.read(text) is None
-
-
-def test_an_object_of_another_execution_is_not_taken(site: Any) -> None:
-    call = site.call(Operation.SNAPSHOT)
-    theirs = str(replace(Mark.of(call), execution="other"))
-    with pytest.raises(ForeignObjectError, match="other"):
-        claim(call, theirs, "the snapshot")
-    assert removable(call, theirs)
-    assert not removable(replace(call, undo=True), theirs)
-    assert not removable(call, "theirs")
+    assert owner_of_snapshot(_snapshot(text)) is None
 
 
 def test_long_names_stay_different_and_short_enough(site: Any) -> None:
@@ -119,6 +118,13 @@ def test_long_names_stay_different_and_short_enough(site: Any) -> None:
     names = {object_name(site.call(Operation.SNAPSHOT, point=point)) for point in points}
     assert len(names) == 2
     assert all(len(name) <= 80 for name in names)
+
+
+def test_a_name_is_one_that_vsphere_keeps_as_it_is(site: Any) -> None:
+    """Slashes and percent signs are written otherwise there, so that the name would not be found again."""
+    names = {object_name(site.call(Operation.SNAPSHOT, point=point)) for point in ("a/b", "a%b", "a-b")}
+    assert len(names) == 3
+    assert not any(sign in name for name in names for sign in "/%\\")
 
 
 # -- faults ------------------------------------------------------------------------------------------------
@@ -190,52 +196,3 @@ def test_lost_connections_may_be_tried_again(error: Exception, kind: type[Provid
 def test_a_bug_of_ours_is_not_dressed_up() -> None:
     with pytest.raises(ZeroDivisionError), translated("count"):
         _ = 1 // 0
-
-
-# -- requests of many threads ------------------------------------------------------------------------------
-
-
-def test_requests_that_come_together_are_one() -> None:
-    gate, asked = threading.Event(), []
-
-    def fetch(keys: Sequence[int]) -> Mapping[int, int | Exception]:
-        asked.append(sorted(keys))
-        gate.wait(5)
-        return {key: key * 2 for key in keys}
-
-    together: Together[int, int] = Together(fetch)
-    with ThreadPoolExecutor(9) as threads:
-        first = threads.submit(together.get, 0)
-        while not asked:
-            pass
-        others = [threads.submit(together.get, key) for key in range(1, 9)]
-        while len(together._waiting) < 8:
-            pass
-        gate.set()
-        assert [first.result(), *(one.result() for one in others)] == [key * 2 for key in range(9)]
-    assert asked == [[0], list(range(1, 9))]
-
-
-def test_one_key_that_fails_does_not_fail_the_others() -> None:
-    def fetch(keys: Sequence[str]) -> Mapping[str, int | Exception]:
-        return {key: ValueError(key) if key == "bad" else 1 for key in keys}
-
-    together: Together[str, int] = Together(fetch)
-    assert together.get("good") == 1
-    with pytest.raises(ValueError, match="bad"):
-        together.get("bad")
-
-
-def test_a_request_that_fails_fails_everybody_and_is_over() -> None:
-    answers: list[Any] = [RuntimeError("down"), {"a": 1}]
-
-    def fetch(keys: Sequence[str]) -> Mapping[str, int | Exception]:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return dict(answer)
-
-    together: Together[str, int] = Together(fetch)
-    with pytest.raises(RuntimeError):
-        together.get("a")
-    assert together.get("a") == 1

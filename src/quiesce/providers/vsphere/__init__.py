@@ -5,18 +5,7 @@ from __future__ import annotations
 from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
-
-_MACHINE = frozenset(
-    {
-        Operation.SUSPEND,
-        Operation.RESUME,
-        Operation.SNAPSHOT,
-        Operation.COPY,
-        Operation.APPLY,
-        Operation.DELETE,
-        Operation.MEASURE,
-    }
-)
+from quiesce.providers.vsphere.options import VSphereOptions
 
 DESCRIPTION = Description(
     name="vsphere",
@@ -34,7 +23,17 @@ DESCRIPTION = Description(
                 }
             ),
             capabilities=Capabilities(
-                operations=_MACHINE,
+                operations=frozenset(
+                    {
+                        Operation.SUSPEND,
+                        Operation.RESUME,
+                        Operation.SNAPSHOT,
+                        Operation.COPY,
+                        Operation.APPLY,
+                        Operation.DELETE,
+                        Operation.MEASURE,
+                    }
+                ),
                 copies_backups=True,
                 cheap_snapshot=True,
                 # VMware Tools freeze inside the cut itself; a cut without them says so and is worth less
@@ -74,5 +73,6 @@ DESCRIPTION = Description(
             ),
         ),
     ),
+    options=VSphereOptions,
     extra="vsphere",
 )

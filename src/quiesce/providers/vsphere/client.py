@@ -6,100 +6,96 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from quiesce.errors import (
-    NonRecoverableError,
-    OperationTimeoutError,
-    ProviderError,
-    ResourceNotFoundError,
-    UnsupportedError,
-)
+from quiesce.errors import NonRecoverableError, ProviderError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.ids import Json
-from quiesce.providers.vsphere import inventory, specs
-from quiesce.providers.vsphere.center import (
-    Area,
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.provider_kit.listing import AT_ONCE, SharedRequest
+from quiesce.providers.vsphere.endpoint import VCenterEndpoint
+from quiesce.providers.vsphere.inventory import Hardware, MachineLookup, VirtualDisk, VirtualMachine
+from quiesce.providers.vsphere.session import reading, specs
+from quiesce.providers.vsphere.session.file_service import FileService
+from quiesce.providers.vsphere.session.lease import NfcLease
+from quiesce.providers.vsphere.session.places import VCenterPlaces
+from quiesce.providers.vsphere.session.sdk import id_of, vim
+from quiesce.providers.vsphere.session.session import VCenterSession
+from quiesce.providers.vsphere.session.tasks import VCenterTasks
+from quiesce.providers.vsphere.vcenter import (
     BuildRequest,
-    CopyRequest,
-    Disk,
+    CloneRequest,
+    DiskArea,
+    DiskUpload,
     ExportLease,
-    Lookup,
-    Machine,
-    Patience,
     SnapshotRequest,
-    Upload,
 )
-from quiesce.providers.vsphere.endpoints import Endpoint
-from quiesce.providers.vsphere.places import Places
-from quiesce.providers.vsphere.sdk import id_of, vim
-from quiesce.providers.vsphere.session import Session
-from quiesce.providers.vsphere.tasks import Tasks
-from quiesce.providers.vsphere.together import Together
-from quiesce.providers.vsphere.transfer import FileService, Lease
 
-T = TypeVar("T")
+#: a datacenter, when only its machines count, and the name of a machine
+Named = tuple[str | None, str]
 
 _ID: Final = re.compile(r"vm-\d+|\d+")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: how long a machine that was found once is taken to be the right one without looking again
 _REMEMBERED_S: Final = 60.0
-_SETTLE_S: Final = 0.5
+#: the longest pause between two looks whether a task still runs on a machine
+_SETTLE_S: Final = 1.0
 
 
-class PyVmomiCenter:
-    """Answers `quiesce.providers.vsphere.center.Center`."""
+class VSphereClient:
+    """Answers `quiesce.providers.vsphere.vcenter.VCenter`."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._session = Session(endpoint)
-        self._tasks = Tasks(self._session)
-        self._places = Places(self._session)
+    def __init__(self, endpoint: VCenterEndpoint) -> None:
+        self._session = VCenterSession(endpoint)
+        self._tasks = VCenterTasks(self._session)
+        self._places = VCenterPlaces(self._session)
         self._files = FileService(self._session, self._places.datacenter_path)
-        self._machines: Together[str, Machine] = Together(self._read_machines)
-        self._named: Together[tuple[str | None, str], tuple[str, ...]] = Together(self._list_names)
-        self._figures: Together[str, Mapping[str, Json]] = Together(self._read_figures)
-        self._found: dict[Lookup, tuple[float, str]] = {}
+        self._machines: SharedRequest[str, VirtualMachine] = SharedRequest(self._read_machines, AT_ONCE)
+        self._named: SharedRequest[Named, tuple[str, ...]] = SharedRequest(self._list_names, AT_ONCE)
+        self._figures: SharedRequest[str, Mapping[str, Json]] = SharedRequest(self._read_figures, AT_ONCE)
+        self._found: dict[MachineLookup, tuple[float, str]] = {}
 
     # -- looking ---------------------------------------------------------------------------------------
 
-    def find(self, lookup: Lookup) -> str:
+    def find(self, lookup: MachineLookup, deadline: Deadline) -> str:
         """Return the machine's id."""
         known = self._found.get(lookup)
         if known is not None and time.monotonic() - known[0] < _REMEMBERED_S:
             return known[1]
-        found = self._find(lookup)
+        found = self._find(lookup, deadline)
         self._found[lookup] = (time.monotonic(), found)
         return found
 
-    def machine(self, machine: str) -> Machine:
+    def machine(self, machine: str, deadline: Deadline) -> VirtualMachine:
         """Return the machine as it is now; concurrent calls are one request."""
         try:
-            return self._machines.get(machine)
+            return self._machines.now(machine, deadline)
         except ResourceNotFoundError:
             self._found = {lookup: known for lookup, known in self._found.items() if known[1] != machine}
             raise
 
-    def settle(self, machine: str, patience: Patience) -> Machine:
+    def settle(self, machine: str, deadline: Deadline) -> VirtualMachine:
         """Return the machine once no task runs on it any more."""
-        while (found := self.machine(machine)).busy:
-            if patience.given_up() or patience.remaining_s() <= _SETTLE_S:
-                raise OperationTimeoutError(f"another task on {found.name} does not end")
-            time.sleep(_SETTLE_S)
-        return found
 
-    def children(self, name: str) -> tuple[str, ...]:
+        def look() -> VirtualMachine | None:
+            found = self.machine(machine, deadline)
+            return None if found.busy else found
+
+        return deadline.until(look, _SETTLE_S)
+
+    def machines_named(self, name: str, deadline: Deadline) -> tuple[str, ...]:
         """Return the ids of all machines and templates of exactly that name."""
-        return self._named.get((None, name))
+        return self._named.now((None, name), deadline)
 
-    def disks_at(self, snapshot: str) -> tuple[Disk, ...]:
+    def disks_at(self, snapshot: str) -> tuple[VirtualDisk, ...]:
         """Return the machine's disks as they were at the cut."""
-        read = inventory.read_objects(self._session, vim.vm.Snapshot, [snapshot], ["config.hardware"])
+        read = reading.read_objects(self._session, vim.vm.Snapshot, [snapshot], ["config.hardware"])
         if snapshot not in read:
             raise ResourceNotFoundError(f"the snapshot {snapshot} is gone")
-        return tuple(inventory.disks_of(read[snapshot]["config.hardware"]))
+        return tuple(reading.disks_of(read[snapshot]["config.hardware"]))
 
-    def measure(self, machine: str) -> Mapping[str, Json]:
+    def measure(self, machine: str, deadline: Deadline) -> Mapping[str, Json]:
         """Return figures of a machine; concurrent requests are one query."""
-        return self._figures.get(machine)
+        return self._figures.now(machine, deadline)
 
     def free_bytes(self, machine: str) -> int:
         """Return the least free space of the datastores that the machine lies on."""
@@ -117,28 +113,28 @@ class PyVmomiCenter:
         granted = {one.privId for answer in answers for one in answer.privAvailability if one.isGranted}
         return tuple(right for right in rights if right not in granted)
 
-    def inventory(self, folder: str | None = None) -> tuple[Machine, ...]:
+    def machines(self, folder: str | None, deadline: Deadline) -> tuple[VirtualMachine, ...]:
         """Return every machine, templates left out."""
         root = self._places.folder(folder) if folder else None
-        read = inventory.read_all(self._session, vim.VirtualMachine, inventory.MACHINE, root)
-        machines = (inventory.machine_of(moid, values, busy=False) for moid, values in read.items())
+        read = reading.read_all(self._session, vim.VirtualMachine, reading.MACHINE, root)
+        machines = (reading.machine_of(moid, values, busy=False) for moid, values in read.items())
         return tuple(machine for machine in machines if not machine.template)
 
     # -- changing --------------------------------------------------------------------------------------
 
-    def suspend(self, machine: str, patience: Patience) -> None:
+    def suspend(self, machine: str, deadline: Deadline) -> None:
         """Suspend a running machine."""
-        self._run(f"suspend {machine}", lambda: self._vm(machine).SuspendVM_Task(), patience)
+        self._run(f"suspend {machine}", lambda: self._vm(machine).SuspendVM_Task(), deadline)
 
-    def power_on(self, machine: str, patience: Patience) -> None:
+    def power_on(self, machine: str, deadline: Deadline) -> None:
         """Start a machine, or resume a suspended one."""
-        self._run(f"start {machine}", lambda: self._vm(machine).PowerOnVM_Task(), patience)
+        self._run(f"start {machine}", lambda: self._vm(machine).PowerOnVM_Task(), deadline)
 
-    def power_off(self, machine: str, patience: Patience) -> None:
+    def power_off(self, machine: str, deadline: Deadline) -> None:
         """Switch a machine off at once."""
-        self._run(f"switch {machine} off", lambda: self._vm(machine).PowerOffVM_Task(), patience)
+        self._run(f"switch {machine} off", lambda: self._vm(machine).PowerOffVM_Task(), deadline)
 
-    def create_snapshot(self, machine: str, request: SnapshotRequest, patience: Patience) -> str:
+    def create_snapshot(self, machine: str, request: SnapshotRequest, deadline: Deadline) -> str:
         """Make a snapshot and return its id."""
         vm = self._vm(machine)
 
@@ -148,26 +144,26 @@ class PyVmomiCenter:
                 return vm.CreateSnapshotEx_Task(request.name, request.description, request.memory, guest)
             return vm.CreateSnapshot_Task(request.name, request.description, request.memory, request.quiesce)
 
-        made = self._run(f"snapshot {machine}", start, patience, cancel=True)
+        made = self._run(f"snapshot {machine}", start, deadline, cancel=True)
         return id_of(made)
 
-    def revert(self, snapshot: str, patience: Patience) -> None:
+    def revert(self, snapshot: str, deadline: Deadline) -> None:
         """Put the snapshot's machine back to it."""
         found = self._session.bind(vim.vm.Snapshot, snapshot)
-        self._run(f"revert to {snapshot}", found.RevertToSnapshot_Task, patience)
+        self._run(f"revert to {snapshot}", found.RevertToSnapshot_Task, deadline)
 
-    def remove_snapshot(self, snapshot: str, patience: Patience) -> None:
+    def remove_snapshot(self, snapshot: str, deadline: Deadline) -> None:
         """Remove this snapshot only; one that is gone already is fine."""
         found = self._session.bind(vim.vm.Snapshot, snapshot)
         try:
-            self._run(f"remove {snapshot}", lambda: found.RemoveSnapshot_Task(False, True), patience)
+            self._run(f"remove {snapshot}", lambda: found.RemoveSnapshot_Task(False, True), deadline)
         except ResourceNotFoundError:
             return
 
-    def clone(self, machine: str, snapshot: str | None, request: CopyRequest, patience: Patience) -> str:
+    def clone(self, machine: str, snapshot: str | None, request: CloneRequest, deadline: Deadline) -> str:
         """Copy a machine, or its state at a snapshot, and return the copy's id."""
         source = self._vm(machine)
-        folder = self._folder(request.folder, self.machine(machine).folder)
+        folder = self._folder(request.folder, self.machine(machine, deadline).folder)
         location = vim.vm.RelocateSpec()
         if request.datastore:
             location.datastore = self._places.datastore(request.datastore)
@@ -182,81 +178,81 @@ class PyVmomiCenter:
         if snapshot is not None:
             spec.snapshot = self._session.bind(vim.vm.Snapshot, snapshot)
         what = f"clone {machine} to {request.name!r}"
-        made = self._run(what, lambda: source.CloneVM_Task(folder, request.name, spec), patience, cancel=True)
+        made = self._run(what, lambda: source.CloneVM_Task(folder, request.name, spec), deadline, cancel=True)
         return id_of(made)
 
-    def destroy(self, machine: str, patience: Patience) -> None:
+    def destroy(self, machine: str, deadline: Deadline) -> None:
         """Remove a machine that is not running, with all disks that it has now."""
         try:
-            self._run(f"destroy {machine}", lambda: self._vm(machine).Destroy_Task(), patience)
+            self._run(f"destroy {machine}", lambda: self._vm(machine).Destroy_Task(), deadline)
         except ResourceNotFoundError:
             return
 
-    def mark(self, machine: str, marks: Mapping[str, str], patience: Patience) -> None:
+    def mark(self, machine: str, marks: Mapping[str, str], deadline: Deadline) -> None:
         """Write our own settings into a machine's configuration."""
         spec = vim.vm.ConfigSpec(extraConfig=specs.settings_of(marks))
-        self._run(f"mark {machine}", lambda: self._vm(machine).ReconfigVM_Task(spec), patience)
+        self._run(f"mark {machine}", lambda: self._vm(machine).ReconfigVM_Task(spec), deadline)
 
     def exchange(
         self,
         machine: str,
         *,
-        out: Sequence[Disk],
-        into: Sequence[Disk],
-        hardware: Mapping[str, Json],
+        out: Sequence[VirtualDisk],
+        into: Sequence[VirtualDisk],
+        hardware: Hardware | None,
         marks: Mapping[str, str],
-        patience: Patience,
+        deadline: Deadline,
     ) -> None:
         """Take disks out (their files stay) and put files in, in one change."""
         spec = specs.exchange_of(out, into, hardware, marks)
         what = f"exchange the disks of {machine}"
-        self._run(what, lambda: self._vm(machine).ReconfigVM_Task(spec), patience)
+        self._run(what, lambda: self._vm(machine).ReconfigVM_Task(spec), deadline)
 
-    def rename(self, machine: str, name: str, patience: Patience) -> None:
+    def rename(self, machine: str, name: str, deadline: Deadline) -> None:
         """Give a machine another name."""
-        self._run(f"rename {machine}", lambda: self._vm(machine).Rename_Task(name), patience)
+        self._run(f"rename {machine}", lambda: self._vm(machine).Rename_Task(name), deadline)
 
     # -- moving data -----------------------------------------------------------------------------------
 
-    def export(self, machine: str, snapshot: str) -> AbstractContextManager[ExportLease]:
+    def export(self, machine: str, snapshot: str, deadline: Deadline) -> AbstractContextManager[ExportLease]:
         """Return a lease to read the disks at a snapshot."""
         found = self._session.bind(vim.vm.Snapshot, snapshot)
-        lease = self._session.change(f"export {machine}", lambda _: found.ExportSnapshot())
-        return Lease(self._session, lease, self.machine(machine).hardware)
+        lease = self._session.change(f"export {machine}", lambda _: found.ExportSnapshot(), deadline)
+        return NfcLease(self._session, lease, self.machine(machine, deadline).hardware, deadline)
 
-    def changed(self, machine: str, snapshot: str, disk: Disk, since: str) -> tuple[Area, ...]:
+    def changed(self, machine: str, snapshot: str, disk: VirtualDisk, since: str) -> tuple[DiskArea, ...]:
         """Return what changed between change id *since* and *snapshot*."""
         if disk.layered:
             raise UnsupportedError("older snapshots lie below it, and only flat files can be read in parts")
-        areas: list[Area] = []
+        areas: list[DiskArea] = []
         at = 0
         while at < disk.capacity_bytes:
             found = self._query_changed(machine, snapshot, disk.key, at, since)
-            areas += [Area(start=one.start, length=one.length) for one in found.changedArea or ()]
+            areas += [DiskArea(start=one.start, length=one.length) for one in found.changedArea or ()]
             if found.length <= 0:
                 raise UnsupportedError("vSphere does not say what has changed to the disk's end")
             at = found.startOffset + found.length
         return tuple(areas)
 
-    def read(self, disk: Disk, area: Area) -> bytes:
+    def read(self, disk: VirtualDisk, area: DiskArea) -> bytes:
         """Return bytes of a snapshot's disk."""
         return self._files.read(disk.file, area)
 
-    def build(self, request: BuildRequest, disks: Mapping[int, Upload], patience: Patience) -> str:
+    def build(self, request: BuildRequest, disks: Mapping[int, DiskUpload], deadline: Deadline) -> str:
         """Make a machine from stream-optimised VMDKs, by disk key, and return its id."""
-        datastore = request.datastore or str(request.hardware.get("datastore") or "")
+        datastore = request.datastore or request.hardware.datastore or ""
         spec = vim.vm.VmImportSpec(configSpec=specs.build_of(request, datastore))
         pool = self._pool(request.pool)
         folder = self._folder(request.folder, request.folder_id)
-        start: Callable[[Any], Any] = lambda _: pool.ImportVApp(spec, folder)  # noqa: E731  one of its kind
-        lease = self._session.change(f"make {request.name!r}", start, patience.remaining_s())
-        with Lease(self._session, lease, request.hardware) as writing:
+        what = f"make {request.name!r}"
+        lease = self._session.change(what, lambda _: pool.ImportVApp(spec, folder), deadline)
+        with NfcLease(self._session, lease, request.hardware, deadline) as writing:
             made = writing.machine
             missing = set(disks) - set(writing.keys())
             if missing:
                 raise UnsupportedError(f"vSphere takes no content for the disks {sorted(missing)}")
             for key, upload in disks.items():
-                writing.write(key, upload, patience)
+                writing.write(key, upload)
         return made
 
     def close(self) -> None:
@@ -270,9 +266,9 @@ class PyVmomiCenter:
     def _vm(self, moid: str) -> Any:
         return self._session.bind(vim.VirtualMachine, moid)
 
-    def _run(self, what: str, start: Callable[[], Any], patience: Patience, *, cancel: bool = False) -> Any:
-        task = self._session.change(what, lambda _: start(), patience.remaining_s())
-        return self._tasks.result(task, what, patience, cancel=cancel)
+    def _run(self, what: str, start: Callable[[], Any], deadline: Deadline, *, cancel: bool = False) -> Any:
+        task = self._session.change(what, lambda _: start(), deadline)
+        return self._tasks.result(task, what, deadline, cancel=cancel)
 
     def _folder(self, name: str | None, moid: str) -> Any:
         return self._places.folder(name) if name else self._session.bind(vim.Folder, moid)
@@ -292,64 +288,62 @@ class PyVmomiCenter:
         except (NonRecoverableError, ResourceNotFoundError) as error:
             raise UnsupportedError(f"changed block tracking was reset since then ({error})") from error
 
-    def _find(self, lookup: Lookup) -> str:
+    def _find(self, lookup: MachineLookup, deadline: Deadline) -> str:
         if lookup.resource is not None:
-            return self._find_resource(lookup.resource, lookup)
-        if lookup.id is not None:
-            return lookup.id
-        for name in lookup.names:
-            found = self._named.get((lookup.datacenter, name))
-            if found:
-                return _the_only(found, name)
-        raise ResourceNotFoundError(f"there is no machine {lookup} on {self._session.endpoint}")
+            found = self._find_resource(lookup.resource, lookup, deadline)
+        else:
+            found = lookup.id or self._find_named(lookup.names, lookup, deadline)
+        if found is None:
+            raise ResourceNotFoundError(f"there is no machine {lookup} on {self._session.endpoint}")
+        return found
 
-    def _find_resource(self, resource: str, lookup: Lookup) -> str:
+    def _find_resource(self, resource: str, lookup: MachineLookup, deadline: Deadline) -> str | None:
         if _ID.fullmatch(resource):
             return resource
         if _UUID.fullmatch(resource) or "/" in resource:
-            found = self._session.read(f"find {resource}", lambda content: _search(content, resource))
-            if found is None:
-                raise ResourceNotFoundError(f"there is no machine {resource} on {self._session.endpoint}")
-            return id_of(found)
-        named = self._named.get((lookup.datacenter, resource))
-        if not named:
-            raise ResourceNotFoundError(f"there is no machine {resource!r} on {self._session.endpoint}")
-        return _the_only(named, resource)
+            found = self._session.read(
+                f"find {resource}", lambda content: _search(content, resource), deadline
+            )
+            return id_of(found) if found is not None else None
+        return self._find_named((resource,), lookup, deadline)
 
-    def _read_machines(self, moids: Sequence[str]) -> Mapping[str, Machine | Exception]:
-        read = inventory.read_objects(self._session, vim.VirtualMachine, moids, inventory.MACHINE)
-        busy = inventory.running(self._session, read)
-        gone: dict[str, Machine | Exception] = {
-            moid: ResourceNotFoundError(f"there is no machine {moid} on {self._session.endpoint}")
-            for moid in moids
-        }
-        return gone | {moid: _machine_or_error(moid, values, moid in busy) for moid, values in read.items()}
+    def _find_named(self, names: Sequence[str], lookup: MachineLookup, deadline: Deadline) -> str | None:
+        for name in names:
+            found = self._named.now((lookup.datacenter, name), deadline)
+            if found:
+                return _the_only(found, name)
+        return None
 
-    def _list_names(
-        self, asked: Sequence[tuple[str | None, str]]
-    ) -> Mapping[tuple[str | None, str], tuple[str, ...] | Exception]:
-        answers: dict[tuple[str | None, str], tuple[str, ...] | Exception] = {}
+    def _read_machines(self, moids: frozenset[str]) -> Mapping[str, VirtualMachine | ProviderError]:
+        read = reading.read_objects(self._session, vim.VirtualMachine, sorted(moids), reading.MACHINE)
+        busy = reading.running(self._session, read)
+        found = {moid: _machine_or_error(moid, values, moid in busy) for moid, values in read.items()}
+        return {moid: found.get(moid) or self._gone(moid) for moid in moids}
+
+    def _list_names(self, asked: frozenset[Named]) -> Mapping[Named, tuple[str, ...] | ProviderError]:
+        answers: dict[Named, tuple[str, ...] | ProviderError] = {}
         for datacenter in {one for one, _ in asked}:
+            wanted = [key for key in asked if key[0] == datacenter]
             try:
                 names = self._places.machine_names(datacenter)
             except ProviderError as error:
-                answers |= {key: error for key in asked if key[0] == datacenter}
-                continue
-            answers |= {key: tuple(names.get(key[1], ())) for key in asked if key[0] == datacenter}
+                answers |= dict.fromkeys(wanted, error)
+            else:
+                answers |= {key: tuple(names.get(key[1], ())) for key in wanted}
         return answers
 
-    def _read_figures(self, moids: Sequence[str]) -> Mapping[str, Mapping[str, Json] | Exception]:
-        paths = ["summary.quickStats", "summary.storage", "runtime.powerState"]
-        read = inventory.read_objects(self._session, vim.VirtualMachine, moids, paths)
-        gone: dict[str, Mapping[str, Json] | Exception] = {
-            moid: ResourceNotFoundError(f"there is no machine {moid}") for moid in moids
-        }
-        return gone | {moid: inventory.figures_of(values) for moid, values in read.items()}
+    def _read_figures(self, moids: frozenset[str]) -> Mapping[str, Mapping[str, Json] | ProviderError]:
+        read = reading.read_objects(self._session, vim.VirtualMachine, sorted(moids), reading.FIGURES)
+        found = {moid: reading.figures_of(values) for moid, values in read.items()}
+        return {moid: found.get(moid) or self._gone(moid) for moid in moids}
+
+    def _gone(self, machine: str) -> ProviderError:
+        return ResourceNotFoundError(f"there is no machine {machine} on {self._session.endpoint}")
 
 
-def _machine_or_error(moid: str, values: Mapping[str, Any], busy: bool) -> Machine | Exception:
+def _machine_or_error(moid: str, values: Mapping[str, Any], busy: bool) -> VirtualMachine | ProviderError:
     try:
-        return inventory.machine_of(moid, values, busy)
+        return reading.machine_of(moid, values, busy)
     except ProviderError as error:
         return error
 

@@ -7,11 +7,12 @@ from typing import Final
 
 from quiesce.errors import ProviderError
 from quiesce.ports import Finding
-from quiesce.providers.vsphere.center import Machine, Power
-from quiesce.providers.vsphere.job import Job
-from quiesce.providers.vsphere.marks import Mark
-from quiesce.providers.vsphere.options import Quiescing, Target
-from quiesce.providers.vsphere.snapshots import consolidation_note, refuse_or_leave_out
+from quiesce.providers.vsphere.inventory import PowerState, VirtualMachine
+from quiesce.providers.vsphere.job import VSphereJob
+from quiesce.providers.vsphere.machine.backup import TEMPORARY
+from quiesce.providers.vsphere.machine.snapshot import consolidation_note, refuse_or_leave_out
+from quiesce.providers.vsphere.options import BackupTarget, Quiescing
+from quiesce.providers.vsphere.ownership import owner_of_snapshot
 
 #: vSphere refuses more in one chain; VMware advises three or less
 _CHAIN_LIMIT: Final = 32
@@ -27,18 +28,14 @@ _RIGHTS: Final = (
     "VirtualMachine.State.RemoveSnapshot",
 )
 _BACKUP_RIGHTS: Final = {
-    Target.REPOSITORY: ("VApp.Export", "VApp.Import", "VirtualMachine.Inventory.Create"),
-    Target.CLONE: ("VirtualMachine.Provisioning.Clone", "VirtualMachine.Inventory.CreateFromExisting"),
+    BackupTarget.REPOSITORY: ("VApp.Export", "VApp.Import", "VirtualMachine.Inventory.Create"),
+    BackupTarget.CLONE: ("VirtualMachine.Provisioning.Clone", "VirtualMachine.Inventory.CreateFromExisting"),
 }
 
 
-def examine(job: Job) -> Sequence[Finding]:
+def findings(job: VSphereJob) -> Sequence[Finding]:
     """Return every check made, passed or not; changes nothing."""
-    try:
-        machine = job.machine()
-    except ProviderError as error:
-        remedy = error.hint or "Check connection_config, resource_id and the machine's name."
-        return [Finding(check="machine", passed=False, detail=str(error), remedy=remedy)]
+    machine = job.machine()
     return [
         Finding(check="machine", passed=True, detail=f"{machine.name} ({machine.id}) is {machine.power}"),
         _tools(machine),
@@ -52,31 +49,31 @@ def examine(job: Job) -> Sequence[Finding]:
     ]
 
 
-def _tools(machine: Machine) -> Finding:
-    if machine.power is not Power.ON:
+def _tools(machine: VirtualMachine) -> Finding:
+    if machine.power is not PowerState.ON:
         return Finding(check="tools", passed=True, detail=f"not needed: the machine is {machine.power}")
     detail = "VMware Tools run" if machine.tools_running else "VMware Tools do not run"
     remedy = "" if machine.tools_running else "Install open-vm-tools in the guest and start it."
     return Finding(check="tools", passed=machine.tools_running, detail=detail, remedy=remedy)
 
 
-def _quiescing(job: Job, machine: Machine) -> Finding:
+def _quiescing(job: VSphereJob, machine: VirtualMachine) -> Finding:
     wish = job.options.quiesce
-    can = machine.tools_running and not job.options.memory
-    passed = machine.power is not Power.ON or can or wish is Quiescing.NEVER
+    can = machine.tools_running and not job.options.snapshot_memory
+    passed = machine.power is not PowerState.ON or can or wish is Quiescing.NEVER
     if passed:
         return Finding(check="quiesce", passed=True, detail=f"vsphere_quiesce is {wish}")
-    why = "memory is saved too" if job.options.memory else "VMware Tools do not run"
+    why = "memory is saved too" if job.options.snapshot_memory else "VMware Tools do not run"
     result = "fail" if wish is Quiescing.ALWAYS else "be worth no more than crash"
     return Finding(
         check="quiesce",
         passed=False,
         detail=f"the guest cannot be quiesced ({why}), so the cut would {result}",
-        remedy="Start VMware Tools and leave vsphere_memory out, or set vsphere_quiesce: never.",
+        remedy="Start VMware Tools and leave vsphere_snapshot_memory out, or set vsphere_quiesce: never.",
     )
 
 
-def _disks(job: Job, machine: Machine) -> Finding:
+def _disks(job: VSphereJob, machine: VirtualMachine) -> Finding:
     try:
         left_out = refuse_or_leave_out(job, machine)
     except ProviderError as error:
@@ -85,7 +82,7 @@ def _disks(job: Job, machine: Machine) -> Finding:
     return Finding(check="disks", passed=True, detail=detail)
 
 
-def _tracking(machine: Machine) -> Finding:
+def _tracking(machine: VirtualMachine) -> Finding:
     if machine.change_tracking:
         return Finding(check="changed-blocks", passed=True, detail="changed block tracking is on")
     return Finding(
@@ -96,7 +93,7 @@ def _tracking(machine: Machine) -> Finding:
     )
 
 
-def _chain(machine: Machine) -> Finding:
+def _chain(machine: VirtualMachine) -> Finding:
     depth = _depth(machine)
     passed = depth <= _CHAIN_ADVISED
     return Finding(
@@ -107,24 +104,24 @@ def _chain(machine: Machine) -> Finding:
     )
 
 
-def _leftovers(machine: Machine) -> Iterator[Finding]:
+def _leftovers(machine: VirtualMachine) -> Iterator[Finding]:
     for snapshot in machine.snapshots:
-        mark = Mark.read(snapshot.description)
-        if mark is not None and snapshot.name.endswith("-temporary"):
+        owner = owner_of_snapshot(snapshot)
+        if owner is not None and snapshot.name.endswith(TEMPORARY):
             yield Finding(
                 check="leftovers",
                 passed=False,
-                detail=f"the temporary snapshot {snapshot.name!r} of execution {mark.execution} is there",
+                detail=f"the temporary snapshot {snapshot.name!r} of execution {owner.execution} is there",
                 remedy="If that execution does not run any more: quiesce recover, or quiesce remove-backup.",
             )
 
 
-def _consolidation(machine: Machine) -> Finding:
+def _consolidation(machine: VirtualMachine) -> Finding:
     note = consolidation_note(machine)
     return Finding(check="consolidation", passed=not note, detail=note or "no disk needs it", remedy=note)
 
 
-def _asked(job: Job, machine: Machine) -> Iterator[Finding]:
+def _asked(job: VSphereJob, machine: VirtualMachine) -> Iterator[Finding]:
     for check in (_space, _rights):
         try:
             yield check(job, machine)
@@ -135,8 +132,8 @@ def _asked(job: Job, machine: Machine) -> Iterator[Finding]:
             )
 
 
-def _space(job: Job, machine: Machine) -> Finding:
-    free = job.center.free_bytes(machine.id)
+def _space(job: VSphereJob, machine: VirtualMachine) -> Finding:
+    free = job.vcenter.free_bytes(machine.id)
     wanted = int(sum(disk.capacity_bytes for disk in machine.disks) * _SPACE_SHARE)
     detail = f"{free >> 20} MiB are free on the fullest datastore; {wanted >> 20} MiB are advised"
     remedy = (
@@ -145,9 +142,9 @@ def _space(job: Job, machine: Machine) -> Finding:
     return Finding(check="space", passed=free >= wanted, detail=detail, remedy=remedy)
 
 
-def _rights(job: Job, machine: Machine) -> Finding:
+def _rights(job: VSphereJob, machine: VirtualMachine) -> Finding:
     wanted = [*_RIGHTS, *_BACKUP_RIGHTS[job.options.backup_to]]
-    missing = job.center.missing_rights(machine.id, wanted)
+    missing = job.vcenter.missing_rights(machine.id, wanted)
     if not missing:
         return Finding(check="rights", passed=True, detail=f"all {len(wanted)} privileges are there")
     return Finding(
@@ -158,7 +155,7 @@ def _rights(job: Job, machine: Machine) -> Finding:
     )
 
 
-def _depth(machine: Machine) -> int:
+def _depth(machine: VirtualMachine) -> int:
     parents = {snapshot.id: snapshot.parent for snapshot in machine.snapshots}
     longest = 0
     for parent in parents.values():

@@ -1,302 +1,172 @@
-"""Reading many objects with one request, page by page, and turning them into our values."""
+"""Machines, their disks and their snapshots, as values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
-
-from quiesce.errors import NonRecoverableError
-from quiesce.model.ids import Json
-from quiesce.providers.vsphere.center import Backing, Disk, Machine, Power, Snapshot
-from quiesce.providers.vsphere.sdk import id_of, vim, vmodl
-from quiesce.providers.vsphere.session import Session
-
-#: objects in one page
-_PAGE: Final = 500
-#: what `machine_of` needs
-MACHINE: Final = (
-    "name",
-    "parent",
-    "resourcePool",
-    "recentTask",
-    "snapshot",
-    "runtime.powerState",
-    "runtime.connectionState",
-    "runtime.consolidationNeeded",
-    "config.instanceUuid",
-    "config.template",
-    "config.changeTrackingEnabled",
-    "config.guestId",
-    "config.firmware",
-    "config.version",
-    "config.extraConfig",
-    "config.hardware",
-    "guest.toolsRunningStatus",
-)
-_POWER: Final = {"poweredOn": Power.ON, "poweredOff": Power.OFF, "suspended": Power.SUSPENDED}
-_MARK: Final = "quiesce."
-
-Properties = Mapping[str, Any]
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
-def read_objects(
-    session: Session, kind: Any, moids: Sequence[str], paths: Sequence[str]
-) -> dict[str, Properties]:
-    """Return the properties of those objects that are there, by id."""
-    query = vmodl.query.PropertyCollector
-    spec = query.FilterSpec(
-        objectSet=[query.ObjectSpec(obj=session.bind(kind, moid)) for moid in moids],
-        propSet=[query.PropertySpec(type=kind, pathSet=list(paths))],
-        reportMissingObjectsInResults=True,
-    )
-    return {id_of(found): values for found, values in _pages(session, spec)}
+class PowerState(enum.StrEnum):
+    """A machine's power state."""
+
+    ON = "on"
+    OFF = "off"
+    SUSPENDED = "suspended"
 
 
-def read_all(session: Session, kind: Any, paths: Sequence[str], root: Any = None) -> dict[str, Properties]:
-    """Return the properties of every object of that kind below *root*, by id."""
+class DiskBacking(enum.StrEnum):
+    """What a disk's bytes lie on."""
 
-    def view_of(content: Any) -> Any:
-        return content.viewManager.CreateContainerView(root or content.rootFolder, [kind], True)
-
-    view = session.read("list the inventory", view_of)
-    query = vmodl.query.PropertyCollector
-    spec = query.FilterSpec(
-        objectSet=[
-            query.ObjectSpec(
-                obj=view,
-                skip=True,
-                selectSet=[
-                    query.TraversalSpec(name="view", path="view", skip=False, type=vim.view.ContainerView)
-                ],
-            )
-        ],
-        propSet=[query.PropertySpec(type=kind, pathSet=list(paths))],
-    )
-    try:
-        return {id_of(found): values for found, values in _pages(session, spec)}
-    finally:
-        session.change("list the inventory", lambda _: view.DestroyView())
+    FILE = "file"
+    #: a raw device mapping
+    DEVICE = "device"
+    OTHER = "other"
 
 
-def machine_of(moid: str, values: Properties, busy: bool) -> Machine:
-    """Return the machine that these properties describe.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualDisk:
+    """One virtual disk, as a machine or a snapshot has it."""
 
-    Raises:
-        NonRecoverableError: when this login may not read it.
-    """
-    if "runtime.powerState" not in values:
-        raise NonRecoverableError(
-            f"the machine {moid} cannot be read",
-            hint="Give this login at least the role 'Read-only' on the machine.",
-        )
-    hardware = values.get("config.hardware")
-    snapshots = values.get("snapshot")
-    current = getattr(snapshots, "currentSnapshot", None)
-    return Machine(
-        id=moid,
-        name=str(values.get("name", "")),
-        uuid=str(values.get("config.instanceUuid") or ""),
-        power=_POWER[str(values["runtime.powerState"])],
-        reachable=str(values.get("runtime.connectionState", "connected")) == "connected"
-        and hardware is not None,
-        tools_running=str(values.get("guest.toolsRunningStatus")) == "guestToolsRunning",
-        template=bool(values.get("config.template")),
-        disks=tuple(disks_of(hardware)) if hardware else (),
-        snapshots=tuple(_flat(getattr(snapshots, "rootSnapshotList", None) or (), None)),
-        current=id_of(current) if current else None,
-        consolidation_needed=bool(values.get("runtime.consolidationNeeded")),
-        change_tracking=bool(values.get("config.changeTrackingEnabled")),
-        marks=_marks(values.get("config.extraConfig") or ()),
-        hardware=hardware_of(values) if hardware else {},
-        folder=_moid(values.get("parent")) or "",
-        pool=_moid(values.get("resourcePool")),
-        busy=busy,
-    )
+    key: int
+    label: str
+    capacity_bytes: int
+    #: ``[datastore] folder/name.vmdk``
+    file: str
+    controller: int
+    unit: int
+    backing: DiskBacking = DiskBacking.FILE
+    #: not part of snapshots
+    independent: bool = False
+    #: other machines may write to it too
+    shared: bool = False
+    #: where changed block tracking stands; only meaningful on a snapshot's disks
+    change_id: str | None = None
+    #: it is read through another file (there is an older snapshot)
+    layered: bool = False
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Return controller and unit: what a disk keeps when it is copied."""
+        return self.controller, self.unit
 
 
-def disks_of(hardware: Any) -> Iterator[Disk]:
-    """Return the disks among a machine's or a snapshot's devices."""
-    sharing = {
-        device.key: str(getattr(device, "sharedBus", "noSharing"))
-        for device in hardware.device
-        if isinstance(device, vim.vm.device.VirtualSCSIController)
-    }
-    for device in hardware.device:
-        if isinstance(device, vim.vm.device.VirtualDisk):
-            yield _disk(device, sharing.get(device.controllerKey, "noSharing"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSnapshot:
+    """One snapshot of a machine's tree."""
+
+    id: str
+    name: str
+    description: str
+    #: the machine's power state at the cut
+    power: PowerState
+    quiesced: bool
+    parent: str | None = None
 
 
-def hardware_of(values: Properties) -> dict[str, Json]:
-    """Return what is needed to build a machine like it, as plain data."""
-    hardware = values["config.hardware"]
-    devices = hardware.device
-    return {
-        "datastore": _datastore(devices),
-        "cpus": hardware.numCPU,
-        "memory_mb": hardware.memoryMB,
-        "guest": values.get("config.guestId"),
-        "firmware": values.get("config.firmware"),
-        "version": values.get("config.version"),
-        "controllers": [_controller(one) for one in devices if isinstance(one, _CONTROLLERS)],
-        "disks": [_disk_hardware(one) for one in devices if isinstance(one, vim.vm.device.VirtualDisk)],
-        "cards": [_card(one) for one in devices if isinstance(one, vim.vm.device.VirtualEthernetCard)],
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskController:
+    """What disks are attached to."""
+
+    key: int
+    #: the API's name of its type
+    kind: str
+    bus: int = 0
 
 
-def running(session: Session, machines: Mapping[str, Properties]) -> set[str]:
-    """Return those of *machines* that have a task which is not over."""
-    tasks = {id_of(task) for values in machines.values() for task in values.get("recentTask") or ()}
-    if not tasks:
-        return set()
-    states = read_objects(session, vim.Task, sorted(tasks), ["info.state"])
-    live = {task for task, values in states.items() if values.get("info.state") in ("queued", "running")}
-    return {
-        moid
-        for moid, values in machines.items()
-        if any(id_of(task) in live for task in values.get("recentTask") or ())
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSlot:
+    """A disk without its content."""
+
+    key: int
+    controller: int
+    unit: int
+    capacity_bytes: int
 
 
-_CONTROLLERS: Final = (
-    vim.vm.device.VirtualSCSIController,
-    vim.vm.device.VirtualSATAController,
-    vim.vm.device.VirtualNVMEController,
-    vim.vm.device.VirtualIDEController,
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkCard:
+    """A network card and what it is plugged into."""
+
+    #: the API's name of its type
+    kind: str
+    mac: str | None = None
+    #: who chose *mac*: ``manual``, ``generated`` by a host or ``assigned`` by vCenter, in ranges of its own
+    address_type: str | None = None
+    network: str | None = None
+    switch: str | None = None
+    portgroup: str | None = None
 
 
-def _pages(session: Session, spec: Any) -> Iterator[tuple[Any, Properties]]:
-    options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=_PAGE)
-    page = session.read(
-        "read the inventory",
-        lambda content: _permitted(content.propertyCollector.RetrievePropertiesEx([spec], options)),
-    )
-    while page is not None:
-        yield from _contents(page.objects or ())
-        token = page.token
-        if not token:
-            return
-        page = _next_page(session, token)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What is needed to build a machine like another one."""
+
+    #: name of the datastore that the first disk lies on
+    datastore: str | None = None
+    cpus: int = 1
+    memory_mb: int = 1024
+    guest: str | None = None
+    firmware: str | None = None
+    version: str | None = None
+    controllers: tuple[DiskController, ...] = ()
+    disks: tuple[DiskSlot, ...] = ()
+    cards: tuple[NetworkCard, ...] = ()
+
+    def disk_at(self, kind: str, bus: int, unit: int) -> int | None:
+        """Return the key of the disk at that unit of the controller of that kind and bus."""
+        for controller in self.controllers:
+            for disk in self.disks:
+                if (controller.kind, controller.bus) == (kind, bus) and (disk.controller, disk.unit) == (
+                    controller.key,
+                    unit,
+                ):
+                    return disk.key
+        return None
 
 
-def _next_page(session: Session, token: str) -> Any:
-    return session.read(
-        "read the inventory",
-        lambda content: _permitted(content.propertyCollector.ContinueRetrievePropertiesEx(token)),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualMachine:
+    """A virtual machine as it is now."""
+
+    id: str
+    name: str
+    uuid: str
+    power: PowerState
+    #: its host answers and its files can be reached
+    reachable: bool = True
+    tools_running: bool = False
+    template: bool = False
+    disks: tuple[VirtualDisk, ...] = ()
+    snapshots: tuple[MachineSnapshot, ...] = ()
+    current: str | None = None
+    consolidation_needed: bool = False
+    change_tracking: bool = False
+    #: our own settings in its configuration, by name
+    marks: Mapping[str, str] = field(default_factory=dict)
+    hardware: Hardware = Hardware()
+    folder: str = ""
+    pool: str | None = None
+    #: tasks are queued or running on it
+    busy: bool = False
+
+    def snapshot_named(self, name: str) -> MachineSnapshot | None:
+        """Return the snapshot of that name; the newest, when there are several."""
+        return next((one for one in reversed(self.snapshots) if one.name == name), None)
 
 
-def _permitted(page: Any) -> Any:
-    """Return *page*, or raise what it says of an ended session: properties are then missing one by one."""
-    for one in (page.objects if page is not None else None) or ():
-        for missing in one.missingSet or ():
-            if isinstance(missing.fault, vim.fault.NotAuthenticated):
-                raise missing.fault
-    return page
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineLookup:
+    """How a node's machine is found: the first of these that is given and there."""
 
+    #: a managed object id, an instance UUID, an inventory path or a name that the operator wrote
+    resource: str | None = None
+    #: the managed object id that was recorded when the machine was made
+    id: str | None = None
+    #: names it may have, likeliest first
+    names: tuple[str, ...] = ()
+    datacenter: str | None = None
 
-def _contents(objects: Iterable[Any]) -> Iterator[tuple[Any, Properties]]:
-    for one in objects:
-        yield one.obj, {prop.name: prop.val for prop in one.propSet or ()}
-
-
-def _flat(trees: Iterable[Any], parent: str | None) -> Iterator[Snapshot]:
-    for tree in trees:
-        yield Snapshot(
-            id=id_of(tree.snapshot),
-            name=tree.name,
-            description=tree.description or "",
-            power=_POWER[str(tree.state)],
-            quiesced=bool(tree.quiesced),
-            parent=parent,
-        )
-        yield from _flat(tree.childSnapshotList or (), id_of(tree.snapshot))
-
-
-def _disk(device: Any, bus: str) -> Disk:
-    backing = device.backing
-    return Disk(
-        key=device.key,
-        label=device.deviceInfo.label if device.deviceInfo else f"disk {device.key}",
-        capacity_bytes=device.capacityInBytes or device.capacityInKB * 1024,
-        file=getattr(backing, "fileName", "") or "",
-        controller=device.controllerKey or 0,
-        unit=device.unitNumber or 0,
-        backing=_backing(backing),
-        independent=str(getattr(backing, "diskMode", "")).startswith("independent"),
-        shared=bus not in ("noSharing", "None")
-        or str(getattr(backing, "sharing", "")) == "sharingMultiWriter",
-        change_id=getattr(backing, "changeId", None) or None,
-        layered=getattr(backing, "parent", None) is not None,
-    )
-
-
-def _backing(backing: Any) -> Backing:
-    kind = type(backing).__name__
-    if "RawDisk" in kind:
-        return Backing.DEVICE
-    return Backing.FILE if hasattr(backing, "fileName") else Backing.OTHER
-
-
-def _marks(settings: Iterable[Any]) -> dict[str, str]:
-    return {one.key: str(one.value) for one in settings if one.key.startswith(_MARK)}
-
-
-def _controller(device: Any) -> dict[str, Json]:
-    return {
-        "key": device.key,
-        "kind": type(device).__name__.rpartition(".")[2],
-        "bus": device.busNumber,
-    }
-
-
-def _disk_hardware(device: Any) -> dict[str, Json]:
-    return {
-        "key": device.key,
-        "controller": device.controllerKey,
-        "unit": device.unitNumber,
-        "capacity_bytes": device.capacityInBytes or device.capacityInKB * 1024,
-    }
-
-
-def _card(device: Any) -> dict[str, Json]:
-    backing = device.backing
-    port = getattr(backing, "port", None)
-    return {
-        "kind": type(device).__name__.rpartition(".")[2],
-        "mac": device.macAddress,
-        "network": getattr(backing, "deviceName", None),
-        "switch": getattr(port, "switchUuid", None),
-        "portgroup": getattr(port, "portgroupKey", None),
-    }
-
-
-def _datastore(devices: Iterable[Any]) -> str | None:
-    """Return the name of the datastore that the first disk lies on."""
-    for device in devices:
-        file = getattr(getattr(device, "backing", None), "fileName", "") or ""
-        if isinstance(device, vim.vm.device.VirtualDisk) and file.startswith("["):
-            return str(file[1:].partition("]")[0])
-    return None
-
-
-def _moid(found: Any) -> str | None:
-    return id_of(found) if found is not None else None
-
-
-def figures_of(values: Properties) -> dict[str, Json]:
-    """Return statistics of a machine; figures that the platform does not have now are left out."""
-    stats, storage = values.get("summary.quickStats"), values.get("summary.storage")
-    megabyte = 1 << 20
-    figures: dict[str, Json] = {"power": _POWER[str(values["runtime.powerState"])].value}
-    for name, value, unit in (
-        ("cpu_mhz", getattr(stats, "overallCpuUsage", None), 1),
-        ("memory_bytes", getattr(stats, "guestMemoryUsage", None), megabyte),
-        ("host_memory_bytes", getattr(stats, "hostMemoryUsage", None), megabyte),
-        ("uptime_s", getattr(stats, "uptimeSeconds", None), 1),
-        ("storage_committed_bytes", getattr(storage, "committed", None), 1),
-        ("storage_uncommitted_bytes", getattr(storage, "uncommitted", None), 1),
-    ):
-        if isinstance(value, int) and value >= 0:
-            figures[name] = value * unit
-    return figures
+    def __str__(self) -> str:
+        asked = [self.resource, self.id, *self.names]
+        return " or ".join(repr(one) for one in asked if one) or "no name"

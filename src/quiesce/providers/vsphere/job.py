@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from quiesce.errors import NonRecoverableError, ResourceNotFoundError
-from quiesce.model.call import Call
-from quiesce.model.ids import BackupName, Json
-from quiesce.model.records import Level
-from quiesce.ports import Context
-from quiesce.providers.vsphere.center import Center, Machine
-from quiesce.providers.vsphere.endpoints import lookup_of
-from quiesce.providers.vsphere.options import Options
-from quiesce.repository import BackupKey, Repository
+from quiesce.errors import ResourceNotFoundError
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.provider_kit.job import Job
+from quiesce.providers.vsphere.endpoint import VCenterEndpoint, endpoint_of, lookup_of
+from quiesce.providers.vsphere.inventory import VirtualMachine
+from quiesce.providers.vsphere.options import VSphereOptions
+from quiesce.providers.vsphere.vcenter import VCenter
+from quiesce.repository import Repository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A call, its vCenter, and what the operator chose."""
+class VSphereJob(Job):
+    """A call, the way to its vCenter, and what the operator chose."""
 
-    call: Call
-    context: Context
-    center: Center
-    options: Options
+    options: VSphereOptions
     repository: Repository
+    connect: Callable[[VCenterEndpoint], VCenter]
 
     @property
-    def artifact(self) -> Mapping[str, Json]:
-        """What SNAPSHOT or COPY answered; empty when that was lost."""
-        return self.call.artifact or {}
+    def vcenter(self) -> VCenter:
+        """The vCenter that the call's node lies on.
+
+        Raises:
+            NonRecoverableError: when its ``connection_config`` does not say.
+        """
+        return self.connect(endpoint_of(self.call))
 
     @property
-    def place(self) -> BackupKey:
-        """Where this instance's full copy lies in the repository."""
-        return BackupKey(deployment=self.call.deployment, point=self.point, instance=self.call.instance)
-
-    @property
-    def point(self) -> BackupName:
-        """The restore point's name."""
-        if self.call.point is None:
-            raise NonRecoverableError(f"{self.call.interface} needs the name of a restore point")
-        return self.call.point
+    def time(self) -> Deadline:
+        """The time that is left for waiting for vCenter."""
+        return self.deadline("vCenter")
 
     def machine_id(self) -> str:
         """Return the id of the instance's machine.
@@ -50,38 +44,30 @@ class Job:
         Raises:
             ResourceNotFoundError: when there is none.
         """
-        return self.center.find(lookup_of(self.call))
+        return self.vcenter.find(lookup_of(self.call), self.time)
 
-    def machine(self) -> Machine:
+    def machine(self) -> VirtualMachine:
         """Return the instance's machine as it is now."""
-        return self.center.machine(self.machine_id())
+        return self.vcenter.machine(self.machine_id(), self.time)
 
-    def settled(self) -> Machine:
+    def settled(self) -> VirtualMachine:
         """Return the instance's machine once no task runs on it: not even one of a process that died."""
-        return self.center.settle(self.machine_id(), self.context)
+        return self.vcenter.settle(self.machine_id(), self.time)
 
-    def settled_if_there(self) -> Machine | None:
+    def settled_if_there(self) -> VirtualMachine | None:
         """Return the same, or None when the machine is gone."""
         try:
             return self.settled()
         except ResourceNotFoundError:
             return None
 
-    def named(self, name: str) -> list[Machine]:
+    def machines_named(self, name: str) -> list[VirtualMachine]:
         """Return the machines of exactly that name, once no task runs on them.
 
         One that is gone by then, because a process that died had begun to destroy it, is left out.
         """
         found = []
-        for machine in self.center.children(name):
+        for machine in self.vcenter.machines_named(name, self.time):
             with contextlib.suppress(ResourceNotFoundError):
-                found.append(self.center.settle(machine, self.context))
+                found.append(self.vcenter.settle(machine, self.time))
         return found
-
-    def say(self, message: str) -> None:
-        """Tell the operator."""
-        self.context.log(Level.INFO, message)
-
-    def warn(self, message: str) -> None:
-        """Tell the operator what is less than asked for."""
-        self.context.log(Level.WARNING, message)

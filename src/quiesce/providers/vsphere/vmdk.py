@@ -7,6 +7,7 @@ out are zero. The format is VMware's "Virtual Disk Format 5.0".
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,7 @@ _OVERHEAD_SECTORS: Final = 128
 _DESCRIPTOR_SECTORS: Final = 20
 
 
-class Sink(Protocol):
+class ByteSink(Protocol):
     """What a disk is written to."""
 
     def write(self, data: bytes, /) -> object:
@@ -66,7 +67,7 @@ class Grain:
             raise DamagedArtifactError(f"the disk's grain {self.number} is damaged: {error}") from error
 
 
-class Reader:
+class VmdkReader:
     """Reads a disk from *pieces* as they come; nothing is kept in memory."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
@@ -103,10 +104,10 @@ class Reader:
         return Grain(address // _GRAIN_SECTORS, (start + self._source.take(more))[:size])
 
 
-class Writer:
+class VmdkWriter:
     """Writes a disk to *sink*; grains come in ascending order, then `finish`."""
 
-    def __init__(self, sink: Sink, capacity_bytes: int) -> None:
+    def __init__(self, sink: ByteSink, capacity_bytes: int) -> None:
         self._sink = sink
         self._capacity_sectors = _rounded(capacity_bytes) // SECTOR
         self._at = 0
@@ -210,12 +211,32 @@ def grains_of(start: int, plain: bytes) -> Iterator[Grain]:
         yield Grain.of((start + offset) // GRAIN, plain[offset : offset + GRAIN])
 
 
-def write_disk(sink: Sink, capacity_bytes: int, grains: Iterable[Grain]) -> None:
+def write_disk(sink: ByteSink, capacity_bytes: int, grains: Iterable[Grain]) -> None:
     """Write a whole disk."""
-    writer = Writer(sink, capacity_bytes)
+    writer = VmdkWriter(sink, capacity_bytes)
     for grain in grains:
         writer.add(grain)
     writer.finish()
+
+
+class Sha1Tee(Iterator[bytes]):
+    """Passes *pieces* on; each is in *sink* before the next is asked for, and is hashed on the way."""
+
+    def __init__(self, pieces: Iterable[bytes], sink: ByteSink) -> None:
+        # not for security: it is what the platform compares with
+        self._hash = hashlib.sha1(usedforsecurity=False)
+        self._pieces = iter(pieces)
+        self._sink = sink
+
+    def __next__(self) -> bytes:
+        piece = next(self._pieces)
+        self._hash.update(piece)
+        self._sink.write(piece)
+        return piece
+
+    def hexdigest(self) -> str:
+        """Return the checksum of everything that has passed."""
+        return self._hash.hexdigest()
 
 
 class _Source:

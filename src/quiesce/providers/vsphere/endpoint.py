@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from quiesce.errors import NonRecoverableError
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
-from quiesce.providers.vsphere.center import Lookup
+from quiesce.model.words import WrongValueError, read_flag, whole_number
+from quiesce.providers.vsphere.inventory import MachineLookup
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class VCenterEndpoint:
     """Where to log in; two nodes with equal ones share a session."""
 
     host: str
@@ -28,14 +32,14 @@ class Endpoint:
         return f"{self.host}:{self.port}"
 
     @classmethod
-    def of(cls, config: Mapping[str, Json]) -> Endpoint:
+    def of(cls, config: Mapping[str, Json]) -> VCenterEndpoint:
         """Read a ``connection_config`` as the official plugin's blueprints write it.
 
         Raises:
             NonRecoverableError: when something is missing or contradicts itself.
         """
         _refuse_incomplete(config)
-        insecure = str(config.get("allow_insecure") or "false").lower() == "true"
+        insecure = _read(config, "allow_insecure", read_flag, False)
         path, data = _text(config, "certificate_path"), _text(config, "certificate_data")
         if insecure and (path or data):
             raise NonRecoverableError("connection_config has both allow_insecure and a certificate: drop one")
@@ -43,28 +47,28 @@ class Endpoint:
             host=str(config["host"]),
             username=str(config["username"]),
             password=str(config["password"]),
-            port=_port(config.get("port")),
+            port=_read(config, "port", whole_number(1, 65535), 443),
             allow_insecure=insecure,
             certificate_path=path,
             certificate_data=data,
         )
 
 
-def endpoint_of(call: Call) -> Endpoint:
+def endpoint_of(call: Call) -> VCenterEndpoint:
     """Return the endpoint of *call*'s node.
 
     Raises:
         NonRecoverableError: when its ``connection_config`` does not give one.
     """
-    return Endpoint.of(_config(call))
+    return VCenterEndpoint.of(_config(call))
 
 
-def lookup_of(call: Call) -> Lookup:
+def lookup_of(call: Call) -> MachineLookup:
     """Return how the machine of *call*'s instance is found."""
     runtime = call.runtime_properties
     resource = call.properties.get("resource_id") or runtime.get("resource_id")
     recorded = runtime.get("vsphere_server_id")
-    return Lookup(
+    return MachineLookup(
         resource=str(resource) if resource else None,
         id=str(recorded) if recorded else None,
         names=tuple(dict.fromkeys(_names(call))),
@@ -74,10 +78,7 @@ def lookup_of(call: Call) -> Lookup:
 
 def _config(call: Call) -> Mapping[str, Json]:
     config = call.properties.get("connection_config")
-    override = call.inputs.get("connection_config")
-    merged = dict(config) if isinstance(config, dict) else {}
-    merged.update(override if isinstance(override, dict) else {})
-    return merged
+    return config if isinstance(config, dict) else {}
 
 
 def _names(call: Call) -> list[str]:
@@ -109,8 +110,11 @@ def _text(config: Mapping[str, Json], name: str) -> str | None:
     return str(value) if value else None
 
 
-def _port(value: Json) -> int:
-    text = str(value or 443)
-    if not text.isdigit():
-        raise NonRecoverableError(f"connection_config has the port {value!r}, which is no number")
-    return int(text)
+def _read(config: Mapping[str, Json], name: str, read: Callable[[Json], T], default: T) -> T:
+    value = config.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        return read(value)
+    except WrongValueError as error:
+        raise NonRecoverableError(f"{name} of connection_config: {error}") from None

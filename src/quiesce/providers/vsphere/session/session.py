@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 from xml.parsers.expat import ExpatError
 
-from quiesce.errors import NonRecoverableError, OperationTimeoutError
-from quiesce.providers.vsphere.endpoints import Endpoint
+from quiesce.errors import NonRecoverableError
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.provider_kit.discovery import UnhurriedContext
+from quiesce.providers.vsphere.endpoint import VCenterEndpoint
 from quiesce.providers.vsphere.errors import translated
-from quiesce.providers.vsphere.sdk import SoapStubAdapter, vim
+from quiesce.providers.vsphere.session.sdk import SoapStubAdapter, vim
 
 T = TypeVar("T")
 
@@ -30,10 +32,10 @@ _TRIES: Final = 3
 _LOST: Final = (OSError, http.client.HTTPException, ExpatError)
 
 
-class Session:
+class VCenterSession:
     """Sends requests; logs in when needed, and again when the session has expired."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: VCenterEndpoint) -> None:
         self.endpoint = endpoint
         self.tls = _tls(endpoint)
         self._limits = _Limits()
@@ -52,50 +54,48 @@ class Session:
         """Return the managed object of that id."""
         return kind(moid, self._stub)
 
-    def read(self, what: str, action: Callable[[Any], T], limit_s: float = _REQUEST_S) -> T:
+    def read(self, what: str, action: Callable[[Any], T], deadline: Deadline | None = None) -> T:
         """Return what *action* answers, given the service content; sent again when the way was lost.
 
         Raises:
             ProviderError: in our words, about *what*.
         """
-        ends = time.monotonic() + limit_s
-        for attempt in range(1, _TRIES + 1):
-            try:
-                return self._send(action, ends - time.monotonic())
-            except ssl.SSLCertVerificationError:
-                with translated(what):
+        deadline = deadline or Deadline(UnhurriedContext(_REQUEST_S), "vCenter")
+        for attempt in range(1, _TRIES):
+            with translated(what):
+                try:
+                    return self._send(action, deadline.left_s(_REQUEST_S))
+                except (ssl.SSLCertVerificationError, TimeoutError):
                     raise
-            except _LOST:
-                if attempt == _TRIES or time.monotonic() + 0.2 * attempt >= ends:
-                    with translated(what):
-                        raise
-                time.sleep(0.2 * attempt)
-            except Exception:
-                with translated(what):
-                    raise
-        raise AssertionError("unreachable")
+                except _LOST:
+                    pass
+            deadline.back_off(attempt)
+        return self.change(what, action, deadline)
 
-    def change(self, what: str, action: Callable[[Any], T], limit_s: float = _REQUEST_S) -> T:
+    def change(
+        self,
+        what: str,
+        action: Callable[[Any], T],
+        deadline: Deadline | None = None,
+        most_s: float = _REQUEST_S,
+    ) -> T:
         """Return what *action* answers; sent once only, for a lost answer may mean that it happened.
 
         Raises:
             ProviderError: in our words, about *what*.
         """
-        if limit_s <= 0:
-            raise OperationTimeoutError(f"cannot {what}: no time is left")
+        limit_s = deadline.left_s(most_s) if deadline is not None else most_s
         with translated(what):
-            return self._send(action, min(limit_s, _REQUEST_S))
+            return self._send(action, limit_s)
 
     def close(self) -> None:
         """Log out; it is fine when the vCenter does not answer."""
         with self._lock:
             content, self._content = self._content, None
         if content is not None:
-            try:
-                with self._limits.within(5.0):
-                    content.sessionManager.Logout()
-            except (*_LOST, vim.fault.NotAuthenticated):
-                pass
+            logged_out = contextlib.suppress(*_LOST, vim.fault.NotAuthenticated)
+            with logged_out, self._limits.within(5.0):
+                content.sessionManager.Logout()
         self._stub.DropConnections()
 
     def _send(self, action: Callable[[Any], T], limit_s: float) -> T:
@@ -130,27 +130,19 @@ class _Limits(threading.local):
 
     seconds = _REQUEST_S
 
-    def within(self, seconds: float) -> _Limit:
-        return _Limit(self, max(0.1, seconds))
-
-
-class _Limit:
-    def __init__(self, limits: _Limits, seconds: float) -> None:
-        self._limits = limits
-        self._seconds = seconds
-        self._before = limits.seconds
-
-    def __enter__(self) -> None:
-        self._limits.seconds = self._seconds
-
-    def __exit__(self, *_: object) -> None:
-        self._limits.seconds = self._before
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        before, self.seconds = self.seconds, max(0.1, seconds)
+        try:
+            yield
+        finally:
+            self.seconds = before
 
 
 class _Stub(SoapStubAdapter):  # type: ignore[misc]
     """The SDK's transport, with a time limit for each request rather than for each connection."""
 
-    def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext, limits: _Limits) -> None:
+    def __init__(self, endpoint: VCenterEndpoint, tls: ssl.SSLContext, limits: _Limits) -> None:
         super().__init__(
             host=endpoint.host,
             port=endpoint.port,
@@ -168,7 +160,7 @@ class _Stub(SoapStubAdapter):  # type: ignore[misc]
         return connection
 
 
-def _tls(endpoint: Endpoint) -> ssl.SSLContext:
+def _tls(endpoint: VCenterEndpoint) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(
             cafile=endpoint.certificate_path, cadata=endpoint.certificate_data

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
-from quiesce.providers.vsphere.inventory import read_all, read_objects
-from quiesce.providers.vsphere.sdk import id_of, vim
-from quiesce.providers.vsphere.session import Session
+from quiesce.providers.vsphere.session.reading import read_all, read_objects
+from quiesce.providers.vsphere.session.sdk import id_of, vim
+from quiesce.providers.vsphere.session.session import VCenterSession
 
 
-class Places:
+class VCenterPlaces:
     """Looks up what machines lie in and on."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: VCenterSession) -> None:
         self._session = session
         self._datacenters: dict[str, str] = {}
 

@@ -17,20 +17,25 @@ from typing import Final
 
 from quiesce.errors import NonRecoverableError, RecoverableError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.ids import Json
+from quiesce.provider_kit.deadline import Deadline
 from quiesce.providers.vsphere import vmdk
-from quiesce.providers.vsphere.center import (
-    Area,
+from quiesce.providers.vsphere.inventory import (
+    DiskController,
+    DiskSlot,
+    Hardware,
+    MachineLookup,
+    MachineSnapshot,
+    PowerState,
+    VirtualDisk,
+    VirtualMachine,
+)
+from quiesce.providers.vsphere.vcenter import (
     BuildRequest,
-    CopyRequest,
-    Disk,
+    CloneRequest,
+    DiskArea,
+    DiskUpload,
     ExportLease,
-    Lookup,
-    Machine,
-    Patience,
-    Power,
-    Snapshot,
     SnapshotRequest,
-    Upload,
 )
 
 CAPACITY: Final = 1 << 20
@@ -40,17 +45,17 @@ _CONTROLLER: Final = 1000
 @dataclass(slots=True)
 class _Cut:
     machine: str
-    snapshot: Snapshot
-    power: Power
-    disks: tuple[Disk, ...]
+    snapshot: MachineSnapshot
+    power: PowerState
+    disks: tuple[VirtualDisk, ...]
     content: dict[str, bytes]
 
 
 @dataclass(slots=True)
-class World:
+class FakeVCenterWorld:
     """What outlives a session: machines, snapshots, files."""
 
-    machines: dict[str, Machine] = field(default_factory=dict)
+    machines: dict[str, VirtualMachine] = field(default_factory=dict)
     cuts: dict[str, _Cut] = field(default_factory=dict)
     #: by file name; what is left out is zero
     files: dict[str, bytes] = field(default_factory=dict)
@@ -68,7 +73,7 @@ class World:
         """Make a running machine and return its id."""
         moid = f"vm-{self.number()}"
         made = tuple(
-            Disk(
+            VirtualDisk(
                 key=2000 + unit,
                 label=f"Hard disk {unit + 1}",
                 capacity_bytes=CAPACITY,
@@ -79,11 +84,11 @@ class World:
             for unit in range(disks)
         )
         self.files.update({disk.file: b"" for disk in made})
-        self.machines[moid] = Machine(
+        self.machines[moid] = VirtualMachine(
             id=moid,
             name=name,
             uuid=f"uuid-of-{moid}",
-            power=Power.ON,
+            power=PowerState.ON,
             tools_running=tools_running,
             disks=made,
             hardware=_hardware(made),
@@ -93,15 +98,15 @@ class World:
         return moid
 
 
-class MemoryCenter:
-    """Answers `quiesce.providers.vsphere.center.Center` from a `World`."""
+class FakeVCenter:
+    """Answers `quiesce.providers.vsphere.vcenter.VCenter` from a `FakeVCenterWorld`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: FakeVCenterWorld) -> None:
         self.world = world
 
     # -- looking ---------------------------------------------------------------------------------------
 
-    def find(self, lookup: Lookup) -> str:
+    def find(self, lookup: MachineLookup, deadline: Deadline) -> str:
         """Return the machine's id."""
         wanted = [lookup.resource, lookup.id, *lookup.names]
         with self.world.lock:
@@ -110,28 +115,28 @@ class MemoryCenter:
                     return one.id
         raise ResourceNotFoundError(f"there is no machine {lookup}")
 
-    def machine(self, machine: str) -> Machine:
+    def machine(self, machine: str, deadline: Deadline) -> VirtualMachine:
         """Return the machine as it is now."""
         with self.world.lock:
             return self._machine(machine)
 
-    def settle(self, machine: str, patience: Patience) -> Machine:
+    def settle(self, machine: str, deadline: Deadline) -> VirtualMachine:
         """Return the machine: its tasks are over when they return."""
-        return self.machine(machine)
+        return self.machine(machine, deadline)
 
-    def children(self, name: str) -> tuple[str, ...]:
+    def machines_named(self, name: str, deadline: Deadline) -> tuple[str, ...]:
         """Return the ids of all machines of exactly that name."""
         with self.world.lock:
             return tuple(one.id for one in self.world.machines.values() if one.name == name)
 
-    def disks_at(self, snapshot: str) -> tuple[Disk, ...]:
+    def disks_at(self, snapshot: str) -> tuple[VirtualDisk, ...]:
         """Return the machine's disks as they were at the cut."""
         with self.world.lock:
             return self._cut(snapshot).disks
 
-    def measure(self, machine: str) -> Mapping[str, Json]:
+    def measure(self, machine: str, deadline: Deadline) -> Mapping[str, Json]:
         """Return figures of a machine."""
-        return {"power": self.machine(machine).power.value, "cpu_mhz": 100, "memory_bytes": 1 << 29}
+        return {"power": self.machine(machine, deadline).power.value, "cpu_mhz": 100, "memory_bytes": 1 << 29}
 
     def free_bytes(self, machine: str) -> int:
         """Return plenty."""
@@ -141,7 +146,7 @@ class MemoryCenter:
         """Return none."""
         return ()
 
-    def inventory(self, folder: str | None = None) -> tuple[Machine, ...]:
+    def machines(self, folder: str | None, deadline: Deadline) -> tuple[VirtualMachine, ...]:
         """Return every machine."""
         with self.world.lock:
             machines = self.world.machines.values()
@@ -149,23 +154,23 @@ class MemoryCenter:
 
     # -- changing --------------------------------------------------------------------------------------
 
-    def suspend(self, machine: str, patience: Patience) -> None:
+    def suspend(self, machine: str, deadline: Deadline) -> None:
         """Suspend a running machine."""
-        self._switch(machine, {Power.ON}, Power.SUSPENDED)
+        self._switch(machine, {PowerState.ON}, PowerState.SUSPENDED)
 
-    def power_on(self, machine: str, patience: Patience) -> None:
+    def power_on(self, machine: str, deadline: Deadline) -> None:
         """Start a machine, or resume a suspended one."""
-        self._switch(machine, {Power.OFF, Power.SUSPENDED}, Power.ON)
+        self._switch(machine, {PowerState.OFF, PowerState.SUSPENDED}, PowerState.ON)
 
-    def power_off(self, machine: str, patience: Patience) -> None:
+    def power_off(self, machine: str, deadline: Deadline) -> None:
         """Switch a machine off."""
-        self._switch(machine, {Power.ON, Power.SUSPENDED}, Power.OFF)
+        self._switch(machine, {PowerState.ON, PowerState.SUSPENDED}, PowerState.OFF)
 
-    def create_snapshot(self, machine: str, request: SnapshotRequest, patience: Patience) -> str:
+    def create_snapshot(self, machine: str, request: SnapshotRequest, deadline: Deadline) -> str:
         """Make a snapshot and return its id."""
         with self.world.lock:
             found = self._machine(machine)
-            snapshot = Snapshot(
+            snapshot = MachineSnapshot(
                 id=f"snapshot-{self.world.number()}",
                 name=request.name,
                 description=request.description,
@@ -177,7 +182,7 @@ class MemoryCenter:
             self._put(replace(found, snapshots=(*found.snapshots, snapshot), current=snapshot.id))
             return snapshot.id
 
-    def revert(self, snapshot: str, patience: Patience) -> None:
+    def revert(self, snapshot: str, deadline: Deadline) -> None:
         """Put the snapshot's machine back to it."""
         with self.world.lock:
             cut = self._cut(snapshot)
@@ -187,7 +192,7 @@ class MemoryCenter:
             kept = tuple(disk for disk in found.disks if disk.independent)
             self._put(replace(found, power=cut.power, disks=disks + kept, current=snapshot))
 
-    def remove_snapshot(self, snapshot: str, patience: Patience) -> None:
+    def remove_snapshot(self, snapshot: str, deadline: Deadline) -> None:
         """Remove this snapshot only; its children stay."""
         with self.world.lock:
             cut = self.world.cuts.pop(snapshot, None)
@@ -203,7 +208,7 @@ class MemoryCenter:
             current = parent if found.current == snapshot else found.current
             self._put(replace(found, snapshots=left, current=current))
 
-    def clone(self, machine: str, snapshot: str | None, request: CopyRequest, patience: Patience) -> str:
+    def clone(self, machine: str, snapshot: str | None, request: CloneRequest, deadline: Deadline) -> str:
         """Copy a machine, or its state at a snapshot, and return the copy's id."""
         with self.world.lock:
             source = self._machine(machine)
@@ -212,13 +217,13 @@ class MemoryCenter:
             copied = {disk.position: content.get(disk.file, b"") for disk in disks}
             return self._new_machine(request.name, disks, copied, request.marks, source.hardware)
 
-    def destroy(self, machine: str, patience: Patience) -> None:
+    def destroy(self, machine: str, deadline: Deadline) -> None:
         """Remove a machine that is not running, with all disks that it has now."""
         with self.world.lock:
             found = self.world.machines.get(machine)
             if found is None:
                 return
-            if found.power is not Power.OFF:
+            if found.power is not PowerState.OFF:
                 raise RecoverableError(f"{found.name} is {found.power}")
             for disk in found.disks:
                 self.world.files.pop(disk.file, None)
@@ -226,7 +231,7 @@ class MemoryCenter:
                 self.world.cuts.pop(snapshot.id, None)
             del self.world.machines[machine]
 
-    def mark(self, machine: str, marks: Mapping[str, str], patience: Patience) -> None:
+    def mark(self, machine: str, marks: Mapping[str, str], deadline: Deadline) -> None:
         """Write our own settings into a machine's configuration."""
         with self.world.lock:
             self._put(_marked(self._machine(machine), marks))
@@ -235,16 +240,16 @@ class MemoryCenter:
         self,
         machine: str,
         *,
-        out: Sequence[Disk],
-        into: Sequence[Disk],
-        hardware: Mapping[str, Json],
+        out: Sequence[VirtualDisk],
+        into: Sequence[VirtualDisk],
+        hardware: Hardware | None,
         marks: Mapping[str, str],
-        patience: Patience,
+        deadline: Deadline,
     ) -> None:
         """Take disks out (their files stay) and put files in, in one change."""
         with self.world.lock:
             found = self._machine(machine)
-            if found.power is not Power.OFF:
+            if found.power is not PowerState.OFF:
                 raise RecoverableError(f"{found.name} is {found.power}")
             missing = [disk.file for disk in into if disk.file not in self.world.files]
             if missing:
@@ -253,14 +258,14 @@ class MemoryCenter:
             kept = tuple(disk for disk in found.disks if disk.file not in gone)
             self._put(_marked(replace(found, disks=kept + tuple(into)), marks))
 
-    def rename(self, machine: str, name: str, patience: Patience) -> None:
+    def rename(self, machine: str, name: str, deadline: Deadline) -> None:
         """Give a machine another name."""
         with self.world.lock:
             self._put(replace(self._machine(machine), name=name))
 
     # -- moving data -----------------------------------------------------------------------------------
 
-    def export(self, machine: str, snapshot: str) -> AbstractContextManager[ExportLease]:
+    def export(self, machine: str, snapshot: str, deadline: Deadline) -> AbstractContextManager[ExportLease]:
         """Return the disks at a snapshot."""
         with self.world.lock:
             self._machine(machine)
@@ -269,7 +274,7 @@ class MemoryCenter:
                 _Lease({disk.key: cut.content.get(disk.file, b"") for disk in cut.disks})
             )
 
-    def changed(self, machine: str, snapshot: str, disk: Disk, since: str) -> tuple[Area, ...]:
+    def changed(self, machine: str, snapshot: str, disk: VirtualDisk, since: str) -> tuple[DiskArea, ...]:
         """Return what changed between change id *since* and *snapshot*."""
         with self.world.lock:
             self._machine(machine)
@@ -277,22 +282,19 @@ class MemoryCenter:
             if before is None:
                 raise UnsupportedError("changed block tracking was reset since then")
             same = before == self._cut(snapshot).content[disk.file]
-            return () if same else (Area(start=0, length=vmdk.GRAIN),)
+            return () if same else (DiskArea(start=0, length=vmdk.GRAIN),)
 
-    def read(self, disk: Disk, area: Area) -> bytes:
+    def read(self, disk: VirtualDisk, area: DiskArea) -> bytes:
         """Return bytes of a snapshot's disk."""
         with self.world.lock:
             cuts = [cut for cut in self.world.cuts.values() if disk.file in cut.content]
             content = cuts[0].content[disk.file] if cuts else self.world.files[disk.file]
             return content.ljust(CAPACITY, b"\0")[area.start : area.start + area.length]
 
-    def build(self, request: BuildRequest, disks: Mapping[int, Upload], patience: Patience) -> str:
+    def build(self, request: BuildRequest, disks: Mapping[int, DiskUpload], deadline: Deadline) -> str:
         """Make a machine from stream-optimised VMDKs, by disk key, and return its id."""
         uploaded = {key: _plain(upload) for key, upload in disks.items()}
-        entries = request.hardware.get("disks")
-        made = (
-            [_disk_of(one) for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
-        )
+        made = [_disk_in(slot) for slot in request.hardware.disks]
         with self.world.lock:
             content = {disk.position: uploaded[disk.key] for disk in made if disk.key in uploaded}
             return self._new_machine(request.name, made, content, request.marks, request.hardware)
@@ -302,7 +304,7 @@ class MemoryCenter:
 
     # -- chapters --------------------------------------------------------------------------------------
 
-    def _machine(self, machine: str) -> Machine:
+    def _machine(self, machine: str) -> VirtualMachine:
         if machine not in self.world.machines:
             raise ResourceNotFoundError(f"there is no machine {machine}")
         return self.world.machines[machine]
@@ -312,27 +314,27 @@ class MemoryCenter:
             raise ResourceNotFoundError(f"there is no snapshot {snapshot}")
         return self.world.cuts[snapshot]
 
-    def _put(self, machine: Machine) -> None:
+    def _put(self, machine: VirtualMachine) -> None:
         self.world.machines[machine.id] = machine
 
-    def _content(self, machine: Machine) -> dict[str, bytes]:
+    def _content(self, machine: VirtualMachine) -> dict[str, bytes]:
         return {disk.file: self.world.files.get(disk.file, b"") for disk in machine.disks}
 
-    def _switch(self, machine: str, before: set[Power], after: Power) -> None:
+    def _switch(self, machine: str, before: set[PowerState], after: PowerState) -> None:
         with self.world.lock:
             found = self._machine(machine)
             if found.power not in before:
                 raise RecoverableError(f"{found.name} is {found.power}")
             self._put(replace(found, power=after))
 
-    def _new_cut(self, machine: Machine, snapshot: Snapshot, *, memory: bool) -> _Cut:
+    def _new_cut(self, machine: VirtualMachine, snapshot: MachineSnapshot, *, memory: bool) -> _Cut:
         held = tuple(disk for disk in machine.disks if not disk.independent)
         content = {disk.file: self.world.files.get(disk.file, b"") for disk in held}
         disks = tuple(self._at_cut(machine, disk, content[disk.file]) for disk in held)
-        after = Power.OFF if machine.power is Power.ON and not memory else machine.power
+        after = PowerState.OFF if machine.power is PowerState.ON and not memory else machine.power
         return _Cut(machine=machine.id, snapshot=snapshot, power=after, disks=disks, content=content)
 
-    def _at_cut(self, machine: Machine, disk: Disk, content: bytes) -> Disk:
+    def _at_cut(self, machine: VirtualMachine, disk: VirtualDisk, content: bytes) -> VirtualDisk:
         if not machine.change_tracking:
             return replace(disk, layered=bool(machine.snapshots))
         change_id = f"{machine.id}/{self.world.number()}"
@@ -342,10 +344,10 @@ class MemoryCenter:
     def _new_machine(
         self,
         name: str,
-        disks: Sequence[Disk],
+        disks: Sequence[VirtualDisk],
         content: Mapping[tuple[int, int], bytes],
         marks: Mapping[str, str],
-        hardware: Mapping[str, Json],
+        hardware: Hardware,
     ) -> str:
         if any(one.name == name for one in self.world.machines.values()):
             raise NonRecoverableError(f"there is a machine {name!r} already")
@@ -355,11 +357,11 @@ class MemoryCenter:
             for unit, disk in enumerate(disks)
         )
         self.world.files.update({disk.file: content.get(disk.position, b"") for disk in made})
-        machine = Machine(
+        machine = VirtualMachine(
             id=moid,
             name=name,
             uuid=f"uuid-of-{moid}",
-            power=Power.OFF,
+            power=PowerState.OFF,
             disks=made,
             hardware=hardware,
             folder="folder",
@@ -390,35 +392,35 @@ class _Lease:
         return None
 
 
-def _plain(upload: Upload) -> bytes:
-    reader = vmdk.Reader(iter(lambda: upload.stream.read(1 << 16), b""))
+def _plain(upload: DiskUpload) -> bytes:
+    reader = vmdk.VmdkReader(iter(lambda: upload.stream.read(1 << 16), b""))
     content = bytearray(reader.capacity_bytes)
     for grain in reader.grains():
         content[grain.number * vmdk.GRAIN : (grain.number + 1) * vmdk.GRAIN] = grain.plain()
     return bytes(content).rstrip(b"\0")
 
 
-def _marked(machine: Machine, marks: Mapping[str, str]) -> Machine:
+def _marked(machine: VirtualMachine, marks: Mapping[str, str]) -> VirtualMachine:
     merged = {name: value for name, value in {**machine.marks, **marks}.items() if value}
     return replace(machine, marks=merged)
 
 
-def _hardware(disks: Sequence[Disk]) -> dict[str, Json]:
-    return {
-        "controllers": [{"key": _CONTROLLER, "kind": "VirtualLsiLogicController", "bus": 0}],
-        "disks": [
-            {"key": disk.key, "controller": disk.controller, "unit": disk.unit, "capacity_bytes": CAPACITY}
+def _hardware(disks: Sequence[VirtualDisk]) -> Hardware:
+    return Hardware(
+        controllers=(DiskController(key=_CONTROLLER, kind="VirtualLsiLogicController"),),
+        disks=tuple(
+            DiskSlot(key=disk.key, controller=disk.controller, unit=disk.unit, capacity_bytes=CAPACITY)
             for disk in disks
-        ],
-    }
+        ),
+    )
 
 
-def _disk_of(entry: Mapping[str, Json]) -> Disk:
-    return Disk(
-        key=int(str(entry["key"])),
-        label=f"disk {entry['key']}",
-        capacity_bytes=int(str(entry["capacity_bytes"])),
+def _disk_in(slot: DiskSlot) -> VirtualDisk:
+    return VirtualDisk(
+        key=slot.key,
+        label=f"disk {slot.key}",
+        capacity_bytes=slot.capacity_bytes,
         file="",
-        controller=int(str(entry["controller"])),
-        unit=int(str(entry["unit"])),
+        controller=slot.controller,
+        unit=slot.unit,
     )

@@ -1,0 +1,74 @@
+"""A blueprint of the machines that are on a vCenter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from quiesce.errors import NonRecoverableError
+from quiesce.model.ids import Json
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.provider_kit.discovery import BlueprintBuilder, UnhurriedContext
+from quiesce.providers.vsphere.endpoint import VCenterEndpoint
+from quiesce.providers.vsphere.inventory import VirtualMachine
+from quiesce.providers.vsphere.vcenter import VCenter
+
+
+def discover(options: Mapping[str, str], connect: Callable[[VCenterEndpoint], VCenter]) -> Mapping[str, Json]:
+    """Return a blueprint as plain data, one node for each machine.
+
+    Options: ``endpoint`` (host or host:port), ``username``, ``password_file`` (its first line) or
+    ``password``; ``certificate_path``, ``allow_insecure``; ``folder`` (only what is in it and below),
+    ``name`` (a regular expression). The blueprint takes the password from the secret ``vsphere_password``.
+    """
+    options = {**options, **_host_and_port(options)}
+    vcenter = connect(VCenterEndpoint.of({**options, "password": _password(options)}))
+    wanted = _pattern(options.get("name"))
+    machines = vcenter.machines(options.get("folder") or None, Deadline(UnhurriedContext(), "vCenter"))
+    builder = BlueprintBuilder()
+    for machine in sorted(machines, key=lambda one: (one.name, one.id)):
+        if wanted.search(machine.name):
+            name = builder.name("machine", machine.id, wish=machine.name)
+            builder.add(name, "quiesce.nodes.vsphere.Server", dict(_properties(machine, options)))
+    return builder.blueprint()
+
+
+def _properties(machine: VirtualMachine, options: Mapping[str, str]) -> Iterator[tuple[str, Json]]:
+    yield "resource_id", machine.uuid or machine.id
+    yield "use_external_resource", True
+    yield "server", {"name": machine.name}
+    yield "connection_config", dict(_connection(options))
+
+
+def _connection(options: Mapping[str, str]) -> Iterator[tuple[str, Json]]:
+    yield "host", options["host"]
+    yield "username", options["username"]
+    yield "password", {"get_secret": "vsphere_password"}
+    for name in ("port", "certificate_path", "allow_insecure"):
+        if options.get(name):
+            yield name, options[name]
+
+
+def _host_and_port(options: Mapping[str, str]) -> dict[str, str]:
+    host, _, port = options.get("endpoint", "").rpartition(":")
+    if not host:
+        return {"host": port} if port else {}
+    return {"host": host, "port": port}
+
+
+def _password(options: Mapping[str, str]) -> str:
+    path = options.get("password_file")
+    if not path:
+        return options.get("password", "")
+    try:
+        return Path(path).read_text(encoding="utf-8").partition("\n")[0]
+    except OSError as error:
+        raise NonRecoverableError(f"the password cannot be read from {path}: {error.strerror}") from error
+
+
+def _pattern(text: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(text or "")
+    except re.error as error:
+        raise NonRecoverableError(f"name is not a regular expression: {error}") from error

@@ -1,0 +1,1 @@
+"""A virtual machine: its power, its snapshots, its full copies, and the way back."""

@@ -1,0 +1,56 @@
+"""What a machine answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quiesce.model.outcome import Outcome
+from quiesce.model.restore_point import Proof
+from quiesce.ports import Finding
+from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
+from quiesce.providers.vsphere import doctor
+from quiesce.providers.vsphere.job import VSphereJob
+from quiesce.providers.vsphere.machine import backup, power, snapshot
+
+
+class MachineOperations(CheckedOperations[VSphereJob]):
+    """Freezing is no call of its own here: VMware Tools freeze the guest while the snapshot is made."""
+
+    freeze = unsupported
+    thaw = unsupported
+
+    def suspend(self, job: VSphereJob, /) -> Outcome:
+        """Suspend the machine; one that is off stays off."""
+        return power.suspend(job)
+
+    def resume(self, job: VSphereJob, /) -> Outcome:
+        """Let a suspended machine go on; one that is off stays off."""
+        return power.resume(job)
+
+    def snapshot(self, job: VSphereJob, /) -> Outcome:
+        """Make the snapshot, or the temporary one that a full copy is made from."""
+        return backup.cut(job) if job.call.full else snapshot.take(job)
+
+    def copy(self, job: VSphereJob, /) -> Outcome:
+        """Copy what the temporary snapshot holds."""
+        return backup.copy(job)
+
+    def apply(self, job: VSphereJob, /) -> Outcome:
+        """Revert to the snapshot, or restore the full copy."""
+        return backup.apply(job) if job.call.full else snapshot.apply(job)
+
+    def delete(self, job: VSphereJob, /) -> Outcome:
+        """Remove the snapshot, or the full copy and every helper of it."""
+        return backup.delete(job) if job.call.full else snapshot.delete(job)
+
+    def measure(self, job: VSphereJob, /) -> Outcome:
+        """Return quick statistics."""
+        return Outcome(measurements=job.vcenter.measure(job.machine_id(), job.time))
+
+    def doctor(self, job: VSphereJob, /) -> Sequence[Finding]:
+        """Check Tools, quiescing, disks, changed block tracking, snapshot chains, space and rights."""
+        return doctor.findings(job)
+
+    def verify(self, job: VSphereJob, /) -> Proof:
+        """Read a stored copy against its checksums; see that a clone or snapshot is there."""
+        return backup.verify(job) if job.call.full else snapshot.verify(job)

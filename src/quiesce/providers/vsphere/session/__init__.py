@@ -1,0 +1,1 @@
+"""The way to a vCenter, through pyVmomi: everything that knows the SDK."""
