@@ -13,7 +13,6 @@ SOURCES = Path(__file__).parents[2] / "src" / "quiesce"
 NOT_YET = (
     "files",
     "providers/host",
-    "providers/vsphere",
 )
 #: stands for the package cloudify in child processes, so its names are Cloudify's
 CLOUDIFYS = "isolation/runtime/stand_in"

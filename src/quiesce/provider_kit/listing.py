@@ -155,7 +155,7 @@ class SharedRequest(Generic[K, V]):
                     self._answers[key] = answers[key]
                     self._answered[key] = self._begun
                 self._changed.notify_all()
-            self._pause(time.monotonic() - began, _retry_after_s(answers))
+            self._pause(time.monotonic() - began, self._retry_after_s(answers))
 
     def _wanted(self) -> frozenset[K]:
         """Return what somebody still wants to know; nothing once nobody waits any more."""
@@ -199,6 +199,15 @@ class SharedRequest(Generic[K, V]):
             self._pace.pause_s(now - asker.since, took_s, urgent=asker.urgent) for asker in self._askers
         )
 
+    def _retry_after_s(self, answers: Mapping[K, V | ProviderError]) -> float:
+        """Return how long the platform, or an error that is waited out, asks to be left alone."""
+        errors = [answer for answer in answers.values() if isinstance(answer, ProviderError)]
+        waited_out_s = 1.0 if self._pace.patient else 0.0
+        return max(
+            (error.retry_after_s or (waited_out_s if error.retryable else 0.0) for error in errors),
+            default=0.0,
+        )
+
 
 class SharedRequests(Generic[K, V]):
     """A `SharedRequest` for each key: for lists of which none should wait for another."""
@@ -225,12 +234,6 @@ class SharedRequests(Generic[K, V]):
                 found = SharedRequest(lambda _: {key: self._fetch(key)}, self._pace)
                 self._used[key] = found
             return found
-
-
-def _retry_after_s(answers: Mapping[K, V | ProviderError]) -> float:
-    """Return how long the platform, or an error that may pass, asks to be left alone."""
-    errors = [answer for answer in answers.values() if isinstance(answer, ProviderError)]
-    return max((error.retry_after_s or (1.0 if error.retryable else 0.0) for error in errors), default=0.0)
 
 
 def _left_s(deadline: Deadline, last: ProviderError | None) -> float:

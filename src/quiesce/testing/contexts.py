@@ -37,7 +37,7 @@ class RecordingContext:
         """Behave as when the engine does not wait any more."""
         self._given_up = True
 
-    def progress(self, done_bytes: int, total_bytes: int | None = None) -> None:  # noqa: ARG002  the port's shape
+    def progress(self, done_bytes: int, total_bytes: int | None = None) -> None:
         """Keep the highest figure."""
         self.copied_bytes = max(self.copied_bytes, done_bytes)
 
