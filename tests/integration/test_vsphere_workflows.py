@@ -115,7 +115,7 @@ def test_a_snapshot_is_made_restored_and_removed(shop: Shop) -> None:
 def test_a_full_copy_is_made_verified_restored_and_removed(shop: Shop, target: str) -> None:
     before = shop.simulator.objects()
     shop.write("before")
-    common = ["--allow-custom-parameters", "-p", f"vsphere_backup_to={target}"]
+    common = ["-p", f"vsphere_backup_to={target}"]
     name = ["-p", "snapshot_name=full"]
     shop.run("backup", "shop", *name, "-p", "snapshot_incremental=false", *common)
     assert shop.trees() == [[], [], []]

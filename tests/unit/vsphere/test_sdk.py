@@ -1,0 +1,80 @@
+"""What is said to vCenter in the SDK's own types, and read from them. Needs pyvmomi, but no vCenter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from quiesce.errors import RecoverableError
+from quiesce.provider_kit.deadline import Deadline
+from quiesce.providers.vsphere.inventory import Hardware, NetworkCard
+from quiesce.providers.vsphere.vcenter import BuildRequest
+from quiesce.testing import RecordingContext
+
+pytest.importorskip("pyVmomi", reason="pyvmomi is missing: pip install quiesce[vsphere]")
+
+
+class Restarted:
+    """The session of a vCenter that has restarted: it has forgotten every task."""
+
+    def __init__(self, *, leaves: bool) -> None:
+        self._leaves = leaves
+        self._told = False
+
+    def bind(self, kind: Any, moid: str) -> Any:
+        return kind(moid, None)
+
+    def read(self, what: str, action: Callable[[Any], Any], *_: Any, **__: Any) -> Any:
+        return self if what == "wait for tasks" else None
+
+    def change(self, what: str, action: Callable[[Any], Any], *_: Any, **__: Any) -> Any:
+        return action(self)
+
+    # -- a property collector --------------------------------------------------------------------------
+
+    def CreateFilter(self, spec: Any, _: bool) -> Any:  # noqa: N802  the API's name
+        self._task = spec.objectSet[0].obj
+        return SimpleNamespace(_moId="filter", DestroyPropertyFilter=lambda: None)
+
+    def WaitForUpdatesEx(self, version: str, options: Any) -> Any:  # noqa: N802  the API's name
+        if self._told:
+            return None
+        self._told = True
+        gone = SimpleNamespace(obj=self._task, kind="leave", changeSet=[])
+        part = SimpleNamespace(
+            objectSet=[gone] if self._leaves else [], missingSet=[] if self._leaves else [gone]
+        )
+        return SimpleNamespace(version="1", filterSet=[part])
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["was-missing", "went"])
+def test_a_task_that_vcenter_has_forgotten_may_be_asked_for_again(
+    leaves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for until the operation's time is over."""
+    from quiesce.providers.vsphere.session import tasks
+
+    monkeypatch.setattr(tasks, "read_objects", lambda *_: {})
+    session: Any = Restarted(leaves=leaves)
+    waiting = tasks.VCenterTasks(session)
+    with pytest.raises(RecoverableError, match="what became of its task"):
+        waiting.result(
+            SimpleNamespace(_moId="task-1"), "snapshot vm-1", Deadline(RecordingContext(timeout_s=5))
+        )
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked"), [("assigned", "assigned"), ("manual", "manual"), (None, "manual")]
+)
+def test_a_card_keeps_who_has_chosen_its_address(recorded: str | None, asked: str) -> None:
+    """An address out of vCenter's own ranges is refused, when it comes as a manual one."""
+    from quiesce.providers.vsphere.session import specs
+
+    card = NetworkCard(kind="VirtualVmxnet3", mac="00:50:56:8a:00:01", address_type=recorded, network="net")
+    hardware = Hardware(cards=(card,))
+    request = BuildRequest(name="web", marks={}, hardware=hardware, folder_id="f", pool="p", connected=True)
+    (change,) = specs.build_of(request, "store").deviceChange
+    assert (change.device.addressType, change.device.macAddress) == (asked, "00:50:56:8a:00:01")
