@@ -34,11 +34,6 @@ class TaskState:
     state: str = "queued"
     result: Any = None
 
-    @property
-    def over(self) -> bool:
-        """Whether it is not queued or running any more."""
-        return self.state in ("success", "error", "missing")
-
 
 #: vCenter knows nothing of it any more, which has restarted, say
 _MISSING: Final = TaskState(state="missing")
@@ -58,7 +53,8 @@ class VCenterTasks:
         self._states: dict[str, TaskState] = {}
         self._lock = threading.RLock()
         self._watched: SharedRequest[str, bool] = SharedRequest(self._watch, AT_ONCE)
-        self._over: SharedRequest[str, TaskState] = SharedRequest(self._wait, _PACE)
+        #: one key for all: whoever takes an answer late takes the newest, with his own task in it
+        self._told: SharedRequest[None, Mapping[str, TaskState]] = SharedRequest(self._wait, _PACE)
 
     def result(self, task: Any, what: str, deadline: Deadline, *, cancel: bool = False) -> Any:
         """Return the task's result once it has succeeded.
@@ -92,7 +88,7 @@ class VCenterTasks:
             self._wanted.add(task)
         try:
             self._watched.now(task, deadline)
-            return self._over.until(task, lambda known: known if known.over else None, deadline)
+            return self._told.until(None, lambda known: _over(known.get(task)), deadline)
         finally:
             with self._lock:
                 self._wanted.discard(task)
@@ -124,21 +120,25 @@ class VCenterTasks:
                 self._add(tasks)
         return dict.fromkeys(tasks, True)
 
-    def _wait(self, tasks: frozenset[str]) -> Mapping[str, TaskState]:
-        """Return what is known of *tasks* once that has changed, or vCenter has waited long enough."""
+    def _wait(self, _: frozenset[None]) -> Mapping[None, Mapping[str, TaskState]]:
+        """Return what is known of all tasks once that has changed, or vCenter has waited long enough.
+
+        While somebody has still to be told that his task is over, vCenter is not asked.
+        """
         try:
             with self._lock:
-                self._add(tasks)
-                known = {task: self._states.get(task, TaskState()) for task in tasks}
+                self._add(frozenset(self._wanted))
                 collector, version = self._collector, self._version
-            if not any(state.over for state in known.values()):
+                untold = any(_over(self._states.get(task)) for task in self._wanted)
+            if not untold:
                 self._take_in(collector, self._updates(collector, version))
                 self._drop_filters()
         except ProviderError as error:
             self._forget_collector()
             message = f"vCenter cannot be asked for its tasks: {error}"
             raise RecoverableError(message, retry_after_s=_PAUSE_S) from error
-        return {task: self._states.get(task, TaskState()) for task in tasks}
+        with self._lock:
+            return {None: dict(self._states)}
 
     def _add(self, tasks: frozenset[str]) -> None:
         """Make a filter for those of *tasks* that none watches yet, with a new collector where needed."""
@@ -196,7 +196,7 @@ class VCenterTasks:
                 self._drop(found)
 
     def _is_open(self, watched: set[str]) -> bool:
-        return any(not self._states.get(task, TaskState()).over for task in watched & self._wanted)
+        return any(not _over(self._states.get(task)) for task in watched & self._wanted)
 
     def _drop(self, found: Any) -> None:
         self._session.change("wait for tasks", lambda _: found.DestroyPropertyFilter())
@@ -205,3 +205,8 @@ class VCenterTasks:
         with self._lock:
             self._collector, self._version = None, ""
             self._filters.clear()
+
+
+def _over(known: TaskState | None) -> TaskState | None:
+    """Return *known* when the task is not queued or running any more, else None."""
+    return known if known is not None and known.state not in ("queued", "running") else None
