@@ -56,6 +56,7 @@ class RememberedMachine(Subject):
 
     operations = OPERATIONS
     capabilities = DESCRIPTION.kinds[0].capabilities
+    provider_name = DESCRIPTION.name
     node_type = "quiesce.nodes.vsphere.Server"
 
     def __init__(self, directory: Path, target: str) -> None:
@@ -115,6 +116,7 @@ class SimulatedMachine(Subject):
 
     operations = OPERATIONS
     capabilities = DESCRIPTION.kinds[0].capabilities
+    provider_name = DESCRIPTION.name
     node_type = "cloudify.vsphere.nodes.Server"
 
     def __init__(self, simulator: Any, directory: Path, target: str) -> None:

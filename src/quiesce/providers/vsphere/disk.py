@@ -15,7 +15,7 @@ from quiesce.provider_kit.saving import proof
 from quiesce.providers.vsphere.job import VSphereJob
 
 
-class DiskOperations(CheckedOperations[VSphereJob]):
+class VirtualDiskOperations(CheckedOperations[VSphereJob]):
     """What a disk answers: that its machine does it."""
 
     freeze = unsupported

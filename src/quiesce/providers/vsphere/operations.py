@@ -13,7 +13,7 @@ from quiesce.providers.vsphere.job import VSphereJob
 from quiesce.providers.vsphere.machine import backup, power, snapshot
 
 
-class MachineOperations(CheckedOperations[VSphereJob]):
+class VirtualMachineOperations(CheckedOperations[VSphereJob]):
     """Freezing is no call of its own here: VMware Tools freeze the guest while the snapshot is made."""
 
     freeze = unsupported

@@ -13,10 +13,10 @@ from quiesce.provider_kit.dispatch import PlatformProvider
 from quiesce.provider_kit.options import read_options
 from quiesce.providers.vsphere import DESCRIPTION
 from quiesce.providers.vsphere.discover import discover
-from quiesce.providers.vsphere.disk import DiskOperations
+from quiesce.providers.vsphere.disk import VirtualDiskOperations
 from quiesce.providers.vsphere.endpoint import VCenterEndpoint
 from quiesce.providers.vsphere.job import VSphereJob
-from quiesce.providers.vsphere.operations import MachineOperations
+from quiesce.providers.vsphere.operations import VirtualMachineOperations
 from quiesce.providers.vsphere.options import VSphereOptions
 from quiesce.providers.vsphere.vcenter import VCenter
 from quiesce.repository import Repository
@@ -35,7 +35,9 @@ class VSphereProvider(PlatformProvider[VSphereJob]):
     def __init__(
         self, settings: ProviderSettings, connect: Callable[[VCenterEndpoint], VCenter] = connect
     ) -> None:
-        super().__init__(DESCRIPTION, {"machine": MachineOperations(), "disk": DiskOperations()})
+        super().__init__(
+            DESCRIPTION, {"machine": VirtualMachineOperations(), "disk": VirtualDiskOperations()}
+        )
         self._settings = settings
         self._vcenters = Connections(connect)
 
