@@ -38,9 +38,9 @@ fix: $(VENV)/.ready  ## what the linters can put right by themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.ready  ## regenerate the command line's reference, then check the pages
+docs: $(VENV)/.ready  ## regenerate the reference, check the pages, follow the recipes of CONTRIBUTING.md
 	$(BIN)/python docs/generate.py
-	$(BIN)/pytest tests/docs -q
+	$(BIN)/pytest tests/docs -q -m "slow or not slow"
 
 crash: $(VENV)/.ready  ## power cuts at every touch
 	$(BIN)/pytest tests/crash

@@ -27,7 +27,7 @@ HEAD = "tosca_definitions_version: cloudify_dsl_1_3\nimports: [cloudify/types/ty
     ("command", "known"),
     [
         (["backup", "shoop"], "there is: shop"),
-        (["executions", "start", "bakcup", "-b", "shop"], "backup, remove_backup, restore, resume"),
+        (["executions", "start", "bakcup", "-b", "shop"], "remove_backup, restore, resume"),
         (["backup", "shop", "-p", "snapshot_nam=one"], "snapshot_name"),
         (["backup", "shop", "--include-instances", "files_zzzzzz"], "files_"),
         (["backup", "shop", "--exclude-nodes", "file"], "files, orders"),

@@ -27,6 +27,8 @@ HERE: Final = Path(__file__).parent
 FILES: Final = {"plugin.yaml": False, "plugin_1_4.yaml": True, "plugin_1_5.yaml": True}
 
 _PLUGIN: Final = "quiesce"
+#: what our own reader of blueprints imports as ``plugin:quiesce``
+PACK: Final = HERE.parent / "blueprint" / "packs" / "quiesce.yaml"
 #: unless they are given, Cloudify's own settings count (``--task-retries``)
 _ENGINES_OWN: Final = ("task_retries", "task_retry_interval")
 
@@ -43,6 +45,19 @@ def plugin_file(name: str) -> str:
         },
         **_types(brought_sections(OWN_DISTRIBUTION)),
         "workflows": {workflow: _workflow(row, FILES[name]) for workflow, row in WORKFLOWS.items()},
+    }
+    return _HEAD + yaml.safe_dump(content, sort_keys=False, width=110)
+
+
+def pack() -> str:
+    """Return what ``plugin:quiesce`` means to our own reader of blueprints, node types aside."""
+    content = {
+        "tosca_definitions_version": "cloudify_dsl_1_3",
+        "plugins": {_PLUGIN: {"executor": "central_deployment_agent", "package_name": "quiesce"}},
+        "workflows": {
+            name: {"mapping": _mapping(row), "parameters": _parameters(row, left_to_engine=())}
+            for name, row in WORKFLOWS.items()
+        },
     }
     return _HEAD + yaml.safe_dump(content, sort_keys=False, width=110)
 
@@ -70,10 +85,10 @@ def _types(sections: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _workflow(workflow: Workflow, with_rules: bool) -> dict[str, Any]:
-    parameters = {each.name: _parameter(each, workflow.name) for each in parameters_of(workflow.name)}
+    parameters = _parameters(workflow)
     parameters["dry_run"] = {"description": "only show what would be done", "default": False}
     return {
-        "mapping": f"{_PLUGIN}.quiesce.cloudify.workflows.{workflow.name}",
+        "mapping": _mapping(workflow),
         **(
             {"availability_rules": {"node_instances_active": list(workflow.availability)}}
             if with_rules
@@ -83,9 +98,19 @@ def _workflow(workflow: Workflow, with_rules: bool) -> dict[str, Any]:
     }
 
 
-def _parameter(parameter: Parameter, workflow: str) -> dict[str, Any]:
+def _mapping(workflow: Workflow) -> str:
+    return f"{_PLUGIN}.quiesce.cloudify.workflows.{workflow.name}"
+
+
+def _parameters(workflow: Workflow, left_to_engine: Sequence[str] = _ENGINES_OWN) -> dict[str, Any]:
+    return {
+        each.name: _parameter(each, workflow.name, left_to_engine) for each in parameters_of(workflow.name)
+    }
+
+
+def _parameter(parameter: Parameter, workflow: str, left_to_engine: Sequence[str]) -> dict[str, Any]:
     default = default_of(parameter, workflow)
-    if parameter.name in _ENGINES_OWN or default is None:
+    if parameter.name in left_to_engine or default is None:
         return {"description": parameter.help, "default": ""}
     kind = "boolean" if isinstance(default, bool) else "integer" if _is_count(parameter, default) else None
     return {
@@ -106,6 +131,8 @@ def main(arguments: Sequence[str]) -> None:
     others = [name for name, each in known.items() if each.distribution != OWN_DISTRIBUTION]
     parser.add_argument("--provider", choices=others, help="a provider that another package brings")
     chosen = parser.parse_args(arguments).provider
+    if chosen is None:
+        PACK.write_text(pack())
     for file in FILES:
         if chosen is None:
             (HERE / file).write_text(plugin_file(file))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from quiesce.cloudify.plugin_file import FILES, HERE, plugin_file
+from quiesce.cloudify.plugin_file import FILES, HERE, PACK, pack, plugin_file
 from quiesce.planning import WORKFLOWS, parameters_of
 
 
@@ -13,6 +13,11 @@ from quiesce.planning import WORKFLOWS, parameters_of
 def test_the_file_is_what_the_declarations_give(name: str) -> None:
     """Else run python -m quiesce.cloudify.plugin_file."""
     assert (HERE / name).read_text() == plugin_file(name)
+
+
+def test_our_own_reader_knows_the_same_workflows() -> None:
+    """Else run python -m quiesce.cloudify.plugin_file."""
+    assert PACK.read_text() == pack()
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -219,7 +219,7 @@ def test_nothing_to_apply_is_an_error_that_says_what_there_is(three_tiers: Topol
 
 
 def test_an_unknown_workflow_lists_those_there_are(three_tiers: Topology) -> None:
-    with pytest.raises(UnknownNameError, match="backup, remove_backup, restore"):
+    with pytest.raises(UnknownNameError, match=r"there is: backup, .*remove_backup, restore"):
         planned("bakcup", three_tiers)
 
 
