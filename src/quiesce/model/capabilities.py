@@ -13,6 +13,12 @@ from quiesce.model.topology import Node
 #: in `Description.functions`: whatever no other provider claims
 THE_REST: Final = "*"
 
+#: operations that kinds have together, for writing down what a kind can do
+FREEZING: Final = frozenset({Operation.FREEZE, Operation.THAW})
+SUSPENDING: Final = frozenset({Operation.SUSPEND, Operation.RESUME})
+SAVING: Final = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
+MEASURING: Final = frozenset({Operation.MEASURE})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:

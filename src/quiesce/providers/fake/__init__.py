@@ -5,7 +5,15 @@ The smallest whole provider, too: begin with a copy of this folder (CONTRIBUTING
 
 from __future__ import annotations
 
-from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.capabilities import (
+    FREEZING,
+    MEASURING,
+    SAVING,
+    SUSPENDING,
+    Capabilities,
+    Description,
+    Kind,
+)
 from quiesce.model.operation import Operation
 from quiesce.providers.fake.options import FakeOptions
 
@@ -18,19 +26,7 @@ DESCRIPTION = Description(
             name="machine",
             types=frozenset({"quiesce.nodes.fake.Machine", "quiesce.nodes.fake.Service"}),
             capabilities=Capabilities(
-                operations=frozenset(
-                    {
-                        Operation.FREEZE,
-                        Operation.THAW,
-                        Operation.SUSPEND,
-                        Operation.RESUME,
-                        Operation.SNAPSHOT,
-                        Operation.COPY,
-                        Operation.APPLY,
-                        Operation.DELETE,
-                        Operation.MEASURE,
-                    }
-                ),
+                operations=FREEZING | SUSPENDING | SAVING | MEASURING,
                 copies_backups=True,
                 self_thaw=True,
                 cheap_snapshot=True,
@@ -41,9 +37,7 @@ DESCRIPTION = Description(
         Kind(
             name="idle",
             types=frozenset({"quiesce.nodes.fake.Idle"}),
-            capabilities=Capabilities(
-                operations=frozenset({Operation.FREEZE, Operation.THAW, Operation.SNAPSHOT})
-            ),
+            capabilities=Capabilities(operations=FREEZING | {Operation.SNAPSHOT}),
         ),
     ),
     options=FakeOptions,

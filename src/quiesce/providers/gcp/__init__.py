@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.capabilities import MEASURING, SAVING, SUSPENDING, Capabilities, Description, Kind
 from quiesce.model.operation import Operation
 from quiesce.providers.gcp.options import GcpOptions
-
-_COPYING: Final = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
 
 MACHINE: Final = Kind(
     name="machine",
@@ -16,7 +14,7 @@ MACHINE: Final = Kind(
         {"quiesce.nodes.gcp.Instance", "cloudify.gcp.nodes.Instance", "cloudify.nodes.gcp.Instance"}
     ),
     capabilities=Capabilities(
-        operations=_COPYING | {Operation.SUSPEND, Operation.RESUME, Operation.MEASURE},
+        operations=SUSPENDING | SAVING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
         typical_s={Operation.SNAPSHOT: 5.0, Operation.SUSPEND: 60.0, Operation.RESUME: 30.0},
@@ -27,7 +25,7 @@ DISK: Final = Kind(
     name="disk",
     types=frozenset({"quiesce.nodes.gcp.Disk", "cloudify.gcp.nodes.Volume", "cloudify.nodes.gcp.Volume"}),
     capabilities=Capabilities(
-        operations=_COPYING | {Operation.MEASURE},
+        operations=SAVING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
         typical_s={Operation.SNAPSHOT: 4.0},
@@ -38,7 +36,7 @@ SNAPSHOT: Final = Kind(
     name="snapshot",
     types=frozenset({"cloudify.gcp.nodes.Snapshot", "cloudify.nodes.gcp.Snapshot"}),
     capabilities=Capabilities(
-        operations=_COPYING,
+        operations=SAVING,
         offered=False,
         copies_snapshots=True,
         copies_backups=True,

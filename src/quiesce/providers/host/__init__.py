@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.capabilities import (
+    FREEZING,
+    MEASURING,
+    SAVING,
+    SUSPENDING,
+    Capabilities,
+    Description,
+    Kind,
+)
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers.host.options import HostOptions
 
-_FREEZE = frozenset({Operation.FREEZE, Operation.THAW})
-_SWITCH = frozenset({Operation.SUSPEND, Operation.RESUME})
-_SAVE = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
-_MEASURE = frozenset({Operation.MEASURE})
 _FREEZE_S = {Operation.FREEZE: 0.01, Operation.THAW: 0.005}
 
 PROCESS = "quiesce.nodes.host.Process"
@@ -31,13 +35,13 @@ DESCRIPTION = Description(
         Kind(
             name="process",
             types=frozenset({PROCESS}),
-            capabilities=Capabilities(operations=_SWITCH | _MEASURE),
+            capabilities=Capabilities(operations=SUSPENDING | MEASURING),
         ),
         Kind(
             name="paused process",
             types=frozenset({PAUSED_PROCESS}),
             capabilities=Capabilities(
-                operations=_SWITCH | _FREEZE | _MEASURE,
+                operations=SUSPENDING | FREEZING | MEASURING,
                 self_thaw=True,
                 # it is stopped wherever it is: what it holds in memory is not written
                 ceiling=Consistency.CRASH,
@@ -48,7 +52,7 @@ DESCRIPTION = Description(
             name="directory",
             types=frozenset({DIRECTORY}),
             capabilities=Capabilities(
-                operations=_SAVE | _MEASURE,
+                operations=SAVING | MEASURING,
                 copies_snapshots=True,
                 copies_backups=True,
                 alone=Consistency.NONE,
@@ -58,13 +62,13 @@ DESCRIPTION = Description(
         Kind(
             name="database",
             types=frozenset({SQLITE}),
-            capabilities=Capabilities(operations=_FREEZE | _MEASURE, self_thaw=True, typical_s=_FREEZE_S),
+            capabilities=Capabilities(operations=FREEZING | MEASURING, self_thaw=True, typical_s=_FREEZE_S),
         ),
         Kind(
             name="database alone",
             types=frozenset({SQLITE_ALONE}),
             capabilities=Capabilities(
-                operations=_FREEZE | _SAVE | _MEASURE,
+                operations=FREEZING | SAVING | MEASURING,
                 copies_snapshots=True,
                 copies_backups=True,
                 self_thaw=True,
@@ -76,7 +80,7 @@ DESCRIPTION = Description(
             name="file system",
             types=frozenset({FILE_SYSTEM}),
             capabilities=Capabilities(
-                operations=_FREEZE | _MEASURE,
+                operations=FREEZING | MEASURING,
                 self_thaw=True,
                 ceiling=Consistency.FILESYSTEM,
                 typical_s={Operation.FREEZE: 0.1, Operation.THAW: 0.01},

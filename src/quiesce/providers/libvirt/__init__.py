@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.capabilities import (
+    FREEZING,
+    MEASURING,
+    SAVING,
+    SUSPENDING,
+    Capabilities,
+    Description,
+    Kind,
+)
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers.libvirt.options import LibvirtOptions
-
-_SAVE = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
-_DOMAIN = _SAVE | {
-    Operation.FREEZE,
-    Operation.THAW,
-    Operation.SUSPEND,
-    Operation.RESUME,
-    Operation.MEASURE,
-}
 
 DOMAIN = Kind(
     name="domain",
     types=frozenset({"cloudify.libvirt.domain", "quiesce.nodes.libvirt.Domain"}),
     capabilities=Capabilities(
-        operations=_DOMAIN,
+        operations=FREEZING | SUSPENDING | SAVING | MEASURING,
         copies_backups=True,
         self_thaw=True,
         cheap_snapshot=True,
@@ -31,14 +30,14 @@ DOMAIN = Kind(
 VOLUME = Kind(
     name="volume",
     types=frozenset({"cloudify.libvirt.volume", "quiesce.nodes.libvirt.Volume"}),
-    capabilities=Capabilities(operations=_SAVE, copies_backups=True, typical_s={Operation.SNAPSHOT: 0.1}),
+    capabilities=Capabilities(operations=SAVING, copies_backups=True, typical_s={Operation.SNAPSHOT: 0.1}),
     functions=frozenset({"cloudify_libvirt.volume_tasks."}),
 )
 NETWORK = Kind(
     name="network",
     types=frozenset({"cloudify.libvirt.network", "quiesce.nodes.libvirt.Network"}),
     capabilities=Capabilities(
-        operations=_SAVE,
+        operations=SAVING,
         copies_snapshots=True,
         copies_backups=True,
         alone=Consistency.APPLICATION,
@@ -50,7 +49,7 @@ POOL = Kind(
     name="pool",
     types=frozenset({"cloudify.libvirt.pool", "quiesce.nodes.libvirt.Pool"}),
     capabilities=Capabilities(
-        operations=_SAVE,
+        operations=SAVING,
         copies_snapshots=True,
         copies_backups=True,
         alone=Consistency.APPLICATION,

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.capabilities import (
+    FREEZING,
+    MEASURING,
+    SAVING,
+    SUSPENDING,
+    Capabilities,
+    Description,
+    Kind,
+)
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers.openstack.options import OpenStackOptions
@@ -16,19 +24,7 @@ _SERVER: Final = Kind(
     name="server",
     types=frozenset(f"{prefix}.Server" for prefix in _PREFIXES),
     capabilities=Capabilities(
-        operations=frozenset(
-            {
-                Operation.FREEZE,
-                Operation.THAW,
-                Operation.SUSPEND,
-                Operation.RESUME,
-                Operation.SNAPSHOT,
-                Operation.COPY,
-                Operation.APPLY,
-                Operation.DELETE,
-                Operation.MEASURE,
-            }
-        ),
+        operations=FREEZING | SUSPENDING | SAVING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
         # Nova's own freeze reaches no application; FREEZE succeeds where it is provable only
@@ -66,15 +62,7 @@ _VOLUME: Final = Kind(
     name="volume",
     types=frozenset(f"{prefix}.Volume" for prefix in _PREFIXES),
     capabilities=Capabilities(
-        operations=frozenset(
-            {
-                Operation.SNAPSHOT,
-                Operation.COPY,
-                Operation.APPLY,
-                Operation.DELETE,
-                Operation.MEASURE,
-            },
-        ),
+        operations=SAVING | MEASURING,
         # cheap, but a safety snapshot would be the newer one that Cinder then reverts to alone
         copies_backups=True,
         typical_s={

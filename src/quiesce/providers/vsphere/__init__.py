@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quiesce.model.capabilities import Capabilities, Description, Kind
+from quiesce.model.capabilities import MEASURING, SAVING, SUSPENDING, Capabilities, Description, Kind
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers.vsphere.options import VSphereOptions
@@ -23,17 +23,7 @@ DESCRIPTION = Description(
                 }
             ),
             capabilities=Capabilities(
-                operations=frozenset(
-                    {
-                        Operation.SUSPEND,
-                        Operation.RESUME,
-                        Operation.SNAPSHOT,
-                        Operation.COPY,
-                        Operation.APPLY,
-                        Operation.DELETE,
-                        Operation.MEASURE,
-                    }
-                ),
+                operations=SUSPENDING | SAVING | MEASURING,
                 copies_backups=True,
                 cheap_snapshot=True,
                 # VMware Tools freeze inside the cut itself; a cut without them says so and is worth less
