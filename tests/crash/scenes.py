@@ -182,7 +182,7 @@ class Scene:
             ),
             purpose,
         )
-        performer.say = run.say
+        performer.log = run.log
         return run.run()
 
     def write_everywhere(self) -> None:

@@ -25,22 +25,22 @@ from quiesce.ports import Clock, LiveDeployment
 #: the node's own timer fires so many seconds after the engine and the guard should have thawed
 TIMER_MARGIN_S = 5.0
 
-Say = Callable[[Logged], None]
+Log = Callable[[Logged], None]
 
 
 class AttemptContext:
     """What a provider may use while it performs one attempt."""
 
-    def __init__(self, attempt: Attempt, live: LiveDeployment, clock: Clock, say: Say) -> None:
+    def __init__(self, attempt: Attempt, live: LiveDeployment, clock: Clock, log: Log) -> None:
         self._attempt = attempt
         self._live = live
         self._clock = clock
-        self._say = say
+        self._log = log
 
     def log(self, level: Level, message: str) -> None:
         """Put a line into the execution's events."""
         at, tick = self._clock.now(), self._clock.tick()
-        self._say(Logged(at=at, tick=tick, level=level, message=message, step=self._attempt.step.id))
+        self._log(Logged(at=at, tick=tick, level=level, message=message, step=self._attempt.step.id))
 
     def remaining_s(self) -> float:
         """Return how many seconds this attempt still has."""
@@ -92,7 +92,7 @@ class Performer:
         self._frozen: set[StepId] = set()
         self._steps = {step.id: step for step in plan.steps}
         self._dependents = _dependents(deployment)
-        self.say: Say = lambda _: None
+        self.log: Log = lambda _: None
         for step_id, done in (history.done if history else {}).items():
             if step_id in self._steps:
                 self._remember(self._steps[step_id], done.outcome)
@@ -113,7 +113,7 @@ class Performer:
 
     def context_of(self, attempt: Attempt) -> AttemptContext:
         """Return what the provider may use while it performs *attempt*."""
-        return AttemptContext(attempt, self._live, self._services.clock, self.say)
+        return AttemptContext(attempt, self._live, self._services.clock, self.log)
 
     def call_of(self, step: Step, attempt: int = 1) -> Call:
         """Return what the provider is told about *step*."""

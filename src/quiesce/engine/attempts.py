@@ -38,14 +38,14 @@ class Attempt:
     #: the progress that it reported, and the progress that the journal has
     done_bytes: int = 0
     total_bytes: int | None = None
-    told_bytes: int = 0
+    recorded_bytes: int = 0
 
     @property
-    def has_news(self) -> bool:
+    def has_progressed(self) -> bool:
         """Whether it moves data, and progressed by a hundredth since the last record."""
         moves = self.step.operation in (Operation.COPY, Operation.APPLY)
         hundredth = max(1, (self.total_bytes or self.done_bytes) // 100)
-        return moves and self.done_bytes - self.told_bytes >= hundredth
+        return moves and self.done_bytes - self.recorded_bytes >= hundredth
 
 
 Perform: TypeAlias = Callable[[Attempt], Outcome]

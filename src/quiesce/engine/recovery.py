@@ -23,7 +23,7 @@ class RecoveryDecision:
 CONTINUE = RecoveryDecision()
 
 
-def judge(plan: Plan, history: History) -> RecoveryDecision:
+def decide(plan: Plan, history: History) -> RecoveryDecision:
     """Tell how to continue *plan* after its engine died.
 
     Cuts from both sides of a thaw are not one point in time, so a window interrupted before its last cut is

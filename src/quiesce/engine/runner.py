@@ -21,7 +21,7 @@ from quiesce.engine.attempts import (
     retry_pause_s,
     timeout_s,
 )
-from quiesce.engine.recovery import CONTINUE, judge
+from quiesce.engine.recovery import CONTINUE, decide
 from quiesce.engine.scheduler import Scheduler
 from quiesce.errors import (
     CannotFreezeError,
@@ -90,7 +90,7 @@ class Runner:
 
     def __init__(self, plan: Plan, environment: RunEnvironment, purpose: Purpose = Purpose.FORWARD) -> None:
         self._plan = plan
-        self._out = environment
+        self._env = environment
         self._purpose = purpose
         self._history = History.of(environment.journal.read())
         self._scheduler = Scheduler(plan, self._history, only_settle=purpose is Purpose.SETTLE)
@@ -98,7 +98,7 @@ class Runner:
         self._tickets = 0
         self._thawing = 0
         self._unsaved: list[Record] = []
-        self._said: deque[Logged] = deque()
+        self._logged: deque[Logged] = deque()
         self._journal_error: QuiesceError | None = None
         self._window_ends: float | None = None
         self._settling_ends: float | None = None
@@ -120,21 +120,21 @@ class Runner:
         """
         if self._nothing_left():
             return self._history
-        self._take_up()
+        self._begin_turn()
         while not self._scheduler.is_over():
-            self._look_around()
+            self._check_limits()
             self._begin(self._scheduler.take(self._now(), self._free(), self._free_for_thaws()))
             if self._scheduler.is_over():
                 break
-            for completion in self._out.workers.wait(self._wake_up_at()):
+            for completion in self._env.workers.wait(self._wake_up_at()):
                 self._account(completion)
         self._finish()
         return self._history
 
-    def say(self, line: Logged) -> None:
+    def log(self, line: Logged) -> None:
         """Put a line into the journal, from any thread; it is durable with the next commit."""
-        self._said.append(line)
-        self._out.workers.wake()
+        self._logged.append(line)
+        self._env.workers.wake()
 
     # -- resuming and ending -----------------------------------------------------------------------------
 
@@ -143,51 +143,53 @@ class Runner:
             return not self._history.debts(self._plan)
         return self._history.ended is not None and not self._history.debts(self._plan)
 
-    def _take_up(self) -> None:
+    def _begin_turn(self) -> None:
         started = self._history.started
         digest = self._plan.digest
         if started is not None and self._purpose is Purpose.FORWARD and started.plan_digest != digest:
             raise PlanChangedError("the stored plan is not the one that this execution was begun with")
-        verdict = CONTINUE
+        decision = CONTINUE
         if started is not None and self._purpose is Purpose.FORWARD and self._history.aborted is None:
-            verdict = judge(self._plan, self._history)
-        for operation in verdict.again:
+            decision = decide(self._plan, self._history)
+        for operation in decision.again:
             self._scheduler.reopen(operation)
         turn = started.turn + 1 if started is not None else 1
-        self._note(Started(**self._times(), plan_digest=digest, turn=turn, by=self._out.by))
+        self._note(Started(**self._times(), plan_digest=digest, turn=turn, by=self._env.by))
         for warning in self._plan.warnings if turn == 1 else ():
             self._note(Logged(**self._times(), step=None, level=Level.WARNING, message=warning))
         for name in self._history.unanswered():
             self._scheduler.debts.answered_late(self._scheduler.steps[name])
-        if verdict.roll_back is not None:
-            self._abort("interrupted", verdict.roll_back)
+        if decision.roll_back is not None:
+            self._abort("interrupted", decision.roll_back)
         elif self._purpose is Purpose.ROLL_BACK:
             self._abort("rolled-back", "it was rolled back on request", cancelled=True)
 
     def _finish(self) -> None:
         debts = self._history.debts(self._plan)
         if self._purpose is not Purpose.SETTLE:
-            self._note(Ended(**self._times(), ending=self._ending(debts), message=self._last_word(debts)))
+            self._note(
+                Ended(**self._times(), ending=self._ending(debts), message=self._ending_message(debts))
+            )
         self._save()
         if self._watched:
-            self._out.guard.release(settled=not debts)
+            self._env.guard.release(settled=not debts)
         if self._journal_error is not None:
             raise self._journal_error
 
     def _ending(self, debts: Sequence[Step]) -> Ending:
         aborted = self._history.aborted
         if aborted is None:
-            return Ending.FAILED if debts or self._really_failed() else Ending.COMPLETED
+            return Ending.FAILED if debts or self._failures() else Ending.COMPLETED
         return Ending.CANCELLED if aborted.cancelled and not debts else Ending.FAILED
 
-    def _really_failed(self) -> list[str]:
+    def _failures(self) -> list[str]:
         return sorted(step for step, failed in self._history.failed.items() if not failed.passed_over)
 
-    def _last_word(self, debts: Sequence[Step]) -> str:
+    def _ending_message(self, debts: Sequence[Step]) -> str:
         parts = []
         if self._history.aborted is not None:
             parts.append(self._history.aborted.message)
-        elif failed := self._really_failed():
+        elif failed := self._failures():
             parts.append(f"failed: {', '.join(failed)}")
         if debts:
             names = ", ".join(sorted({step.instance for step in debts}))
@@ -196,10 +198,10 @@ class Runner:
 
     # -- parts of the loop ------------------------------------------------------------------------------
 
-    def _look_around(self) -> None:
+    def _check_limits(self) -> None:
         now = self._now()
         if self._purpose is Purpose.FORWARD and self._history.aborted is None:
-            reason = self._out.cancel_asked()
+            reason = self._env.cancel_asked()
             if reason is not None:
                 self._abort("cancelled", reason, cancelled=True)
             elif self._window_ends is not None and now >= self._window_ends:
@@ -207,19 +209,19 @@ class Runner:
                 self._abort("max-freeze", f"the frozen window reached its limit of {bound:g} s")
         for attempt in [a for a in self._attempts.values() if self._is_overdue(a, now)]:
             self._abandon(attempt)
-        self._mind_patience(now)
+        self._limit_settling(now)
         if now >= self._progress_due:
             self._progress_due = now + PROGRESS_S
             self._note_progress()
 
     def _note_progress(self) -> None:
-        for attempt in [a for a in self._attempts.values() if a.has_news]:
-            attempt.told_bytes = attempt.done_bytes
+        for attempt in [a for a in self._attempts.values() if a.has_progressed]:
+            attempt.recorded_bytes = attempt.done_bytes
             self._note(
                 Progressed(
                     **self._times(),
                     step=attempt.step.id,
-                    done_bytes=attempt.told_bytes,
+                    done_bytes=attempt.recorded_bytes,
                     total_bytes=attempt.total_bytes,
                     attempt=attempt.number,
                 )
@@ -257,18 +259,18 @@ class Runner:
         )
         self._attempts[attempt.ticket] = attempt
         self._thawing += step.role is Role.SETTLE
-        perform = self._out.perform
-        self._out.workers.start(attempt.ticket, lambda: perform(attempt))
+        perform = self._env.perform
+        self._env.workers.start(attempt.ticket, lambda: perform(attempt))
 
     def _watch_before(self, steps: Sequence[Step]) -> None:
         if self._window_ends is not None or self._purpose is not Purpose.FORWARD:
             return
         if any(step.id in self._freezes for step in steps):
             if not self._watched:
-                self._out.guard.watch(self._plan.parameters.max_freeze_s)
+                self._env.guard.watch(self._plan.parameters.max_freeze_s)
                 self._watched = True
-            self._out.workers.make_ready(self._most_places)
-            self._out.guard.window_opened()
+            self._env.workers.make_ready(self._most_places)
+            self._env.guard.window_opened()
             self._window_ends = self._now() + self._plan.parameters.max_freeze_s
 
     def _account(self, completion: Completion) -> None:
@@ -346,7 +348,7 @@ class Runner:
     def _abandon(self, attempt: Attempt) -> None:
         step = attempt.step
         attempt.given_up = attempt.abandoned = True
-        self._out.workers.abandon(attempt.ticket)
+        self._env.workers.abandon(attempt.ticket)
         self._thawing -= step.role is Role.SETTLE
         waited = self._now() - attempt.began
         self._fail(attempt, OperationTimeoutError(f"{step.instance} did not answer within {waited:.1f} s"))
@@ -377,14 +379,14 @@ class Runner:
         if self._window_ends is not None and not any(self._scheduler.debts.owed):
             self._window_ends = None
 
-    def _mind_patience(self, now: float) -> None:
+    def _limit_settling(self, now: float) -> None:
         failed = [self._scheduler.steps[name] for name in self._history.failed]
         owed = [step for step in failed if self._scheduler.debts.owes(step)]
         if not owed:
             self._settling_ends = None
             return
         if self._settling_ends is None:
-            self._settling_ends = now + self._out.settle_patience_s
+            self._settling_ends = now + self._env.settle_patience_s
         if now >= self._settling_ends:
             self._abort("not-thawed", f"{owed[0].instance} could not be thawed")
             for step in owed:
@@ -415,8 +417,8 @@ class Runner:
     # -- the journal ------------------------------------------------------------------------------------
 
     def _note(self, record: Record) -> None:
-        while self._said:
-            self._note_one(self._said.popleft())
+        while self._logged:
+            self._note_one(self._logged.popleft())
         self._note_one(record)
 
     def _note_one(self, record: Record) -> None:
@@ -424,19 +426,19 @@ class Runner:
         self._unsaved.append(record)
 
     def _save(self, begun: Sequence[Begun] = ()) -> bool:
-        while self._said:
-            self._note_one(self._said.popleft())
+        while self._logged:
+            self._note_one(self._logged.popleft())
         records = [*self._unsaved, *begun]
         if not records:
             return True
         try:
-            self._out.journal.append(records)
+            self._env.journal.append(records)
         except (StoreError, SupersededError) as error:
             self._lose_journal(error)
             return False
         self._journal_error = None
         self._unsaved.clear()
-        self._out.listener(records)
+        self._env.listener(records)
         return True
 
     def _lose_journal(self, error: StoreError | SupersededError) -> None:
@@ -446,10 +448,10 @@ class Runner:
         self._abort(error.code, str(error), hint=error.hint)
 
     def _times(self) -> dict[str, float]:
-        return {"at": self._out.clock.now(), "tick": self._out.clock.tick()}
+        return {"at": self._env.clock.now(), "tick": self._env.clock.tick()}
 
     def _now(self) -> float:
-        return self._out.clock.tick()
+        return self._env.clock.tick()
 
 
 def _recorded_code(error: QuiesceError) -> str:

@@ -110,8 +110,8 @@ def test_it_is_told_by_hundredths(
 ) -> None:
     step = replace(_COPIES[0], operation=operation)
     attempt = Attempt(ticket=1, step=step, number=1, began=0.0, deadline=1.0)
-    attempt.done_bytes, attempt.total_bytes, attempt.told_bytes = done, total, before
-    assert attempt.has_news is news
+    attempt.done_bytes, attempt.total_bytes, attempt.recorded_bytes = done, total, before
+    assert attempt.has_progressed is news
 
 
 def test_a_terminal_shows_how_much_of_all_that_runs_is_moved() -> None:

@@ -143,7 +143,7 @@ class ExecutionRun:
             settle_patience_s=watching.settle_patience_s,
         )
         runner = Runner(self.plan, environment, purpose)
-        performer.say = runner.say
+        performer.log = runner.log
         return runner.run()
 
     def note_debts(self, history: History) -> Execution:
