@@ -151,6 +151,8 @@ func (x *ext) importVApp(w http.ResponseWriter, r *http.Request, req *types.Impo
 		writeFault(w, "", &types.InvalidArgument{InvalidProperty: "spec"})
 		return
 	}
+	x.making.Lock()
+	defer x.making.Unlock()
 	if f, ok := simulator.Map.Get(*req.Folder).(*simulator.Folder); ok {
 		if e := simulator.Map.FindByName(spec.ConfigSpec.Name, f.ChildEntity); e != nil {
 			writeFault(w, "", &types.DuplicateName{Name: spec.ConfigSpec.Name, Object: e.Reference()})
