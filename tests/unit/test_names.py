@@ -9,11 +9,6 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "src" / "quiesce"
 
-#: folders whose names are not yet put in order; to be emptied
-NOT_YET = (
-    "files",
-    "providers/host",
-)
 #: stands for the package cloudify in child processes, so its names are Cloudify's
 CLOUDIFYS = "isolation/runtime/stand_in"
 
@@ -33,7 +28,7 @@ def _twice(paths: Iterable[Path]) -> dict[str, list[str]]:
 
 
 def _sources() -> Iterator[Path]:
-    left_out = tuple(str(SOURCES / folder) + "/" for folder in (*NOT_YET, CLOUDIFYS))
+    left_out = str(SOURCES / CLOUDIFYS) + "/"
     return (path for path in sorted(SOURCES.rglob("*.py")) if not str(path).startswith(left_out))
 
 

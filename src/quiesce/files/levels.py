@@ -12,7 +12,7 @@ from quiesce.files.descriptors import DIRECTORY, Identity, open_below, open_dire
 _KEPT_OPEN: Final = 48
 
 
-class Level:
+class DirectoryLevel:
     """One directory on the way: where it is, which it is, and its descriptor while it is open."""
 
     __slots__ = ("descriptor", "identity", "path", "prefix")
@@ -31,13 +31,13 @@ class Levels:
     """A way down a tree from an open directory, which stays the caller's to close."""
 
     def __init__(self, root: int) -> None:
-        self._levels = [Level(b"", Identity.of_descriptor(root), root)]
+        self._levels = [DirectoryLevel(b"", Identity.of_descriptor(root), root)]
         self.current = self._levels[0]
 
     def __len__(self) -> int:
         return len(self._levels)
 
-    def enter(self, name: bytes, expected: Identity | None = None) -> Level:
+    def enter(self, name: bytes, expected: Identity | None = None) -> DirectoryLevel:
         """Open the directory *name* of the current one, and make it the current one.
 
         Raises:
@@ -46,13 +46,13 @@ class Levels:
         current = self.current
         descriptor = open_directory(current.descriptor, name, expected)
         identity = expected or Identity.of_descriptor(descriptor)
-        self.current = Level(current.prefix + name, identity, descriptor)
+        self.current = DirectoryLevel(current.prefix + name, identity, descriptor)
         self._levels.append(self.current)
         if len(self._levels) > _KEPT_OPEN + 1:
             _close(self._levels[-_KEPT_OPEN - 1])
         return self.current
 
-    def leave(self) -> Level:
+    def leave(self) -> DirectoryLevel:
         """Make the directory above the current one, open again, and return it.
 
         Raises:
@@ -73,7 +73,7 @@ class Levels:
             if level.descriptor >= 0:
                 _close(level)
 
-    def _again(self, level: Level, below: int) -> int:
+    def _again(self, level: DirectoryLevel, below: int) -> int:
         for directory, way in ((below, b".."), (self._levels[0].descriptor, level.path)):
             descriptor = _opened(directory, way)
             if descriptor >= 0 and Identity.of_descriptor(descriptor) == level.identity:
@@ -92,6 +92,6 @@ def _opened(directory: int, way: bytes) -> int:
         return -1
 
 
-def _close(level: Level) -> None:
+def _close(level: DirectoryLevel) -> None:
     os.close(level.descriptor)
     level.descriptor = -1

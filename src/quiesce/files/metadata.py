@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from quiesce.files.problems import Problems
+from quiesce.files.problems import TreeProblems
 from quiesce.files.system_calls import inode_flags, set_inode_flags
 
 IMMUTABLE: Final = 0x10
@@ -112,7 +112,7 @@ def read_flags(descriptor: int) -> int:
 class Restorer:
     """Gives files their metadata back, and notes what could not be, or may not be, restored."""
 
-    def __init__(self, allowed: Allowed, problems: Problems) -> None:
+    def __init__(self, allowed: Allowed, problems: TreeProblems) -> None:
         self._allowed = allowed
         self._problems = problems
 

@@ -11,7 +11,7 @@ _MOST_SHOWN: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class EntryProblem:
     """One entry, and what was not done with it."""
 
     #: below the root of the tree; the root's own is empty
@@ -25,13 +25,13 @@ class Problem:
 
 
 @dataclass(slots=True)
-class Problems:
+class TreeProblems:
     """All that did not go well in one tree: counted all, kept as far as somebody could read them."""
 
     count: int = 0
     #: how many there are of each reason
     reasons: dict[str, int] = field(default_factory=dict)
-    first: list[Problem] = field(default_factory=list)
+    first: list[EntryProblem] = field(default_factory=list)
 
     def add(self, path: bytes, reason: str | OSError) -> None:
         """Note that *reason* kept something from being done with the entry *path*."""
@@ -44,7 +44,7 @@ class Problems:
     def __bool__(self) -> bool:
         return self.count > 0
 
-    def __iter__(self) -> Iterator[Problem]:
+    def __iter__(self) -> Iterator[EntryProblem]:
         return iter(self.first)
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Problems:
         return shown + (f" and {self.count - 5} more" if self.count > 5 else "")
 
 
-def _problem(path: bytes, reason: str | OSError) -> Problem:
+def _problem(path: bytes, reason: str | OSError) -> EntryProblem:
     if isinstance(reason, OSError):
-        return Problem(path, reason.strerror or str(reason), reason.errno or 0)
-    return Problem(path, reason)
+        return EntryProblem(path, reason.strerror or str(reason), reason.errno or 0)
+    return EntryProblem(path, reason)

@@ -15,7 +15,7 @@ from quiesce.files.content import Progress, nobody
 from quiesce.files.descriptors import Identity, checked_name, open_regular, open_untouched
 from quiesce.files.levels import Levels
 from quiesce.files.metadata import LOCKING
-from quiesce.files.problems import Problems
+from quiesce.files.problems import TreeProblems
 from quiesce.files.system_calls import inode_flags, set_inode_flags
 
 _NO_FLAGS: Final = {errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL}
@@ -32,7 +32,7 @@ class Removal:
     #: entries that are gone, the tree's root among them
     removed: int = 0
     #: what is left, and why; call again to try again
-    left: Problems = field(default_factory=Problems)
+    left: TreeProblems = field(default_factory=TreeProblems)
 
     @property
     def complete(self) -> bool:

@@ -16,8 +16,8 @@ from quiesce.files.descriptors import (
     open_regular,
     open_untouched,
 )
-from quiesce.files.levels import Level, Levels
-from quiesce.files.problems import Problems
+from quiesce.files.levels import DirectoryLevel, Levels
+from quiesce.files.problems import TreeProblems
 
 REPLACED: Final = "replaced while it was looked at"
 
@@ -30,7 +30,7 @@ class Entry:
     """
 
     #: the directory that holds it
-    level: Level
+    level: DirectoryLevel
     #: as the directory has it; empty for the root
     name: bytes
     status: os.stat_result
@@ -106,7 +106,7 @@ class Walk:
         #: where something is mounted inside, below the root
         self.mounts: list[bytes] = []
         #: what could not be looked at: replaced meanwhile, not ours to read, not readable
-        self.problems = Problems()
+        self.problems = TreeProblems()
 
     def __iter__(self) -> Iterator[Entry]:
         levels = self._levels
@@ -160,7 +160,7 @@ class Walk:
             self.problems.add(level.prefix + name, error)
         return None
 
-    def _found(self, level: Level, name: bytes) -> Entry | None:
+    def _found(self, level: DirectoryLevel, name: bytes) -> Entry | None:
         status = os.stat(name, dir_fd=level.descriptor, follow_symlinks=False)
         entry = Entry(level, name, status)
         if not self._wanted(entry):

@@ -22,7 +22,7 @@ from quiesce.files.descriptors import (
     open_directory,
 )
 from quiesce.files.metadata import ACCESS_ACL, DEFAULT_ACL, LOCKING, Allowed, Metadata, Restorer
-from quiesce.files.problems import Problems
+from quiesce.files.problems import TreeProblems
 from quiesce.files.system_calls import sync_file_system
 
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -57,7 +57,7 @@ def make_directory(directory: int, name: bytes) -> int:
     return descriptor
 
 
-class FileWriter:
+class TreeFileWriter:
     """The content of one new file, in order; complete when its ``with`` block has ended without an error."""
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
@@ -108,7 +108,7 @@ class TreeWriter:
         self._directories: dict[bytes, Metadata] = {}
         self._locked: list[tuple[bytes, int]] = []
         #: what could not be restored, or was not allowed to be
-        self.problems = Problems()
+        self.problems = TreeProblems()
         self._allowed = allowed or Allowed()
         self._restorer = Restorer(self._allowed, self.problems)
         _disinherit(root)
@@ -121,7 +121,7 @@ class TreeWriter:
         self._directories[path] = metadata
 
     @contextlib.contextmanager
-    def file(self, path: bytes, metadata: Metadata, size_bytes: int) -> Iterator[FileWriter]:
+    def file(self, path: bytes, metadata: Metadata, size_bytes: int) -> Iterator[TreeFileWriter]:
         """Make a regular file; its content is written inside the ``with`` block.
 
         Raises:
@@ -131,7 +131,7 @@ class TreeWriter:
         descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
         try:
             self._restorer.prepare(descriptor, metadata, path)
-            writer = FileWriter(descriptor, size_bytes)
+            writer = TreeFileWriter(descriptor, size_bytes)
             yield writer
             writer.finish()
             self._finish_file(descriptor, metadata, path)
@@ -174,7 +174,7 @@ class TreeWriter:
         finally:
             os.close(source)
 
-    def finish(self) -> Problems:
+    def finish(self) -> TreeProblems:
         """Give all directories their metadata, the root last, and make it durable as was asked.
 
         From then on those who may enter the tree by its own permissions can.

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from quiesce.files.metadata import EVERYTHING, Allowed, Metadata
-from quiesce.files.problems import Problems
+from quiesce.files.problems import TreeProblems
 from quiesce.files.walking import Entry, Walk
 from quiesce.files.writing import Sync, TreeWriter, make_directory
 
@@ -36,7 +36,7 @@ def links_of(root: Path) -> set[frozenset[bytes]]:
     return {frozenset(names) for names in by_inode.values() if len(names) > 1}
 
 
-def copied(source: Path, parent: int, name: bytes, allowed: Allowed = EVERYTHING) -> Problems:
+def copied(source: Path, parent: int, name: bytes, allowed: Allowed = EVERYTHING) -> TreeProblems:
     """Copy the tree *source* to the new directory *name*; return what could not be restored."""
     root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
     target = make_directory(parent, name)

@@ -15,8 +15,8 @@ from typing import IO, Final
 
 from quiesce.errors import DamagedArtifactError
 from quiesce.providers.host.contents import data_ranges
-from quiesce.providers.host.cuts import Entry, entries_of
-from quiesce.providers.host.metadata import Metadata
+from quiesce.providers.host.cuts import CutEntry, entries_of
+from quiesce.providers.host.metadata import EntryMetadata
 
 _BUFFER_BYTES: Final = 1 << 20
 _ATTRIBUTE: Final = "SCHILY.xattr."
@@ -54,7 +54,7 @@ def read_archive(stored: IO[bytes] | io.RawIOBase, root: Path) -> None:
         _dress(path, member)
 
 
-def _write_member(tar: tarfile.TarFile, entry: Entry, told: Callable[[int], None]) -> None:
+def _write_member(tar: tarfile.TarFile, entry: CutEntry, told: Callable[[int], None]) -> None:
     member = _header(entry)
     if member.type != tarfile.REGTYPE or entry.file is None:
         tar.addfile(member)
@@ -69,7 +69,7 @@ def _write_member(tar: tarfile.TarFile, entry: Entry, told: Callable[[int], None
         tar.addfile(member, _Ranges(file, ranges, told, table))
 
 
-def _header(entry: Entry) -> tarfile.TarInfo:
+def _header(entry: CutEntry) -> tarfile.TarInfo:
     metadata = entry.metadata
     member = tarfile.TarInfo(entry.name or ".")
     member.mode, member.uid, member.gid = stat.S_IMODE(metadata.mode), metadata.uid, metadata.gid
@@ -183,7 +183,7 @@ def _write_or_skip(file: io.FileIO, data: bytes, *, skip: bool) -> None:
 def _dress(path: Path, member: tarfile.TarInfo) -> None:
     if not os.path.lexists(path):
         return
-    Metadata(
+    EntryMetadata(
         mode=member.mode | (stat.S_IFLNK if member.issym() else 0),
         uid=member.uid,
         gid=member.gid,

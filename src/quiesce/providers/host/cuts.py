@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 from quiesce.errors import UnsupportedError
 from quiesce.providers.host.contents import Told, take_over
-from quiesce.providers.host.metadata import Metadata
+from quiesce.providers.host.metadata import EntryMetadata
 from quiesce.providers.host.snapshot_dir import remove
 from quiesce.providers.host.trees import make_special, new_file
 
@@ -59,12 +59,12 @@ def cut_tree(source: Path, directory: Path, told: Told) -> Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CutEntry:
     """One file, directory, link or device of a cut."""
 
     #: relative to the tree's root, whose own is empty
     name: str
-    metadata: Metadata
+    metadata: EntryMetadata
     #: another name of the file that this is a hard link to
     link: str | None = None
     #: what a symbolic link points to
@@ -77,7 +77,7 @@ class Entry:
     packed: bool = False
 
 
-def entries_of(directory: Path) -> Iterator[Entry]:
+def entries_of(directory: Path) -> Iterator[CutEntry]:
     """Yield everything that `cut_tree` took into *directory*, a directory right before what it holds."""
     with (directory / "index").open() as index:
         for line in index:
@@ -90,7 +90,7 @@ def assemble(directory: Path, target: Path, told: Told) -> None:
     After a crash it may be called again.
     """
     remove(target)
-    directories: list[Entry] = []
+    directories: list[CutEntry] = []
     with (directory / "pack").open("rb", buffering=0) as pack:
         for entry in entries_of(directory):
             _make(entry, target, pack.fileno())
@@ -126,7 +126,7 @@ class _Cutter:
                 f"another file system is mounted on {path}, inside what is to be saved",
                 hint="Give it a Directory node of its own, beside this one.",
             )
-        self._write(name, Metadata.of(Path(path), before))
+        self._write(name, EntryMetadata.of(Path(path), before))
         prefix = f"{name}/" if name else ""
         with os.scandir(path) as entries:
             for entry in entries:
@@ -147,11 +147,11 @@ class _Cutter:
 
     def _take_file(self, path: str, name: str, before: os.stat_result) -> None:
         if before.st_nlink > 1 and (first := self._links.setdefault(before.st_ino, name)) != name:
-            self._write(name, Metadata.of(Path(path), before), link=first)
+            self._write(name, EntryMetadata.of(Path(path), before), link=first)
             return
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            metadata = Metadata.of(descriptor, before)
+            metadata = EntryMetadata.of(descriptor, before)
             if before.st_size <= SMALL_BYTES and before.st_blocks * _BLOCK_BYTES >= before.st_size:
                 self._pack_content(descriptor, name, metadata)
             else:
@@ -161,14 +161,14 @@ class _Cutter:
             os.close(descriptor)
         self._tally.size_bytes += before.st_size
 
-    def _pack_content(self, descriptor: int, name: str, metadata: Metadata) -> None:
+    def _pack_content(self, descriptor: int, name: str, metadata: EntryMetadata) -> None:
         data = os.read(descriptor, SMALL_BYTES + 1)
         self._pack.write(data)
         self._write(name, metadata, offset=self._offset, size=len(data))
         self._offset += len(data)
         self._told(len(data))
 
-    def _take_content(self, descriptor: int, name: str, metadata: Metadata, size_bytes: int) -> None:
+    def _take_content(self, descriptor: int, name: str, metadata: EntryMetadata, size_bytes: int) -> None:
         self._big += 1
         target = new_file(self._directory / f"big-{self._big}")
         try:
@@ -178,7 +178,7 @@ class _Cutter:
         self._write(name, metadata, big=self._big, size=size_bytes)
 
     def _take_special(self, path: str, name: str, status: os.stat_result) -> None:
-        metadata = Metadata.of(Path(path), status)
+        metadata = EntryMetadata.of(Path(path), status)
         if stat.S_ISLNK(status.st_mode):
             self._write(name, metadata, target=str(Path(path).readlink()))
         elif stat.S_ISSOCK(status.st_mode) or (not stat.S_ISFIFO(status.st_mode) and os.geteuid() != 0):
@@ -186,7 +186,7 @@ class _Cutter:
         else:
             self._write(name, metadata, device=status.st_rdev)
 
-    def _write(self, name: str, metadata: Metadata, **more: object) -> None:
+    def _write(self, name: str, metadata: EntryMetadata, **more: object) -> None:
         entry = {
             "path": name,
             "mode": metadata.mode,
@@ -211,7 +211,7 @@ def _version(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _make(entry: Entry, root: Path, pack: int) -> None:
+def _make(entry: CutEntry, root: Path, pack: int) -> None:
     path, mode = root / entry.name, entry.metadata.mode
     if stat.S_ISDIR(mode):
         path.mkdir(mode=0o700)
@@ -228,12 +228,12 @@ def _make(entry: Entry, root: Path, pack: int) -> None:
         path.hardlink_to(entry.file)
 
 
-def _entry(directory: Path, line: dict[str, Any]) -> Entry:
+def _entry(directory: Path, line: dict[str, Any]) -> CutEntry:
     big = line.get("big")
     packed = directory / "pack" if "offset" in line else None
-    return Entry(
+    return CutEntry(
         name=line["path"],
-        metadata=Metadata(
+        metadata=EntryMetadata(
             mode=line["mode"],
             uid=line["uid"],
             gid=line["gid"],

@@ -20,7 +20,7 @@ from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.host.job import HostJob
-from quiesce.providers.host.metadata import Metadata
+from quiesce.providers.host.metadata import EntryMetadata
 from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut, remove
 from quiesce.providers.host.stored import StoredOperations
 from quiesce.providers.host.trees import sync_tree
@@ -140,7 +140,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
     def _cut(self, job: HostJob, cut: StoredCut) -> StoredCut:
         snapshots, began = job.snapshots, time.monotonic()
         _run_copy(job, snapshots.path, cut.content, scratch=True)
-        Metadata.of(snapshots.path).give_to(cut.content)
+        EntryMetadata.of(snapshots.path).give_to(cut.content)
         facts: dict[str, Json] = {
             "size_bytes": cut.content.stat().st_size,
             "cut_at": time.time(),
@@ -169,7 +169,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         if not job.call.full:
             cut = job.snapshots.find(job.call)
             _run_copy(job, cut.content, incoming, scratch=True)
-            Metadata.of(cut.content).give_to(incoming)
+            EntryMetadata.of(cut.content).give_to(incoming)
             return
         repository = job.repository
         manifest = repository.manifest(job.place)
@@ -227,4 +227,4 @@ def _of_cut(cut: StoredCut) -> Outcome:
 def _dress_as(path: Path, content: Mapping[str, Json]) -> None:
     mode, uid, gid = (content.get(name) for name in ("mode", "uid", "gid"))
     if isinstance(mode, int) and isinstance(uid, int) and isinstance(gid, int):
-        Metadata(mode=mode, uid=uid, gid=gid, mtime_ns=path.stat().st_mtime_ns).give_to(path)
+        EntryMetadata(mode=mode, uid=uid, gid=gid, mtime_ns=path.stat().st_mtime_ns).give_to(path)

@@ -20,7 +20,7 @@ _FREEZABLE: Final = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class MountPoint:
     """One line of ``/proc/self/mountinfo``."""
 
     device: int
@@ -94,7 +94,7 @@ class FileSystemOperations(CheckedOperations[HostJob]):
             ),
         ]
 
-    def _freezable(self, job: HostJob) -> Mount:
+    def _freezable(self, job: HostJob) -> MountPoint:
         mount = _mount_of(job)
         if mount.type not in _FREEZABLE:
             raise CannotFreezeError(f"{mount.point} is {mount.type}, which cannot be frozen")
@@ -108,7 +108,7 @@ class FileSystemOperations(CheckedOperations[HostJob]):
         return mount
 
 
-def _refuse_on_frozen_ground(job: HostJob, mount: Mount) -> None:
+def _refuse_on_frozen_ground(job: HostJob, mount: MountPoint) -> None:
     ground = _backing_device(mount)
     for held in job.freezes.all_held():
         if held.get("kind") == "file_system" and held.get("device") == ground:
@@ -118,7 +118,7 @@ def _refuse_on_frozen_ground(job: HostJob, mount: Mount) -> None:
             )
 
 
-def _mount_of(job: HostJob) -> Mount:
+def _mount_of(job: HostJob) -> MountPoint:
     path = job.path
     if not path.is_mount():
         raise ResourceNotFoundError(f"no file system is mounted on {path}")
@@ -126,17 +126,17 @@ def _mount_of(job: HostJob) -> Mount:
     return next(mount for mount in reversed(mounts()) if mount.point == resolved)
 
 
-def mounts() -> list[Mount]:
+def mounts() -> list[MountPoint]:
     """Return what is mounted, as this process sees it, in the order of mounting."""
     return [_mount(line) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
 
 
-def _mount(line: str) -> Mount:
+def _mount(line: str) -> MountPoint:
     fields = line.split()
     major, minor = fields[2].split(":")
     rest = fields.index("-")
     point = fields[4].encode().decode("unicode_escape")
-    return Mount(
+    return MountPoint(
         device=os.makedev(int(major), int(minor)), point=point, type=fields[rest + 1], source=fields[rest + 2]
     )
 
@@ -147,7 +147,7 @@ def _device_of(path: Path) -> int:
     return path.stat().st_dev
 
 
-def _backing_device(mount: Mount) -> int | None:
+def _backing_device(mount: MountPoint) -> int | None:
     """Return the device that holds the file that a loop device's file system lies in."""
     name = Path(mount.source).name
     try:

@@ -15,7 +15,7 @@ _WITHOUT: Final = {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metadata:
+class EntryMetadata:
     """Everything of a file that is to come back with it."""
 
     #: kind and permissions
@@ -26,7 +26,7 @@ class Metadata:
     attributes: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, path: Path | int, status: os.stat_result | None = None) -> Metadata:
+    def of(cls, path: Path | int, status: os.stat_result | None = None) -> EntryMetadata:
         """Return what a path, or an open file, has now; *status* is its state when that is known already."""
         if status is None:
             status = path.lstat() if isinstance(path, Path) else os.fstat(path)

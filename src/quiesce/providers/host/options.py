@@ -14,7 +14,7 @@ from quiesce.model.options import option
 from quiesce.model.words import WrongValueError, read_text, whole_number
 
 
-class Scope(enum.StrEnum):
+class ProcessScope(enum.StrEnum):
     """Which processes belong to the one that is named."""
 
     #: its descendants
@@ -53,4 +53,4 @@ class HostOptions:
     command: str | None = option(
         None, "regular expression that the first process's command line matches", per_node=True
     )
-    scope: Scope = option(Scope.TREE, "which other processes belong to it", per_node=True)
+    scope: ProcessScope = option(ProcessScope.TREE, "which other processes belong to it", per_node=True)

@@ -12,7 +12,7 @@ from typing import Final
 
 from quiesce.errors import NonRecoverableError, OperationTimeoutError
 from quiesce.providers.host.freeze_daemon import send_signal
-from quiesce.providers.host.options import Scope
+from quiesce.providers.host.options import ProcessScope
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -87,11 +87,11 @@ def started_at(stat: Stat) -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + stat.member.started / TICKS_PER_S
 
 
-def with_descendants(leaders: Iterable[Stat], every: dict[int, Stat], scope: Scope) -> list[Stat]:
+def with_descendants(leaders: Iterable[Stat], every: dict[int, Stat], scope: ProcessScope) -> list[Stat]:
     """Return *leaders* and, by *scope*, their descendants (``tree``), process group or session too."""
     chosen = {stat.member.pid: stat for stat in leaders}
-    groups = {stat.group for stat in chosen.values()} if scope is Scope.GROUP else set()
-    sessions = {stat.session for stat in chosen.values()} if scope is Scope.SESSION else set()
+    groups = {stat.group for stat in chosen.values()} if scope is ProcessScope.GROUP else set()
+    sessions = {stat.session for stat in chosen.values()} if scope is ProcessScope.SESSION else set()
     chosen |= {pid: stat for pid, stat in every.items() if stat.group in groups or stat.session in sessions}
     children: dict[int, list[Stat]] = {}
     for stat in every.values():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quiesce.providers.host.contents import Told, take_over
-from quiesce.providers.host.metadata import Metadata
+from quiesce.providers.host.metadata import EntryMetadata
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def _copy_directory(source: Path, target: Path, told: Told, links: dict[int, Pat
             (target / path.name).hardlink_to(str(first))
         else:
             _copy_one(path, target / path.name, status, told)
-    Metadata.of(source).give_to(target)
+    EntryMetadata.of(source).give_to(target)
 
 
 def _copy_one(source: Path, target: Path, status: os.stat_result, told: Told) -> None:
@@ -93,4 +93,4 @@ def _copy_one(source: Path, target: Path, status: os.stat_result, told: Told) ->
         target.symlink_to(source.readlink())
     elif not make_special(target, status.st_mode, status.st_rdev):
         return
-    Metadata.of(source, status).give_to(target)
+    EntryMetadata.of(source, status).give_to(target)
