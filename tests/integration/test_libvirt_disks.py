@@ -14,6 +14,7 @@ import pytest
 from quiesce.errors import DamagedArtifactError, NonRecoverableError, UnsupportedError
 from quiesce.model.ids import BackupName
 from quiesce.model.operation import Operation
+from quiesce.testing import RecordingContext
 
 from ..labs.libvirt import lab  # noqa: TID252  shared by several test modules
 from ..labs.libvirt.fixtures import Bench, libvirt_lab, make_guest  # noqa: F401, TID252
@@ -222,6 +223,34 @@ def test_a_restored_disk_belongs_to_whom_the_old_one_did(off: lab.Guest, tmp_pat
     found = off.disk().stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 4321, 0o640)
     bench.remove()
+
+
+def test_a_transient_domain_is_restored_once_it_was_stopped(
+    make_guest: Callable[[str], lab.Guest],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    guest = make_guest("transient")
+    guest.define()
+    text = guest.domain.XMLDesc(2)
+    guest.domain.undefine()
+    guest.connection.createXML(text, 0)
+    guest.wait_for_agent()
+    guest.shell("echo kept >/data/token; sync")
+    bench = Bench(guest, tmp_path)
+    findings = bench.provider().doctor(bench.call(Operation.SNAPSHOT), RecordingContext())
+    assert [finding.check for finding in findings if not finding.passed] == ["persistent"]
+    bench.backup(**INCREMENTAL)
+    guest.shell("echo lost >/data/token; sync")
+    with pytest.raises(UnsupportedError, match="transient"):
+        bench.restore()
+    assert guest.shell("cat /data/token").strip() == "lost"
+    guest.destroy()
+    bench.restore()
+    guest.wait_for_agent()
+    assert guest.shell("cat /data/token").strip() == "kept"
+    assert guest.domain.isPersistent()
+    bench.remove()
+    guest.forget()
 
 
 # -- left out ---------------------------------------------------------------------------------------------

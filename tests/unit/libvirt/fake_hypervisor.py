@@ -77,6 +77,7 @@ class Machine:
     merging: tuple[str, str, bool] | None = None
     #: targets of the disks that QEMU encrypts
     encrypted: frozenset[str] = frozenset()
+    persistent: bool = True
 
     @property
     def disk(self) -> str:
@@ -140,7 +141,7 @@ class FakeDomain:
         return _client().OffReason.SAVED if self._machine.saved else _client().OffReason.OTHER
 
     def is_persistent(self) -> bool:
-        return True
+        return self._machine.persistent
 
     def xml(self, *, live: bool = False, secrets: bool = False) -> str:
         machine = self._machine
@@ -161,6 +162,8 @@ class FakeDomain:
     def metadata(self, *, live: bool) -> str | None:
         if live:
             self._require_active()
+        if not live and not self._machine.persistent:
+            return None
         return self._machine.live_metadata if live else self._machine.config_metadata
 
     def set_metadata(self, element: str | None, *, live: bool) -> None:
@@ -227,6 +230,8 @@ class FakeDomain:
             machine.job.close()
         machine.job = machine.merging = machine.live_metadata = machine.thaws_at = None
         machine.state, machine.frozen = "off", False
+        if not machine.persistent:
+            del self._world.machines[machine.uuid]
 
     def snapshot(self, text: str, *, disk_only: bool, metadata: bool) -> None:
         self._require_no_job()

@@ -116,7 +116,9 @@ class Domain:
             return str(self._handle.XMLDesc(flags))
 
     def metadata(self, *, live: bool) -> str | None:
-        """Return our element in its metadata; None when there is none."""
+        """Return our element in its metadata; None when there is none, as in a transient domain's config."""
+        if not live and not self.is_persistent():
+            return None
         where = libvirt.VIR_DOMAIN_AFFECT_LIVE if live else libvirt.VIR_DOMAIN_AFFECT_CONFIG
         try:
             with _doing(f"read the metadata of {self.name}"):

@@ -31,6 +31,7 @@ def examine(job: LibvirtJob, domain: Domain) -> Sequence[Finding]:
     disks = [disk for disk in definition.disks if disk.target not in job.options.exclude_disks]
     return [
         _state(domain),
+        *_persistence(domain),
         *_agent(domain, definition),
         *(_disk(disk) for disk in disks),
         *_space(job, domain, disks),
@@ -50,6 +51,17 @@ def _state(domain: Domain) -> Finding:
             remedy=f"Make room on the host, then: virsh resume {domain.name}",
         )
     return Finding(check="state", passed=True, detail=f"{domain.name} is {state.value}")
+
+
+def _persistence(domain: Domain) -> Iterator[Finding]:
+    if not domain.is_persistent():
+        yield Finding(
+            check="persistent",
+            passed=False,
+            detail=f"{domain.name} is transient: libvirt forgets it, and its snapshots, when it stops",
+            remedy=f"Make it persistent (virsh dumpxml, then virsh define), or make full backups of it and "
+            f"stop it before a restore: virsh destroy {domain.name}",
+        )
 
 
 def _agent(domain: Domain, definition: DomainDefinition) -> Iterator[Finding]:

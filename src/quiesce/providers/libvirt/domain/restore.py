@@ -78,6 +78,8 @@ class DomainRestore:
         copy = read_artifact(DomainCopy, self._manifest.content)
         wanted, definition = self._job.options.restore_as, self._definition()
         domain = self._find(wanted) if wanted else self._find_saved(copy)
+        if domain is not None:
+            _require_persistent(domain)
         if wanted:
             definition = self._as_new_domain(definition, domain, wanted)
         if domain is not None:
@@ -174,6 +176,15 @@ class DomainRestore:
             content = stored.read()
             stored.check()
             Path(path).write_bytes(content)
+
+
+def _require_persistent(domain: Domain) -> None:
+    """Return when the domain is still there after it was stopped, for its disks to be replaced."""
+    if not domain.is_persistent():
+        raise UnsupportedError(
+            f"{domain.name} is transient: it is gone when it is stopped, which a restore in place must do",
+            hint=f"Stop it (virsh destroy {domain.name}); then it is restored as a persistent domain.",
+        )
 
 
 def _target(disk: StoredDisk, found: DomainDisk | None, wanted: str | None) -> DiskTarget:
