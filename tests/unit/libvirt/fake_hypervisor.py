@@ -78,6 +78,7 @@ class Machine:
     #: targets of the disks that QEMU encrypts
     encrypted: frozenset[str] = frozenset()
     persistent: bool = True
+    has_tpm: bool = False
 
     @property
     def disk(self) -> str:
@@ -147,6 +148,7 @@ class FakeDomain:
         machine = self._machine
         metadata = "" if live else machine.config_metadata or ""
         mirror = "<mirror ready='yes'/>" if live and machine.merging else ""
+        tpm = "<tpm><backend type='emulator'/></tpm>" if machine.has_tpm else ""
         disks = "".join(
             "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
             f"<source file='{path}'/><target dev='{target}'/>{mirror}"
@@ -155,7 +157,7 @@ class FakeDomain:
         )
         return (
             f"<domain><name>{machine.name}</name><uuid>{machine.uuid}</uuid><metadata>{metadata}</metadata>"
-            f"<devices>{disks}<channel type='unix'>"
+            f"<devices>{tpm}{disks}<channel type='unix'>"
             "<target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices></domain>"
         )
 

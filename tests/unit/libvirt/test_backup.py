@@ -46,3 +46,14 @@ def test_a_copy_finds_its_job_again(subject: FakeSubject) -> None:
 def test_a_copy_without_answer_and_job_says_what_is_gone(subject: FakeSubject) -> None:
     with pytest.raises(NonRecoverableError, match="backup job of vm is gone"):
         _copy_without_the_cuts_answer(subject)
+
+
+@pytest.mark.parametrize("has_tpm", [True, False])
+def test_a_virtual_tpm_that_is_not_saved_is_named(subject: FakeSubject, has_tpm: bool) -> None:
+    subject.machine.has_tpm = has_tpm
+    findings = subject.provider().doctor(subject.call(Operation.SNAPSHOT), RecordingContext())
+    assert ("tpm" in {finding.check for finding in findings if not finding.passed}) is has_tpm
+    subject.provider().perform(subject.call(Operation.SNAPSHOT, full=True), RecordingContext())
+    for _ in range(2):
+        outcome = subject.provider().perform(subject.call(Operation.COPY, full=True), RecordingContext())
+        assert ("virtual TPM" in outcome.note) is has_tpm

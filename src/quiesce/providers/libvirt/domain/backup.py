@@ -42,6 +42,9 @@ from quiesce.repository import BackupKey, Draft, Manifest
 
 DEFINITION: Final = "domain.xml"
 NVRAM: Final = "nvram"
+TPM_NOT_SAVED: Final = (
+    "the state of its virtual TPM is not saved: what is sealed to it needs its recovery key elsewhere"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +248,13 @@ class DomainBackup:
             disks=stored,
             excluded_disks=tuple(sorted(self._job.options.exclude_disks)),
         )
-        return saving.complete(draft, as_artifact(content), consistency=Consistency.CRASH, cut_at=cut.cut_at)
+        return saving.complete(
+            draft,
+            as_artifact(content),
+            consistency=Consistency.CRASH,
+            cut_at=cut.cut_at,
+            note=TPM_NOT_SAVED if definition.has_tpm else "",
+        )
 
     def _with_job(self) -> DomainCut:
         """Return what the cut said of the job that runs now, or what the job tells when that was lost."""

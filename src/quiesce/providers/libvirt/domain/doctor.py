@@ -13,6 +13,7 @@ from quiesce.ports import Finding
 from quiesce.providers.libvirt.client import Domain, DomainState
 from quiesce.providers.libvirt.disk import qemu_img
 from quiesce.providers.libvirt.domain import agent
+from quiesce.providers.libvirt.domain.backup import TPM_NOT_SAVED
 from quiesce.providers.libvirt.domain.backup_job import running_job
 from quiesce.providers.libvirt.domain.checkpoints import owners_of_checkpoints
 from quiesce.providers.libvirt.domain.domain_xml import DomainDefinition, DomainDisk, read_definition
@@ -33,6 +34,7 @@ def examine(job: LibvirtJob, domain: Domain) -> Sequence[Finding]:
         _state(domain),
         *_persistence(domain),
         *_agent(domain, definition),
+        *_tpm(definition),
         *(_disk(disk) for disk in disks),
         *_space(job, domain, disks),
         *_checkpoints(domain),
@@ -126,6 +128,16 @@ def _frozen(domain: Domain) -> Finding:
             remedy=f"Unless something backs it up now: virsh domfsthaw {domain.name}",
         )
     return Finding(check="frozen", passed=True, detail="its file systems are not frozen")
+
+
+def _tpm(definition: DomainDefinition) -> Iterator[Finding]:
+    if definition.has_tpm:
+        yield Finding(
+            check="tpm",
+            passed=False,
+            detail=TPM_NOT_SAVED,
+            remedy="Keep the recovery keys of its disks, or save its directory of swtpm while it is off.",
+        )
 
 
 def _disk(disk: DomainDisk) -> Finding:

@@ -39,6 +39,8 @@ class DomainDefinition:
     disks: tuple[DomainDisk, ...]
     has_agent_channel: bool
     nvram: str | None
+    #: whether it has a virtual TPM, whose state lies outside its disks
+    has_tpm: bool
 
     def disk(self, target: str) -> DomainDisk | None:
         """Return the disk of that target."""
@@ -56,6 +58,7 @@ def read_definition(text: str) -> DomainDefinition:
             target.get("name") == AGENT_CHANNEL for target in tree.findall("devices/channel/target")
         ),
         nvram=_nvram(tree),
+        has_tpm=tree.find("devices/tpm/backend[@type='emulator']") is not None,
     )
 
 
