@@ -120,7 +120,7 @@ class FakeVCenter:
         with self.world.lock:
             return self._machine(machine)
 
-    def settle(self, machine: str, deadline: Deadline) -> VirtualMachine:
+    def when_idle(self, machine: str, deadline: Deadline) -> VirtualMachine:
         """Return the machine: its tasks are over when they return."""
         return self.machine(machine, deadline)
 

@@ -38,7 +38,7 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: how long a machine that was found once is taken to be the right one without looking again
 _REMEMBERED_S: Final = 60.0
 #: the longest pause between two looks whether a task still runs on a machine
-_SETTLE_S: Final = 1.0
+_IDLE_S: Final = 1.0
 
 
 class VSphereClient:
@@ -73,14 +73,14 @@ class VSphereClient:
             self._found = {lookup: known for lookup, known in self._found.items() if known[1] != machine}
             raise
 
-    def settle(self, machine: str, deadline: Deadline) -> VirtualMachine:
+    def when_idle(self, machine: str, deadline: Deadline) -> VirtualMachine:
         """Return the machine once no task runs on it any more."""
 
         def look() -> VirtualMachine | None:
             found = self.machine(machine, deadline)
             return None if found.busy else found
 
-        return deadline.until(look, _SETTLE_S)
+        return deadline.until(look, _IDLE_S)
 
     def machines_named(self, name: str, deadline: Deadline) -> tuple[str, ...]:
         """Return the ids of all machines and templates of exactly that name."""

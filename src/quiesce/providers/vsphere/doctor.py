@@ -64,7 +64,7 @@ def _quiescing(job: VSphereJob, machine: VirtualMachine) -> Finding:
     if passed:
         return Finding(check="quiesce", passed=True, detail=f"vsphere_quiesce is {wish}")
     why = "memory is saved too" if job.options.snapshot_memory else "VMware Tools do not run"
-    result = "fail" if wish is Quiescing.ALWAYS else "be worth no more than crash"
+    result = "fail" if wish is Quiescing.ALWAYS else "be no more than crash-consistent"
     return Finding(
         check="quiesce",
         passed=False,

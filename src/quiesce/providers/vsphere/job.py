@@ -50,14 +50,14 @@ class VSphereJob(Job):
         """Return the instance's machine as it is now."""
         return self.vcenter.machine(self.machine_id(), self.time)
 
-    def settled(self) -> VirtualMachine:
+    def idle_machine(self) -> VirtualMachine:
         """Return the instance's machine once no task runs on it: not even one of a process that died."""
-        return self.vcenter.settle(self.machine_id(), self.time)
+        return self.vcenter.when_idle(self.machine_id(), self.time)
 
-    def settled_if_there(self) -> VirtualMachine | None:
+    def idle_machine_if_there(self) -> VirtualMachine | None:
         """Return the same, or None when the machine is gone."""
         try:
-            return self.settled()
+            return self.idle_machine()
         except ResourceNotFoundError:
             return None
 
@@ -69,5 +69,5 @@ class VSphereJob(Job):
         found = []
         for machine in self.vcenter.machines_named(name, self.time):
             with contextlib.suppress(ResourceNotFoundError):
-                found.append(self.vcenter.settle(machine, self.time))
+                found.append(self.vcenter.when_idle(machine, self.time))
         return found

@@ -109,7 +109,7 @@ class VCenter(Protocol):
         """
         ...
 
-    def settle(self, machine: str, deadline: Deadline) -> VirtualMachine:
+    def when_idle(self, machine: str, deadline: Deadline) -> VirtualMachine:
         """Return the machine once no task runs on it any more."""
         ...
 

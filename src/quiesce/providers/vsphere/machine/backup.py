@@ -32,7 +32,7 @@ def cut(job: VSphereJob) -> Outcome:
     done = full_copy.finished()
     if done is not None:
         return Outcome(artifact=done)
-    machine = job.settled()
+    machine = job.idle_machine()
     full_copy.begin()
     made, outcome = snapshot.make_cut(job, machine, _temporary(job))
     return replace(outcome, artifact=as_artifact(_artifact(job, machine, made, outcome)))
@@ -42,11 +42,11 @@ def copy(job: VSphereJob) -> Outcome:
     """Copy what the temporary snapshot holds to where it survives the machine; then remove the snapshot."""
     artifact = read_artifact(BackupArtifact, artifact_of(job.call))
     full_copy = _full_copy(job, artifact.target)
-    machine = job.settled()
+    machine = job.idle_machine()
     done = full_copy.finished()
     if done is None:
         done = full_copy.copy(artifact, machine, _cut_of(job, machine))
-    snapshot.remove(job, job.settled(), _temporary(job))
+    snapshot.remove(job, job.idle_machine(), _temporary(job))
     return Outcome(artifact=done, note=snapshot.consolidation_note(job.machine()))
 
 
@@ -57,7 +57,7 @@ def apply(job: VSphereJob) -> Outcome:
 
 def delete(job: VSphereJob) -> Outcome:
     """Remove the copy, finished or half-made, and every helper object of it."""
-    machine = job.settled_if_there()
+    machine = job.idle_machine_if_there()
     if machine is not None:
         snapshot.remove(job, machine, _temporary(job))
     restore.remove_temporary(job, machine)

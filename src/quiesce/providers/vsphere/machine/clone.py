@@ -76,7 +76,7 @@ class ClonedCopy:
             raise DamagedArtifactError(f"{clone.name} has other disks than it was made with")
         return artifact
 
-    def materialise(
+    def build_machine(
         self, artifact: BackupArtifact, name: str, marks: Mapping[str, str], *, connected: bool
     ) -> str:
         """Clone the clone."""

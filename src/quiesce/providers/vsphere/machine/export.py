@@ -69,7 +69,7 @@ class ExportedCopy:
         """Return what was recorded, after every byte was read and compared."""
         return read_artifact(BackupArtifact, self._saving.checked().content)
 
-    def materialise(
+    def build_machine(
         self, artifact: BackupArtifact, name: str, marks: Mapping[str, str], *, connected: bool
     ) -> str:
         """Build a machine of the stored hardware and disks."""

@@ -45,7 +45,7 @@ class FullCopy(Protocol):
         """
         ...
 
-    def materialise(
+    def build_machine(
         self, artifact: BackupArtifact, name: str, marks: Mapping[str, str], *, connected: bool
     ) -> str:
         """Make a machine of the copy and return its id; it is switched off."""

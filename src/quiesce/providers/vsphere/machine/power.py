@@ -14,7 +14,7 @@ from quiesce.providers.vsphere.options import PowerAfter
 
 def suspend(job: VSphereJob) -> Outcome:
     """Suspend the machine; one that is off stays off."""
-    machine = job.settled()
+    machine = job.idle_machine()
     if machine.power is PowerState.ON:
         job.vcenter.suspend(machine.id, job.time)
     elif machine.power is PowerState.OFF:
@@ -24,7 +24,7 @@ def suspend(job: VSphereJob) -> Outcome:
 
 def resume(job: VSphereJob) -> Outcome:
     """Let a suspended machine go on; one that is off stays off."""
-    machine = job.settled()
+    machine = job.idle_machine()
     if machine.power is PowerState.SUSPENDED:
         job.vcenter.power_on(machine.id, job.time)
     elif machine.power is PowerState.OFF:
@@ -41,7 +41,7 @@ def switch_off(job: VSphereJob, machine: VirtualMachine) -> None:
 def destroy(job: VSphereJob, machine: VirtualMachine) -> None:
     """Switch the machine off and destroy it with its disks; fine when it is gone already."""
     with contextlib.suppress(ResourceNotFoundError):
-        switch_off(job, job.vcenter.settle(machine.id, job.time))
+        switch_off(job, job.vcenter.when_idle(machine.id, job.time))
         job.vcenter.destroy(machine.id, job.time)
 
 

@@ -46,7 +46,7 @@ def apply(job: VSphereJob, full_copy: FullCopy) -> Outcome:
     restoring = _Restoring(job, full_copy)
     if job.options.restore_to:
         return restoring.beside(job.options.restore_to)
-    machine = job.settled_if_there()
+    machine = job.idle_machine_if_there()
     return restoring.anew() if machine is None else restoring.in_place(machine)
 
 
@@ -120,7 +120,7 @@ class _Restoring:
 
     def _make(self, name: str, *, connected: bool) -> str:
         marks = marks_of(self._job.call, MachineState.MAKING)
-        made = self._copy.materialise(self._artifact, name, marks, connected=connected)
+        made = self._copy.build_machine(self._artifact, name, marks, connected=connected)
         self._job.vcenter.mark(made, {STATE: MachineState.READY}, self._job.time)
         return made
 
@@ -168,7 +168,7 @@ def _is_last_attempt(job: VSphereJob, error: ProviderError) -> bool:
 def _clean_up(job: VSphereJob, name: str, running: VirtualMachine | None) -> None:
     """Leave nothing behind after a failure; what cannot be removed now is removed by the next attempt."""
     try:
-        _remove_named(job, job.settled_if_there(), name)
+        _remove_named(job, job.idle_machine_if_there(), name)
         if running is not None and running.power is PowerState.ON:
             leave_running(job, running.id)
     except ProviderError as error:

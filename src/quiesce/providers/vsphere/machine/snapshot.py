@@ -29,24 +29,24 @@ from quiesce.providers.vsphere.vcenter import SnapshotRequest
 
 def take(job: VSphereJob) -> Outcome:
     """Make the restore point's snapshot; one that this execution has made already is taken as it is."""
-    cut, outcome = make_cut(job, job.settled(), object_name(job.call))
+    cut, outcome = make_cut(job, job.idle_machine(), object_name(job.call))
     return replace(outcome, artifact=as_artifact(cut))
 
 
 def make_cut(job: VSphereJob, machine: VirtualMachine, name: str) -> tuple[SnapshotArtifact, Outcome]:
-    """Make the snapshot *name* of *machine* and tell what it is worth."""
+    """Make the snapshot *name* of *machine* and tell how consistent it is."""
     left_out = refuse_or_leave_out(job, machine)
     found = machine.snapshot_named(name)
     if found is None:
         found = _make(job, machine, name)
     else:
         claim(job.call, owner_of_snapshot(found), f"the snapshot {name!r} of {machine.name}")
-    return _artifact(job, machine, found, left_out), _worth(job, machine, found, left_out)
+    return _artifact(job, machine, found, left_out), _consistency(job, machine, found, left_out)
 
 
 def apply(job: VSphereJob) -> Outcome:
     """Put the machine back to the restore point's snapshot, powered as it was at the cut."""
-    machine = job.settled()
+    machine = job.idle_machine()
     snapshot = _ours(job, machine)
     job.vcenter.revert(snapshot.id, job.time)
     note = leave_as_asked(job, machine.id, _power_at_cut(job, snapshot))
@@ -55,7 +55,7 @@ def apply(job: VSphereJob) -> Outcome:
 
 def delete(job: VSphereJob) -> Outcome:
     """Remove the restore point's snapshot and nothing else; its children stay."""
-    machine = job.settled_if_there()
+    machine = job.idle_machine_if_there()
     if machine is None:
         return NOTHING
     remove(job, machine, object_name(job.call))
@@ -175,10 +175,10 @@ def _artifact(
     )
 
 
-def _worth(
+def _consistency(
     job: VSphereJob, machine: VirtualMachine, snapshot: MachineSnapshot, left_out: tuple[str, ...]
 ) -> Outcome:
-    """Return the most that the cut is worth, and why it is no more."""
+    """Return how consistent the cut can be at most, and why it is no more."""
     missing = f"left out: {', '.join(left_out)}." if left_out else ""
     if snapshot.quiesced:
         return Outcome(consistency=Consistency.FILESYSTEM, note=missing)

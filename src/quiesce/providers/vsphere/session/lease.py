@@ -22,7 +22,7 @@ from quiesce.providers.vsphere.vcenter import DiskUpload
 _PIECE_BYTES: Final = 1 << 20
 #: how often we are heard from at least, so that the lease does not end by itself
 _KEEP_ALIVE_S: Final = 30.0
-_GOODBYE_S: Final = 10.0
+_CLOSE_S: Final = 10.0
 _DEVICE_KEY: Final = re.compile(r"/(?P<kind>[A-Za-z]+)(?P<bus>\d+):(?P<unit>\d+)$")
 
 
@@ -112,12 +112,12 @@ class NfcLease:
             self._session.change("keep a transfer alive", lambda _: self._lease.Progress(50))
 
     def _await_ready(self) -> None:
-        state = self._deadline.until(self._settled_state, longest_s=1.0)
+        state = self._deadline.until(self._state_when_ready, longest_s=1.0)
         if state != "ready":
             raise of_fault(self._property("error") or RuntimeError(state), "get a transfer ready")
         self._urls = dict(self._keyed_urls())
 
-    def _settled_state(self) -> str | None:
+    def _state_when_ready(self) -> str | None:
         state = str(self._property("state"))
         return None if state == "initializing" else state
 
@@ -143,7 +143,7 @@ class NfcLease:
 
     def _abort(self) -> None:
         with contextlib.suppress(Exception):
-            self._session.change("end a transfer", lambda _: self._lease.Abort(), most_s=_GOODBYE_S)
+            self._session.change("end a transfer", lambda _: self._lease.Abort(), most_s=_CLOSE_S)
 
     def _connection(self, url: Any) -> http.client.HTTPSConnection:
         parts = urlsplit(url.url)

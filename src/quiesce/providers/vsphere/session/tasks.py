@@ -20,7 +20,7 @@ from quiesce.providers.vsphere.session.session import VCenterSession
 _PROPERTIES: Final = ["info.state", "info.result"]
 #: how long the vCenter holds a request when nothing changes
 _HOLD_S: Final = 20
-_GOODBYE_S: Final = 5.0
+_CLOSE_S: Final = 5.0
 #: how long vCenter is left alone after an error
 _PAUSE_S: Final = 0.25
 #: vCenter itself lets each request wait; only after an error is there a pause
@@ -80,7 +80,7 @@ class VCenterTasks:
         if collector is not None:
             with contextlib.suppress(ProviderError):
                 self._session.change(
-                    "stop waiting", lambda _: collector.DestroyPropertyCollector(), most_s=_GOODBYE_S
+                    "stop waiting", lambda _: collector.DestroyPropertyCollector(), most_s=_CLOSE_S
                 )
 
     def _await(self, task: str, deadline: Deadline) -> TaskState:
@@ -106,7 +106,7 @@ class VCenterTasks:
 
     def _cancel(self, task: Any) -> None:
         with contextlib.suppress(ProviderError):
-            self._session.change("cancel a task", lambda _: task.CancelTask(), most_s=_GOODBYE_S)
+            self._session.change("cancel a task", lambda _: task.CancelTask(), most_s=_CLOSE_S)
 
     # -- what is asked for all who wait ----------------------------------------------------------------
 
