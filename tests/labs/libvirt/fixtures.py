@@ -99,6 +99,7 @@ class CommandLine:
 class Bench(Subject):
     """One guest, and the provider under test on it."""
 
+    provider_name = "libvirt"
     node_type = "quiesce.nodes.libvirt.Domain"
 
     def __init__(self, guest: lab.Guest, folder: Path, **properties: Any) -> None:
