@@ -252,6 +252,25 @@ def test_a_dry_run_touches_nothing(lab: Lab) -> None:
     lab.init(two_tiers())
     output = lab.start("backup", "-p", "dry_run=true")
     assert "would cut: " in output
+    assert "Backuped to" not in output
+    assert lab.log() == []
+
+
+@pytest.mark.parametrize(
+    "selection", ["include_node_types=lab.nodes.Machine", "exclude_node_types=lab.nodes.Service"]
+)
+def test_the_old_plugins_names_of_selections_are_honoured(lab: Lab, selection: str) -> None:
+    """They were ignored in silence, and everything was suspended, or removed."""
+    lab.init(two_tiers())
+    output = lab.start("backup", "-p", f"snapshot_name=one;{selection}", "--allow-custom-parameters")
+    assert sorted(name.partition("_")[0] for name in lab.made()) == ["other", "vm"]
+    assert "service_" not in output
+
+
+def test_a_selection_that_nobody_knows_is_refused(lab: Lab) -> None:
+    lab.init(two_tiers())
+    output = lab.start("backup", "-p", "include_kinds=vm", "--allow-custom-parameters", expect=1)
+    assert "there is no parameter of backup 'include_kinds'" in output
     assert lab.log() == []
 
 

@@ -60,18 +60,8 @@ def call_of(
 
 def capabilities_of(description: Description, node: Node, function: str) -> Capabilities:
     """Return what is promised for *node*: by its nearest known type, else by the function."""
-    for name in reversed(node.type_hierarchy):
-        for kind in description.kinds:
-            if name in kind.types:
-                return kind.capabilities
-    for kind in description.kinds:
-        if any(_claims(claim, function) for claim in kind.functions):
-            return kind.capabilities
-    return description.capabilities
-
-
-def _claims(claim: str, function: str) -> bool:
-    return claim == function or (claim.endswith(".") and function.startswith(claim))
+    kind = description.kind_of(function, node)
+    return description.capabilities if kind is None else kind.capabilities
 
 
 def _parameters(workflow: str, kwargs: Mapping[str, Json]) -> Parameters:

@@ -35,7 +35,7 @@ def _function(name: str) -> Callable[..., None]:
 
     def run(ctx: Any, **parameters: Any) -> None:
         plan = _run(row.name, ctx, parameters)
-        if row.closing:
+        if row.closing and plan is not None:
             ctx.logger.info("%s %r", row.closing, str(plan.parameters.snapshot_name))
 
     run.__name__ = row.name
@@ -44,7 +44,8 @@ def _function(name: str) -> Callable[..., None]:
     return marked
 
 
-def _run(name: str, context: Any, parameters: dict[str, Any]) -> Plan:
+def _run(name: str, context: Any, parameters: dict[str, Any]) -> Plan | None:
+    """Run the workflow and return its plan; None when it was only to be shown."""
     topology = topology_of(context)
     try:
         plan = _plan(name, context, topology, parameters)
@@ -54,7 +55,8 @@ def _run(name: str, context: Any, parameters: dict[str, Any]) -> Plan:
         context.logger.warning("%s", warning)
     if str(parameters.get("dry_run", "")).lower() == "true":
         _show(plan, context)
-    elif context.resume and any(step.operation is Operation.FREEZE for step in plan.steps):
+        return None
+    if context.resume and any(step.operation is Operation.FREEZE for step in plan.steps):
         thaw_after_interruption(plan, context)
     else:
         judge(plan, run_plan(plan, context), topology, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +33,8 @@ class Parameter:
     read: Callable[[str, Json], Any]
     help: str
     default: Json = None
+    #: what Cloudify's old plugin calls it, too
+    also: str | None = None
     #: field of `Parameters`, where it is not the same word
     field: str | None = None
     #: whether operations receive it even when it was not given (the vocabulary of Cloudify's old plugin)
@@ -58,6 +60,7 @@ def read_parameters(
         UnknownNameError: for a parameter that the workflow does not have.
     """
     declared = {parameter.name: parameter for parameter in parameters_of(workflow)}
+    given = _by_our_names(given, declared.values())
     custom = {name: value for name, value in given.items() if name not in declared}
     _check_custom(workflow, custom, declared, options or {}, allow_custom=allow_custom)
     values = {**_defaults(workflow, declared.values(), now), **given}
@@ -101,6 +104,19 @@ def _as_handed_on(parameter: Parameter | None, value: Json) -> Json:
     return read if isinstance(read, bool | int | str) and not isinstance(read, enum.Enum) else value
 
 
+#: a parameter that looks like a selection is never handed on unread: it could mean less than everything
+_SELECTIONS: Final = ("include_", "exclude_")
+
+
+def _by_our_names(given: Mapping[str, Json], declared: Iterable[Parameter]) -> dict[str, Json]:
+    """Return *given* with the old plugin's names replaced; what is said twice is refused."""
+    ours = {parameter.also: parameter.name for parameter in declared if parameter.also}
+    for name in given.keys() & ours.keys():
+        if ours[name] in given:
+            raise UsageError(f"{name} and {ours[name]} are the same parameter: give one of them")
+    return {ours.get(name, name): value for name, value in given.items()}
+
+
 def _check_custom(
     workflow: str,
     custom: Mapping[str, Json],
@@ -110,7 +126,7 @@ def _check_custom(
     allow_custom: bool,
 ) -> None:
     for name, value in custom.items():
-        if name not in options and not allow_custom:
+        if name not in options and (not allow_custom or name.startswith(_SELECTIONS)):
             raise UnknownNameError(f"parameter of {workflow}", name, [*declared, *options])
         for option in options.get(name, ()):
             _checked(option.read)(name, value)
@@ -239,8 +255,20 @@ PARAMETERS: Final = (
     ),
     Parameter(name="include_nodes", workflows=_all, read=_names, help="only instances of these nodes"),
     Parameter(name="exclude_nodes", workflows=_all, read=_names, help="no instances of these nodes"),
-    Parameter(name="include_types", workflows=_all, read=_names, help="only nodes of these types"),
-    Parameter(name="exclude_types", workflows=_all, read=_names, help="no nodes of these types"),
+    Parameter(
+        name="include_types",
+        also="include_node_types",
+        workflows=_all,
+        read=_names,
+        help="only nodes of these types",
+    ),
+    Parameter(
+        name="exclude_types",
+        also="exclude_node_types",
+        workflows=_all,
+        read=_names,
+        help="no nodes of these types",
+    ),
     Parameter(
         name="max_freeze",
         workflows=_freezing,

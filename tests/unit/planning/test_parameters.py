@@ -106,3 +106,21 @@ def test_no_value_makes_anything_but_a_usage_error(workflow: str, values: dict[s
     except UsageError:
         return
     assert parameters.parallel >= 1
+
+
+@pytest.mark.parametrize(
+    ("old", "ours"), [("include_node_types", "include_types"), ("exclude_node_types", "exclude_types")]
+)
+def test_the_old_plugins_names_of_selections_are_ours(old: str, ours: str) -> None:
+    read = read_parameters("suspend", {old: ["cloudify.nodes.Compute"]}, now=0.0)
+    assert getattr(read, ours) == ("cloudify.nodes.Compute",)
+    assert old not in read.raw
+    with pytest.raises(UsageError, match="are the same parameter"):
+        read_parameters("suspend", {old: "a.Type", ours: "a.Type"}, now=0.0)
+
+
+@pytest.mark.parametrize("name", ["include_kinds", "exclude_node", "include_instance"])
+def test_a_selection_that_nobody_knows_is_refused_even_among_custom_parameters(name: str) -> None:
+    """It would be ignored, and the workflow would run on everything."""
+    with pytest.raises(UnknownNameError):
+        read_parameters("remove_backup", {"snapshot_name": "one", name: "x"}, now=0.0, allow_custom=True)
