@@ -29,6 +29,7 @@ from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceI
 from quiesce.model.operation import FS_PREPARE, SNAPSHOT_CREATE, Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
+from quiesce.model.restore_point import Proof
 from quiesce.model.topology import Implementation, Node
 from quiesce.providers.gcp.provider import GcpProvider
 from quiesce.testing import RecordingContext
@@ -98,6 +99,28 @@ class Bench:
         finally:
             if context.runtime_properties is not None:
                 self.memory[name] = context.runtime_properties
+
+    def verify(self, name: str, artifact: Mapping[str, Json] | None) -> Proof:
+        """Check a restore point of a machine."""
+        config: dict[str, Json] = {"project": PROJECT, "zone": ZONE, "api_endpoint": self.url}
+        properties: dict[str, Json] = {"name": name, "gcp_config": config}
+        call = Call(
+            operation=Operation.SNAPSHOT,
+            interface=SNAPSHOT_CREATE,
+            function="",
+            deployment=DeploymentName("d"),
+            execution=ExecutionId("exec-1"),
+            step=StepId("s"),
+            attempt=1,
+            instance=InstanceId(f"{name}_1"),
+            node=self.node(MACHINE, properties),
+            properties=properties,
+            parameters=Parameters(),
+            point=BackupName("one"),
+            full=True,
+            artifact=artifact,
+        )
+        return self.provider.verify(call, RecordingContext())
 
     def make(self, name: str, **options: object) -> Mapping[str, Json]:
         """Cut and copy; returns the artifact."""
@@ -252,6 +275,34 @@ def test_a_disk_with_a_node_of_its_own_is_left_to_it(bench: Bench) -> None:
     assert sorted(sources) == ["vm-d0", "vm-d2"]
     bench.do(Operation.APPLY, "vm", artifact=artifact, related=(volume,))
     assert bench.estate.attached(VM)["device-1"].endswith("/vm-d1")
+
+
+def test_a_copy_is_proved_by_presence_identity_and_status(bench: Bench) -> None:
+    bench.estate.machine_with_disks("vm", 2)
+    artifact = bench.make("vm", copy_as="disks")
+    assert bench.verify("vm", artifact).passed
+    first, second = (item for (kind, _, _), item in bench.cloud.items.items() if kind == "snapshots")
+    first["id"], second["status"] = "42", "FAILED"
+    proof = bench.verify("vm", artifact)
+    assert not proof.passed
+    assert "another object of the same name" in proof.detail
+    assert "is FAILED" in proof.detail
+
+
+def test_a_machine_whose_disks_all_have_nodes_passes_its_check(bench: Bench) -> None:
+    """It holds nothing of its own, and says so; the disks' nodes are checked by themselves."""
+    bench.estate.machine_with_disks("vm", 1)
+    config: dict[str, Json] = {"project": PROJECT, "zone": ZONE, "api_endpoint": bench.url}
+    properties: dict[str, Json] = {"name": "vm-d0", "gcp_config": config}
+    volume = Related(
+        instance=InstanceId("data_1"),
+        node=bench.node(VOLUME, properties),
+        relationship="cloudify.relationships.connected_to",
+        properties=properties,
+    )
+    proof = bench.verify("vm", bench.make("vm", related=(volume,)))
+    assert proof.passed
+    assert "nothing of its own" in proof.detail
 
 
 def test_the_official_snapshot_node_names_its_disk(bench: Bench) -> None:

@@ -12,6 +12,8 @@ from quiesce.providers.gcp.resources import READY, GcpCopy
 def verify(job: GcpJob) -> Proof:
     """Check presence, identity and status of every copy; the service keeps the checksums to itself."""
     copies = copy_set(job).copies
+    if not copies:
+        return proof("presence", detail="nothing of its own was copied: other nodes stand for all its disks")
     seen = job.copies(locations_of(copies))
     problems = (_problem(copy, seen.get(copy.reference)) for copy in copies)
     return proof(
