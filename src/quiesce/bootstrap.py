@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets as random_source
-import stat
 import string
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from quiesce.app.services import Services
 from quiesce.clock import SystemClock
-from quiesce.errors import NonRecoverableError, UsageError
+from quiesce.errors import NonRecoverableError
+from quiesce.files.durable import make_private_directory
+from quiesce.files.reading import read_regular
+from quiesce.files.trust import require_trusted
 from quiesce.guard import GuardProcess
 from quiesce.model.capabilities import Description
 from quiesce.model.deployment import Deployment
@@ -26,6 +30,9 @@ from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
 from quiesce.stores.leases import FileLeases
 from quiesce.stores.manifests import RepositoryManifests
+
+#: how large the file of secrets may be
+_SECRETS_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +59,13 @@ class Application:
         """Open the database and find the providers; *guard* is one that was started ahead.
 
         Raises:
+            UntrustedPathError: when somebody else could have changed what is in the home or the database.
             StoreError: when the database cannot be used.
         """
         self._ready_guards = [guard] if guard is not None else []
         self._guards = list(self._ready_guards)
         self._settings = settings
+        require_trusted_home(settings.home)
         self._database = Database(settings.database_url)
         descriptions = describe_providers()
         self._providers = Providers(descriptions, _provider_settings(settings, descriptions))
@@ -94,8 +103,29 @@ class Application:
 
 def start_guard(settings: Settings) -> GuardProcess:
     """Start a guard process; it gets ready while the caller does other things."""
-    command = [sys.executable, "-m", "quiesce.cli.guard", str(settings.home), settings.database_url]
-    return GuardProcess(command, settings.home / "guard.log")
+    require_trusted_home(settings.home)
+    # not as arguments: everybody can read those, and the URL of a database may hold a password
+    environment = {
+        **os.environ,
+        "QUIESCE_HOME": str(settings.home),
+        "QUIESCE_DATABASE": settings.database_url,
+    }
+    command = [sys.executable, "-m", "quiesce.cli.guard"]
+    return GuardProcess(command, settings.home / "guard.log", environment)
+
+
+def require_trusted_home(home: Path) -> None:
+    """Make *home* where it is missing, and refuse it when somebody else could have changed what is in it.
+
+    Raises:
+        UntrustedPathError: naming the directory, at or above *home*, whose owner or mode is wrong.
+    """
+    with suppress(OSError):  # the database says what is wrong
+        make_private_directory(home)
+    require_trusted(
+        home,
+        hint="Correct it with chown and chmod go-w, or set QUIESCE_HOME to a directory that is yours alone.",
+    )
 
 
 class Secrets:
@@ -121,15 +151,18 @@ class Secrets:
         return str(self._known[name])
 
     def _read(self) -> Mapping[str, object]:
-        if not self._path.exists():
+        if not os.path.lexists(self._path):
             return {}
-        if self._path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UsageError(
-                f"{self._path} can be read by others", hint=f"Make it private: chmod 600 {self._path}"
-            )
+        require_trusted(self._path, private=True, hint=f"Make it yours alone: chown, and chmod 600 {self._path}")
         import yaml
 
-        content = yaml.safe_load(self._path.read_text())
+        try:
+            content = yaml.safe_load(read_regular(self._path.resolve(), at_most=_SECRETS_BYTES))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            # what it holds is not repeated
+            raise NonRecoverableError(
+                f"{self._path} cannot be read", hint="It must be a YAML mapping of names to values."
+            ) from None
         return content if isinstance(content, dict) else {}
 
 

@@ -270,6 +270,7 @@ class UntrustedPathError(NonRecoverableError):
     """Somebody else could have made or replaced what is at a path, so it was not used."""
 
     code = "untrusted-path"
+    exit_status = ExitStatus.REFUSED
     hint = "Give it to root (or to the user that runs quiesce), with no write permission for others."
 
 

@@ -10,7 +10,7 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ _LEAVE_S: Final = 0.5
 class GuardProcess:
     """Answers the port `Guard`. The process starts when the object is made."""
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         try:
             log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -43,6 +43,7 @@ class GuardProcess:
                 stdout=subprocess.PIPE,
                 stderr=descriptor,
                 start_new_session=True,
+                env=dict(environment),
                 cwd="/",
             )
         finally:

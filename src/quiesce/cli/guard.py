@@ -1,5 +1,6 @@
-"""The guard process: ``python -m quiesce.cli.guard HOME DATABASE``, started by `quiesce.guard`.
+"""The guard process: ``python -m quiesce.cli.guard``, started by `quiesce.guard`.
 
+Its home and its database are in the environment, which no other user can read.
 It reads orders from its standard input, one a line; the end of the input means that the engine is dead.
 """
 
@@ -12,7 +13,6 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from quiesce.app.run.guard import GuardLoop, Order
@@ -65,7 +65,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # it ends when nothing is owed, and not before
     os.umask(0o077)
     orders = PipeOrders(sys.stdin.fileno())
-    application = Application(Settings(home=Path(sys.argv[1]), database_url=sys.argv[2]))
+    application = Application(Settings.of(os.environ))
     try:
         execution = _words(orders, b"execution")
         if execution is None:

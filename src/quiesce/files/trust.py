@@ -92,10 +92,10 @@ def why_not_trusted(path: Path | str, *, private: bool = False) -> str:
         return str(error)
 
 
-def require_trusted(path: Path | str, *, private: bool = False) -> None:
-    """Raise `UntrustedPathError` that says what is wrong, unless *path* is trusted."""
+def require_trusted(path: Path | str, *, private: bool = False, hint: str | None = None) -> None:
+    """Raise `UntrustedPathError` that says what is wrong, and *hint* what to do, unless *path* is trusted."""
     if reason := why_not_trusted(path, private=private):
-        raise UntrustedPathError(f"{os.fsdecode(path)} is not used: {reason}")
+        raise UntrustedPathError(f"{os.fsdecode(path)} is not used: {reason}", hint=hint)
 
 
 def why_directory_not_trusted(descriptor: int, *, private: bool = False) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from quiesce.errors import NewerStoreError, StoreError
+from quiesce.files.trust import require_trusted
 from quiesce.stores.schema import HEAD
 
 #: how long a write waits for another process's, in seconds; short, because a thaw may wait behind it
@@ -26,6 +27,7 @@ class Database:
         Raises:
             NewerStoreError: when a newer version of quiesce has written it.
             StoreError: when it cannot be opened.
+            UntrustedPathError: when somebody else could have changed the file.
         """
         self.engine = _engine(url)
         with self.errors():
@@ -57,9 +59,17 @@ class Database:
 
 
 def _engine(url: str) -> sa.Engine:
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
+    try:
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            return sa.create_engine(parsed, pool_pre_ping=True)
+    except (sa.exc.ArgumentError, ImportError, ValueError) as error:
+        # not the URL itself: it may hold a password
+        raise StoreError(
+            f"QUIESCE_DATABASE is no URL of a database that can be used here: {type(error).__name__}",
+            hint="Such as sqlite:////var/lib/quiesce/quiesce.db, or postgresql+psycopg://USER@HOST/NAME "
+            "with the extra 'postgresql' installed.",
+        ) from None
     if parsed.database:
         _make_private(Path(parsed.database))
     engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
@@ -76,6 +86,11 @@ def _make_private(path: Path) -> None:
             f"the database {path} cannot be opened: {error.strerror}",
             hint="Check the directory's owner and mode, or set QUIESCE_HOME to another one.",
         ) from error
+    # the directory itself too: SQLite's journal is a file beside the database
+    for each in (path.parent, path):
+        require_trusted(
+            each.absolute(), hint="Correct it with chown and chmod go-w, or set QUIESCE_DATABASE."
+        )
 
 
 def _set_pragmas(connection: Any, _: object) -> None:

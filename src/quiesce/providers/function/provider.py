@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 
+from quiesce.files.trust import require_trusted
 from quiesce.isolation.child import Command
 from quiesce.isolation.context_data import context_data
 from quiesce.isolation.reaper import Reaper
@@ -84,6 +85,8 @@ class FunctionOperations(ImplementedOperations[Job]):
         )
 
     def _command(self, call: Call, address: str) -> Command:
+        if call.blueprint_dir:
+            require_trusted(call.blueprint_dir)  # modules are imported from it
         return Command(
             argv=[self._python, _RUNNER, call.function],
             env={**inherited_environment(), ADDRESS: address},

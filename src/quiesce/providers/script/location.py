@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 from quiesce.errors import NonRecoverableError
+from quiesce.files.trust import require_trusted
 from quiesce.model.call import Call
 
 
@@ -15,6 +16,7 @@ def find_script(call: Call, directory: Path) -> Path:
 
     Raises:
         NonRecoverableError: when there is none, or it is not below the blueprint's directory.
+        UntrustedPathError: when somebody else could have changed it.
     """
     path, source = call.inputs.get("script_path"), call.inputs.get("script_source")
     if bool(path) == bool(source):
@@ -34,6 +36,7 @@ def _below(path: str, blueprint_dir: str) -> Path:
         raise NonRecoverableError(f"the script {path} is not below the blueprint's directory {root}")
     if not script.is_file():
         raise NonRecoverableError(f"there is no script {path} in the blueprint's directory {root}")
+    require_trusted(script)
     return script
 
 

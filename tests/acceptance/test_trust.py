@@ -1,0 +1,161 @@
+"""What others could have changed is not used: home, database, secrets, scripts; and no argument has a secret."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from quiesce.bootstrap import Secrets, Settings, start_guard
+from quiesce.errors import ExitStatus, NonRecoverableError, UntrustedPathError
+from quiesce.files.reading import read_regular
+
+from .shop import CommandLine
+
+SOMEBODY_ELSE = 54321
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to another user")
+
+SCRIPTED = """\
+tosca_definitions_version: cloudify_dsl_1_3
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+node_templates:
+  app:
+    type: cloudify.nodes.Root
+    interfaces:
+      cloudify.interfaces.snapshot:
+        create: {implementation: run.sh}
+"""
+
+
+def test_a_home_that_others_can_write_is_refused(quiesce: CommandLine) -> None:
+    """It is named with what to do, before anything is read from it."""
+    quiesce.home.mkdir(mode=0o700)
+    quiesce.home.chmod(0o777)
+    answer = quiesce("deployments", "list", status=ExitStatus.REFUSED)
+    assert "untrusted-path" in answer.err
+    assert "can be written by others" in answer.err
+    assert "chmod" in answer.err
+    assert list(quiesce.home.iterdir()) == []
+
+
+def test_a_directory_above_the_home_that_others_can_write_is_refused(quiesce: CommandLine) -> None:
+    """Whoever can write there can put another home in its place."""
+    quiesce.home.mkdir(mode=0o700)
+    above = quiesce.home.parent
+    above.chmod(0o777)
+    try:
+        assert str(above) in quiesce("deployments", "list", status=ExitStatus.REFUSED).err
+    finally:
+        above.chmod(0o700)
+
+
+@needs_root
+def test_a_home_of_somebody_else_is_refused(quiesce: CommandLine) -> None:
+    """Root neither reads nor writes there."""
+    quiesce.home.mkdir(mode=0o700)
+    os.chown(quiesce.home, SOMEBODY_ELSE, SOMEBODY_ELSE)
+    answer = quiesce("deployments", "list", status=ExitStatus.REFUSED)
+    assert f"belongs to user {SOMEBODY_ELSE}" in answer.err
+
+
+def test_a_database_that_others_can_write_is_refused(quiesce: CommandLine) -> None:
+    """The database says what root runs."""
+    quiesce("deployments", "list")
+    (quiesce.home / "quiesce.db").chmod(0o666)
+    assert "quiesce.db" in quiesce("deployments", "list", status=ExitStatus.REFUSED).err
+
+
+def test_a_database_in_a_directory_of_all_is_refused(quiesce: CommandLine, tmp_path: Path) -> None:
+    """Others could put its journal there, sticky or not."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    quiesce.environment = {"QUIESCE_DATABASE": f"sqlite:///{shared}/q.db"}
+    assert "can be written by others" in quiesce("deployments", "list", status=ExitStatus.REFUSED).err
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuch://u:hunter22@h/d", "sqlite:////", "postgresql+no://h/d"])
+def test_a_wrong_database_is_a_clear_error(quiesce: CommandLine, url: str) -> None:
+    """No traceback, and no password."""
+    quiesce.environment = {"QUIESCE_DATABASE": url}
+    process = quiesce.start("deployments", "list")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in {ExitStatus.STORE, ExitStatus.REFUSED, ExitStatus.USAGE}, err
+    assert "Traceback" not in err
+    assert "hint:" in err
+    assert "hunter22" not in out + err
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o622, 0o640])
+def test_secrets_that_others_can_read_or_write_are_refused(tmp_path: Path, mode: int) -> None:
+    """The hint has the command that corrects it."""
+    path = tmp_path / "secrets.yaml"
+    path.write_text("word: hunter22")
+    path.chmod(mode)
+    with pytest.raises(UntrustedPathError) as refused:
+        Secrets(path, {})("word")
+    assert "chmod 600" in refused.value.hint
+    path.chmod(0o600)
+    assert Secrets(path, {})("word") == "hunter22"
+
+
+@needs_root
+def test_secrets_of_somebody_else_are_refused(tmp_path: Path) -> None:
+    """They would choose what root logs in with."""
+    path = tmp_path / "secrets.yaml"
+    path.write_text("word: hunter22")
+    path.chmod(0o600)
+    os.chown(path, SOMEBODY_ELSE, SOMEBODY_ELSE)
+    with pytest.raises(UntrustedPathError, match=f"belongs to user {SOMEBODY_ELSE}"):
+        Secrets(path, {})("word")
+
+
+def test_secrets_that_are_no_yaml_are_not_repeated(tmp_path: Path) -> None:
+    """A parser's message shows the line, and with it the secret."""
+    path = tmp_path / "secrets.yaml"
+    path.write_text("word: [hunter22")
+    path.chmod(0o600)
+    with pytest.raises(NonRecoverableError) as refused:
+        Secrets(path, {})("word")
+    assert "hunter22" not in str(refused.value)
+
+
+def test_a_script_that_others_can_change_is_not_run(quiesce: CommandLine, tmp_path: Path) -> None:
+    """Whoever could write it would run as root."""
+    (quiesce.directory / "app.yaml").write_text(SCRIPTED)
+    script = quiesce.directory / "run.sh"
+    script.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    quiesce("init", "app.yaml", "-b", "app")
+    script.chmod(0o777)
+    answer = quiesce("backup", "app", status=ExitStatus.FAILED)
+    assert "can be written by others" in answer.out + answer.err
+    assert not (tmp_path / "ran").exists()
+    script.chmod(0o700)
+    quiesce("backup", "app")
+    assert (tmp_path / "ran").exists()
+
+
+def test_the_guards_arguments_hold_no_password(tmp_path: Path) -> None:
+    """Everybody can read the arguments of a process."""
+    settings = Settings(home=tmp_path / "home", database_url="postgresql://u:hunter22@127.0.0.1:9/d")
+    guard = start_guard(settings)
+    try:
+        arguments = Path(f"/proc/{guard._process.pid}/cmdline").read_bytes()
+        assert b"quiesce.cli.guard" in arguments
+        assert b"hunter22" not in arguments
+    finally:
+        guard.dismiss()
+        guard._process.wait(60)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Nor is a link followed, nor a large file read."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "large").write_bytes(b"x" * 11)
+    for name in ("pipe", "link", "large", "."):
+        with pytest.raises(OSError):
+            read_regular(tmp_path / name, at_most=10)
+    assert read_regular(tmp_path / "large", at_most=11) == b"x" * 11
