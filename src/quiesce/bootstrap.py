@@ -153,7 +153,9 @@ class Secrets:
     def _read(self) -> Mapping[str, object]:
         if not os.path.lexists(self._path):
             return {}
-        require_trusted(self._path, private=True, hint=f"Make it yours alone: chown, and chmod 600 {self._path}")
+        require_trusted(
+            self._path, private=True, hint=f"Make it yours alone: chown, and chmod 600 {self._path}"
+        )
         import yaml
 
         try:

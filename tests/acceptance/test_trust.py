@@ -1,4 +1,4 @@
-"""What others could have changed is not used: home, database, secrets, scripts; and no argument has a secret."""
+"""What others could have changed is not used: home, database, secrets, scripts; no argument has a secret."""
 
 from __future__ import annotations
 
@@ -139,7 +139,8 @@ def test_a_script_that_others_can_change_is_not_run(quiesce: CommandLine, tmp_pa
 
 def test_the_guards_arguments_hold_no_password(tmp_path: Path) -> None:
     """Everybody can read the arguments of a process."""
-    settings = Settings(home=tmp_path / "home", database_url="postgresql://u:hunter22@127.0.0.1:9/d")
+    home = tmp_path / "home"
+    settings = Settings(home=home, database_url=f"sqlite:///{home}/hunter22.db")
     guard = start_guard(settings)
     try:
         arguments = Path(f"/proc/{guard._process.pid}/cmdline").read_bytes()

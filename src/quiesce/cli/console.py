@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-import click
-
+from quiesce.cli.printing import say
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import Record
 from quiesce.planning import workflow_named
+from quiesce.reports.escaping import printable
 from quiesce.reports.events import Events, is_alarming
 from quiesce.reports.json import render_json_line
 from quiesce.reports.text import progress_text, seconds
@@ -103,7 +103,9 @@ class LiveProgress:
         members = [s for s in plan.steps if s.group == group and s.role is not Role.UNDO]
         done = sum(step.id in self._history.done for step in members)
         title = plan.groups[group].title
-        return f"{title}: {done} of {len(members)} done, {len(running)} running{self._moved(running)}"
+        return (
+            f"{printable(title)}: {done} of {len(members)} done, {len(running)} running{self._moved(running)}"
+        )
 
     def _moved(self, running: Sequence[Step]) -> str:
         told = [self._history.progress[step.id] for step in running if step.id in self._history.progress]
@@ -160,5 +162,5 @@ class Signals:
             self.reason = f"it was cancelled by {signal.Signals(number).name}"
         else:
             with suppress(OSError, RuntimeError):
-                click.echo("quiesce: still thawing; this cannot be skipped", err=True)
+                say("quiesce: still thawing; this cannot be skipped", err=True)
         self._wake()

@@ -10,7 +10,9 @@ from typing import Final
 import click
 
 from quiesce import __version__
+from quiesce.cli.printing import say
 from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.reports.escaping import printable_lines
 
 #: command -> module that defines it; imported only when it is used, so that starting is quick
 COMMANDS: Final = {
@@ -100,7 +102,10 @@ def _finished(how: click.ClickException | click.exceptions.Exit | click.Abort) -
     if isinstance(how, click.exceptions.Exit):
         return how.exit_code
     if isinstance(how, click.ClickException):
-        how.show()
+        where = (
+            f"{how.ctx.get_usage()}\n" if isinstance(how, click.UsageError) and how.ctx is not None else ""
+        )
+        say(f"{where}Error: {how.format_message()}", err=True)
         return ExitStatus.USAGE
     return ExitStatus.CANCELLED
 
@@ -109,10 +114,10 @@ def _show(error: QuiesceError, *, as_json: bool) -> None:
     if as_json:
         from quiesce.reports.json import render_error
 
-        click.echo(render_error(error))
-    click.echo(f"quiesce: {error} [{error.code}]", err=True)
+        say(render_error(error))
+    say(f"quiesce: {printable_lines(str(error))} [{error.code}]", err=True)
     if error.hint:
-        click.echo(f"  hint: {error.hint}", err=True)
+        say(f"  hint: {printable_lines(error.hint)}", err=True)
 
 
 if __name__ == "__main__":

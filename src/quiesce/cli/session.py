@@ -13,6 +13,7 @@ import click
 from quiesce.app.run.recover import find_unfinished
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings, start_guard
+from quiesce.cli.printing import say
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +41,7 @@ def _warn_of_unfinished(services: Services) -> None:
     for unfinished in find_unfinished(services):
         execution = unfinished.execution
         if unfinished.owed:
-            click.secho(
+            say(
                 f"quiesce: {', '.join(unfinished.owed)} of {execution.deployment} may STILL BE FROZEN by "
                 f"{execution.id}. Settle it: quiesce recover",
                 err=True,
@@ -48,7 +49,7 @@ def _warn_of_unfinished(services: Services) -> None:
                 bold=True,
             )
         elif execution.state == "running":
-            click.secho(
+            say(
                 f"quiesce: {execution.id} was interrupted. Resume it: "
                 f"quiesce executions resume {execution.id}; "
                 f"or roll back: quiesce executions cancel {execution.id}",

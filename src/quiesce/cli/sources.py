@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from quiesce.cli.printing import say
 from quiesce.errors import UsageError
+from quiesce.reports.escaping import printable_lines
 
 if TYPE_CHECKING:
     from quiesce.blueprint import Blueprint
@@ -32,7 +34,7 @@ def import_options(command: F) -> F:
 def show_warnings(blueprint: Blueprint) -> None:
     """Print what is odd about *blueprint* and yet understood."""
     for warning in blueprint.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {printable_lines(str(warning))}", err=True)
 
 
 def import_policy(mappings: tuple[str, ...], network: bool) -> Any:

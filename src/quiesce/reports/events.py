@@ -24,6 +24,7 @@ from quiesce.model.records import (
     Record,
     Started,
 )
+from quiesce.reports.escaping import printable, printable_lines
 from quiesce.reports.text import figures_text
 
 
@@ -43,8 +44,9 @@ class Event:
     def __str__(self) -> str:
         moment = dt.datetime.fromtimestamp(self.at)  # noqa: DTZ006  local time, as cfy shows it
         stamp = moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
-        context = f" [{self.context}]" if self.context else ""
-        return f"{stamp}  {self.kind} <{self.deployment}>{context} {self.message}"
+        context = f" [{printable(self.context)}]" if self.context else ""
+        message = printable_lines(self.message)
+        return f"{stamp}  {self.kind} <{printable(self.deployment)}>{context} {message}"
 
 
 class Events:

@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from quiesce.model.operation import Operation
 from quiesce.model.report import ExecutionReport, StepReport
+from quiesce.reports.escaping import printable_block
 from quiesce.reports.text import moment, seconds
 
 
@@ -14,6 +15,7 @@ def render_html(report: ExecutionReport) -> str:
     environment = Environment(
         loader=PackageLoader("quiesce.reports", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
+        finalize=lambda value: printable_block(value) if type(value) is str else value,
     )
     environment.filters["seconds"] = seconds
     environment.filters["moment"] = moment

@@ -10,18 +10,19 @@ from typing import Any, Final
 
 from quiesce.errors import QuiesceError
 from quiesce.model.consistency import Consistency
+from quiesce.reports.escaping import escaped_json
 
 SCHEMA: Final = 1
 
 
 def render_json(kind: str, value: object) -> str:
     """Return *value* under the key *kind*, with the schema's number."""
-    return json.dumps({"schema": SCHEMA, kind: plain(value)}, indent=2, ensure_ascii=False)
+    return escaped_json(json.dumps({"schema": SCHEMA, kind: plain(value)}, indent=2, ensure_ascii=False))
 
 
 def render_json_line(kind: str, value: object) -> str:
     """Return the same on one line, for streams."""
-    return json.dumps({"schema": SCHEMA, kind: plain(value)}, ensure_ascii=False)
+    return escaped_json(json.dumps({"schema": SCHEMA, kind: plain(value)}, ensure_ascii=False))
 
 
 def render_error(error: QuiesceError) -> str:

@@ -12,6 +12,7 @@ from quiesce.model.manifest import Rebuilt
 from quiesce.model.report import ExecutionReport, PlanReport
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.retention import RetentionPlan
+from quiesce.reports.escaping import printable, printable_lines
 
 #: how many instances of a group a plan names before it counts the rest
 _NAMED = 8
@@ -19,7 +20,7 @@ _NAMED = 8
 
 def plan_text(report: PlanReport) -> str:
     """Return *report*: the groups in order, the predicted window, the consistency of each cut."""
-    return "\n".join(_plan_lines(report))
+    return "\n".join(map(printable_lines, _plan_lines(report)))
 
 
 def _plan_lines(report: PlanReport) -> Iterator[str]:
@@ -47,7 +48,7 @@ def _plan_lines(report: PlanReport) -> Iterator[str]:
 
 def execution_text(report: ExecutionReport) -> str:
     """Return how an execution went, what it made and what is left to do."""
-    return "\n".join(_execution_lines(report))
+    return "\n".join(map(printable_lines, _execution_lines(report)))
 
 
 def _execution_lines(report: ExecutionReport) -> Iterator[str]:
@@ -117,7 +118,7 @@ def point_text(point: RestorePoint) -> str:
     ]
     if not point.proofs:
         lines.append("  never proven: quiesce backups verify")
-    return "\n".join(lines)
+    return "\n".join(map(printable_lines, lines))
 
 
 def _point_line(point: RestorePoint) -> str:
@@ -170,10 +171,12 @@ def retention_text(plan: RetentionPlan) -> str:
 
 def rebuilt_text(rebuilt: Rebuilt) -> str:
     """Return what was found in repositories, and what was left out."""
-    lines = [f"looked at {directory}" for directory in rebuilt.directories]
+    lines = [f"looked at {printable(directory)}" for directory in rebuilt.directories]
     lines += [f"added {point_text(point)}" for point in rebuilt.added]
-    lines += [f"known already: {name}" for name in rebuilt.known]
-    lines += [f"left out: {each.path}: {each.reason}" for each in rebuilt.left_out]
+    lines += [f"known already: {printable(name)}" for name in rebuilt.known]
+    lines += [
+        f"left out: {printable(each.path)}: {printable_lines(each.reason)}" for each in rebuilt.left_out
+    ]
     lines.append(f"{len(rebuilt.added)} added, {len(rebuilt.known)} known, {len(rebuilt.left_out)} left out")
     return "\n".join(lines)
 
@@ -217,6 +220,7 @@ def deployments_text(deployments: Sequence[Deployment]) -> str:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return *rows* under *heads*, columns aligned."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in (heads, *rows)]
     return "\n".join(line.rstrip() for line in lines)

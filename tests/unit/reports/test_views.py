@@ -15,6 +15,7 @@ from quiesce.model.operation import SNAPSHOT_CREATE, Operation
 from quiesce.model.plan import Role
 from quiesce.model.report import ExecutionReport, StepReport
 from quiesce.model.restore_point import RestorePoint
+from quiesce.reports.escaping import printable
 from quiesce.reports.html import render_html
 from quiesce.reports.json import plain, render_error, render_json, render_json_line
 from quiesce.reports.text import execution_text, point_text, points_text, seconds, size_text, table
@@ -89,7 +90,7 @@ def test_an_error_as_json_has_all_that_a_script_needs() -> None:
 @made.relaxed
 @given(point=made.restore_points)
 def test_any_restore_point_can_be_shown(point: RestorePoint) -> None:
-    assert point.name in point_text(point)
+    assert printable(point.name) in point_text(point)
     assert point.name in points_text([point])
     assert json.loads(render_json("restore_point", point))["restore_point"]["name"] == point.name
 

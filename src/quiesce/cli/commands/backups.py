@@ -9,10 +9,12 @@ from quiesce.app.points.rebuild import rebuild as rebuild_catalog
 from quiesce.app.points.verify import verify as verify_point
 from quiesce.app.run.run import run_workflow
 from quiesce.cli.commands.workflows import follow
+from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, ExitStatus
 from quiesce.model.retention import RetentionPolicy
+from quiesce.reports.escaping import printable_lines
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import point_text, points_text, rebuilt_text, retention_text
 
@@ -30,7 +32,7 @@ def list_points(deployment: str | None, as_json: bool) -> None:
     with services() as given:
         name = given.deployments.get(deployment).name if deployment else None
         points = given.catalog.list(name)
-    click.echo(render_json("restore_points", points) if as_json else points_text(points))
+    say(render_json("restore_points", points) if as_json else points_text(points))
 
 
 @backups.command("show")
@@ -41,7 +43,7 @@ def show(deployment: str, name: str, as_json: bool) -> None:
     """Show one restore point: its artifacts, its consistency and why, its frozen window, its proofs."""
     with services() as given:
         point = given.catalog.get(given.deployments.get(deployment).name, name)
-    click.echo(render_json("restore_point", point) if as_json else point_text(point))
+    say(render_json("restore_point", point) if as_json else point_text(point))
 
 
 @backups.command("verify")
@@ -53,12 +55,12 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
     with services() as given:
         point, results = verify_point(given, deployment, name)
     if as_json:
-        click.echo(render_json("verification", {"restore_point": point, "results": results}))
+        say(render_json("verification", {"restore_point": point, "results": results}))
     for instance, proof in results.items():
         if proof is None and not as_json:
-            click.echo(f"{instance}: its provider cannot check it without restoring")
+            say(f"{instance}: its provider cannot check it without restoring")
         elif proof is not None and not as_json:
-            click.echo(f"{instance}: {'good' if proof.passed else 'DAMAGED'} {proof.detail}")
+            say(f"{instance}: {'good' if proof.passed else 'DAMAGED'} {printable_lines(proof.detail)}")
     damaged = [instance for instance, proof in results.items() if proof is not None and not proof.passed]
     if damaged:
         raise DamagedError(f"{name} is damaged: {', '.join(damaged)}")
@@ -109,9 +111,9 @@ def prune(
     with services() as given:
         plan = plan_pruning(given, deployment, policy)
         if as_json:
-            click.echo((render_json_line if yes else render_json)("retention", plan))
+            say((render_json_line if yes else render_json)("retention", plan))
         else:
-            click.echo(retention_text(plan))
+            say(retention_text(plan))
         if yes:
             remove_unkept(
                 given,
@@ -119,7 +121,7 @@ def prune(
                 lambda request: follow(lambda w: run_workflow(given, request, w), as_json=as_json),
             )
         elif plan.to_remove and not as_json:
-            click.echo(f"nothing was removed; to remove {len(plan.to_remove)}, say --yes")
+            say(f"nothing was removed; to remove {len(plan.to_remove)}, say --yes")
     return ExitStatus.OK
 
 
@@ -140,7 +142,7 @@ def rebuild(deployment: str, as_json: bool) -> int:
     """
     with services() as given:
         rebuilt = rebuild_catalog(given, deployment)
-    click.echo(render_json("rebuilt", rebuilt) if as_json else rebuilt_text(rebuilt))
+    say(render_json("rebuilt", rebuilt) if as_json else rebuilt_text(rebuilt))
     damaged = [each for each in rebuilt.left_out if each.damaged]
     if damaged:
         raise DamagedError(f"{len(damaged)} of what was found cannot be trusted and is left out")

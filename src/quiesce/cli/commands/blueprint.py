@@ -6,6 +6,7 @@ import json
 
 import click
 
+from quiesce.cli.printing import say
 from quiesce.cli.sources import import_options, import_policy, show_warnings
 from quiesce.cli.values import read_inputs
 
@@ -32,4 +33,4 @@ def show(path: str, inputs: tuple[str, ...], mappings: tuple[str, ...], network:
 
     loaded = load_blueprint(path, inputs=read_inputs(inputs), imports=import_policy(mappings, network))
     show_warnings(loaded)
-    click.echo(json.dumps(describe(loaded), indent=1, sort_keys=True))
+    say(json.dumps(describe(loaded), indent=1, sort_keys=True))

@@ -18,6 +18,7 @@ from quiesce.blueprint import (
     read_cfy_local,
     with_instances,
 )
+from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.sources import import_options, import_policy, show_warnings
 from quiesce.cli.values import read_inputs
@@ -88,11 +89,11 @@ def init(
             runtime_properties=kept.runtime_properties if kept is not None else {},
         )
     if as_json:
-        click.echo(render_json("deployment", added))
+        say(render_json("deployment", added))
         return
     count = len(topology.instances)
-    click.echo(f"deployment {added.name}: {len(topology.nodes)} nodes, {count} instances")
-    click.echo(f"next: quiesce {'plan backup' if repository is None else 'backups rebuild'} {added.name}")
+    say(f"deployment {added.name}: {len(topology.nodes)} nodes, {count} instances")
+    say(f"next: quiesce {'plan backup' if repository is None else 'backups rebuild'} {added.name}")
 
 
 def _taken(
@@ -118,7 +119,7 @@ def list_deployments(as_json: bool) -> None:
     """List the deployments that were initialized here."""
     with services() as given:
         found = given.deployments.list()
-    click.echo(render_json("deployments", found) if as_json else deployments_text(found))
+    say(render_json("deployments", found) if as_json else deployments_text(found))
 
 
 @deployments.command("remove")
@@ -128,4 +129,4 @@ def remove(deployment: str, force: bool) -> None:
     """Forget DEPLOYMENT: its topology, executions and catalog. Nothing on any platform is touched."""
     with services() as given:
         remove_deployment(given, deployment, force=force)
-    click.echo(f"deployment {deployment} is forgotten")
+    say(f"deployment {deployment} is forgotten")

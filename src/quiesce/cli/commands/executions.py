@@ -14,6 +14,7 @@ from quiesce.app.run.report import report_execution
 from quiesce.app.run.run import cancel, continue_execution
 from quiesce.app.services import Services
 from quiesce.cli.commands.workflows import follow, start
+from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_assignments
 from quiesce.engine import Purpose
@@ -89,7 +90,7 @@ def list_executions(deployment: str | None, as_json: bool) -> None:
             for unfinished in find_unfinished(given, name)
             if unfinished.execution.state is ExecutionState.RUNNING
         ]
-    click.echo(render_json("executions", found) if as_json else executions_text(found, dead))
+    say(render_json("executions", found) if as_json else executions_text(found, dead))
 
 
 @executions.command("show")
@@ -99,7 +100,7 @@ def show_execution(execution: str, as_json: bool) -> None:
     """Show the result of EXECUTION, step by step with --json."""
     with services() as given:
         report = _report(given, execution)
-    click.echo(render_json("report", report) if as_json else execution_text(report))
+    say(render_json("report", report) if as_json else execution_text(report))
 
 
 @executions.command("cancel")
@@ -113,7 +114,7 @@ def cancel_execution(execution: str, as_json: bool) -> int:
     with services(warn=False) as given:
         asked = cancel(given, execution)
         if given.leases.holder(asked.deployment) == asked.id:
-            click.echo(f"{asked.id} was asked to stop; follow it: quiesce events {asked.id} --follow")
+            say(f"{asked.id} was asked to stop; follow it: quiesce events {asked.id} --follow")
             return ExitStatus.OK
         return follow(
             lambda watching: continue_execution(given, execution, Purpose.ROLL_BACK, watching),
@@ -149,7 +150,7 @@ def events(execution: str, following: bool, as_json: bool) -> None:
             records = list(given.executions.journal(found.id).read())
             for record in records[shown:]:
                 for event in rendered.of(record):
-                    click.echo(render_json_line("event", event) if as_json else str(event))
+                    say(render_json_line("event", event) if as_json else str(event))
             shown = len(records)
             if over or not following:
                 return
@@ -171,7 +172,7 @@ def report(execution: str, output: str) -> None:
     with services() as given:
         page = render_html(_report(given, execution))
     Path(output).write_text(page)
-    click.echo(f"written: {output}")
+    say(f"written: {output}")
 
 
 @click.command()
@@ -183,20 +184,20 @@ def recover(deployment: str | None, as_json: bool) -> None:
         name = given.deployments.get(deployment).name if deployment else None
         left = recover_all(given, Watching(by="recover", settle_patience_s=30.0), name)
     if as_json:
-        click.echo(render_json("unfinished", left))
+        say(render_json("unfinished", left))
     for unfinished in left:
         execution = unfinished.execution
         if unfinished.owed:
             names = ", ".join(unfinished.owed)
             raise NotThawedError(f"{names} of {execution.deployment} could not be thawed ({execution.id})")
         if not as_json:
-            click.echo(
+            say(
                 f"{execution.id} was interrupted; nothing of it is frozen. "
                 f"Resume it: quiesce executions resume {execution.id}; "
                 f"or roll back: quiesce executions cancel {execution.id}"
             )
     if not left and not as_json:
-        click.echo("no thaw is owed: everything is thawed")
+        say("no thaw is owed: everything is thawed")
 
 
 def _report(given: Services, execution: str) -> ExecutionReport:

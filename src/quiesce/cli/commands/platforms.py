@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from quiesce.app.doctor import run_doctor
+from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_assignments
 from quiesce.errors import ExitStatus, UnknownNameError, UnsupportedError
@@ -14,6 +15,7 @@ from quiesce.model.capabilities import Description
 from quiesce.model.options import Option, options_of
 from quiesce.ports import Discoverer
 from quiesce.providers.registry import describe_providers
+from quiesce.reports.escaping import printable_lines
 from quiesce.reports.json import render_json
 from quiesce.reports.text import table
 
@@ -26,7 +28,7 @@ def doctor(deployment: str, as_json: bool) -> int:
     with services() as given:
         findings = run_doctor(given, deployment)
     if as_json:
-        click.echo(render_json("findings", findings))
+        say(render_json("findings", findings))
     failed = False
     for instance, found in findings.items():
         for finding in found:
@@ -34,7 +36,7 @@ def doctor(deployment: str, as_json: bool) -> int:
             if not as_json:
                 remedy = f"\n    do: {finding.remedy}" if finding.remedy and not finding.passed else ""
                 mark = "ok  " if finding.passed else "FAIL"
-                click.echo(f"{mark} {instance}: {finding.check}: {finding.detail}{remedy}")
+                say(f"{mark} {instance}: {finding.check}: {printable_lines(finding.detail)}{remedy}")
     return ExitStatus.REFUSED if failed else ExitStatus.OK
 
 
@@ -63,7 +65,7 @@ def discover(provider: str, endpoint: str | None, options: tuple[str, ...]) -> N
         if endpoint is not None:
             texts["endpoint"] = endpoint
         content = found.discover(texts)
-    click.echo(yaml.safe_dump(dict(content), sort_keys=False))
+    say(yaml.safe_dump(dict(content), sort_keys=False))
 
 
 @click.command()
@@ -84,12 +86,12 @@ def providers(provider: str | None, as_json: bool) -> None:
             raise UnknownNameError("provider", provider, (description.name for description in found))
         found = [description for description in found if description.name == provider]
     if as_json:
-        click.echo(render_json("providers", [_as_shown(description) for description in found]))
+        say(render_json("providers", [_as_shown(description) for description in found]))
     elif provider is not None:
-        click.echo(_options_text(found[0]))
+        say(_options_text(found[0]))
     else:
         rows = [(one.name, _extra(one), ", ".join(_node_types(one)) or "scripts") for one in found]
-        click.echo(table(("PROVIDER", "EXTRA", "NODE TYPES"), rows))
+        say(table(("PROVIDER", "EXTRA", "NODE TYPES"), rows))
 
 
 def _as_shown(description: Description) -> dict[str, object]:

@@ -11,12 +11,14 @@ from quiesce.app.run.execution import Watching
 from quiesce.app.run.run import Result, preview, run_workflow
 from quiesce.app.services import Services
 from quiesce.cli.console import EventLines, LiveProgress, Signals
+from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.cli.values import read_assignments
 from quiesce.errors import ExitStatus
 from quiesce.model.ids import Json
 from quiesce.model.request import WorkflowRequest
 from quiesce.planning import WORKFLOWS, Workflow, default_of, parameters_of, workflow_named
+from quiesce.reports.escaping import printable_lines
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import execution_text, plan_text
 
@@ -49,7 +51,7 @@ def plan(
 def show_plan(given: Services, request: WorkflowRequest, *, as_json: bool) -> None:
     """Print the plan of *request*."""
     report = preview(given, request)
-    click.echo(render_json("plan", report) if as_json else plan_text(report))
+    say(render_json("plan", report) if as_json else plan_text(report))
 
 
 def start(request: WorkflowRequest, *, dry_run: bool, as_json: bool) -> int:
@@ -82,11 +84,11 @@ def follow(run: Callable[[Watching], Result], *, as_json: bool, expected: str | 
             if isinstance(listener, LiveProgress):
                 listener.stopped()
     if as_json:
-        click.echo(render_json_line("report", result.report))
+        say(render_json_line("report", result.report))
     elif on_terminal():
-        click.echo(execution_text(result.report))
+        say(execution_text(result.report))
     elif result.error is None and result.report.execution.message:
-        click.echo(f"quiesce: {result.report.execution.message}", err=True)
+        say(f"quiesce: {printable_lines(result.report.execution.message)}", err=True)
     if result.error is not None and result.error.code != expected:
         raise result.error
     return ExitStatus.OK
