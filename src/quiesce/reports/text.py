@@ -125,7 +125,7 @@ def _point_line(point: RestorePoint) -> str:
     kind = "backup" if point.full else "snapshot"
     safety = ", taken for safety before a restore" if point.safety else ""
     return (
-        f"restore point {point.name}: {kind}, {point.state}, consistency {point.consistency.label}, "
+        f"restore point {printable(point.name)}: {kind}, {point.state}, consistency {point.consistency.label}, "
         f"{len(point.artifacts)} instances{safety}"
     )
 
