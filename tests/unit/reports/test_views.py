@@ -91,7 +91,7 @@ def test_an_error_as_json_has_all_that_a_script_needs() -> None:
 @given(point=made.restore_points)
 def test_any_restore_point_can_be_shown(point: RestorePoint) -> None:
     assert printable(point.name) in point_text(point)
-    assert point.name in points_text([point])
+    assert printable(point.name) in points_text([point])
     assert json.loads(render_json("restore_point", point))["restore_point"]["name"] == point.name
 
 
