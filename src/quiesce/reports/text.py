@@ -125,8 +125,8 @@ def _point_line(point: RestorePoint) -> str:
     kind = "backup" if point.full else "snapshot"
     safety = ", taken for safety before a restore" if point.safety else ""
     return (
-        f"restore point {printable(point.name)}: {kind}, {point.state}, consistency {point.consistency.label}, "
-        f"{len(point.artifacts)} instances{safety}"
+        f"restore point {printable(point.name)}: {kind}, {point.state}, "
+        f"consistency {point.consistency.label}, {len(point.artifacts)} instances{safety}"
     )
 
 
