@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,6 +109,10 @@ class Walk:
         self.problems = TreeProblems()
 
     def __iter__(self) -> Iterator[Entry]:
+        return self.entries()
+
+    def entries(self) -> Generator[Entry, None, None]:
+        """Yield every entry; who may stop before the end closes it."""
         levels = self._levels
         try:
             root = Entry(levels.current, b"", os.fstat(levels.current.descriptor))

@@ -20,6 +20,7 @@ from quiesce.files.descriptors import (
     checked_path,
     open_below,
     open_directory,
+    open_regular,
 )
 from quiesce.files.metadata import ACCESS_ACL, DEFAULT_ACL, LOCKING, Allowed, Metadata, Restorer
 from quiesce.files.problems import TreeProblems
@@ -134,6 +135,16 @@ class TreeWriter:
             writer = TreeFileWriter(descriptor, size_bytes)
             yield writer
             writer.finish()
+            self._finish_file(descriptor, metadata, path)
+        finally:
+            os.close(descriptor)
+
+    def adopt(self, path: bytes, metadata: Metadata, directory: int, name: bytes) -> None:
+        """Make the file *name* of *directory*, which is ours, a file of the tree, without copying it."""
+        parent, new = self._place(path)
+        os.link(name, new, src_dir_fd=directory, dst_dir_fd=parent, follow_symlinks=False)
+        descriptor = open_regular(parent, new)
+        try:
             self._finish_file(descriptor, metadata, path)
         finally:
             os.close(descriptor)

@@ -20,10 +20,11 @@ from quiesce.errors import (
     ProviderError,
     ResourceNotFoundError,
 )
+from quiesce.files import content
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
-from quiesce.providers.host import contents, cuts, snapshot_dir
+from quiesce.providers.host import cuts, directory, snapshot_dir
 from quiesce.repository import Repository
 from quiesce.testing import RecordingContext
 
@@ -188,7 +189,7 @@ def test_what_is_written_in_place_after_a_snapshot_does_not_reach_it(
 def test_a_cut_that_copies_says_so(
     machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "FICLONE", 0)
+    monkeypatch.setattr(content, "share_content", lambda *_: False)
     (data / "file").write_text("x" * 1_000_000)
 
     outcome = machine.do(node, Operation.SNAPSHOT)
@@ -202,8 +203,8 @@ def test_a_file_that_changes_while_it_is_cut_takes_the_consistency_away(
     machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (data / "log").write_text("x" * 1_000_000)
-    (data / "index-shm").write_text("x" * 1_000_000)
-    take = cuts.take_over
+    (data / "log-shm").write_text("x" * 1_000_000)
+    take = cuts.copy_content
 
     def written_meanwhile(*args: Any) -> int:
         copied = take(*args)
@@ -211,7 +212,7 @@ def test_a_file_that_changes_while_it_is_cut_takes_the_consistency_away(
             path.write_text("written while it is copied")
         return copied
 
-    monkeypatch.setattr(cuts, "take_over", written_meanwhile)
+    monkeypatch.setattr(cuts, "copy_content", written_meanwhile)
 
     outcome = machine.do(node, Operation.SNAPSHOT)
 
@@ -300,7 +301,6 @@ def test_what_was_replaced_is_kept_until_the_next_restore(
 
 
 @BOTH
-@pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "two renames"])
 @pytest.mark.parametrize("touch", range(12))
 def test_a_restore_that_dies_at_any_point_is_finished_by_its_repetition(
     machine: Machine,
@@ -308,14 +308,11 @@ def test_a_restore_that_dies_at_any_point_is_finished_by_its_repetition(
     data: Path,
     monkeypatch: pytest.MonkeyPatch,
     full: bool,
-    exchange: bool,
     touch: int,
 ) -> None:
     (data / "file").write_text("saved")
     machine.save(node, full=full)
     (data / "file").write_text("present")
-    if not exchange:
-        monkeypatch.setattr(snapshot_dir, "_RENAME_EXCHANGE", 1 << 20)
     with monkeypatch.context() as patch:
         cut_the_power(patch, touch)
         with contextlib.suppress(KeyboardInterrupt):
@@ -342,9 +339,8 @@ def cut_the_power(patch: pytest.MonkeyPatch, touch: int) -> None:
 
         return perform
 
-    for name in ("write_durably", "sync_directory", "remove", "make_private_directory"):
+    for name in ("write_durably_in", "remove_tree", "exchange", "move", "make_directory"):
         patch.setattr(snapshot_dir, name, touched(getattr(snapshot_dir, name)))
-    patch.setattr(Path, "rename", touched(Path.rename))
 
 
 def test_a_snapshot_that_died_half_way_is_made_anew(
@@ -353,7 +349,7 @@ def test_a_snapshot_that_died_half_way_is_made_anew(
     (data / "a").write_text("1")
     (data / "b").write_text("2" * 1_000_000)
     with monkeypatch.context() as patch:
-        patch.setattr(cuts, "take_over", interrupted)
+        patch.setattr(cuts, "copy_content", interrupted)
         with pytest.raises(KeyboardInterrupt):
             machine.do(node, Operation.SNAPSHOT)
     with pytest.raises(ResourceNotFoundError):
@@ -374,7 +370,7 @@ def test_a_copy_that_died_half_way_is_finished(
     machine.do(node, Operation.SNAPSHOT, full=full)
     with monkeypatch.context() as patch:
         patch.setattr(Repository, "begin", interrupted)
-        patch.setattr(snapshot_dir, "sync_tree", interrupted)
+        patch.setattr(directory, "spend", interrupted)
         with pytest.raises(KeyboardInterrupt):
             machine.do(node, Operation.COPY, full=full)
 
@@ -455,6 +451,7 @@ def test_the_doctor_says_how_a_directory_is_cut(machine: Machine, node: Node, da
     assert {finding.check: finding.passed for finding in findings} == {
         "readable": True,
         "exchange": True,
+        "snapshot directory": True,
         "space": True,
     }
     shutil.rmtree(data)

@@ -1,91 +1,117 @@
 """Directory trees as tar archives that GNU tar and others understand, and back.
 
-Nothing is lost: nanoseconds, owners, links, holes and extended attributes are kept in PAX headers.
+Beside the archive lies the index of the cut. It says byte for byte what tar cannot hold (names of extended
+attributes with ``=``, names that are no text, times before 1970); the content comes from the archive, in the
+same order.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
 import tarfile
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from collections.abc import Iterator
+from typing import IO, Any, Final
 
 from quiesce.errors import DamagedArtifactError
-from quiesce.providers.host.contents import data_ranges
-from quiesce.providers.host.cuts import CutEntry, entries_of
-from quiesce.providers.host.metadata import EntryMetadata
+from quiesce.files.content import Progress, data_ranges
+from quiesce.files.descriptors import READING
+from quiesce.files.metadata import EVERYTHING
+from quiesce.files.problems import TreeProblems
+from quiesce.files.writing import TreeFileWriter, TreeWriter, make_directory
+from quiesce.providers.host.cuts import INDEX, CutEntry, entries_of, open_content, parsed, write_plain
 
 _BUFFER_BYTES: Final = 1 << 20
 _ATTRIBUTE: Final = "SCHILY.xattr."
 _ZEROS: Final = bytes(1 << 16)
+_Stream = IO[bytes] | io.RawIOBase
 
 
-def write_archive(cut: Path, out: IO[bytes] | io.RawIOBase, told: Callable[[int], None]) -> None:
-    """Write the tree that was taken into *cut* to *out*; *told* hears how many bytes of data were read."""
+def write_archive(raw: int, out: _Stream, progress: Progress) -> None:
+    """Write the tree that was taken into *raw* to *out*; *progress* hears how many bytes were read."""
     with tarfile.open(
         fileobj=_stream(out), mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER_BYTES
     ) as tar:
-        for entry in entries_of(cut):
-            _write_member(tar, entry, told)
+        for entry in entries_of(raw):
+            _write_member(tar, raw, entry, progress)
 
 
-def read_archive(stored: IO[bytes] | io.RawIOBase, root: Path) -> None:
-    """Make *root*, which does not exist, from an archive.
+def write_index(raw: int, out: _Stream) -> None:
+    """Write the index of the tree that was taken into *raw* to *out*."""
+    with os.fdopen(os.open(INDEX, READING | os.O_NOFOLLOW, dir_fd=raw), "rb") as index:
+        shutil.copyfileobj(index, _stream(out), _BUFFER_BYTES)
+
+
+def read_archive(index: _Stream, stored: _Stream, directory: int, name: bytes) -> TreeProblems:
+    """Make the new directory *name* in *directory* from an index and an archive.
 
     Raises:
-        DamagedArtifactError: when it is no archive of ours.
+        DamagedArtifactError: when they are no archive of ours.
     """
-    later: list[tuple[Path, tarfile.TarInfo]] = []
+    root = make_directory(directory, name)
     try:
+        writer = TreeWriter(root, allowed=EVERYTHING)
         with tarfile.open(fileobj=_stream(stored), mode="r|", bufsize=_BUFFER_BYTES) as tar:
-            for member in tar:
-                path = _inside(root, member.name)
-                _read_member(tar, member, path, root)
-                if member.isdir():
-                    later.append((path, member))
-                elif not member.islnk():
-                    _dress(path, member)
+            members = (member for member in tar if member.isfile())
+            for entry in parsed(io.TextIOWrapper(io.BufferedReader(_Readable(index)), "utf-8")):
+                if entry.has_content:
+                    _read_file(tar, next(members, None), entry, writer)
+                else:
+                    write_plain(writer, entry)
+            if next(members, None) is not None:
+                raise DamagedArtifactError("the archive holds more than its index says")
+        return writer.finish()
     except tarfile.TarError as error:
         raise DamagedArtifactError(f"the archive cannot be read: {error}") from error
-    for path, member in reversed(later):
-        _dress(path, member)
+    finally:
+        os.close(root)
 
 
-def _write_member(tar: tarfile.TarFile, entry: CutEntry, told: Callable[[int], None]) -> None:
+def _write_member(tar: tarfile.TarFile, raw: int, entry: CutEntry, progress: Progress) -> None:
     member = _header(entry)
-    if member.type != tarfile.REGTYPE or entry.file is None:
+    if not entry.has_content:
         tar.addfile(member)
         return
-    with entry.file.open("rb", buffering=0) as file:
-        ranges, table = [(entry.offset, entry.size_bytes)], b""
-        if not entry.packed:
+    with os.fdopen(open_content(raw, entry), "rb", buffering=0) as file:
+        assert isinstance(file, io.FileIO), "an unbuffered file is one"  # noqa: S101
+        ranges, table = [(entry.offset or 0, entry.size_bytes)], b""
+        if entry.big is not None:
             ranges = list(data_ranges(file.fileno(), entry.size_bytes))
         if sum(length for _, length in ranges) < entry.size_bytes:
             ranges, table = _with_holes(member, ranges, entry.size_bytes)
         member.size = len(table) + sum(length for _, length in ranges)
-        tar.addfile(member, _Ranges(file, ranges, told, table))
+        tar.addfile(member, _Ranges(file, ranges, progress, table))
 
 
 def _header(entry: CutEntry) -> tarfile.TarInfo:
     metadata = entry.metadata
-    member = tarfile.TarInfo(entry.name or ".")
+    member = tarfile.TarInfo(os.fsdecode(entry.path) or ".")
     member.mode, member.uid, member.gid = stat.S_IMODE(metadata.mode), metadata.uid, metadata.gid
     member.type = _TYPES[stat.S_IFMT(metadata.mode)]
     if entry.link is not None:
-        member.type, member.linkname = tarfile.LNKTYPE, entry.link
+        member.type, member.linkname = tarfile.LNKTYPE, os.fsdecode(entry.link)
     if entry.target is not None:
-        member.linkname = entry.target
+        member.linkname = os.fsdecode(entry.target)
     member.devmajor, member.devminor = os.major(entry.device), os.minor(entry.device)
-    seconds, nanoseconds = divmod(metadata.mtime_ns, 10**9)
-    member.mtime = seconds
-    member.pax_headers = {"mtime": f"{seconds}.{nanoseconds:09d}"} | {
-        f"{_ATTRIBUTE}{key}": value.decode("utf-8", "surrogateescape")
+    member.mtime = metadata.mtime_ns // 10**9
+    member.pax_headers = {"mtime": _decimal(metadata.mtime_ns)} | {
+        f"{_ATTRIBUTE}{os.fsdecode(key)}": value.decode("utf-8", "surrogateescape")
         for key, value in metadata.attributes.items()
+        if _fits_tar(key)
     }
     return member
+
+
+def _fits_tar(name: bytes) -> bool:
+    """Tell whether an attribute's name can be a key of a PAX header; the others are in the index alone."""
+    return b"=" not in name and name.isascii()
+
+
+def _decimal(nanoseconds: int) -> str:
+    seconds, fraction = divmod(abs(nanoseconds), 10**9)
+    return f"{'-' if nanoseconds < 0 else ''}{seconds}.{fraction:09d}"
 
 
 def _with_holes(
@@ -113,12 +139,12 @@ class _Ranges(io.RawIOBase):
         self,
         file: io.FileIO,
         ranges: list[tuple[int, int]],
-        told: Callable[[int], None],
+        progress: Progress,
         head: bytes = b"",
     ) -> None:
         self._file = file
         self._ranges = iter(ranges)
-        self._told = told
+        self._progress = progress
         self._ready = head
         self._offset, self._left = 0, 0
 
@@ -142,73 +168,52 @@ class _Ranges(io.RawIOBase):
             raise OSError("a file of the cut became shorter while it was archived")
         self._offset += len(data)
         self._left -= len(data)
-        self._told(len(data))
+        self._progress(len(data))
         return data
 
 
-def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, root: Path) -> None:
-    if member.isdir():
-        path.mkdir(mode=0o700)
-    elif member.issym():
-        path.symlink_to(member.linkname)
-    elif member.islnk():
-        path.hardlink_to(_inside(root, member.linkname))
-    elif member.isfifo():
-        os.mkfifo(path, 0o600)
-    elif member.isfile():
-        _read_file(tar, member, path)
-    elif os.geteuid() == 0:
-        kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK
-        os.mknod(path, kind | 0o600, os.makedev(member.devmajor, member.devminor))
+class _Readable(io.RawIOBase):
+    """A stream that has only ``read``, for who needs ``readinto``."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read(len(view)) or b""
+        view[: len(data)] = data
+        return len(data)
 
 
-def _read_file(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    content = tar.extractfile(member)
-    assert content is not None, "a regular file has content"  # noqa: S101
-    with content, path.open("xb", buffering=0) as file:
-        while data := content.read(_BUFFER_BYTES):
+def _read_file(
+    tar: tarfile.TarFile, member: tarfile.TarInfo | None, entry: CutEntry, writer: TreeWriter
+) -> None:
+    content = None if member is None else tar.extractfile(member)
+    if member is None or content is None or member.size != entry.size_bytes:
+        raise DamagedArtifactError(f"the archive does not hold {os.fsdecode(entry.path)!r} as its index says")
+    with content, writer.file(entry.path, entry.metadata, entry.size_bytes) as file:
+        for data in _pieces(content):
             _write_or_skip(file, data, skip=member.issparse())
-        file.truncate(member.size)
 
 
-def _write_or_skip(file: io.FileIO, data: bytes, *, skip: bool) -> None:
+def _pieces(content: IO[bytes]) -> Iterator[bytes]:
+    while data := content.read(_BUFFER_BYTES):
+        yield data
+
+
+def _write_or_skip(file: TreeFileWriter, data: bytes, *, skip: bool) -> None:
     for start in range(0, len(data), len(_ZEROS)):
         piece = data[start : start + len(_ZEROS)]
         if skip and piece == _ZEROS[: len(piece)]:
-            file.seek(len(piece), os.SEEK_CUR)
+            file.skip(len(piece))
         else:
             file.write(piece)
 
 
-def _dress(path: Path, member: tarfile.TarInfo) -> None:
-    if not os.path.lexists(path):
-        return
-    EntryMetadata(
-        mode=member.mode | (stat.S_IFLNK if member.issym() else 0),
-        uid=member.uid,
-        gid=member.gid,
-        mtime_ns=_nanoseconds(member.pax_headers.get("mtime", str(member.mtime))),
-        attributes={
-            key.removeprefix(_ATTRIBUTE): value.encode("utf-8", "surrogateescape")
-            for key, value in member.pax_headers.items()
-            if key.startswith(_ATTRIBUTE)
-        },
-    ).give_to(path)
-
-
-def _nanoseconds(text: str) -> int:
-    seconds, _, fraction = text.partition(".")
-    return int(seconds) * 10**9 + int(fraction.ljust(9, "0")[:9])
-
-
-def _inside(root: Path, name: str) -> Path:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise DamagedArtifactError(f"the archive names a path outside of it: {name!r}")
-    return root / path
-
-
-def _stream(file: IO[bytes] | io.RawIOBase) -> IO[bytes]:
+def _stream(file: _Stream) -> IO[bytes]:
     return file  # type: ignore[return-value]
 
 

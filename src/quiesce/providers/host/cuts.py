@@ -1,37 +1,44 @@
-"""The cut of a tree: made fast while writers are stopped, assembled to a tree again afterwards.
+"""The cut of a tree: made fast while writers are stopped, built to a tree again afterwards.
 
 Making a file costs far more than reading one, so small files go into one *pack* one after the other; big
 ones become files, which share their data with the original where the file system can. An *index* says
-what is where. Assembling happens after the thaw.
+what is where, byte for byte. Building happens after the thaw.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import IO, Any, Final
 
-from quiesce.errors import UnsupportedError
-from quiesce.providers.host.contents import Told, take_over
-from quiesce.providers.host.metadata import EntryMetadata
-from quiesce.providers.host.snapshot_dir import remove
-from quiesce.providers.host.trees import make_special, new_file
+from quiesce.errors import DamagedArtifactError, NonRecoverableError, TreeChangedError
+from quiesce.files.content import Progress, copy_content
+from quiesce.files.descriptors import PASSAGE, READING, open_below, open_regular
+from quiesce.files.metadata import EVERYTHING, Metadata
+from quiesce.files.mounts import require_no_mounts_below
+from quiesce.files.problems import TreeProblems
+from quiesce.files.removal import remove_tree
+from quiesce.files.walking import REPLACED, Entry, Walk
+from quiesce.files.writing import TreeWriter, make_directory
 
 #: up to here reading and writing cost less than making a file
 SMALL_BYTES: Final = 256 << 10
+INDEX: Final = b"index"
+_PACK: Final = b"pack"
 _BLOCK_BYTES: Final = 512
 _BUFFER_BYTES: Final = 1 << 20
 #: an index that SQLite keeps in shared memory and makes anew; readers change it while nothing is written
-_NOT_DATA: Final = "-shm"
+_NOT_DATA: Final = b"-shm"
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class CutTally:
     """What a cut has met."""
 
     entries: int = 0
@@ -39,212 +46,307 @@ class Tally:
     #: bytes of big files that had to be copied because they could not be shared
     copied_bytes: int = 0
     #: sockets and, without root, devices: they are not data and are left out
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[bytes] = field(default_factory=list)
     #: what was written to, made or removed meanwhile
-    changed: list[str] = field(default_factory=list)
-
-
-def cut_tree(source: Path, directory: Path, told: Told) -> Tally:
-    """Take the tree at *source* into *directory*, which does not exist, as it is now.
-
-    Raises:
-        UnsupportedError: when another file system is mounted inside *source*.
-    """
-    directory.mkdir(mode=0o700)
-    with (
-        os.fdopen(new_file(directory / "index"), "w") as index,
-        os.fdopen(new_file(directory / "pack"), "wb", buffering=_BUFFER_BYTES) as pack,
-    ):
-        return _Cutter(source, directory, index, pack, told).run()
+    changed: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutEntry:
-    """One file, directory, link or device of a cut."""
+    """One entry of a cut."""
 
-    #: relative to the tree's root, whose own is empty
-    name: str
-    metadata: EntryMetadata
+    #: below the tree's root, whose own is empty
+    path: bytes
+    metadata: Metadata
     #: another name of the file that this is a hard link to
-    link: str | None = None
-    #: what a symbolic link points to
-    target: str | None = None
+    link: bytes | None = None
+    #: what a symbolic link leads to
+    target: bytes | None = None
     device: int = 0
-    #: the file that holds the content, whole or from *offset* on
-    file: Path | None = None
-    offset: int = 0
     size_bytes: int = 0
-    packed: bool = False
+    #: where in the pack the content begins; None of a file of its own
+    offset: int | None = None
+    #: the number of the file that holds the content
+    big: int | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether it is a regular file, and no other name of one."""
+        return stat.S_ISREG(self.metadata.mode) and self.link is None
 
 
-def entries_of(directory: Path) -> Iterator[CutEntry]:
-    """Yield everything that `cut_tree` took into *directory*, a directory right before what it holds."""
-    with (directory / "index").open() as index:
-        for line in index:
-            yield _entry(directory, json.loads(line))
+def cut_tree(source: int, directory: int, name: bytes, progress: Progress) -> CutTally:
+    """Take the tree at *source* into the new directory *name* of *directory*, as it is now.
 
-
-def assemble(directory: Path, target: Path, told: Told) -> None:
-    """Make *target* the tree that `cut_tree` took into *directory*, which is spent by it.
-
-    After a crash it may be called again.
+    Raises:
+        MountInsideError: when anything is mounted inside *source*.
     """
-    remove(target)
-    directories: list[CutEntry] = []
-    with (directory / "pack").open("rb", buffering=0) as pack:
-        for entry in entries_of(directory):
-            _make(entry, target, pack.fileno())
-            told(entry.size_bytes)
-            if stat.S_ISDIR(entry.metadata.mode):
-                directories.append(entry)
-            elif entry.link is None:
-                entry.metadata.give_to(target / entry.name)
-    for entry in reversed(directories):
-        entry.metadata.give_to(target / entry.name)
+    require_no_mounts_below(source)
+    with contextlib.ExitStack() as stack:
+        raw = make_directory(directory, name)
+        stack.callback(os.close, raw)
+        index = stack.enter_context(os.fdopen(_new_file(raw, INDEX), "w"))
+        pack = stack.enter_context(os.fdopen(_new_file(raw, _PACK), "wb", buffering=_BUFFER_BYTES))
+        return _Cutter(source, raw, index, pack, progress).run()
+
+
+def entries_of(raw: int) -> Iterator[CutEntry]:
+    """Yield everything that `cut_tree` took into *raw*, a directory before what it holds."""
+    with os.fdopen(os.open(INDEX, READING | os.O_NOFOLLOW, dir_fd=raw)) as index:
+        yield from parsed(index)
+
+
+def parsed(lines: Iterable[str | bytes]) -> Iterator[CutEntry]:
+    """Yield the entries of an index.
+
+    Raises:
+        DamagedArtifactError: when it is none.
+    """
+    for line in lines:
+        try:
+            yield _stored(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedArtifactError(f"the list of what is in the tree cannot be read: {error}") from error
+
+
+def open_content(raw: int, entry: CutEntry) -> int:
+    """Return a descriptor of the file that holds the content of *entry*."""
+    return open_regular(raw, _PACK if entry.big is None else b"big-%d" % entry.big)
+
+
+def assemble(raw: int, directory: int, name: bytes, progress: Progress) -> TreeProblems:
+    """Make the new directory *name* in *directory* the tree that `cut_tree` took into *raw*.
+
+    Big files are shared with *raw*. What would keep the copy itself from being removed stays in the index.
+    """
+    root = make_directory(directory, name)
+    pack = open_regular(raw, _PACK)
+    try:
+        writer = TreeWriter(root, allowed=EVERYTHING)
+        for entry in entries_of(raw):
+            plain = replace(entry, metadata=replace(entry.metadata, flags=0))
+            if entry.big is not None:
+                writer.adopt(entry.path, plain.metadata, raw, b"big-%d" % entry.big)
+            elif entry.has_content:
+                with writer.file(entry.path, plain.metadata, entry.size_bytes) as file:
+                    file.write(_read_exactly(pack, entry.offset or 0, entry.size_bytes))
+            else:
+                write_plain(writer, plain)
+            progress(entry.size_bytes)
+        return writer.finish()
+    finally:
+        os.close(pack)
+        os.close(root)
+
+
+def spend(raw: int) -> None:
+    """Remove from *raw* what was assembled; the index stays."""
+    for name in map(os.fsencode, os.listdir(raw)):
+        if name != INDEX and not (removal := remove_tree(raw, name, unlock=True)).complete:
+            raise NonRecoverableError(f"what a cut was made from could not be removed: {removal.left}")
+
+
+def copy_back(raw: int, content: int, directory: int, name: bytes, progress: Progress) -> TreeProblems:
+    """Make the new directory *name* in *directory* from an assembled tree and its index."""
+    root = make_directory(directory, name)
+    try:
+        writer = TreeWriter(root, allowed=EVERYTHING)
+        for entry in entries_of(raw):
+            if not entry.has_content:
+                write_plain(writer, entry)
+                continue
+            source = open_below(content, entry.path, READING)
+            try:
+                with writer.file(entry.path, entry.metadata, entry.size_bytes) as file:
+                    file.copy(source, progress)
+            finally:
+                os.close(source)
+        return writer.finish()
+    finally:
+        os.close(root)
+
+
+def write_plain(writer: TreeWriter, entry: CutEntry) -> None:
+    """Write an entry that has no content of its own."""
+    if stat.S_ISDIR(entry.metadata.mode):
+        writer.directory(entry.path, entry.metadata)
+    elif entry.link is not None:
+        writer.hard_link(entry.path, entry.link)
+    elif entry.target is not None:
+        writer.symbolic_link(entry.path, entry.target, entry.metadata)
+    else:
+        writer.special(entry.path, entry.metadata, entry.device)
 
 
 class _Cutter:
-    def __init__(self, source: Path, directory: Path, index: IO[str], pack: IO[bytes], told: Told) -> None:
-        self._source = os.fspath(source)
-        self._directory = directory
+    def __init__(self, source: int, raw: int, index: IO[str], pack: IO[bytes], progress: Progress) -> None:
+        self._source = source
+        self._raw = raw
         self._index = index
         self._pack = pack
-        self._told = told
-        self._tally = Tally()
-        self._links: dict[int, str] = {}
-        self._device = source.stat().st_dev
+        self._progress = progress
+        self._tally = CutTally()
+        self._links: dict[tuple[int, int], bytes] = {}
+        self._directories: list[tuple[bytes, tuple[int, int, int]]] = []
         self._offset = 0
         self._big = 0
 
-    def run(self) -> Tally:
-        self._take_directory(self._source, "", Path(self._source).stat())
+    def run(self) -> CutTally:
+        walk = Walk(self._source)
+        with contextlib.closing(walk.entries()) as entries:
+            for entry in entries:
+                try:
+                    self._take(entry)
+                except (FileNotFoundError, TreeChangedError):
+                    self._tally.changed.append(entry.path)
+        if walk.mounts:
+            require_no_mounts_below(self._source)
+            raise TreeChangedError("something was mounted inside while it was cut")
+        self._look_at(walk.problems)
+        for path, before in self._directories:
+            self._compare_directory(path, before)
         return self._tally
 
-    def _take_directory(self, path: str, name: str, before: os.stat_result) -> None:
-        if before.st_dev != self._device:
-            raise UnsupportedError(
-                f"another file system is mounted on {path}, inside what is to be saved",
-                hint="Give it a Directory node of its own, beside this one.",
-            )
-        self._write(name, EntryMetadata.of(Path(path), before))
-        prefix = f"{name}/" if name else ""
-        with os.scandir(path) as entries:
-            for entry in entries:
-                self._take(entry, f"{prefix}{entry.name}")
-        self._compare(name, before, Path(path).stat())
-
-    def _take(self, entry: os.DirEntry[str], name: str) -> None:
-        try:
-            status = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                self._take_directory(entry.path, name, status)
-            elif stat.S_ISREG(status.st_mode):
-                self._take_file(entry.path, name, status)
-            else:
-                self._take_special(entry.path, name, status)
-        except FileNotFoundError:
-            self._tally.changed.append(name)
-
-    def _take_file(self, path: str, name: str, before: os.stat_result) -> None:
-        if before.st_nlink > 1 and (first := self._links.setdefault(before.st_ino, name)) != name:
-            self._write(name, EntryMetadata.of(Path(path), before), link=first)
+    def _take(self, entry: Entry) -> None:
+        if stat.S_ISSOCK(entry.status.st_mode) or (_is_device(entry.status) and os.geteuid() != 0):
+            self._tally.left_out.append(entry.path)
             return
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = entry.open()
         try:
-            metadata = EntryMetadata.of(descriptor, before)
-            if before.st_size <= SMALL_BYTES and before.st_blocks * _BLOCK_BYTES >= before.st_size:
-                self._pack_content(descriptor, name, metadata)
+            metadata = Metadata.of_descriptor(descriptor)
+            if entry.is_directory:
+                self._directories.append((entry.path, _version(entry.status)))
+                self._write(entry, metadata)
+            elif (first := self._first_name(entry)) != entry.path:
+                self._write(entry, metadata, link=os.fsdecode(first))
+            elif entry.is_regular:
+                self._take_file(descriptor, entry, metadata)
+            elif entry.is_link:
+                self._write(entry, metadata, target=os.fsdecode(os.readlink(b"", dir_fd=descriptor)))
             else:
-                self._take_content(descriptor, name, metadata, before.st_size)
-            self._compare(name, before, os.fstat(descriptor))
+                self._write(entry, metadata, device=entry.status.st_rdev)
         finally:
             os.close(descriptor)
+
+    def _first_name(self, entry: Entry) -> bytes:
+        if entry.status.st_nlink < 2:
+            return entry.path
+        return self._links.setdefault((entry.status.st_dev, entry.status.st_ino), entry.path)
+
+    def _take_file(self, descriptor: int, entry: Entry, metadata: Metadata) -> None:
+        before = entry.status
+        if before.st_size <= SMALL_BYTES and before.st_blocks * _BLOCK_BYTES >= before.st_size:
+            self._pack_content(descriptor, entry, metadata)
+        else:
+            self._take_content(descriptor, entry, metadata)
+        if not entry.path.endswith(_NOT_DATA) and _version(before) != _version(os.fstat(descriptor)):
+            self._tally.changed.append(entry.path)
         self._tally.size_bytes += before.st_size
 
-    def _pack_content(self, descriptor: int, name: str, metadata: EntryMetadata) -> None:
-        data = os.read(descriptor, SMALL_BYTES + 1)
+    def _pack_content(self, descriptor: int, entry: Entry, metadata: Metadata) -> None:
+        data = _read(descriptor, 0, SMALL_BYTES)
         self._pack.write(data)
-        self._write(name, metadata, offset=self._offset, size=len(data))
+        self._write(entry, metadata, offset=self._offset, size=len(data))
         self._offset += len(data)
-        self._told(len(data))
+        self._progress(len(data))
 
-    def _take_content(self, descriptor: int, name: str, metadata: EntryMetadata, size_bytes: int) -> None:
+    def _take_content(self, descriptor: int, entry: Entry, metadata: Metadata) -> None:
         self._big += 1
-        target = new_file(self._directory / f"big-{self._big}")
+        target = _new_file(self._raw, b"big-%d" % self._big)
         try:
-            self._tally.copied_bytes += take_over(descriptor, target, size_bytes, self._told)
+            copied = copy_content(descriptor, target, entry.status.st_size, self._progress)
+            size_bytes = os.fstat(target).st_size
         finally:
             os.close(target)
-        self._write(name, metadata, big=self._big, size=size_bytes)
+        self._tally.copied_bytes += copied
+        self._write(entry, metadata, big=self._big, size=size_bytes)
 
-    def _take_special(self, path: str, name: str, status: os.stat_result) -> None:
-        metadata = EntryMetadata.of(Path(path), status)
-        if stat.S_ISLNK(status.st_mode):
-            self._write(name, metadata, target=str(Path(path).readlink()))
-        elif stat.S_ISSOCK(status.st_mode) or (not stat.S_ISFIFO(status.st_mode) and os.geteuid() != 0):
-            self._tally.left_out.append(name)
-        else:
-            self._write(name, metadata, device=status.st_rdev)
-
-    def _write(self, name: str, metadata: EntryMetadata, **more: object) -> None:
-        entry = {
-            "path": name,
+    def _write(self, entry: Entry, metadata: Metadata, **more: object) -> None:
+        line: dict[str, object] = {
+            "path": os.fsdecode(entry.path),
             "mode": metadata.mode,
             "uid": metadata.uid,
             "gid": metadata.gid,
             "mtime_ns": metadata.mtime_ns,
             **more,
         }
+        if metadata.flags:
+            line["flags"] = metadata.flags
         if metadata.attributes:
-            entry["attributes"] = {
-                key: base64.b64encode(value).decode() for key, value in metadata.attributes.items()
+            line["attributes"] = {
+                os.fsdecode(key): base64.b64encode(value).decode()
+                for key, value in metadata.attributes.items()
             }
-        self._index.write(json.dumps(entry) + "\n")
+        self._index.write(json.dumps(line) + "\n")
         self._tally.entries += 1
 
-    def _compare(self, name: str, before: os.stat_result, after: os.stat_result) -> None:
-        if not name.endswith(_NOT_DATA) and _version(before) != _version(after):
-            self._tally.changed.append(name or ".")
+    def _look_at(self, problems: TreeProblems) -> None:
+        for problem in problems:
+            if problem.reason != REPLACED:
+                raise NonRecoverableError(
+                    f"not everything can be read: {problems}",
+                    hint="Let the user that runs quiesce read it.",
+                )
+            self._tally.changed.append(problem.path)
+
+    def _compare_directory(self, path: bytes, before: tuple[int, int, int]) -> None:
+        try:
+            descriptor = open_below(self._source, path, PASSAGE) if path else os.dup(self._source)
+        except OSError:
+            self._tally.changed.append(path)
+            return
+        try:
+            if _version(os.fstat(descriptor)) != before:
+                self._tally.changed.append(path or b".")
+        finally:
+            os.close(descriptor)
+
+
+def _is_device(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
 
 
 def _version(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _make(entry: CutEntry, root: Path, pack: int) -> None:
-    path, mode = root / entry.name, entry.metadata.mode
-    if stat.S_ISDIR(mode):
-        path.mkdir(mode=0o700)
-    elif entry.target is not None:
-        path.symlink_to(entry.target)
-    elif entry.link is not None:
-        path.hardlink_to(root / entry.link)
-    elif entry.file is None:
-        make_special(path, mode, entry.device)
-    elif entry.packed:
-        with os.fdopen(new_file(path), "wb", buffering=0) as file:
-            file.write(os.pread(pack, entry.size_bytes, entry.offset))
-    else:
-        path.hardlink_to(entry.file)
+def _new_file(directory: int, name: bytes) -> int:
+    return os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
 
 
-def _entry(directory: Path, line: dict[str, Any]) -> CutEntry:
-    big = line.get("big")
-    packed = directory / "pack" if "offset" in line else None
+def _read(descriptor: int, offset: int, most: int) -> bytes:
+    """Return what is there from *offset* on, *most* bytes at most: less only at the end of the file."""
+    parts = bytearray()
+    while len(parts) < most and (part := os.pread(descriptor, most - len(parts), offset + len(parts))):
+        parts += part
+    return bytes(parts)
+
+
+def _read_exactly(descriptor: int, offset: int, size_bytes: int) -> bytes:
+    data = _read(descriptor, offset, size_bytes)
+    if len(data) != size_bytes:
+        raise DamagedArtifactError(f"{size_bytes - len(data)} bytes of the cut are missing")
+    return data
+
+
+def _stored(line: dict[str, Any]) -> CutEntry:
+    link, target = line.get("link"), line.get("target")
     return CutEntry(
-        name=line["path"],
-        metadata=EntryMetadata(
+        path=os.fsencode(line["path"]),
+        metadata=Metadata(
             mode=line["mode"],
             uid=line["uid"],
             gid=line["gid"],
             mtime_ns=line["mtime_ns"],
-            attributes={key: base64.b64decode(value) for key, value in line.get("attributes", {}).items()},
+            attributes={
+                os.fsencode(key): base64.b64decode(value) for key, value in line.get("attributes", {}).items()
+            },
+            flags=line.get("flags", 0),
         ),
-        link=line.get("link"),
-        target=line.get("target"),
+        link=None if link is None else os.fsencode(link),
+        target=None if target is None else os.fsencode(target),
         device=line.get("device", 0),
-        file=packed if big is None else directory / f"big-{big}",
-        offset=line.get("offset", 0),
         size_bytes=line.get("size", 0),
-        packed=packed is not None,
+        offset=line.get("offset"),
+        big=line.get("big"),
     )

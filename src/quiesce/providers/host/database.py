@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import time
@@ -12,7 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import ResourceNotFoundError
+from quiesce.files.descriptors import UNTOUCHED, path_of
 from quiesce.files.durable import storage_errors
+from quiesce.files.metadata import EVERYTHING, Metadata, Restorer
+from quiesce.files.problems import TreeProblems
+from quiesce.files.system_calls import sync_file_system
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
@@ -20,10 +23,8 @@ from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.host.job import HostJob
-from quiesce.providers.host.metadata import EntryMetadata
-from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut, remove
-from quiesce.providers.host.stored import StoredOperations
-from quiesce.providers.host.trees import sync_tree
+from quiesce.providers.host.snapshot_dir import CONTENT, SnapshotDirectory, StoredCut
+from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
 from quiesce.repository import Compression, Manifest
 
 ARCHIVE: Final = "database.sqlite.gz"
@@ -114,7 +115,9 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         snapshots = job.snapshots
         with storage_errors(f"copy the cut of {snapshots.path}"):
             if not job.call.full:
-                return _of_cut(snapshots.made_durable(snapshots.find(job.call)))
+                cut = snapshots.find(job.call)
+                with snapshots.opened(cut) as directory:
+                    return _of_cut(snapshots.made_durable(cut, with_fingerprint(cut, directory)))
             manifest = job.saving.made_before()
             if manifest is None:
                 manifest = self._store(job, snapshots.find(job.call))
@@ -124,23 +127,21 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
     def apply(self, job: HostJob, /) -> Outcome:
         """Replace the database's content in one transaction; who has it open sees the restored one."""
         snapshots = job.snapshots
-        with storage_errors(f"restore {snapshots.path}"):
-            incoming = snapshots.incoming()
+        with storage_errors(f"restore {snapshots.path}"), snapshots.incoming() as place:
+            incoming = Path(os.fsdecode(path_of(place))) / os.fsdecode(CONTENT)
             self._fetch(job, incoming)
             if not snapshots.path.exists():
-                sync_tree(incoming)
+                sync_file_system(place)
                 job.say(snapshots.put_in_place(job.call))
-                return NOTHING
-            self._replace_content(job, incoming)
-            remove(incoming.parent)
-            with contextlib.suppress(OSError):
-                snapshots.directory.rmdir()
+            else:
+                self._replace_content(job, incoming)
+                snapshots.forget_incoming()
         return NOTHING
 
     def _cut(self, job: HostJob, cut: StoredCut) -> StoredCut:
         snapshots, began = job.snapshots, time.monotonic()
         _run_copy(job, snapshots.path, cut.content, scratch=True)
-        EntryMetadata.of(snapshots.path).give_to(cut.content)
+        _dress_like(snapshots.path, cut.content)
         facts: dict[str, Json] = {
             "size_bytes": cut.content.stat().st_size,
             "cut_at": time.time(),
@@ -168,8 +169,10 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         """Bring the saved database to *incoming*, checked."""
         if not job.call.full:
             cut = job.snapshots.find(job.call)
+            with job.snapshots.opened(cut) as directory:
+                require_unchanged(cut, directory)
             _run_copy(job, cut.content, incoming, scratch=True)
-            EntryMetadata.of(cut.content).give_to(incoming)
+            _dress_like(cut.content, incoming)
             return
         repository = job.repository
         manifest = repository.manifest(job.place)
@@ -224,7 +227,24 @@ def _of_cut(cut: StoredCut) -> Outcome:
     return Outcome(artifact={**cut.facts, "objects": [str(cut.directory)]})
 
 
+def _dress_like(model: Path, path: Path) -> None:
+    """Give *path*, of ours, the owner, mode and attributes of *model*."""
+    descriptor = os.open(model, UNTOUCHED)
+    try:
+        _give(path, Metadata.of_descriptor(descriptor))
+    finally:
+        os.close(descriptor)
+
+
 def _dress_as(path: Path, content: Mapping[str, Json]) -> None:
     mode, uid, gid = (content.get(name) for name in ("mode", "uid", "gid"))
     if isinstance(mode, int) and isinstance(uid, int) and isinstance(gid, int):
-        EntryMetadata(mode=mode, uid=uid, gid=gid, mtime_ns=path.stat().st_mtime_ns).give_to(path)
+        _give(path, Metadata(mode=mode, uid=uid, gid=gid, mtime_ns=path.stat().st_mtime_ns))
+
+
+def _give(path: Path, metadata: Metadata) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        Restorer(EVERYTHING, TreeProblems()).give(descriptor, replace(metadata, flags=0), b"")
+    finally:
+        os.close(descriptor)

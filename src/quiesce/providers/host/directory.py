@@ -5,29 +5,39 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import DamagedArtifactError, ResourceNotFoundError
+from quiesce.errors import (
+    DamagedArtifactError,
+    MountInsideError,
+    NonRecoverableError,
+    ResourceNotFoundError,
+    UntrustedPathError,
+)
+from quiesce.files.content import share_content
+from quiesce.files.descriptors import open_directory
 from quiesce.files.durable import storage_errors
+from quiesce.files.problems import TreeProblems
+from quiesce.files.trust import open_declared
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import unsupported
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.host.archive import read_archive, write_archive
-from quiesce.providers.host.contents import can_share
-from quiesce.providers.host.cuts import Tally, assemble, cut_tree
+from quiesce.providers.host.archive import read_archive, write_archive, write_index
+from quiesce.providers.host.counting import count_tree
+from quiesce.providers.host.cuts import CutTally, assemble, copy_back, cut_tree, spend
 from quiesce.providers.host.job import HostJob
-from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut, remove
-from quiesce.providers.host.stored import StoredOperations
-from quiesce.providers.host.trees import copy_tree, count_tree, sync_tree
-from quiesce.repository import Compression, Manifest
+from quiesce.providers.host.snapshot_dir import CONTENT, ELSEWHERE, RAW, SnapshotDirectory, StoredCut, remove
+from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
+from quiesce.repository import Compression, FileReader, Manifest
 
 ARCHIVE: Final = "tree.tar.gz"
+INDEX_FILE: Final = "index.gz"
 _SHOWN: Final = 5
 
 
@@ -39,15 +49,13 @@ class DirectoryOperations(StoredOperations):
     def snapshot(self, job: HostJob, /) -> Outcome:
         """Fix the state of the tree in a copy beside it."""
         snapshots = job.snapshots
-        if not snapshots.path.is_dir():
-            raise ResourceNotFoundError(f"there is no directory {snapshots.path}")
-        job.refuse_frozen_ground()
-        with storage_errors(f"cut {snapshots.path}"):
+        with storage_errors(f"cut {snapshots.path}"), _tree(snapshots.path) as source:
+            job.refuse_frozen_ground()
             if job.call.full and (made := job.saving.made_before()):
                 return Outcome(artifact=made.content, consistency=_worth(made.content))
             cut = snapshots.begin(job.call)
             if not cut.whole:
-                cut = self._cut(job, cut)
+                cut = self._cut(job, source, cut)
         return Outcome(artifact=_artifact_of(cut), consistency=_worth(cut.facts), note=_note(cut.facts))
 
     def copy(self, job: HostJob, /) -> Outcome:
@@ -66,23 +74,20 @@ class DirectoryOperations(StoredOperations):
     def apply(self, job: HostJob, /) -> Outcome:
         """Let the tree of a restore point take the place of the present one, at one instant."""
         snapshots = job.snapshots
-        job.refuse_frozen_ground()
         with storage_errors(f"restore {snapshots.path}"):
-            incoming = snapshots.incoming()
-            if job.call.full:
-                self._unpack(job, incoming)
-            else:
-                copy_tree(snapshots.find(job.call).content, incoming, watched(job.context))
-            sync_tree(incoming)
-            job.say(snapshots.put_in_place(job.call))
+            job.refuse_frozen_ground()
+            snapshots.require_exchangeable()
+            with snapshots.incoming() as place:
+                problems = self._build(job, place)
+                if problems:
+                    job.say(f"{snapshots.path}: {problems.count} not restored as they were: {problems}")
+                job.say(snapshots.put_in_place(job.call))
             return NOTHING
 
     def measure(self, job: HostJob, /) -> Outcome:
         """Return what the tree takes."""
-        path = job.path
-        if not path.is_dir():
-            raise ResourceNotFoundError(f"there is no directory {path}")
-        tally, space = count_tree(path), os.statvfs(path)
+        with storage_errors(f"look at {job.path}"), _tree(job.path) as source:
+            tally, space = count_tree(source), os.fstatvfs(source)
         return Outcome(
             measurements={
                 "files": tally.files,
@@ -95,31 +100,41 @@ class DirectoryOperations(StoredOperations):
     def doctor(self, job: HostJob, /) -> Sequence[Finding]:
         """Tell whether it can be read, cut, exchanged, and how fast the cut will be."""
         snapshots = job.snapshots
-        if not snapshots.path.is_dir():
-            return [
-                Finding(
-                    check="directory",
-                    passed=False,
-                    detail=f"there is no directory {snapshots.path}",
-                    remedy="Make it, or correct the node's path.",
-                )
-            ]
-        return [_readable(snapshots.path), _exchangeable(snapshots.path), *_space(snapshots)]
+        try:
+            with storage_errors(f"look at {snapshots.path}"), _tree(snapshots.path) as source:
+                return [
+                    _readable(snapshots.path, source),
+                    _exchangeable(snapshots),
+                    _trusted(snapshots),
+                    _space(snapshots, source),
+                ]
+        except (ResourceNotFoundError, UntrustedPathError, NonRecoverableError) as error:
+            remedy = error.hint or "Make it, or correct the node's path."
+            return [Finding(check="directory", passed=False, detail=str(error), remedy=remedy)]
 
-    def _cut(self, job: HostJob, cut: StoredCut) -> StoredCut:
+    def _cut(self, job: HostJob, source: int, cut: StoredCut) -> StoredCut:
         snapshots, began = job.snapshots, time.monotonic()
-        tally = cut_tree(snapshots.path, cut.raw, watched(job.context))
+        with snapshots.opened(cut) as directory:
+            try:
+                tally = cut_tree(source, directory, RAW, watched(job.context))
+            except MountInsideError as error:
+                hint = "Give what is mounted there a Directory node of its own, outside this path."
+                raise MountInsideError(str(error), hint=hint) from error
         facts = _facts(tally) | {"cut_at": time.time(), "cut_s": round(time.monotonic() - began, 4)}
         return snapshots.finish(cut, facts)
 
     def _archive(self, job: HostJob, cut: StoredCut) -> Manifest:
         saving = job.saving
         draft = saving.begin()
-        if ARCHIVE not in draft.finished:
-            size = cut.facts.get("size_bytes")
-            told = watched(job.context, size if isinstance(size, int) else None)
-            with draft.create(ARCHIVE, Compression.GZIP) as out:
-                write_archive(cut.raw, out, told)
+        size = cut.facts.get("size_bytes")
+        told = watched(job.context, size if isinstance(size, int) else None)
+        with job.snapshots.opened(cut) as directory, _opened(directory, RAW) as raw:
+            if INDEX_FILE not in draft.finished:
+                with draft.create(INDEX_FILE, Compression.GZIP) as out:
+                    write_index(raw, out)
+            if ARCHIVE not in draft.finished:
+                with draft.create(ARCHIVE, Compression.GZIP) as out:
+                    write_archive(raw, out, told)
         cut_at = cut.facts.get("cut_at")
         return saving.complete(
             draft,
@@ -129,48 +144,86 @@ class DirectoryOperations(StoredOperations):
             note=_note(cut.facts),
         )
 
-    def _unpack(self, job: HostJob, incoming: Path) -> None:
+    def _build(self, job: HostJob, place: int) -> TreeProblems:
+        """Build what is to be restored in *place*, an empty directory of ours."""
+        if job.call.full:
+            return self._unpack(job, place)
+        cut = job.snapshots.find(job.call)
+        with job.snapshots.opened(cut) as directory:
+            require_unchanged(cut, directory)
+            with _opened(directory, RAW) as raw, _opened(directory, CONTENT) as content:
+                return copy_back(raw, content, place, CONTENT, watched(job.context))
+
+    def _unpack(self, job: HostJob, place: int) -> TreeProblems:
         repository = job.repository
         manifest = repository.manifest(job.place)
         told = watched(job.context, manifest.size_bytes)
+        with (
+            repository.open(manifest, INDEX_FILE) as index,
+            repository.open(manifest, ARCHIVE, told) as stored,
+        ):
+            try:
+                problems = read_archive(index, stored, place, CONTENT)
+            except (OSError, ValueError, NonRecoverableError, DamagedArtifactError):
+                # say that it is damaged rather than what the damage has led to
+                _check(index, stored)
+                raise
+            _check(index, stored)
+            return problems
+
+
+def _check(*stored: FileReader) -> None:
+    for each in stored:
+        each.check()
+
+
+@contextlib.contextmanager
+def _tree(path: Path) -> Iterator[int]:
+    """Hold the directory that *path* stands for open."""
+    with open_declared(path) as declared:
         try:
-            with repository.open(manifest, ARCHIVE, told) as stored:
-                _read_whole(stored, incoming)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                remove(incoming.parent)
-            raise
-
-
-def _read_whole(stored: object, incoming: Path) -> None:
-    """Unpack, but say that it is damaged rather than what the damage has led to."""
+            descriptor = declared.open()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ResourceNotFoundError(f"there is no directory {path}") from error
     try:
-        read_archive(stored, incoming)  # type: ignore[arg-type]
-    except (OSError, ValueError, DamagedArtifactError):
-        stored.check()  # type: ignore[attr-defined]
-        raise
-    stored.check()  # type: ignore[attr-defined]
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def _facts(tally: Tally) -> dict[str, Json]:
+@contextlib.contextmanager
+def _opened(directory: int, name: bytes) -> Iterator[int]:
+    descriptor = open_directory(directory, name)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _facts(tally: CutTally) -> dict[str, Json]:
     return {
         "entries": tally.entries,
         "size_bytes": tally.size_bytes,
         "copied_bytes": tally.copied_bytes,
-        "left_out": list(tally.left_out[:_SHOWN]),
+        "left_out": [os.fsdecode(name) for name in tally.left_out[:_SHOWN]],
         "left_out_count": len(tally.left_out),
-        "changed": list(tally.changed[:_SHOWN]),
+        "changed": [os.fsdecode(name) for name in tally.changed[:_SHOWN]],
         "changed_count": len(tally.changed),
     }
 
 
 def _assembled(job: HostJob) -> StoredCut:
     snapshots, cut = job.snapshots, job.snapshots.find(job.call)
-    if not cut.durable:
-        assemble(cut.raw, cut.content, watched(job.context))
-        cut = snapshots.made_durable(cut)
-    remove(cut.raw)
-    return cut
+    if cut.durable:
+        return cut
+    with snapshots.opened(cut) as directory, _opened(directory, RAW) as raw:
+        if not cut.facts.get("assembled"):
+            remove(directory, CONTENT)
+            assemble(raw, directory, CONTENT, watched(job.context))
+            cut = snapshots.finish(cut, {**cut.facts, "assembled": True})
+        # before the fingerprint is taken: it changes how many names a file has
+        spend(raw)
+        return snapshots.made_durable(cut, with_fingerprint(cut, directory))
 
 
 def _artifact_of(cut: StoredCut) -> dict[str, Json]:
@@ -202,8 +255,8 @@ def _listed(facts: Mapping[str, Json], name: str) -> str:
     return ", ".join(str(each) for each in names) if isinstance(names, list) else ""
 
 
-def _readable(path: Path) -> Finding:
-    readable = os.access(path, os.R_OK | os.X_OK)
+def _readable(path: Path, source: int) -> Finding:
+    readable = os.access(f"/proc/self/fd/{source}", os.R_OK | os.X_OK)
     return Finding(
         check="readable",
         passed=readable,
@@ -212,33 +265,56 @@ def _readable(path: Path) -> Finding:
     )
 
 
-def _exchangeable(path: Path) -> Finding:
-    if path.is_mount():
-        return Finding(
-            check="exchange",
-            passed=False,
-            detail=f"{path} is a mount point: it can be saved but not be exchanged by a restore",
-            remedy="Declare a directory below the mount point.",
-        )
-    writable = os.access(path.parent, os.W_OK | os.X_OK)
+def _exchangeable(snapshots: SnapshotDirectory) -> Finding:
+    try:
+        snapshots.require_exchangeable()
+    except NonRecoverableError as error:
+        return Finding(check="exchange", passed=False, detail=str(error), remedy=error.hint)
+    parent = snapshots.path.parent
+    writable = os.access(parent, os.W_OK | os.X_OK)
     return Finding(
         check="exchange",
         passed=writable,
-        detail=f"{path.parent} can{'' if writable else 'not'} be written to",
-        remedy="" if writable else "Let the user that runs quiesce write there, or set snapshot_dir.",
+        detail=f"{parent} can{'' if writable else 'not'} be written to",
+        remedy="" if writable else "Let the user that runs quiesce write there.",
     )
 
 
-def _space(snapshots: SnapshotDirectory) -> Sequence[Finding]:
-    shared = can_share(snapshots.path.parent)
-    size, free = count_tree(snapshots.path).size_bytes, os.statvfs(snapshots.path.parent)
+def _trusted(snapshots: SnapshotDirectory) -> Finding:
+    reason = snapshots.why_not_used()
+    return Finding(
+        check="snapshot directory",
+        passed=not reason,
+        detail=reason or f"nobody else can change {snapshots.directory}",
+        remedy=ELSEWHERE if reason else "",
+    )
+
+
+def _space(snapshots: SnapshotDirectory, source: int) -> Finding:
+    ground = snapshots.directory
+    while not ground.exists():
+        ground = ground.parent
+    shared = os.fstat(source).st_dev == ground.stat().st_dev and _can_share(ground)
+    size, free = count_tree(source).size_bytes, os.statvfs(ground)
     enough = shared or free.f_bavail * free.f_frsize > size
     how = "is cut by reflink" if shared else "is copied within the frozen window (no reflink)"
-    return [
-        Finding(
-            check="space",
-            passed=enough,
-            detail=f"{size} bytes: the tree {how}",
-            remedy="" if enough else "Make room beside the directory, or set snapshot_dir.",
-        )
-    ]
+    return Finding(
+        check="space",
+        passed=enough,
+        detail=f"{size} bytes: the tree {how}",
+        remedy="" if enough else "Make room beside the directory, or set snapshot_dir.",
+    )
+
+
+def _can_share(directory: Path) -> bool:
+    """Tell whether files in *directory*'s file system can share their data; leaves nothing behind."""
+    try:
+        one, other = (os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600) for _ in range(2))
+    except OSError:
+        return False
+    try:
+        os.pwrite(one, bytes(4096), 0)
+        return share_content(one, other)
+    finally:
+        os.close(one)
+        os.close(other)

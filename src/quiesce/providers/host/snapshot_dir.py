@@ -1,38 +1,54 @@
-"""The private directory beside a node's data: its cuts, what is being restored, and what was replaced.
-
-It lies on the same file system as the data, so that files can be shared and trees exchanged:
+"""What is ours beside a node's data: its cuts, what is being restored, and what was replaced.
 
     .quiesce-<name>/<point>/content     a cut, with ``mark.json`` telling who made it and whether it is whole
-    .quiesce-<name>/.undo/replaced      what the last restore replaced, kept until the next one
+    .quiesce-<name>/.undo/content       what the last restore replaced, kept until the next one
+
+It is used only where nobody else can have made or replaced it, and everything in it is reached by open
+directories. Where the cuts are kept on another file system, what is restored is built beside the data all the
+same, because only there trees can be exchanged.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import json
 import os
-import shutil
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import ForeignObjectError, NonRecoverableError, ResourceNotFoundError
-from quiesce.files.durable import holds_anything, make_private_directory, sync_directory, write_durably
+from quiesce.errors import (
+    DamagedArtifactError,
+    ForeignObjectError,
+    NonRecoverableError,
+    ResourceNotFoundError,
+    UntrustedPathError,
+)
+from quiesce.files.descriptors import Identity, open_directory, path_of
+from quiesce.files.durable import is_unfinished, make_private_directory, write_durably_in
+from quiesce.files.exchange import Named, exchange, move
+from quiesce.files.mounts import require_no_mounts_below
+from quiesce.files.removal import remove_tree
+from quiesce.files.system_calls import mount_id, sync_file_system
+from quiesce.files.trust import Declared, open_declared, why_directory_not_trusted, why_entries_not_trusted
+from quiesce.files.writing import make_directory
 from quiesce.model.call import Call
 from quiesce.model.ids import ExecutionId, Json
-from quiesce.providers.host.trees import sync_tree
 
 FORMAT: Final = "quiesce-cut"
-_MARK: Final = "mark.json"
+CONTENT: Final = b"content"
+RAW: Final = b"raw"
+_MARK: Final = b"mark.json"
+_STAGE: Final = b".stage.json"
 _REMOVING: Final = ".removing-"
-_UNDO: Final = ".undo"
-_INCOMING: Final = ".incoming"
-_RENAME_EXCHANGE: Final = 2
-_AT_FDCWD: Final = -100
-_CANNOT_EXCHANGE: Final = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+_UNDO: Final = b".undo"
+_INCOMING: Final = b".incoming"
+#: of a directory that was missing above what is restored
+_PARENT_MODE: Final = 0o755
+_READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+ELSEWHERE: Final = "Set the node's snapshot_dir to a directory that nobody else can change."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +65,7 @@ class StoredCut:
     @property
     def content(self) -> Path:
         """Where the tree or file itself is."""
-        return self.directory / "content"
-
-    @property
-    def raw(self) -> Path:
-        """Where a tree is as it was cut, until it is made `content`."""
-        return self.directory / "raw"
+        return self.directory / os.fsdecode(CONTENT)
 
 
 class SnapshotDirectory:
@@ -62,28 +73,61 @@ class SnapshotDirectory:
 
     def __init__(self, path: Path, directory: Path | None = None) -> None:
         self.path = path
-        self.directory = directory or path.parent / f".quiesce-{path.name}"
+        self._given = directory
+
+    @property
+    def directory(self) -> Path:
+        """Where the cuts are: beside what the path stands for, unless somewhere else was given."""
+        if self._given is not None:
+            return self._given
+        try:
+            with open_declared(self.path) as declared:
+                path = Path(os.fsdecode(declared.path))
+        except ResourceNotFoundError:
+            path = self.path
+        return path.with_name(f".quiesce-{path.name}")
+
+    def why_not_used(self) -> str:
+        """Return why cuts are not kept there: somebody else could have made or replaced them."""
+        try:
+            with open_declared(self.directory) as declared:
+                reason = why_entries_not_trusted(declared.parent)
+            with contextlib.suppress(FileNotFoundError), self._opened():
+                pass
+        except (UntrustedPathError, NotADirectoryError) as error:
+            return str(error)
+        except ResourceNotFoundError:
+            return ""
+        return reason
 
     def begin(self, call: Call) -> StoredCut:
         """Return the cut of the call's restore point, whole when it was made before, else empty.
 
         Raises:
             ForeignObjectError: when another execution, or somebody else, made what is there.
+            UntrustedPathError: when somebody else could have made or replaced the directory itself.
         """
-        directory = self._directory(call)
-        cut = self._read(directory)
-        if cut is None and directory.exists() and holds_anything(directory):
-            raise ForeignObjectError(f"quiesce did not make {directory}; it was not touched")
-        if cut is not None and cut.execution != call.execution:
-            raise ForeignObjectError(f"{directory} was made by execution {cut.execution}")
-        if cut is None:
-            make_private_directory(directory)
-            cut = StoredCut(directory=directory, execution=call.execution)
-            self.write(cut)
-        if not cut.whole:
-            remove(cut.content)
-            remove(cut.raw)
-        return cut
+        name = _point(call)
+        with self._opened(make=True) as state, _made(state, name) as directory:
+            cut = self._read(directory, name)
+            where = self.directory / os.fsdecode(name)
+            if cut is None and _holds_anything(directory):
+                raise ForeignObjectError(f"quiesce did not make {where}; it was not touched")
+            if cut is not None and cut.execution != call.execution:
+                raise ForeignObjectError(f"{where} was made by execution {cut.execution}")
+            if cut is None:
+                cut = StoredCut(directory=where, execution=call.execution)
+                self._write(directory, cut)
+            if not cut.whole:
+                for left in (CONTENT, RAW):
+                    remove(directory, left)
+            return cut
+
+    @contextlib.contextmanager
+    def opened(self, cut: StoredCut) -> Iterator[int]:
+        """Hold the directory of *cut* open."""
+        with self._opened() as state, _directory(state, os.fsencode(cut.directory.name)) as directory:
+            yield directory
 
     def find(self, call: Call) -> StoredCut:
         """Return the cut of the call's restore point.
@@ -91,13 +135,239 @@ class SnapshotDirectory:
         Raises:
             ResourceNotFoundError: when it is not there, or not whole.
         """
-        cut = self._read(self._directory(call))
+        cut, name = None, _point(call)
+        with (
+            contextlib.suppress(FileNotFoundError, ResourceNotFoundError),
+            self._opened() as state,
+            _directory(state, name) as directory,
+        ):
+            cut = self._read(directory, name)
         if cut is None or not cut.whole:
             raise ResourceNotFoundError(f"there is no cut {call.point} of {self.path} in {self.directory}")
         return cut
 
-    def write(self, cut: StoredCut) -> None:
-        """Record the state of *cut*, durably."""
+    def finish(self, cut: StoredCut, facts: Mapping[str, Json]) -> StoredCut:
+        """Record that *cut* is whole; return it."""
+        return self._recorded(replace(cut, whole=True, facts=facts))
+
+    def made_durable(self, cut: StoredCut, facts: Mapping[str, Json] | None = None) -> StoredCut:
+        """Return *cut*, with *facts* when they are given, when a power cut can no longer harm it."""
+        if cut.durable:
+            return cut
+        with self.opened(cut) as directory:
+            sync_file_system(directory)
+        return self._recorded(replace(cut, durable=True, facts=cut.facts if facts is None else facts))
+
+    def remove(self, call: Call) -> str:
+        """Remove the call's cut, whole or half-made, and what its restore has replaced; return a note."""
+        try:
+            with self._opened() as state:
+                if note := self._remove_cut(state, call):
+                    return note
+        except (FileNotFoundError, ResourceNotFoundError):
+            return ""
+        with (
+            contextlib.suppress(FileNotFoundError, ResourceNotFoundError),
+            self._stage(make=False) as stage,
+        ):
+            if _mark_in(stage, _UNDO).get("point") == call.point:
+                remove(stage, _UNDO)
+        self._remove_when_empty()
+        return ""
+
+    @contextlib.contextmanager
+    def incoming(self) -> Iterator[int]:
+        """Hold an empty directory of ours open in which `CONTENT` is built that `put_in_place` then takes.
+
+        What is not put in place when the block raises is removed.
+        """
+        self._make_parents()
+        with self._stage() as stage:
+            self._finish_interrupted(stage)
+            remove(stage, _INCOMING)
+            place = make_directory(stage, _INCOMING)
+            try:
+                yield place
+            except Exception:
+                with contextlib.suppress(OSError, NonRecoverableError):
+                    self._take_away_unused(stage)
+                raise
+            finally:
+                os.close(place)
+
+    def forget_incoming(self) -> None:
+        """Remove what was built at `incoming` and was needed for a moment only."""
+        with self._stage() as stage:
+            remove(stage, _INCOMING)
+        self._remove_when_empty()
+
+    def require_exchangeable(self) -> None:
+        """Raise, before anything is touched, when what is there cannot be replaced.
+
+        Raises:
+            MountInsideError: when something is mounted in it.
+            NonRecoverableError: when it is a mount point itself.
+        """
+        try:
+            with open_declared(self.path) as declared:
+                _require_exchangeable(declared)
+        except (FileNotFoundError, ResourceNotFoundError):
+            return
+
+    def put_in_place(self, call: Call) -> str:
+        """Let what was built at `incoming` take the place of the data at one instant; return what to tell.
+
+        What was there is kept as undo. After a crash at any point the next `incoming` finishes or
+        takes back what was begun.
+        """
+        with self._stage() as stage, open_declared(self.path) as declared:
+            with _directory(stage, _INCOMING) as place:
+                mark = self._exchanged(call, place, declared)
+            self._retire(stage, mark, finished=True)
+            with _directory(stage, _UNDO) as undo:
+                kept = _exists(undo, CONTENT)
+                where = _shown(undo)
+        note = f"; what was there before is kept in {where}/{os.fsdecode(CONTENT)}" if kept else ""
+        return f"{self.path} is restored{note}"
+
+    def _exchanged(self, call: Call, place: int, declared: Declared) -> dict[str, Json]:
+        new = Named.now(place, CONTENT)
+        old = _named(declared)
+        mark: dict[str, Json] = {
+            "execution": call.execution,
+            "point": call.point,
+            "new": list(new.identity),
+            "replaced": list(old.identity) if old else None,
+        }
+        write_durably_in(place, _MARK, json.dumps(mark).encode())
+        if old is None:
+            move(new, declared.parent, declared.name)
+        else:
+            _require_exchangeable(declared)
+            exchange(old, new)
+        return mark
+
+    def _finish_interrupted(self, stage: int) -> None:
+        mark = _mark_in(stage, _INCOMING)
+        with open_declared(self.path) as declared:
+            now = _named(declared)
+        if mark and now is not None and list(now.identity) == mark["new"]:
+            # whoever goes on from here must not take what this one had put there for the former state
+            self._retire(stage, mark, finished=False)
+
+    def _retire(self, stage: int, mark: Mapping[str, Json], *, finished: bool) -> None:
+        """Keep what was replaced as undo, unless it is what the same restore had put there before."""
+        before = _mark_in(stage, _UNDO)
+        same_step = before.get("execution"), before.get("point")
+        if before and same_step == (mark["execution"], mark["point"]):
+            pass
+        elif before and _goes_on(before, mark):
+            self._keep_beside(stage, str(mark["execution"]))
+        else:
+            remove(stage, _UNDO)
+            move(Named.now(stage, _INCOMING), stage, _UNDO)
+        self._write_undo_mark(stage, mark, finished=finished)
+        remove(stage, _INCOMING)
+
+    def _keep_beside(self, stage: int, execution: str) -> None:
+        """Keep what an interrupted restore had put there, beside the former state, which stays the undo."""
+        with _directory(stage, _INCOMING) as place, _directory(stage, _UNDO) as undo:
+            if _exists(place, CONTENT):
+                move(Named.now(place, CONTENT), undo, b"replaced-by-" + os.fsencode(execution))
+
+    def _write_undo_mark(self, stage: int, mark: Mapping[str, Json], *, finished: bool) -> None:
+        with _directory(stage, _UNDO) as undo:
+            write_durably_in(undo, _MARK, json.dumps({**mark, "finished": finished}).encode())
+
+    def _take_away_unused(self, stage: int) -> None:
+        """Remove what was built, unless it has been put in place already."""
+        mark = _mark_in(stage, _INCOMING)
+        with open_declared(self.path) as declared:
+            now = _named(declared)
+        if not mark or now is None or list(now.identity) != mark["new"]:
+            remove(stage, _INCOMING)
+
+    def _remove_cut(self, state: int, call: Call) -> str:
+        name = _point(call)
+        doomed = os.fsencode(_REMOVING) + name
+        remove(state, doomed)
+        if not _exists(state, name):
+            return ""
+        where = self.directory / os.fsdecode(name)
+        with _directory(state, name) as directory:
+            cut = self._read(directory, name)
+            if cut is None and _holds_anything(directory):
+                return f"quiesce did not make {where}; it was left alone"
+            if cut is not None and call.undo and cut.execution != call.execution:
+                return f"{where} was made by execution {cut.execution}; it was left alone"
+            identity = Identity.of_descriptor(directory)
+        move(Named(state, name, identity), state, doomed)
+        remove(state, doomed)
+        return ""
+
+    def _remove_when_empty(self) -> None:
+        with contextlib.suppress(OSError, ResourceNotFoundError), open_declared(self.path) as declared:
+            os.rmdir(b".quiesce-" + declared.name, dir_fd=declared.parent)
+        with contextlib.suppress(OSError, ResourceNotFoundError), self._opened() as state:
+            # noted for a directory beside the data that is gone now
+            names = [entry.name for entry in os.scandir(state)]
+            if names == [os.fsdecode(_STAGE)]:
+                os.unlink(_STAGE, dir_fd=state)
+        with contextlib.suppress(OSError, ResourceNotFoundError), open_declared(self.directory) as declared:
+            os.rmdir(declared.name, dir_fd=declared.parent)
+
+    @contextlib.contextmanager
+    def _opened(self, *, make: bool = False) -> Iterator[int]:
+        """Hold the directory of the cuts open; raises `FileNotFoundError` when there is none."""
+        path = self.directory
+        if make:
+            _require_safe_to_make(path)
+            make_private_directory(path)
+        with open_declared(path) as declared:
+            descriptor = declared.open()
+        try:
+            if reason := why_directory_not_trusted(descriptor):
+                raise UntrustedPathError(f"{path} is not used: {reason}", hint=ELSEWHERE)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _stage(self, *, make: bool = True) -> Iterator[int]:
+        """Hold the directory open in which trees are built and kept that are exchanged with the data."""
+        with open_declared(self.path) as declared, self._opened(make=make) as state:
+            if mount_id(state) == mount_id(declared.parent):
+                yield state
+                return
+            opener = _made if make else _directory
+            with opener(declared.parent, b".quiesce-" + declared.name) as stage:
+                _require_same_stage(state, stage)
+                yield stage
+
+    def _make_parents(self) -> None:
+        """Make what is missing above the path, open to others as directories are that nobody hides."""
+        with contextlib.suppress(ResourceNotFoundError), open_declared(self.path):
+            return
+        for parent in list(self.path.parents)[-2::-1]:
+            with open_declared(parent) as declared:
+                try:
+                    os.mkdir(declared.name, _PARENT_MODE, dir_fd=declared.parent)
+                except FileExistsError:
+                    continue
+                made = open_directory(declared.parent, declared.name)
+                try:
+                    # whatever the process's own umask hides
+                    os.fchmod(made, _PARENT_MODE)
+                    os.fsync(made)
+                finally:
+                    os.close(made)
+
+    def _recorded(self, cut: StoredCut) -> StoredCut:
+        with self.opened(cut) as directory:
+            self._write(directory, cut)
+        return cut
+
+    def _write(self, directory: int, cut: StoredCut) -> None:
         body = {
             "format": FORMAT,
             "version": 1,
@@ -107,112 +377,15 @@ class SnapshotDirectory:
             "boot": _boot(),
             "facts": dict(cut.facts),
         }
-        write_durably(cut.directory / _MARK, json.dumps(body).encode())
+        write_durably_in(directory, _MARK, json.dumps(body).encode())
 
-    def finish(self, cut: StoredCut, facts: Mapping[str, Json]) -> StoredCut:
-        """Record that *cut* is whole; return it."""
-        whole = replace(cut, whole=True, facts=facts)
-        self.write(whole)
-        return whole
-
-    def made_durable(self, cut: StoredCut) -> StoredCut:
-        """Return *cut* when a power cut can no longer harm it."""
-        if cut.durable:
-            return cut
-        sync_tree(cut.content)
-        durable = replace(cut, durable=True)
-        self.write(durable)
-        return durable
-
-    def remove(self, call: Call) -> str:
-        """Remove the call's cut, whole or half-made, and what its restore has replaced; return a note."""
-        directory = self._directory(call)
-        doomed = directory.with_name(f"{_REMOVING}{directory.name}")
-        remove(doomed)
-        if directory.exists():
-            cut = self._read(directory)
-            if cut is None and holds_anything(directory):
-                return f"quiesce did not make {directory}; it was left alone"
-            if cut is not None and call.undo and cut.execution != call.execution:
-                return f"{directory} was made by execution {cut.execution}; it was left alone"
-            directory.rename(doomed)
-            sync_directory(self.directory)
-            remove(doomed)
-        self._remove_undo_of(call)
-        with contextlib.suppress(OSError):
-            self.directory.rmdir()
-        return ""
-
-    def incoming(self) -> Path:
-        """Return an empty place on the same file system to build what is to be restored."""
-        self._finish_interrupted()
-        place = self.directory / _INCOMING
-        remove(place)
-        make_private_directory(place)
-        return place / "content"
-
-    def put_in_place(self, call: Call) -> str:
-        """Let what was built at `incoming` take the place of the data at one instant; return what to tell.
-
-        What was there is kept as undo. After a crash at any point the next `incoming` finishes or
-        takes back what was begun.
-        """
-        place = self.directory / _INCOMING
-        mark = {
-            "execution": call.execution,
-            "point": call.point,
-            "inode": (place / "content").lstat().st_ino,
-        }
-        write_durably(place / _MARK, json.dumps(mark).encode())
-        make_private_directory(self.path.parent)
-        if os.path.lexists(self.path):
-            _exchange(self.path, place / "content", place / "replaced")
-        else:
-            (place / "content").rename(self.path)
-        sync_directory(self.path.parent)
-        self._retire(mark)
-        undo = self.directory / _UNDO / "content"
-        kept = f"; what was there before is kept in {undo}" if os.path.lexists(undo) else ""
-        return f"{self.path} is restored{kept}"
-
-    def _finish_interrupted(self) -> None:
-        place = self.directory / _INCOMING
-        mark, replaced = _json_of(place / _MARK), place / "replaced"
-        if mark and os.path.lexists(self.path) and self.path.lstat().st_ino == mark["inode"]:
-            if os.path.lexists(replaced):
-                replaced.rename(place / "content")
-            self._retire(mark)
-        elif os.path.lexists(replaced) and not os.path.lexists(self.path):
-            replaced.rename(self.path)
-
-    def _retire(self, mark: Mapping[str, Json]) -> None:
-        """Keep what was replaced as undo, unless it is what the same restore had put there before."""
-        place, undo = self.directory / _INCOMING, self.directory / _UNDO
-        before = _json_of(undo / _MARK)
-        if (before.get("execution"), before.get("point")) == (mark["execution"], mark["point"]):
-            remove(place)
-            return
-        remove(undo)
-        place.rename(undo)
-        sync_directory(self.directory)
-
-    def _remove_undo_of(self, call: Call) -> None:
-        undo = self.directory / _UNDO
-        if _json_of(undo / _MARK).get("point") == call.point:
-            remove(undo)
-
-    def _directory(self, call: Call) -> Path:
-        if call.point is None:
-            raise NonRecoverableError(f"{call.interface} needs the name of a restore point")
-        return self.directory / f"{call.point}"
-
-    def _read(self, directory: Path) -> StoredCut | None:
-        body = _json_of(directory / _MARK)
+    def _read(self, directory: int, name: bytes) -> StoredCut | None:
+        body = _json_of(directory, _MARK)
         if body.get("format") != FORMAT:
             return None
         facts = body.get("facts")
         return StoredCut(
-            directory=directory,
+            directory=self.directory / os.fsdecode(name),
             execution=ExecutionId(str(body["execution"])),
             # what was not durable yet when the machine was restarted cannot be trusted
             whole=bool(body["whole"]) and bool(body["durable"] or body["boot"] == _boot()),
@@ -221,54 +394,138 @@ class SnapshotDirectory:
         )
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a tree; it is fine when nothing is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, onerror=_make_writable)
-    else:
-        path.unlink(missing_ok=True)
+def remove(directory: int, name: bytes) -> None:
+    """Remove *name*, of ours, from an open directory; it is fine when nothing is there.
 
-
-def _make_writable(again: Callable[..., object], name: str, _why: object) -> None:
-    """Let go of what its owner may not change: a saved directory keeps its mode."""
-    path = Path(name)
-    for directory in (path.parent, path):
-        if directory.is_dir() and not directory.is_symlink():
-            directory.chmod(0o700)
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        again(name)
-
-
-def _exchange(path: Path, content: Path, replaced: Path) -> None:
-    """Exchange *path* and *content*: at one instant where the kernel can, else by renaming twice."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    old, new = os.fsencode(path), os.fsencode(content)
-    if libc.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_EXCHANGE) == 0:
-        return
-    number = ctypes.get_errno()
-    if number == errno.EBUSY:
+    Raises:
+        NonRecoverableError: when something of it stays, saying what and why.
+    """
+    removal = remove_tree(directory, name, unlock=True)
+    if not removal.complete:
+        where = f"{_shown(directory)}/{os.fsdecode(name)}"
         raise NonRecoverableError(
-            f"{path} is a mount point and cannot be exchanged",
-            hint="Declare a directory below the mount point instead.",
+            f"{where} could not be removed: {removal.left}",
+            hint="Mend what is named, then run it again.",
         )
-    if number not in _CANNOT_EXCHANGE:
-        raise OSError(number, os.strerror(number), str(path))
-    path.rename(replaced)
-    content.rename(path)
-    replaced.rename(content)
+
+
+def _require_safe_to_make(path: Path) -> None:
+    with contextlib.suppress(ResourceNotFoundError), open_declared(path) as declared:
+        if reason := why_entries_not_trusted(declared.parent):
+            raise UntrustedPathError(f"{path} is not used: {reason}", hint=ELSEWHERE)
+
+
+def _goes_on(before: Mapping[str, Json], mark: Mapping[str, Json]) -> bool:
+    """Tell whether *mark*'s restore replaced what an interrupted one of the same point had put there."""
+    return (
+        not before.get("finished")
+        and before.get("point") == mark["point"]
+        and before.get("new") == mark["replaced"]
+    )
+
+
+def _require_exchangeable(declared: Declared) -> None:
+    if _named(declared) is None:
+        return
+    descriptor = os.open(declared.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=declared.parent)
+    try:
+        if mount_id(descriptor) != mount_id(declared.parent):
+            raise NonRecoverableError(
+                f"{os.fsdecode(declared.path)} is a mount point and cannot be exchanged",
+                hint="Declare a directory below the mount point instead.",
+            )
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            require_no_mounts_below(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _require_same_stage(state: int, stage: int) -> None:
+    """Raise unless *stage*, which lies among what others may rename, is the one that was made before."""
+    status, identity = os.fstat(stage), list(Identity.of_descriptor(stage))
+    if _json_of(state, _STAGE).get("identity") == identity:
+        return
+    ours = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    if not ours or os.listdir(stage):
+        raise UntrustedPathError(
+            f"{_shown(stage)} is not what quiesce made there",
+            hint="Look at it, and move it away.",
+        )
+    write_durably_in(state, _STAGE, json.dumps({"identity": identity}).encode())
+
+
+@contextlib.contextmanager
+def _directory(above: int, name: bytes) -> Iterator[int]:
+    descriptor = open_directory(above, name)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _made(above: int, name: bytes) -> Iterator[int]:
+    """Hold the directory *name* open, made private when it was not there."""
+    try:
+        descriptor = open_directory(above, name)
+    except FileNotFoundError:
+        descriptor = make_directory(above, name)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _named(declared: Declared) -> Named | None:
+    try:
+        return Named.now(declared.parent, declared.name)
+    except FileNotFoundError:
+        return None
+
+
+def _exists(directory: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _holds_anything(directory: int) -> bool:
+    return not all(is_unfinished(name) for name in os.listdir(directory))
+
+
+def _point(call: Call) -> bytes:
+    if call.point is None:
+        raise NonRecoverableError(f"{call.interface} needs the name of a restore point")
+    return os.fsencode(f"{call.point}")
+
+
+def _shown(directory: int) -> str:
+    return os.fsdecode(path_of(directory))
 
 
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _json_of(path: Path) -> Mapping[str, Json]:
+def _mark_in(stage: int, name: bytes) -> Mapping[str, Json]:
     try:
-        body = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+        with _directory(stage, name) as place:
+            return _json_of(place, _MARK)
+    except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise NonRecoverableError(f"{path} is damaged: {error}") from error
+
+
+def _json_of(directory: int, name: bytes) -> Mapping[str, Json]:
+    try:
+        descriptor = os.open(name, _READING, dir_fd=directory)
+    except FileNotFoundError:
+        return {}
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            body = json.loads(file.read())
+        except ValueError as error:
+            where = _shown(directory)
+            raise DamagedArtifactError(f"{where}/{os.fsdecode(name)} is damaged: {error}") from error
     return body if isinstance(body, dict) else {}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
-from quiesce.errors import DamagedArtifactError, ResourceNotFoundError
+from quiesce.errors import DamagedArtifactError
 from quiesce.files.durable import storage_errors
+from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.provider_kit.dispatch import CheckedOperations
-from quiesce.provider_kit.saving import proof
+from quiesce.provider_kit.saving import proof_of
+from quiesce.providers.host.counting import fingerprint_of
 from quiesce.providers.host.job import HostJob
+from quiesce.providers.host.snapshot_dir import CONTENT, StoredCut
 
 
 class StoredOperations(CheckedOperations[HostJob]):
@@ -23,15 +24,34 @@ class StoredOperations(CheckedOperations[HostJob]):
         return Outcome(note="; ".join(note for note in notes if note))
 
     def verify(self, job: HostJob, /) -> Proof:
-        """Check a backup against its checksums, or that a snapshot is there and whole."""
+        """Check a backup against its checksums, or that all of a snapshot is there and nobody changed it."""
         if job.call.full:
             return job.saving.verify()
-        try:
-            return proof("presence", damage=_absence(job))
-        except (ResourceNotFoundError, DamagedArtifactError) as error:
-            return proof("presence", damage=str(error))
+        with storage_errors(f"look at the snapshot {job.point} of {job.call.instance}"):
+            return proof_of("presence", lambda: _looked_at(job))
 
 
-def _absence(job: HostJob) -> str:
+def with_fingerprint(cut: StoredCut, directory: int) -> dict[str, Json]:
+    """Return the facts of *cut*, whose *directory* is open, with what tells whether anybody changes it."""
+    return {**cut.facts, "fingerprint": fingerprint_of(directory, CONTENT)}
+
+
+def require_unchanged(cut: StoredCut, directory: int) -> None:
+    """Raise unless everything of *cut*, whose *directory* is open, is as it was when it became durable.
+
+    Raises:
+        DamagedArtifactError: when something was changed, added or removed.
+    """
+    try:
+        unchanged = cut.durable and fingerprint_of(directory, CONTENT) == cut.facts.get("fingerprint")
+    except FileNotFoundError:
+        unchanged = False
+    if not unchanged:
+        raise DamagedArtifactError(f"{cut.content} is not what it was when it was made")
+
+
+def _looked_at(job: HostJob) -> str:
     cut = job.snapshots.find(job.call)
-    return "" if cut.durable and os.path.lexists(cut.content) else f"{cut.content} is not whole"
+    with job.snapshots.opened(cut) as directory:
+        require_unchanged(cut, directory)
+    return "everything is there and unchanged; its content was not read"

@@ -1,0 +1,384 @@
+"""The way back of a directory loses nothing, reaches nothing outside, and trusts only what is ours."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quiesce.errors import (
+    DamagedArtifactError,
+    MountInsideError,
+    NonRecoverableError,
+    ProviderError,
+    UnsafeNameError,
+    UntrustedPathError,
+)
+from quiesce.files import content as contents
+from quiesce.model.operation import Operation
+from quiesce.providers import host
+from quiesce.providers.host import snapshot_dir
+from quiesce.testing import RecordingContext
+
+from .machine import Machine, Node
+
+BOTH = pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what another user owns, and mount")
+NOBODY = 65534
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "srv" / "data"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def node(data: Path) -> Node:
+    return Node(host.DIRECTORY, path=str(data))
+
+
+def test_cuts_are_not_kept_where_somebody_else_could_have_made_them(
+    machine: Machine, node: Node, data: Path
+) -> None:
+    """Finding S1: what lies beside the data was believed, whoever had made it."""
+    (data / "file").touch()
+    forged = data.parent / ".quiesce-data"
+    forged.mkdir()
+    forged.chmod(0o777)
+
+    with pytest.raises(UntrustedPathError) as refused:
+        machine.do(node, Operation.SNAPSHOT)
+
+    assert "snapshot_dir" in refused.value.hint
+    assert list(forged.iterdir()) == []
+    findings = machine.provider.doctor(machine.call(node, Operation.SNAPSHOT), RecordingContext())
+    [finding] = [finding for finding in findings if finding.check == "snapshot directory"]
+    assert not finding.passed
+    assert "snapshot_dir" in finding.remedy
+
+
+@ROOT
+def test_the_parent_of_another_user_holds_no_cuts_but_is_saved_elsewhere(
+    machine: Machine, data: Path, tmp_path: Path
+) -> None:
+    (data / "file").write_text("saved")
+    os.chown(data.parent, NOBODY, NOBODY)
+    with pytest.raises(UntrustedPathError, match=f"belongs to user {NOBODY}"):
+        machine.save(Node(host.DIRECTORY, path=str(data)), full=False)
+    assert sorted(path.name for path in data.parent.iterdir()) == ["data"], "nothing was made there"
+
+    elsewhere = Node(host.DIRECTORY, path=str(data), snapshot_dir=str(tmp_path / "cuts"))
+    machine.save(elsewhere, full=False)
+    (data / "file").write_text("present")
+    machine.do(elsewhere, Operation.APPLY)
+
+    assert (data / "file").read_text() == "saved"
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
+def test_a_name_that_leads_out_of_the_target_is_not_restored(
+    machine: Machine, node: Node, data: Path, name: str
+) -> None:
+    """Findings S1 and S3: names of the index were not checked."""
+    (data / "inside").write_text("x")
+    machine.save(node, full=False)
+    index = data.parent / ".quiesce-data" / "one" / "raw" / "index"
+    index.write_text(index.read_text().replace('"inside"', f'"{name}"'))
+    (data.parent / "outside").write_text("kept")
+
+    with pytest.raises((UnsafeNameError, ProviderError)):
+        machine.do(node, Operation.APPLY)
+
+    assert (data.parent / "outside").read_text() == "kept"
+    assert (data / "inside").read_text() == "x"
+
+
+@BOTH
+def test_nothing_is_written_through_a_link(machine: Machine, node: Node, data: Path, full: bool) -> None:
+    """Finding S3: what a link of the tree leads to stays as it is."""
+    outside = data.parent / "outside"
+    outside.mkdir(mode=0o750)
+    (outside / "file").write_text("kept")
+    (data / "to outside").symlink_to(outside)
+    before = outside.lstat()
+    machine.save(node, full=full)
+    (data / "to outside").unlink()
+
+    machine.do(node, Operation.APPLY, full=full)
+
+    assert (data / "to outside").readlink() == outside
+    assert (outside.lstat().st_mode, outside.lstat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert (outside / "file").read_text() == "kept"
+
+
+@BOTH
+def test_a_path_that_is_a_link_means_the_same_directory_both_ways(
+    machine: Machine, data: Path, full: bool
+) -> None:
+    """Finding W10: the cut followed the link, the restore replaced it."""
+    link = data.parent / "link"
+    link.symlink_to(data)
+    (data / "file").write_text("saved")
+    node = Node(host.DIRECTORY, path=str(link))
+    machine.save(node, full=full)
+    (data / "file").write_text("present")
+
+    machine.do(node, Operation.APPLY, full=full)
+
+    assert link.is_symlink()
+    assert (data / "file").read_text() == "saved"
+
+
+@BOTH
+def test_short_writes_are_continued(
+    machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """Finding W3: what was not written at once was dropped, and zeros stood in its place."""
+    write, pwrite = os.write, os.pwrite
+    monkeypatch.setattr(contents, "share_content", lambda *_: False)
+    monkeypatch.setattr(os, "write", lambda descriptor, piece: write(descriptor, piece[:1000]))
+    monkeypatch.setattr(
+        os, "pwrite", lambda descriptor, piece, offset: pwrite(descriptor, piece[:1000], offset)
+    )
+    monkeypatch.setattr(os, "copy_file_range", unsupported)
+    saved = os.urandom(61_000)
+    (data / "small").write_bytes(saved)
+    (data / "big").write_bytes(saved * 5)
+    machine.save(node, full=full)
+    (data / "small").unlink()
+
+    machine.do(node, Operation.APPLY, full=full)
+
+    assert (data / "small").read_bytes() == saved
+    assert (data / "big").read_bytes() == saved * 5
+
+
+def unsupported(*_: object) -> int:
+    raise OSError(errno.EOPNOTSUPP, "not here")
+
+
+@BOTH
+def test_a_restore_without_room_leaves_nothing_half_made(
+    machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    (data / "file").write_bytes(os.urandom(61_000))
+    machine.save(node, full=full)
+    (data / "file").write_text("present")
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("quiesce.files.writing.write_all", no_room)
+        patch.setattr("quiesce.files.writing.copy_content", no_room)
+        with pytest.raises(NonRecoverableError, match="No space left"):
+            machine.do(node, Operation.APPLY, full=full)
+
+    assert (data / "file").read_text() == "present"
+    assert not (data.parent / ".quiesce-data" / ".incoming").exists()
+
+
+def test_a_snapshot_that_somebody_changed_is_neither_sound_nor_restored(
+    machine: Machine, node: Node, data: Path
+) -> None:
+    """Finding W4: a changed, then a deleted file of a snapshot was called good."""
+    (data / "file").write_text("saved")
+    machine.save(node, full=False)
+    call = machine.call(node, Operation.APPLY)
+    assert machine.provider.verify(call, RecordingContext()).passed
+    stored = data.parent / ".quiesce-data" / "one" / "content" / "file"
+    status = stored.stat()
+    stored.write_text("wrong")
+    os.utime(stored, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    proof = machine.provider.verify(call, RecordingContext())
+
+    assert not proof.passed
+    assert proof.kind == "presence"
+    with pytest.raises(DamagedArtifactError):
+        machine.do(node, Operation.APPLY)
+    stored.unlink()
+    assert not machine.provider.verify(call, RecordingContext()).passed
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[object]:
+    """Mount one directory on another, and take it away afterwards."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting needs root and mount (package mount)")
+    points: list[Path] = []
+
+    def bind(source: Path, point: Path) -> None:
+        done = subprocess.run(["mount", "--bind", source, point], capture_output=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"this machine does not let us mount: {done.stderr.decode().strip()}")
+        points.append(point)
+
+    yield bind
+    for point in reversed(points):
+        subprocess.run(["umount", "--lazy", point], check=False)
+
+
+@BOTH
+def test_what_is_mounted_inside_is_neither_saved_nor_moved_nor_removed(
+    machine: Machine, node: Node, data: Path, tmp_path: Path, mount: object, full: bool
+) -> None:
+    """Finding W2: a bind mount of the same device was copied in, carried away and emptied."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("precious")
+    (data / "volume").mkdir()
+    machine.save(node, full=full)
+    mount(precious, data / "volume")  # type: ignore[operator]
+
+    with pytest.raises(MountInsideError, match="volume"):
+        machine.do(node, Operation.SNAPSHOT, full=full, point="two")
+    with pytest.raises(MountInsideError, match="volume"):
+        machine.do(node, Operation.APPLY, full=full)
+
+    assert (data / "volume" / "file").read_text() == "precious"
+    assert not (data.parent / ".quiesce-data" / ".undo").exists()
+
+
+def test_a_former_state_with_a_mount_in_it_is_never_emptied(
+    machine: Machine, node: Node, data: Path, tmp_path: Path, mount: object
+) -> None:
+    (data / "volume").mkdir()
+    machine.save(node, full=False)
+    machine.do(node, Operation.APPLY, execution="restore1")
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("precious")
+    mount(precious, data.parent / ".quiesce-data" / ".undo" / "content" / "volume")  # type: ignore[operator]
+
+    with pytest.raises(NonRecoverableError, match="could not be removed"):
+        machine.do(node, Operation.DELETE)
+
+    assert (precious / "file").read_text() == "precious"
+
+
+@BOTH
+def test_snapshots_on_another_file_system_are_restored(machine: Machine, data: Path, full: bool) -> None:
+    """Finding W9: every restore ended in 'Invalid cross-device link'."""
+    elsewhere = Path("/dev/shm") / f"quiesce-test-{os.getpid()}"
+    if not elsewhere.parent.is_dir() or elsewhere.parent.stat().st_dev == data.stat().st_dev:
+        pytest.skip("/dev/shm is no other file system")
+    node = Node(host.DIRECTORY, path=str(data), snapshot_dir=str(elsewhere))
+    try:
+        (data / "file").write_text("saved")
+        machine.save(node, full=full)
+        (data / "file").write_text("present")
+        machine.do(node, Operation.APPLY, full=full)
+        assert (data / "file").read_text() == "saved"
+        undo = data.parent / ".quiesce-data" / ".undo" / "content" / "file"
+        assert undo.read_text() == "present"
+        machine.do(node, Operation.DELETE, full=full)
+        assert list(data.parent.iterdir()) == [data]
+        assert not elsewhere.exists()
+    finally:
+        shutil.rmtree(elsewhere, ignore_errors=True)
+
+
+def test_missing_parents_are_open_to_others(machine: Machine, node: Node, data: Path) -> None:
+    """Finding W14: they were made for quiesce's own user alone."""
+    machine.save(node, full=True)
+    shutil.rmtree(data.parent)
+    before = os.umask(0o077)
+    try:
+        machine.do(node, Operation.APPLY, full=True)
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(data.parent.stat().st_mode) == 0o755
+
+
+@BOTH
+def test_immutable_files_come_back_and_go(machine: Machine, node: Node, data: Path, full: bool) -> None:
+    """Finding W15: the flags were lost, the second restore failed, and whole trees stayed."""
+    (data / "locked").write_bytes(os.urandom(300_000))
+    (data / "small").write_text("locked too")
+    if subprocess.run(["chattr", "+i", *data.iterdir()], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this file system, or this user, has no immutable files")
+    try:
+        machine.save(node, full=full)
+        for execution in ("restore1", "restore2"):
+            machine.do(node, Operation.APPLY, full=full, execution=execution)
+            assert all(flags_of(path) & 0x10 for path in data.iterdir())
+        machine.do(node, Operation.DELETE, full=full)
+        assert list(data.parent.iterdir()) == [data]
+    finally:
+        subprocess.run(["chattr", "-R", "-i", data.parent], check=False)
+
+
+def flags_of(path: Path) -> int:
+    from quiesce.files.system_calls import inode_flags
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return inode_flags(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@BOTH
+def test_names_links_attributes_and_times_come_back_byte_for_byte(
+    machine: Machine, node: Node, data: Path, full: bool
+) -> None:
+    """Finding W16."""
+    targets = (b"./rel", b"dir/", b"a//b", b"\xff")
+    for number, target in enumerate(targets):
+        os.symlink(os.fsdecode(target), data / f"link{number}")  # noqa: PTH211  Path changes it
+    (data / "file").touch()
+    with contextlib.suppress(OSError):
+        os.setxattr(data / "file", "user.a=b", b"value")
+    attributes = os.listxattr(data / "file")
+    (data / (os.fsdecode(b"\xff\xfe name"))).write_text("no text")
+    os.utime(data / "file", ns=(0, -1_500_000_000))
+    os.mkfifo(data / "pipe")
+    os.link(data / "pipe", data / "same pipe")
+    os.link(data / "link0", data / "same link", follow_symlinks=False)
+    machine.save(node, full=full)
+    shutil.rmtree(data)
+
+    machine.do(node, Operation.APPLY, full=full)
+
+    for number, target in enumerate(targets):
+        assert os.readlink(data / f"link{number}") == os.fsdecode(target)  # noqa: PTH115  Path changes it
+    assert (data / os.fsdecode(b"\xff\xfe name")).read_text() == "no text"
+    assert os.listxattr(data / "file") == attributes
+    assert (data / "file").stat().st_mtime_ns == -1_500_000_000
+    assert (data / "pipe").samefile(data / "same pipe")
+    assert (data / "link0").lstat().st_ino == (data / "same link").lstat().st_ino
+
+
+@pytest.mark.parametrize("again", ["restore1", "restore2"])
+def test_an_interrupted_restore_that_is_run_again_keeps_the_former_state(
+    machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    """Finding W18: the second run kept as undo what the first had restored; the former state was gone."""
+    (data / "file").write_text("saved")
+    machine.save(node, full=False)
+    (data / "file").write_text("former")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot_dir.SnapshotDirectory, "_retire", killed)
+        with pytest.raises(KeyboardInterrupt):
+            machine.do(node, Operation.APPLY, execution="restore1")
+    assert (data / "file").read_text() == "saved"
+
+    machine.do(node, Operation.APPLY, execution=again)
+
+    undo = data.parent / ".quiesce-data" / ".undo" / "content" / "file"
+    assert undo.read_text() == "former"
