@@ -266,6 +266,14 @@ class MountInsideError(NonRecoverableError):
     hint = "Unmount it, or declare what is mounted there as a node of its own."
 
 
+class InUseError(NonRecoverableError):
+    """Programs use the data that are to be replaced; they would go on in what was there before."""
+
+    code = "in-use"
+    exit_status = ExitStatus.REFUSED
+    hint = "Stop them and run it again, or give allow_in_use=true."
+
+
 class UntrustedPathError(NonRecoverableError):
     """Somebody else could have made or replaced what is at a path, so it was not used."""
 

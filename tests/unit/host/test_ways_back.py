@@ -15,6 +15,7 @@ import pytest
 
 from quiesce.errors import (
     DamagedArtifactError,
+    InUseError,
     MountInsideError,
     NonRecoverableError,
     ProviderError,
@@ -382,3 +383,55 @@ def test_an_interrupted_restore_that_is_run_again_keeps_the_former_state(
 
     undo = data.parent / ".quiesce-data" / ".undo" / "content" / "file"
     assert undo.read_text() == "former"
+
+
+@contextlib.contextmanager
+def program_in(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program that has the file *path* open."""
+    with subprocess.Popen(["tail", "-f", path], stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        program.stdout.read(1)
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+@BOTH
+def test_data_that_a_program_uses_are_not_replaced(
+    machine: Machine, node: Node, data: Path, full: bool
+) -> None:
+    """Finding W1: the program went on in the former state, which was then removed."""
+    (data / "file").write_text("saved")
+    machine.save(node, full=full)
+    (data / "file").write_text("present")
+
+    with program_in(data / "file") as program, pytest.raises(InUseError) as refused:
+        machine.do(node, Operation.APPLY, full=full)
+
+    assert f"pid {program.pid}" in str(refused.value)
+    assert "tail -f" in str(refused.value)
+    assert "allow_in_use" in refused.value.hint
+    assert (data / "file").read_text() == "present"
+
+
+def test_a_former_state_that_a_program_uses_is_kept_and_said(
+    machine: Machine, node: Node, data: Path
+) -> None:
+    (data / "file").write_text("saved")
+    machine.save(node, full=False)
+    context = RecordingContext()
+    state = data.parent / ".quiesce-data"
+    with program_in(data / "file") as program:
+        inputs = {"allow_in_use": True}
+        machine.do(node, Operation.APPLY, execution="restore1", context=context, inputs=inputs)
+        assert f"pid {program.pid}" in context.lines[-1][1]
+        machine.do(node, Operation.APPLY, execution="restore2", inputs=inputs)
+        note = machine.do(node, Operation.DELETE).note
+        assert f"pid {program.pid}" in note
+        [kept] = state.glob(".kept-*")
+        assert (kept / "content" / "file").exists()
+
+    machine.do(node, Operation.DELETE)
+
+    assert list(data.parent.iterdir()) == [data]

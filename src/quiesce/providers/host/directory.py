@@ -77,11 +77,13 @@ class DirectoryOperations(StoredOperations):
         with storage_errors(f"restore {snapshots.path}"):
             job.refuse_frozen_ground()
             snapshots.require_exchangeable()
+            if not job.options.allow_in_use:
+                snapshots.require_unused()
             with snapshots.incoming() as place:
                 problems = self._build(job, place)
                 if problems:
                     job.say(f"{snapshots.path}: {problems.count} not restored as they were: {problems}")
-                job.say(snapshots.put_in_place(job.call))
+                job.say(snapshots.put_in_place(job.call, allow_in_use=job.options.allow_in_use))
             return NOTHING
 
     def measure(self, job: HostJob, /) -> Outcome:

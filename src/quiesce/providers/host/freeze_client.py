@@ -114,6 +114,11 @@ class FreezeClient:
         keys = [path.name.removesuffix(".json") for path in self._directory.glob("*.json")]
         return [body for key in keys if (body := self.held(key)) is not None]
 
+    def own_processes(self) -> frozenset[int]:
+        """Return the processes that hold freezes, and the one that starts them."""
+        holders = (held.get("pid") for held in self.all_held())
+        return frozenset({self._daemon.pid, *(pid for pid in holders if isinstance(pid, int))})
+
     def close(self) -> None:
         """Hand the watch over: what is still frozen stays so until it is thawed or its timer fires."""
         self._finalizer()
@@ -234,6 +239,11 @@ class _Daemon:
 
     def __init__(self) -> None:
         self._start()
+
+    @property
+    def pid(self) -> int:
+        """Which process it is."""
+        return self._process.pid
 
     def send(self, request: bytes, watcher: socket.socket) -> None:
         """Have a holder forked; a daemon that has died is replaced."""

@@ -53,7 +53,7 @@ class HostJob(Job):
     @property
     def snapshots(self) -> SnapshotDirectory:
         """Where the node's snapshots are kept."""
-        return SnapshotDirectory(self.path, self.options.snapshot_dir)
+        return SnapshotDirectory(self.path, self.options.snapshot_dir, self.freezes.own_processes)
 
     @property
     def repository(self) -> Repository:

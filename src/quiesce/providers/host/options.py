@@ -1,4 +1,4 @@
-"""What a node of this machine says about itself. All of it is said by the node alone.
+"""What a node of this machine says about itself, nearly all of it by the node alone.
 
 Nothing that is given for one execution may say which path is replaced, or which process is stopped.
 """
@@ -41,6 +41,7 @@ class HostOptions:
     snapshot_dir: Path | None = option(
         None, "where snapshots are kept, instead of beside the path", read=read_path, per_node=True
     )
+    allow_in_use: bool = option(False, "whether a directory is restored although programs use it")
     repository: Path | None = option(
         None, "directory of the node's own repository", read=read_path, per_node=True
     )

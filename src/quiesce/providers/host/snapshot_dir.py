@@ -14,7 +14,8 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from typing import Final
 from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
+    InUseError,
     NonRecoverableError,
     ResourceNotFoundError,
     UntrustedPathError,
@@ -36,6 +38,7 @@ from quiesce.files.trust import Declared, open_declared, why_directory_not_trust
 from quiesce.files.writing import make_directory
 from quiesce.model.call import Call
 from quiesce.model.ids import ExecutionId, Json
+from quiesce.providers.host.in_use import shown, users_of
 
 FORMAT: Final = "quiesce-cut"
 CONTENT: Final = b"content"
@@ -45,6 +48,7 @@ _STAGE: Final = b".stage.json"
 _REMOVING: Final = ".removing-"
 _UNDO: Final = b".undo"
 _INCOMING: Final = b".incoming"
+_KEPT: Final = b".kept-"
 #: of a directory that was missing above what is restored
 _PARENT_MODE: Final = 0o755
 _READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -71,9 +75,18 @@ class StoredCut:
 class SnapshotDirectory:
     """The cuts of one path, and the way back to them."""
 
-    def __init__(self, path: Path, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        directory: Path | None = None,
+        own_processes: Callable[[], Collection[int]] = frozenset,
+    ) -> None:
+        """*own_processes* names those of quiesce, which may use what is replaced or removed."""
         self.path = path
         self._given = directory
+        self._own_processes = own_processes
+        #: what was kept although it should have been removed
+        self._notes: list[str] = []
 
     @property
     def directory(self) -> Path:
@@ -170,10 +183,11 @@ class SnapshotDirectory:
             contextlib.suppress(FileNotFoundError, ResourceNotFoundError),
             self._stage(make=False) as stage,
         ):
+            self._remove_kept(stage)
             if _mark_in(stage, _UNDO).get("point") == call.point:
-                remove(stage, _UNDO)
+                self._let_go(stage, _UNDO)
         self._remove_when_empty()
-        return ""
+        return "; ".join(self._notes)
 
     @contextlib.contextmanager
     def incoming(self) -> Iterator[int]:
@@ -184,6 +198,7 @@ class SnapshotDirectory:
         self._make_parents()
         with self._stage() as stage:
             self._finish_interrupted(stage)
+            self._remove_kept(stage)
             remove(stage, _INCOMING)
             place = make_directory(stage, _INCOMING)
             try:
@@ -201,6 +216,16 @@ class SnapshotDirectory:
             remove(stage, _INCOMING)
         self._remove_when_empty()
 
+    def require_unused(self) -> None:
+        """Raise `InUseError` when programs use what is there: they would go on in the former state."""
+        try:
+            with open_declared(self.path) as declared, _directory_declared(declared) as present:
+                users = users_of(present, self._own_processes())
+        except (FileNotFoundError, NotADirectoryError, ResourceNotFoundError):
+            return
+        if users:
+            raise InUseError(f"{self.path} is in use by {shown(users)}")
+
     def require_exchangeable(self) -> None:
         """Raise, before anything is touched, when what is there cannot be replaced.
 
@@ -214,21 +239,26 @@ class SnapshotDirectory:
         except (FileNotFoundError, ResourceNotFoundError):
             return
 
-    def put_in_place(self, call: Call) -> str:
+    def put_in_place(self, call: Call, *, allow_in_use: bool = True) -> str:
         """Let what was built at `incoming` take the place of the data at one instant; return what to tell.
+
+        Unless *allow_in_use* it raises `InUseError` when programs have come to use them meanwhile.
 
         What was there is kept as undo. After a crash at any point the next `incoming` finishes or
         takes back what was begun.
         """
+        if not allow_in_use:
+            self.require_unused()
         with self._stage() as stage, open_declared(self.path) as declared:
             with _directory(stage, _INCOMING) as place:
                 mark = self._exchanged(call, place, declared)
             self._retire(stage, mark, finished=True)
             with _directory(stage, _UNDO) as undo:
-                kept = _exists(undo, CONTENT)
-                where = _shown(undo)
-        note = f"; what was there before is kept in {where}/{os.fsdecode(CONTENT)}" if kept else ""
-        return f"{self.path} is restored{note}"
+                if _exists(undo, CONTENT):
+                    self._notes.append(f"what was there before is kept in {_shown(undo)}/content")
+                if users := users_of(undo, self._own_processes()):
+                    self._notes.append(f"{shown(users)} goes on in that former state until it is restarted")
+        return "; ".join([f"{self.path} is restored", *self._notes])
 
     def _exchanged(self, call: Call, place: int, declared: Declared) -> dict[str, Json]:
         new = Named.now(place, CONTENT)
@@ -264,10 +294,39 @@ class SnapshotDirectory:
         elif before and _goes_on(before, mark):
             self._keep_beside(stage, str(mark["execution"]))
         else:
-            remove(stage, _UNDO)
+            self._let_go(stage, _UNDO)
             move(Named.now(stage, _INCOMING), stage, _UNDO)
         self._write_undo_mark(stage, mark, finished=finished)
-        remove(stage, _INCOMING)
+        self._let_go(stage, _INCOMING)
+
+    def _let_go(self, stage: int, name: bytes) -> None:
+        """Remove *name*; what programs use is kept under another name, and noted."""
+        try:
+            with _directory(stage, name) as former:
+                users = users_of(former, self._own_processes())
+                identity = Identity.of_descriptor(former)
+        except FileNotFoundError:
+            return
+        if not users:
+            remove(stage, name)
+            return
+        kept = b"%s%d-%d" % (_KEPT, identity.inode, time.time_ns())
+        move(Named(stage, name, identity), stage, kept)
+        self._notes.append(f"{_shown(stage)}/{os.fsdecode(kept)} is kept: it is in use by {shown(users)}")
+
+    def _remove_kept(self, stage: int) -> None:
+        """Remove what was kept because programs used it, as far as they do not any more."""
+        with os.scandir(stage) as entries:
+            names = [os.fsencode(entry.name) for entry in entries]
+        for name in names:
+            if not name.startswith(_KEPT):
+                continue
+            with _directory(stage, name) as kept:
+                users = users_of(kept, self._own_processes())
+            if users:
+                self._notes.append(f"{_shown(stage)}/{os.fsdecode(name)} is in use by {shown(users)}")
+            else:
+                remove(stage, name)
 
     def _keep_beside(self, stage: int, execution: str) -> None:
         """Keep what an interrupted restore had put there, beside the former state, which stays the undo."""
@@ -452,6 +511,15 @@ def _require_same_stage(state: int, stage: int) -> None:
             hint="Look at it, and move it away.",
         )
     write_durably_in(state, _STAGE, json.dumps({"identity": identity}).encode())
+
+
+@contextlib.contextmanager
+def _directory_declared(declared: Declared) -> Iterator[int]:
+    descriptor = declared.open()
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
