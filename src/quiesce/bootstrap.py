@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from quiesce.app.masking import Masking
 from quiesce.app.services import Services
 from quiesce.clock import SystemClock
 from quiesce.errors import NonRecoverableError
@@ -70,7 +71,8 @@ class Application:
         descriptions = describe_providers()
         self._providers = Providers(descriptions, _provider_settings(settings, descriptions))
         deployments = SqlDeployments(self._database)
-        secrets = Secrets(settings.home / "secrets.yaml", os.environ)
+        masking = Masking()
+        secrets = Secrets(settings.home / "secrets.yaml", os.environ, masking)
         self.services = Services(
             deployments=deployments,
             executions=SqlExecutions(self._database),
@@ -84,6 +86,7 @@ class Application:
             guard=self._take_guard,
             pause=time.sleep,
             random_text=_random_text,
+            masking=masking,
         )
 
     def close(self) -> None:
@@ -131,13 +134,20 @@ def require_trusted_home(home: Path) -> None:
 class Secrets:
     """Values for ``get_secret``: the environment (``QUIESCE_SECRET_<NAME>``), else a private YAML file."""
 
-    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environment: Mapping[str, str], masking: Masking) -> None:
+        """Read secrets when they are asked for; *masking* is told each before it is given."""
+        self._masking = masking
         self._path = path
         self._environment = environment
         self._known: Mapping[str, object] | None = None
 
     def __call__(self, name: str) -> str:
-        """Return the secret called *name*."""
+        """Return the secret called *name*; from now on it is masked."""
+        secret = self._value(name)
+        self._masking.add(secret)
+        return secret
+
+    def _value(self, name: str) -> str:
         variable = "QUIESCE_SECRET_" + "".join(c if c.isalnum() else "_" for c in name).upper()
         if variable in self._environment:
             return self._environment[variable]

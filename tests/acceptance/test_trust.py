@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from quiesce.app.masking import Masking
 from quiesce.bootstrap import Secrets, Settings, start_guard
 from quiesce.errors import ExitStatus, NonRecoverableError, UntrustedPathError
 from quiesce.files.reading import read_regular
@@ -95,10 +96,10 @@ def test_secrets_that_others_can_read_or_write_are_refused(tmp_path: Path, mode:
     path.write_text("word: hunter22")
     path.chmod(mode)
     with pytest.raises(UntrustedPathError) as refused:
-        Secrets(path, {})("word")
+        Secrets(path, {}, Masking())("word")
     assert "chmod 600" in refused.value.hint
     path.chmod(0o600)
-    assert Secrets(path, {})("word") == "hunter22"
+    assert Secrets(path, {}, Masking())("word") == "hunter22"
 
 
 @needs_root
@@ -109,7 +110,7 @@ def test_secrets_of_somebody_else_are_refused(tmp_path: Path) -> None:
     path.chmod(0o600)
     os.chown(path, SOMEBODY_ELSE, SOMEBODY_ELSE)
     with pytest.raises(UntrustedPathError, match=f"belongs to user {SOMEBODY_ELSE}"):
-        Secrets(path, {})("word")
+        Secrets(path, {}, Masking())("word")
 
 
 def test_secrets_that_are_no_yaml_are_not_repeated(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_secrets_that_are_no_yaml_are_not_repeated(tmp_path: Path) -> None:
     path.write_text("word: [hunter22")
     path.chmod(0o600)
     with pytest.raises(NonRecoverableError) as refused:
-        Secrets(path, {})("word")
+        Secrets(path, {}, Masking())("word")
     assert "hunter22" not in str(refused.value)
 
 

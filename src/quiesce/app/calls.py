@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from quiesce.app.masking import Masking, masked_error, masked_outcome
 from quiesce.app.services import Services
 from quiesce.engine import Attempt
 from quiesce.errors import NotFrozenError, ProviderError
@@ -31,14 +32,18 @@ Log = Callable[[Logged], None]
 class AttemptContext:
     """What a provider may use while it performs one attempt."""
 
-    def __init__(self, attempt: Attempt, live: LiveDeployment, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, attempt: Attempt, live: LiveDeployment, clock: Clock, log: Log, masking: Masking
+    ) -> None:
         self._attempt = attempt
         self._live = live
         self._clock = clock
         self._log = log
+        self._masking = masking
 
     def log(self, level: Level, message: str) -> None:
-        """Put a line into the execution's events."""
+        """Put a line into the execution's events, without the secrets that it repeats."""
+        message = self._masking.text(message)
         at, tick = self._clock.now(), self._clock.tick()
         self._log(Logged(at=at, tick=tick, level=level, message=message, step=self._attempt.step.id))
 
@@ -98,7 +103,17 @@ class Performer:
                 self._remember(self._steps[step_id], done.outcome)
 
     def __call__(self, attempt: Attempt) -> Outcome:
-        """Perform *attempt*; called by a worker."""
+        """Perform *attempt*; called by a worker. No secret is in what it returns or raises."""
+        try:
+            outcome = self._perform(attempt)
+        except Exception as error:
+            masked = masked_error(self._services.masking, error)
+            if masked is error:
+                raise
+            raise masked from None
+        return masked_outcome(self._services.masking, outcome)
+
+    def _perform(self, attempt: Attempt) -> Outcome:
         step = attempt.step
         context = self.context_of(attempt)
         provider = self._services.provider(step.provider)
@@ -113,7 +128,7 @@ class Performer:
 
     def context_of(self, attempt: Attempt) -> AttemptContext:
         """Return what the provider may use while it performs *attempt*."""
-        return AttemptContext(attempt, self._live, self._services.clock, self.log)
+        return AttemptContext(attempt, self._live, self._services.clock, self.log, self._services.masking)
 
     def call_of(self, step: Step, attempt: int = 1) -> Call:
         """Return what the provider is told about *step*."""

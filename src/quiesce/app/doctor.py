@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from quiesce.app.inquiry import Inquiry, question
 from quiesce.app.services import Services
@@ -48,6 +49,8 @@ def _findings(services: Services, inquiry: Inquiry, step: Step) -> Sequence[Find
                     detail=f"{step.provider} runs the blueprint's code, which cannot be checked in advance",
                 )
             ]
-        return provider.doctor(inquiry.call_of(step), inquiry.context_of(step))
+        found = provider.doctor(inquiry.call_of(step), inquiry.context_of(step))
     except (ProviderError, PlanError) as error:
-        return [Finding(check="provider", passed=False, detail=str(error), remedy=error.hint)]
+        found = [Finding(check="provider", passed=False, detail=str(error), remedy=error.hint)]
+    mask = services.masking.text
+    return [replace(each, detail=mask(each.detail), remedy=mask(each.remedy)) for each in found]

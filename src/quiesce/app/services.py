@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from quiesce.app.masking import Masking
 from quiesce.model.capabilities import Description
 from quiesce.model.deployment import Deployment
 from quiesce.ports import (
@@ -41,3 +42,5 @@ class Services:
     pause: Callable[[float], None]
     #: random lower-case letters and digits
     random_text: Callable[[int], str]
+    #: knows every secret that was resolved; what operations say goes through it
+    masking: Masking = field(default_factory=Masking)

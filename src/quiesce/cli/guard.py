@@ -17,6 +17,7 @@ from typing import Final
 
 from quiesce.app.run.guard import GuardLoop, Order
 from quiesce.bootstrap import Application, Settings
+from quiesce.cli.session import without_secrets
 from quiesce.guard import READY
 from quiesce.model.ids import ExecutionId
 
@@ -76,7 +77,8 @@ def main() -> None:
             return
         with suppress(OSError):
             os.write(sys.stdout.fileno(), READY)
-        loop.run(orders, float(bound))
+        with without_secrets(application.services.masking):  # its errors go to a file
+            loop.run(orders, float(bound))
     finally:
         application.close()
 

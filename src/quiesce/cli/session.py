@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
+from quiesce.app.masking import Masking, masked_error
 from quiesce.app.run.recover import find_unfinished
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings, start_guard
 from quiesce.cli.printing import say
+from quiesce.errors import ExitStatus, QuiesceError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,9 +35,27 @@ def services(*, freezing: bool = False, warn: bool = True) -> Iterator[Services]
     try:
         if warn:
             _warn_of_unfinished(application.services)
-        yield application.services
+        with without_secrets(application.services.masking):
+            yield application.services
     finally:
         application.close()
+
+
+@contextmanager
+def without_secrets(masking: Masking) -> Iterator[None]:
+    """Take the secrets out of what is raised within the block, out of a bug's traceback too."""
+    try:
+        yield
+    except QuiesceError as error:
+        masked_error(masking, error)
+        raise
+    except Exception:
+        trace = traceback.format_exc()
+        masked = masking.text(trace)
+        if masked == trace:
+            raise
+        say(masked, err=True)
+        sys.exit(ExitStatus.INTERNAL)
 
 
 def _warn_of_unfinished(services: Services) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from quiesce.app.inquiry import Inquiry
 from quiesce.app.services import Services
@@ -61,6 +62,7 @@ def verify(
 
 def _verified(services: Services, provider: Verifier, inquiry: Inquiry, step: Step) -> Proof:
     try:
-        return provider.verify(inquiry.call_of(step), inquiry.context_of(step))
+        proof = provider.verify(inquiry.call_of(step), inquiry.context_of(step))
     except ProviderError as error:
-        return Proof(at=services.clock.now(), kind="checksums", passed=False, detail=str(error))
+        proof = Proof(at=services.clock.now(), kind="checksums", passed=False, detail=str(error))
+    return replace(proof, detail=services.masking.text(proof.detail))
