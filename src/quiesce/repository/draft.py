@@ -13,6 +13,7 @@ from quiesce.errors import ForeignObjectError, NonRecoverableError
 from quiesce.files.durable import holds_anything, storage_errors, write_durably
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import ExecutionId, Json
+from quiesce.repository.entries import read_entry
 from quiesce.repository.manifest import BackupKey, Compression, Manifest, StoredFile, file_name
 from quiesce.repository.streams import FileWriter, Progress, checksum, nobody
 
@@ -181,10 +182,10 @@ def drafted_by(directory: Path) -> ExecutionId | None:
 
 def _read(path: Path) -> Mapping[str, Json] | None:
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_entry(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NonRecoverableError(f"{path} is damaged: {error}", hint="Remove that directory.") from error
     return data if isinstance(data, dict) and data.get("format") == FORMAT else None
 

@@ -160,7 +160,7 @@ def read_manifest(data: bytes, where: str) -> Manifest:
             raise ValueError("the checksum differs")
         _refuse_newer(body["version"], where)
         return _manifest_of(body)
-    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
         raise DamagedArtifactError(f"the manifest {where} is damaged: {error}") from error
 
 

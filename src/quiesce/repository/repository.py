@@ -13,6 +13,7 @@ from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceErro
 from quiesce.files.durable import holds_anything, make_private_directory, storage_errors, sync_directory
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId
 from quiesce.repository.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
+from quiesce.repository.entries import read_entry
 from quiesce.repository.manifest import BackupKey, Manifest, describe, read_manifest
 from quiesce.repository.streams import FileReader, Progress, absence_of, damage_of, nobody
 
@@ -71,7 +72,7 @@ class Repository:
         path = self.directory(place) / MANIFEST
         with storage_errors(f"read {path}"):
             try:
-                data = path.read_bytes()
+                data = read_entry(path)
             except (FileNotFoundError, NotADirectoryError):
                 return None
         manifest = read_manifest(data, str(path))
@@ -116,8 +117,10 @@ class Repository:
                 complete.append(self._manifest_at(path))
             except QuiesceError as error:
                 damaged.append(Damage(path=str(path), reason=str(error)))
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
+            except OSError as error:
+                damaged.append(Damage(path=str(path), reason=f"it cannot be read ({error.strerror})"))
         return Contents(complete=tuple(sorted(complete, key=_age)), damaged=tuple(damaged))
 
     def absent(self, manifest: Manifest) -> tuple[Damage, ...]:
@@ -178,7 +181,7 @@ class Repository:
                 yield path
 
     def _manifest_at(self, path: Path) -> Manifest:
-        manifest = read_manifest(path.read_bytes(), str(path))
+        manifest = read_manifest(read_entry(path), str(path))
         if self.directory(manifest.place) != path.parent:
             raise DamagedArtifactError(f"the manifest {path} belongs to {describe(manifest.place)}")
         return manifest

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from quiesce.errors import DamagedArtifactError
 from quiesce.files.durable import PRIVATE_FILE
+from quiesce.files.reading import open_regular_file
 from quiesce.repository.manifest import Compression, StoredFile
 
 CHUNK_BYTES: Final = 1 << 20
@@ -211,7 +212,7 @@ class BackgroundHash:
 def checksum(path: Path, progress: Progress = nobody) -> tuple[int, str]:
     """Return size and SHA-256 of *path*, which is read whole."""
     size_bytes = 0
-    with path.open("rb", buffering=0) as file, contextlib.closing(BackgroundHash()) as hashed:
+    with open_regular_file(path) as file, contextlib.closing(BackgroundHash()) as hashed:
         for data in _chunks(file):
             hashed.update(data)
             size_bytes += len(data)
@@ -231,7 +232,7 @@ def damage_of(path: Path, stored: StoredFile, progress: Progress = nobody) -> st
 
 def absence_of(path: Path, stored: StoredFile) -> str | None:
     """Tell whether *path* is missing or of another size, reading nothing of it; None when it is there."""
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return "it is missing"
     return _wrong_size(stored, path.stat().st_size)
 
@@ -259,9 +260,11 @@ def _compressor(compression: Compression) -> zlib._Compress | None:
 
 def _open_stored(path: Path) -> io.FileIO:
     try:
-        return io.FileIO(path, "r")
+        return open_regular_file(path)
     except FileNotFoundError as error:
         raise _damaged(path, "it is missing") from error
+    except OSError as error:
+        raise _damaged(path, f"it cannot be read ({error.strerror})") from error
 
 
 def _chunks(file: io.FileIO) -> Iterator[bytes]:

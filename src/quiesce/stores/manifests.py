@@ -14,6 +14,7 @@ from quiesce.files.durable import make_private_directory, storage_errors, sync_d
 from quiesce.model.ids import BackupName, DeploymentName, backup_name, deployment_name
 from quiesce.model.manifest import Copy, LeftOut, PointManifest, Survey
 from quiesce.repository import Manifest, Repository
+from quiesce.repository.entries import read_entry
 from quiesce.stores.codec import decode, encode
 
 FORMAT: Final = "quiesce-restore-point"
@@ -58,6 +59,10 @@ class RepositoryManifests:
                 except QuiesceError as error:
                     left_out.append(LeftOut(path=str(path), reason=str(error), damaged=True))
                     continue
+                except OSError as error:
+                    reason = f"it cannot be read ({error.strerror})"
+                    left_out.append(LeftOut(path=str(path), reason=reason, damaged=True))
+                    continue
                 names.add(found.point.deployment)
                 if found.point.deployment == deployment:
                     manifests.append(found)
@@ -87,13 +92,13 @@ def _read(path: Path) -> PointManifest:
         UnsupportedError: when a newer version of quiesce wrote it.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_entry(path))
         if content["format"] != FORMAT or content["checksum"] != _checksum(content["body"]):
             raise ValueError("the checksum differs")
         if content["version"] > VERSION:
             raise UnsupportedError(f"a newer quiesce has written {path}", hint="Upgrade quiesce.")
         manifest = decode(PointManifest, json.dumps(content["body"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedArtifactError(f"the manifest {path} is damaged: {error}") from error
     point = manifest.point
     if (point.deployment, point.name) != (path.parent.parent.name, path.parent.name):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,9 @@ from quiesce.model.ids import BackupName, DeploymentName, InstanceId, NodeId
 from quiesce.model.manifest import PointManifest
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Instance, Link
+from quiesce.repository import Repository
+from quiesce.repository.manifest import StoredFile
+from quiesce.repository.streams import damage_of
 from quiesce.stores.manifests import RepositoryManifests
 
 from . import made
@@ -111,3 +117,65 @@ def test_a_directory_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(NonRecoverableError, match="cannot write"):
         RepositoryManifests().write(str(tmp_path / "file"), MANIFEST)
+
+
+ATTACKS = ["pipe", "link", "device", "directory", "deep", "huge", "socket", "unreadable text"]
+
+
+def put_instead(path: Path, attack: str) -> None:
+    """Replace *path* by what somebody who can write to the repository puts there."""
+    path.unlink()
+    match attack:
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to("/etc/passwd")
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "directory":
+            path.mkdir()
+        case "deep":
+            path.write_text("[" * 1_000_000)
+        case "huge":
+            with path.open("wb") as file:
+                file.truncate(3 * 1024**3)
+        case "socket":
+            with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(path.name)
+        case _:
+            path.write_bytes(b"\xff\xfe{")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_one_bad_entry_costs_one_entry(path: Path, tmp_path: Path, attack: str) -> None:
+    """Nothing hangs, nothing else is lost, and the entry is named."""
+    other = replace(MANIFEST, point=replace(ONE, name=BackupName("two")))
+    RepositoryManifests().write(str(tmp_path), other)
+    put_instead(path, attack)
+    survey = RepositoryManifests().survey(str(tmp_path), SHOP)
+    assert survey.manifests == (other,)
+    assert [left.path for left in survey.left_out] == [str(path)]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_one_bad_copy_costs_one_copy(tmp_path: Path, attack: str) -> None:
+    """The manifests of copies are read as carefully."""
+    path = tmp_path / "shop" / "one" / "vm_1" / "manifest.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    put_instead(path, attack)
+    contents = Repository(tmp_path).contents(SHOP)
+    assert contents.complete == ()
+    assert [damage.path for damage in contents.damaged] == [str(path)]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("attack", ["pipe", "link", "device", "directory", "socket"])
+def test_a_stored_file_that_is_none_is_damage(tmp_path: Path, attack: str) -> None:
+    """Verification neither waits for it nor follows it."""
+    path = tmp_path / "content.tar"
+    path.write_text("")
+    put_instead(path, attack)
+    assert damage_of(path, StoredFile(path="content.tar", size_bytes=1, sha256="")) is not None
