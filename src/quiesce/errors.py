@@ -252,6 +252,14 @@ class DamagedArtifactError(ProviderError):
     hint = "Restore from another restore point; 'quiesce backups list' shows them."
 
 
+class UnreachableError(ProviderError):
+    """The repository is not there, so nothing can be said of what it holds; nothing was touched."""
+
+    code = "unreachable"
+    exit_status = ExitStatus.REFUSED
+    hint = "Mount it, or correct its path; the restore points in it are not counted as damaged."
+
+
 class TreeChangedError(RecoverableError):
     """A file or directory was replaced while it was worked on; what took its place was not touched."""
 

@@ -46,13 +46,15 @@ class Inquiry:
         """Return what the provider is told about *step*."""
         return self._performer.call_of(step)
 
-    def context_of(self, step: Step) -> AttemptContext:
-        """Return what the provider may use while it answers."""
+    def attempt_of(self, step: Step) -> Attempt:
+        """Return the attempt to answer *step*; who waits no longer sets its ``given_up``."""
         now = self._services.clock.tick()
         deadline = now + timeout_s(step, self._plan.parameters)
-        return self._performer.context_of(
-            Attempt(ticket=0, step=step, number=1, began=now, deadline=deadline)
-        )
+        return Attempt(ticket=0, step=step, number=1, began=now, deadline=deadline)
+
+    def context_of(self, step: Step, attempt: Attempt | None = None) -> AttemptContext:
+        """Return what the provider may use while it answers."""
+        return self._performer.context_of(attempt or self.attempt_of(step))
 
 
 def question(instance: Instance, binding: Binding) -> Step:

@@ -104,7 +104,9 @@ def _mapping(workflow: Workflow) -> str:
 
 def _parameters(workflow: Workflow, left_to_engine: Sequence[str] = _ENGINES_OWN) -> dict[str, Any]:
     return {
-        each.name: _parameter(each, workflow.name, left_to_engine) for each in parameters_of(workflow.name)
+        each.name: _parameter(each, workflow.name, left_to_engine)
+        for each in parameters_of(workflow.name)
+        if not each.own_engine
     }
 
 

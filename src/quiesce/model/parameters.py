@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, Json
+
+
+class VerifyFirst(enum.StrEnum):
+    """What is checked of a restore point before a restore touches anything."""
+
+    #: every byte, unless a good check is younger than a day
+    FULL = "full"
+    #: what its last check said
+    QUICK = "quick"
+    #: nothing more than that it is not known to be damaged
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +49,7 @@ class Parameters:
     #: None: where the provider snapshots cheaply
     safety_snapshot: bool | None = None
     apply_network: bool = False
+    verify_first: VerifyFirst = VerifyFirst.FULL
     #: remove_backup: every restore point of the chosen instances
     all: bool = False
     #: every parameter as each operation receives it, defaults filled in and custom ones included

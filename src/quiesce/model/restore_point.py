@@ -45,6 +45,8 @@ class Artifact:
     cut_s: float | None = None
     #: how long the node was frozen around it, in seconds; None when it was not frozen
     frozen_s: float | None = None
+    #: digest of the manifest that lies with its copy in a repository; empty when there is none
+    manifest_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,22 @@ class Proof:
     kind: str
     passed: bool
     detail: str = ""
+    #: whether some of it was not read: only looked at, or nothing can check it
+    partial: bool = False
+    #: whose parts are damaged; none although it has failed: the restore point as a whole
+    damaged: tuple[InstanceId, ...] = ()
+
+
+class Trust(enum.StrEnum):
+    """What the last check of a restore point found."""
+
+    #: nobody has checked it
+    UNPROVEN = "never"
+    #: nothing wrong was found, but not everything was read
+    PARTLY = "partly"
+    #: everything was read, and is what was written
+    PROVEN = "proven"
+    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,3 +98,15 @@ class RestorePoint:
     safety: bool = False
     artifacts: tuple[Artifact, ...] = ()
     proofs: tuple[Proof, ...] = ()
+    #: digest of its own manifest, as it lies beside the data; empty when none was written
+    manifest_sha256: str = ""
+
+    @property
+    def trust(self) -> Trust:
+        """What its last check found."""
+        if not self.proofs:
+            return Trust.UNPROVEN
+        last = self.proofs[-1]
+        if not last.passed:
+            return Trust.DAMAGED
+        return Trust.PARTLY if last.partial else Trust.PROVEN

@@ -11,7 +11,7 @@ from quiesce.errors import UnknownNameError, UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json, backup_name
 from quiesce.model.options import Option
-from quiesce.model.parameters import Parameters
+from quiesce.model.parameters import Parameters, VerifyFirst
 from quiesce.model.words import (
     WrongValueError,
     read_flag,
@@ -39,6 +39,8 @@ class Parameter:
     field: str | None = None
     #: whether operations receive it even when it was not given (the vocabulary of Cloudify's old plugin)
     handed_on: bool = False
+    #: whether only quiesce's own engine has it, because it needs the catalog
+    own_engine: bool = False
 
 
 def read_parameters(
@@ -186,6 +188,12 @@ def _consistency(name: str, value: Json) -> Consistency:
     return Consistency[value.upper()]
 
 
+def _verify_first(name: str, value: Json) -> VerifyFirst:
+    if not isinstance(value, str) or value not in set(VerifyFirst):
+        raise _wrong(name, value, "one of " + ", ".join(VerifyFirst))
+    return VerifyFirst(value)
+
+
 def _wrong(name: str, value: Json, right: str) -> UsageError:
     return UsageError(f"parameter {name}: {WrongValueError(value, right)}")
 
@@ -311,6 +319,15 @@ PARAMETERS: Final = (
         read=_flag,
         default=False,
         help="change networks to what was saved, instead of showing the difference",
+    ),
+    Parameter(
+        name="verify_first",
+        workflows=_applying,
+        read=_verify_first,
+        default="full",
+        own_engine=True,
+        help="read the restore point before anything is touched: full, unless a check of the last 24 h was "
+        "good; quick: believe the last check; none",
     ),
     Parameter(
         name="all",

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from quiesce.errors import UsageError
 from quiesce.model.ids import BackupName, DeploymentName, InstanceId
-from quiesce.model.restore_point import PointState, RestorePoint
+from quiesce.model.restore_point import PointState, RestorePoint, Trust
 from quiesce.model.retention import RetentionPlan, RetentionPolicy, Verdict
 
 DayOf: TypeAlias = Callable[[float], dt.date]
@@ -157,8 +157,7 @@ class _Judging:
 
 def is_good(point: RestorePoint) -> bool:
     """Tell whether *point* was made to be restored, is complete, and no check has found it damaged."""
-    damaged = bool(point.proofs) and not point.proofs[-1].passed
-    return point.state is PointState.COMPLETE and not damaged and not point.safety
+    return point.state is PointState.COMPLETE and point.trust is not Trust.DAMAGED and not point.safety
 
 
 def foundations(point: RestorePoint) -> frozenset[BackupName]:

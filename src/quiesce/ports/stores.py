@@ -146,12 +146,29 @@ class Manifests(Protocol):
     All of them raise `ProviderError` when the directory cannot be used, not `StoreError`.
     """
 
-    def write(self, directory: str, manifest: PointManifest) -> None:
-        """Write *manifest*, or replace it, durably."""
+    def write(self, directory: str, manifest: PointManifest, *, known: bool = False) -> str:
+        """Write *manifest*, or replace it, durably; return the digest of what was written.
+
+        A damaged one is replaced only when it is *known* that it was the same restore point's.
+
+        Raises:
+            ForeignObjectError: when another execution made what is there. It was not touched.
+        """
         ...
 
-    def remove(self, directory: str, deployment: DeploymentName, name: BackupName) -> None:
-        """Remove a restore point's manifest; it is fine when there is none."""
+    def remove(self, directory: str, point: RestorePoint) -> None:
+        """Remove the manifest that *point*'s execution made; it is fine when there is none.
+
+        What another execution made stays, and so does a damaged one of which the catalog knows no digest.
+        """
+        ...
+
+    def why_away(self, directory: str) -> str:
+        """Return why *directory* is no repository now (it is not mounted, say); empty when it is one."""
+        ...
+
+    def digest(self, directory: str, point: RestorePoint, instance: InstanceId | None = None) -> str | None:
+        """Return the digest of *point*'s own manifest, or of its copy of *instance*; None: there is none."""
         ...
 
     def survey(self, directory: str, deployment: DeploymentName) -> Survey:

@@ -84,7 +84,14 @@ class Saving:
         return proof_of("checksums", self._read_all)
 
     def remove(self) -> str:
-        """Remove the copy or what was begun of it; return a note about what is somebody else's."""
+        """Remove the copy or what was begun of it; return a note about what is somebody else's.
+
+        Raises:
+            UnreachableError: when there is a copy, but its repository is not there (not mounted, say).
+        """
+        call = self._job.call
+        if call.full and call.artifact and not call.undo:
+            self.repository.require()
         try:
             self.repository.delete(self._job.place, made_by=maker_of(self._job.call))
         except ForeignObjectError as error:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from quiesce.errors import QuiesceError
 from quiesce.model.consistency import Consistency
+from quiesce.model.restore_point import RestorePoint
 from quiesce.reports.escaping import escaped_json
 
 SCHEMA: Final = 1
@@ -43,7 +44,8 @@ def plain(value: object) -> Any:
     if isinstance(value, enum.Enum):
         return value.label if isinstance(value, Consistency) else value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        told = {"trust": value.trust} if isinstance(value, RestorePoint) else {}
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)} | told
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
-from quiesce.model.ids import Json
+from quiesce.model.ids import InstanceId, Json
 from quiesce.model.manifest import Rebuilt
 from quiesce.model.report import ExecutionReport, PlanReport
-from quiesce.model.restore_point import RestorePoint
+from quiesce.model.restore_point import PointState, Proof, RestorePoint, Trust
 from quiesce.model.retention import RetentionPlan
 from quiesce.reports.escaping import printable, printable_lines
 
@@ -112,10 +112,7 @@ def point_text(point: RestorePoint) -> str:
         shown = f", {size_text(size)}" if isinstance(size, int) else ""
         note = f" ({artifact.note})" if artifact.note else ""
         lines.append(f"  {artifact.instance}: {artifact.state}, {artifact.consistency.label}{shown}{note}")
-    lines += [
-        f"  proof of {moment(proof.at)}: {proof.kind} {'passed' if proof.passed else 'FAILED'} {proof.detail}"
-        for proof in point.proofs
-    ]
+    lines += [f"  proof of {moment(proof.at)}: {_proof_text(proof)}" for proof in point.proofs]
     if not point.proofs:
         lines.append("  never proven: quiesce backups verify")
     return "\n".join(map(printable_lines, lines))
@@ -125,9 +122,63 @@ def _point_line(point: RestorePoint) -> str:
     kind = "backup" if point.full else "snapshot"
     safety = ", taken for safety before a restore" if point.safety else ""
     return (
-        f"restore point {printable(point.name)}: {kind}, {point.state}, "
+        f"restore point {printable(point.name)}: {kind}, {_state(point)}, "
         f"consistency {point.consistency.label}, {len(point.artifacts)} instances{safety}"
     )
+
+
+def _state(point: RestorePoint) -> str:
+    """Return its state; what a check found damaged looks like nothing else."""
+    damaged = point.trust is Trust.DAMAGED
+    return (
+        f"{point.state}, DAMAGED"
+        if damaged and point.state is not PointState.COMPLETE
+        else ("DAMAGED" if damaged else point.state)
+    )
+
+
+def _proof_text(proof: Proof) -> str:
+    verdict = "FAILED" if not proof.passed else "partly passed" if proof.partial else "passed"
+    return f"{proof.kind} {verdict} {proof.detail}"
+
+
+def _proven(point: RestorePoint) -> str:
+    if point.trust in (Trust.UNPROVEN, Trust.DAMAGED):
+        return "NO, damaged" if point.proofs else "never"
+    partly = "partly, " if point.trust is Trust.PARTLY else ""
+    return f"{partly}{moment(point.proofs[-1].at)}"
+
+
+def verification_text(
+    point: RestorePoint,
+    results: Mapping[InstanceId, Proof | None],
+    manifest: str,
+    unreachable: Mapping[InstanceId, str],
+) -> str:
+    """Return what a check of *point* found, instance by instance."""
+    lines = [f"manifest: DAMAGED {manifest}"] if manifest else []
+    for instance, proof in results.items():
+        if proof is None:
+            lines.append(f"{instance}: not checked, nothing can read it without restoring")
+        else:
+            lines.append(f"{instance}: {_found(proof)} {proof.detail}".rstrip())
+    lines += [f"{instance}: unreachable {why}" for instance, why in unreachable.items()]
+    lines.append(f"{point.name} is {_TRUST[point.trust]}")
+    return "\n".join(map(printable_lines, lines))
+
+
+def _found(proof: Proof) -> str:
+    if not proof.passed:
+        return "DAMAGED"
+    return "good" if proof.kind in ("checksums", "restore") else "there, not read:"
+
+
+_TRUST = {
+    Trust.UNPROVEN: "not proven: nothing of it was read",
+    Trust.PARTLY: "partly proven: not everything was read",
+    Trust.PROVEN: "proven: everything was read",
+    Trust.DAMAGED: "DAMAGED",
+}
 
 
 def points_text(points: Sequence[RestorePoint]) -> str:
@@ -138,12 +189,12 @@ def points_text(points: Sequence[RestorePoint]) -> str:
             (
                 point.name,
                 "backup" if point.full else "snapshot",
-                point.state,
+                _state(point),
                 point.consistency.label,
                 moment(point.made_at),
                 seconds(point.window_s) if point.window_s else "-",
                 str(len(point.artifacts)),
-                moment(point.proofs[-1].at) if point.proofs and point.proofs[-1].passed else "never",
+                _proven(point),
             )
             for point in points
         ],

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, ResourceNotFoundError
-from quiesce.files.durable import holds_anything, make_private_directory, storage_errors, sync_directory
+from quiesce.errors import (
+    DamagedArtifactError,
+    ForeignObjectError,
+    QuiesceError,
+    ResourceNotFoundError,
+    UnreachableError,
+)
+from quiesce.files.durable import (
+    holds_anything,
+    make_private_directory,
+    storage_errors,
+    sync_directory,
+    write_durably,
+)
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId
 from quiesce.repository.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
 from quiesce.repository.entries import read_entry
@@ -18,6 +31,11 @@ from quiesce.repository.manifest import BackupKey, Manifest, describe, read_mani
 from quiesce.repository.streams import FileReader, Progress, absence_of, damage_of, nobody
 
 _REMOVING: Final = ".removing-"
+#: lies in the root: without it, the directory is (the place where) something else (is to be mounted)
+MARK: Final = ".quiesce-repository"
+_MARK_TEXT: Final = (
+    b"This directory is a repository of quiesce. Keep this file: it tells that it is mounted.\n"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +65,32 @@ class Repository:
         """Return where the backup of *place* lies, whether it exists or not."""
         return self.root.joinpath(*place.components())
 
+    def mark(self) -> None:
+        """Make the root a repository, if it is none yet."""
+        with storage_errors(f"write {self.root}"):
+            make_private_directory(self.root)
+            if not os.path.lexists(self.root / MARK):
+                write_durably(self.root / MARK, _MARK_TEXT)
+
+    def why_away(self) -> str:
+        """Return why the root is no repository now; empty when it is one."""
+        try:
+            os.lstat(self.root / MARK)
+        except FileNotFoundError:
+            return f"{self.root} holds no repository: it has no file {MARK}, so it may not be mounted"
+        except OSError as error:
+            return f"{self.root} cannot be used: {error.strerror}"
+        return ""
+
+    def require(self) -> None:
+        """Refuse to say anything about a repository that is not there.
+
+        Raises:
+            UnreachableError: when its root has no mark.
+        """
+        if why := self.why_away():
+            raise UnreachableError(why)
+
     def begin(self, place: BackupKey, *, execution: ExecutionId, provider: str) -> Draft:
         """Return a draft to write into; the one that the same execution had begun, when there is one.
 
@@ -56,6 +100,7 @@ class Repository:
         """
         directory = self.directory(place)
         with storage_errors(f"write {directory}"):
+            self.mark()
             make_private_directory(directory)
             if (directory / MANIFEST).exists():
                 raise ForeignObjectError(f"there is a backup of {describe(place)} already: {directory}")
@@ -84,11 +129,13 @@ class Repository:
         """Return the manifest of *place*.
 
         Raises:
+            UnreachableError: when the repository is not there.
             ResourceNotFoundError: when there is no complete backup.
             DamagedArtifactError: when there is one that cannot be trusted.
         """
         manifest = self.find(place)
         if manifest is None:
+            self.require()
             raise ResourceNotFoundError(f"{self.root} has no complete backup of {describe(place)}")
         return manifest
 
@@ -187,7 +234,7 @@ class Repository:
         return manifest
 
     def _remove_empty(self, directory: Path) -> None:
-        while directory != self.root:
+        while directory != self.root and self.root in directory.parents:
             with contextlib.suppress(OSError):
                 directory.rmdir()
             directory = directory.parent

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from quiesce.errors import DamagedArtifactError, QuiesceError, UnsupportedError
+from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, UnsupportedError
 from quiesce.files.durable import make_private_directory, storage_errors, sync_directory, write_durably
-from quiesce.model.ids import BackupName, DeploymentName, backup_name, deployment_name
+from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, backup_name, deployment_name
 from quiesce.model.manifest import Copy, LeftOut, PointManifest, Survey
-from quiesce.repository import Manifest, Repository
+from quiesce.model.restore_point import RestorePoint
+from quiesce.repository import BackupKey, Manifest, Repository
 from quiesce.repository.entries import read_entry
 from quiesce.stores.codec import decode, encode
 
@@ -25,26 +28,47 @@ _NAME: Final = "manifest.json"
 class RepositoryManifests:
     """Answers the port `Manifests`."""
 
-    def write(self, directory: str, manifest: PointManifest) -> None:
-        """Write *manifest*, or replace it, durably and private to the user."""
-        path = _path(directory, manifest.point.deployment, manifest.point.name)
+    def write(self, directory: str, manifest: PointManifest, *, known: bool = False) -> str:
+        """Write *manifest*, or replace it, durably and private to the user; return its digest."""
+        path = _path(directory, manifest.point)
         body = json.loads(encode(manifest))
         content = {"format": FORMAT, "version": VERSION, "body": body, "checksum": _checksum(body)}
+        data = _dump(content) + b"\n"
         with storage_errors(f"write {path}"):
+            if os.path.lexists(path) and not _is_made_by(path, manifest.point.execution, unreadable=known):
+                raise ForeignObjectError(f"another execution made {path}; it was not touched")
+            Repository(Path(directory)).mark()
             make_private_directory(path.parent)
-            write_durably(path, _dump(content) + b"\n")
+            write_durably(path, data)
+        return hashlib.sha256(data).hexdigest()
 
-    def remove(self, directory: str, deployment: DeploymentName, name: BackupName) -> None:
-        """Remove a restore point's manifest; it is fine when there is none."""
-        path = _path(directory, deployment, name)
+    def remove(self, directory: str, point: RestorePoint) -> None:
+        """Remove the manifest that *point*'s execution made; it is fine when there is none."""
+        path = _path(directory, point)
         with storage_errors(f"remove {path}"):
-            if not path.exists():
+            if not os.path.lexists(path):
+                return
+            if not _is_made_by(path, point.execution, unreadable=bool(point.manifest_sha256)):
                 return
             path.unlink()
             sync_directory(path.parent)
             for empty in (path.parent, path.parent.parent):
                 with contextlib.suppress(OSError):
                     empty.rmdir()
+
+    def why_away(self, directory: str) -> str:
+        """Return why *directory* is no repository now (it is not mounted, say); empty when it is one."""
+        return Repository(Path(directory)).why_away()
+
+    def digest(self, directory: str, point: RestorePoint, instance: InstanceId | None = None) -> str | None:
+        """Return the digest of *point*'s own manifest, or of its copy of *instance*; None: there is none."""
+        path = _path(directory, point)
+        if instance is not None:
+            place = BackupKey(deployment=point.deployment, point=point.name, instance=instance)
+            path = Repository(Path(directory)).directory(place) / _NAME
+        with storage_errors(f"read {path}"):
+            data = _entry_at(path)
+        return None if data is None else hashlib.sha256(data).hexdigest()
 
     def survey(self, directory: str, deployment: DeploymentName) -> Survey:
         """Return what is there of *deployment*; what cannot be trusted is listed separately."""
@@ -80,19 +104,36 @@ class RepositoryManifests:
         )
 
 
-def _path(directory: str, deployment: DeploymentName, name: BackupName) -> Path:
-    return Path(directory) / deployment_name(deployment) / backup_name(name) / _NAME
+def _path(directory: str, point: RestorePoint) -> Path:
+    return Path(directory) / deployment_name(point.deployment) / backup_name(point.name) / _NAME
+
+
+def _is_made_by(path: Path, execution: ExecutionId, *, unreadable: bool) -> bool:
+    """Tell whether *execution* made the manifest at *path*; of a damaged one, *unreadable* is the answer."""
+    try:
+        return _read(path).point.execution == execution
+    except (QuiesceError, OSError):
+        return unreadable
+
+
+def _entry_at(path: Path) -> bytes | None:
+    """Return the content of *path*; None when nothing is there that could be a manifest."""
+    try:
+        return read_entry(path)
+    except (FileNotFoundError, NotADirectoryError, DamagedArtifactError):
+        return None
 
 
 def _read(path: Path) -> PointManifest:
-    """Return the manifest at *path*.
+    """Return the manifest at *path*, its restore point with the manifest's digest.
 
     Raises:
         DamagedArtifactError: when it is not what was written, or not where it was written.
         UnsupportedError: when a newer version of quiesce wrote it.
     """
     try:
-        content = json.loads(read_entry(path))
+        data = read_entry(path)
+        content = json.loads(data)
         if content["format"] != FORMAT or content["checksum"] != _checksum(content["body"]):
             raise ValueError("the checksum differs")
         if content["version"] > VERSION:
@@ -103,7 +144,7 @@ def _read(path: Path) -> PointManifest:
     point = manifest.point
     if (point.deployment, point.name) != (path.parent.parent.name, path.parent.name):
         raise DamagedArtifactError(f"the manifest {path} is that of {point.name} of {point.deployment}")
-    return manifest
+    return replace(manifest, point=replace(point, manifest_sha256=hashlib.sha256(data).hexdigest()))
 
 
 def _copies(

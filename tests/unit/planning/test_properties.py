@@ -188,6 +188,7 @@ def test_every_declared_parameter_reaches_the_plan(workflow: str) -> None:
         "keep_partial": True,
         "safety_snapshot": True,
         "apply_network": True,
+        "verify_first": "quick",
         "all": True,
         "parallel": 3,
         "task_retries": 9,

@@ -13,6 +13,7 @@ from quiesce.errors import (
     OperationTimeoutError,
     RecoverableError,
     ResourceNotFoundError,
+    UnreachableError,
 )
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.job import Job, RuntimeState
@@ -54,6 +55,9 @@ def test_what_was_begun_is_taken_up_by_its_execution(tmp_path: Path) -> None:
 
 
 def test_a_changed_byte_is_damage_and_nothing_there_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError):
+        saving(tmp_path).checked()
+    saving(tmp_path).repository.mark()
     with pytest.raises(ResourceNotFoundError):
         saving(tmp_path).checked()
     assert not saving(tmp_path).verify().passed

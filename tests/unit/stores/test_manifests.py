@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from quiesce.errors import NonRecoverableError, UsageError
-from quiesce.model.ids import BackupName, DeploymentName, InstanceId, NodeId
+from quiesce.errors import ForeignObjectError, NonRecoverableError, UsageError
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId
 from quiesce.model.manifest import PointManifest
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Instance, Link
-from quiesce.repository import Repository
+from quiesce.repository import MARK, Repository
 from quiesce.repository.manifest import StoredFile
 from quiesce.repository.streams import damage_of
 from quiesce.stores.manifests import RepositoryManifests
@@ -44,6 +44,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "shop" / "one" / "manifest.json"
 
 
+def _known(manifest: PointManifest, digest: str) -> PointManifest:
+    return replace(manifest, point=replace(manifest.point, manifest_sha256=digest))
+
+
 @made.relaxed
 @given(made.restore_points)
 def test_what_was_written_is_read_again(
@@ -51,9 +55,9 @@ def test_what_was_written_is_read_again(
 ) -> None:
     directory = str(tmp_path_factory.mktemp("repository"))
     manifest = replace(MANIFEST, point=replace(point, deployment=SHOP, name=BackupName("one")))
-    RepositoryManifests().write(directory, manifest)
+    digest = RepositoryManifests().write(directory, manifest)
     survey = RepositoryManifests().survey(directory, SHOP)
-    assert survey.manifests == (manifest,)
+    assert survey.manifests == (_known(manifest, digest),)
     assert survey.left_out == ()
     assert survey.deployments == {"shop"}
 
@@ -61,19 +65,19 @@ def test_what_was_written_is_read_again(
 def test_it_is_private_and_a_second_one_takes_its_place(path: Path, tmp_path: Path) -> None:
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     again = replace(MANIFEST, point=replace(ONE, type="weekly"))
-    RepositoryManifests().write(str(tmp_path), again)
-    assert RepositoryManifests().survey(str(tmp_path), SHOP).manifests == (again,)
+    digest = RepositoryManifests().write(str(tmp_path), again)
+    assert RepositoryManifests().survey(str(tmp_path), SHOP).manifests == (_known(again, digest),)
 
 
 def test_removing_it_twice_is_fine_and_leaves_no_empty_directory(path: Path, tmp_path: Path) -> None:
     for _ in range(2):
-        RepositoryManifests().remove(str(tmp_path), SHOP, ONE.name)
-    assert list(tmp_path.iterdir()) == []
+        RepositoryManifests().remove(str(tmp_path), ONE)
+    assert [each.name for each in tmp_path.iterdir()] == [MARK]
 
 
 def test_what_lies_beside_it_stays_when_it_is_removed(path: Path, tmp_path: Path) -> None:
     (path.parent / "vm_1").mkdir()
-    RepositoryManifests().remove(str(tmp_path), SHOP, ONE.name)
+    RepositoryManifests().remove(str(tmp_path), ONE)
     assert [each.name for each in path.parent.iterdir()] == ["vm_1"]
 
 
@@ -151,10 +155,10 @@ def put_instead(path: Path, attack: str) -> None:
 def test_one_bad_entry_costs_one_entry(path: Path, tmp_path: Path, attack: str) -> None:
     """Nothing hangs, nothing else is lost, and the entry is named."""
     other = replace(MANIFEST, point=replace(ONE, name=BackupName("two")))
-    RepositoryManifests().write(str(tmp_path), other)
+    digest = RepositoryManifests().write(str(tmp_path), other)
     put_instead(path, attack)
     survey = RepositoryManifests().survey(str(tmp_path), SHOP)
-    assert survey.manifests == (other,)
+    assert survey.manifests == (_known(other, digest),)
     assert [left.path for left in survey.left_out] == [str(path)]
 
 
@@ -179,3 +183,40 @@ def test_a_stored_file_that_is_none_is_damage(tmp_path: Path, attack: str) -> No
     path.write_text("")
     put_instead(path, attack)
     assert damage_of(path, StoredFile(path="content.tar", size_bytes=1, sha256="")) is not None
+
+
+OTHERS = replace(ONE, execution=ExecutionId("backup-of-somebody-else"))
+
+
+def test_what_another_execution_made_is_neither_replaced_nor_removed(path: Path, tmp_path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(ForeignObjectError):
+        RepositoryManifests().write(str(tmp_path), replace(MANIFEST, point=OTHERS))
+    RepositoryManifests().remove(str(tmp_path), OTHERS)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_damaged_one_is_touched_only_when_the_catalog_knows_it(
+    path: Path, tmp_path: Path, known: bool
+) -> None:
+    path.write_text("{")
+    RepositoryManifests().remove(str(tmp_path), replace(ONE, manifest_sha256="00" if known else ""))
+    assert path.exists() is not known
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [Path.unlink, lambda path: (path.unlink(), os.mkfifo(path)), lambda path: (path.unlink(), path.mkdir())],
+    ids=["gone", "a pipe", "a directory"],
+)
+def test_what_is_no_file_has_no_digest(path: Path, tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    spoil(path)
+    assert RepositoryManifests().digest(str(tmp_path), ONE) is None
+
+
+def test_an_empty_mount_point_is_no_repository(path: Path, tmp_path: Path) -> None:
+    assert RepositoryManifests().why_away(str(tmp_path)) == ""
+    (tmp_path / "elsewhere").mkdir()
+    assert MARK in RepositoryManifests().why_away(str(tmp_path / "elsewhere"))
+    assert RepositoryManifests().why_away(str(tmp_path / "not" / "there"))

@@ -13,7 +13,7 @@ from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId, deployment_name
 from quiesce.model.manifest import PointManifest
 from quiesce.model.operation import SNAPSHOT_CREATE
-from quiesce.model.restore_point import PointState, RestorePoint
+from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.planning.binding import bind
 from quiesce.ports import RepositoryUser
 
@@ -23,7 +23,8 @@ _WRITTEN = (PointState.COMPLETE, PointState.PARTIAL)
 def keep_manifests(services: Services, deployment: Deployment, points: Iterable[RestorePoint]) -> str:
     """Make the manifests of full copies say what *points* say now; return what went wrong, or nothing.
 
-    A restore point that is not whole, or is being removed, has none.
+    A restore point that is not whole, or is being removed, has none. The digests of what was written are put
+    into the catalog, for `quiesce.app.points.verify` to compare.
     """
     problems = []
     for point in (point for point in points if point.full):
@@ -45,16 +46,43 @@ def forget_manifests(services: Services, deployment: Deployment, points: Iterabl
 def _keep_manifest(services: Services, deployment: Deployment, point: RestorePoint) -> None:
     whole = tuple(artifact for artifact in point.artifacts if artifact.state is PointState.COMPLETE)
     held = {artifact.instance for artifact in point.artifacts} or deployment.topology.instances.keys()
-    for directory in sorted(set(repositories(services, deployment, held).values())):
-        if point.state in _WRITTEN and whole:
-            manifest = PointManifest(
-                point=replace(point, artifacts=whole, proofs=()),
-                instances=deployment.topology.instances,
-                runtime_properties=services.deployments.runtime_properties(deployment.name),
-            )
-            services.manifests.write(directory, manifest)
-        else:
-            services.manifests.remove(directory, deployment.name, point.name)
+    kept = repositories(services, deployment, held)
+    if point.state not in _WRITTEN or not whole:
+        for directory in sorted(set(kept.values())):
+            services.manifests.remove(directory, point)
+        return
+    _write(services, deployment, replace(point, artifacts=whole), kept)
+
+
+def _write(
+    services: Services, deployment: Deployment, point: RestorePoint, kept: Mapping[InstanceId, str]
+) -> None:
+    """Write *point*'s manifest into every repository that holds a part of it, and remember its digest."""
+    artifacts = tuple(_with_digest(services, point, each, kept) for each in point.artifacts)
+    manifest = PointManifest(
+        point=replace(point, artifacts=artifacts, proofs=(), manifest_sha256=""),
+        instances=deployment.topology.instances,
+        runtime_properties=services.deployments.runtime_properties(deployment.name),
+    )
+    digests = [
+        services.manifests.write(directory, manifest, known=bool(point.manifest_sha256))
+        for directory in sorted(set(kept.values()))
+    ]
+    if digests:
+        by_instance = {artifact.instance: artifact for artifact in artifacts}
+        saved = services.catalog.get(point.deployment, point.name)
+        every = tuple(by_instance.get(artifact.instance, artifact) for artifact in saved.artifacts)
+        services.catalog.save(replace(saved, artifacts=every, manifest_sha256=digests[0]))
+
+
+def _with_digest(
+    services: Services, point: RestorePoint, artifact: Artifact, kept: Mapping[InstanceId, str]
+) -> Artifact:
+    """Return *artifact* with the digest of its copy's manifest; one that is known already is not replaced."""
+    if artifact.manifest_sha256 or artifact.instance not in kept:
+        return artifact
+    digest = services.manifests.digest(kept[artifact.instance], point, artifact.instance)
+    return replace(artifact, manifest_sha256=digest or "")
 
 
 def repositories(

@@ -2,67 +2,192 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
 
-from quiesce.app.inquiry import Inquiry
+from quiesce.app.points.asking import Cancelled, ask_verifiers, nobody
+from quiesce.app.points.manifests import repositories
 from quiesce.app.services import Services
-from quiesce.errors import ProviderError
+from quiesce.errors import DamagedError, UnreachableError
+from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId
-from quiesce.model.plan import Step
-from quiesce.model.restore_point import Proof, RestorePoint
-from quiesce.planning import REMOVE_BACKUP, plan_workflow, read_parameters
-from quiesce.ports import Verifier
+from quiesce.model.parameters import VerifyFirst
+from quiesce.model.restore_point import Artifact, Proof, RestorePoint, Trust
+
+#: kinds of proofs for which every byte was read
+_READ: Final = frozenset({"checksums", "restore"})
+#: said by a node whose data are part of another instance's artifact: it neither adds nor takes anything
+_ELSEWHERE: Final = "elsewhere"
+#: for so long a good proof is not repeated before a restore, in seconds
+_FRESH_S: Final = 24 * 3600.0
 
 
-def verify(
-    services: Services, deployment: str, name: str
-) -> tuple[RestorePoint, Mapping[InstanceId, Proof | None]]:
-    """Check every artifact of a restore point, and keep the result as a proof of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What one check found."""
 
-    An instance whose provider cannot check is answered with None.
+    #: by instance; None: nothing can check it without restoring
+    results: Mapping[InstanceId, Proof | None]
+    #: what is wrong with the restore point's own manifests; empty: nothing
+    manifest: str = ""
+    #: why an instance could not be looked at: that is no damage
+    unreachable: Mapping[InstanceId, str]
+
+    @property
+    def damages(self) -> Mapping[str, str]:
+        """What is wrong, by the name of the instance or ``manifest``."""
+        own = {"manifest": self.manifest} if self.manifest else {}
+        return own | {i: p.detail for i, p in self.results.items() if p is not None and not p.passed}
+
+    def proof(self, at: float) -> Proof | None:
+        """Return it as a proof of the restore point; None when it says neither yes nor no."""
+        told = {i: proof for i, proof in self.results.items() if proof is None or proof.kind != _ELSEWHERE}
+        proofs = [proof for proof in told.values() if proof is not None]
+        if self.damages:
+            detail = "; ".join(f"{name}: {damage}" for name, damage in self.damages.items())
+            instances = () if self.manifest else tuple(InstanceId(name) for name in self.damages)
+            kind = proofs[0].kind if proofs else "checksums"
+            return Proof(at=at, kind=kind, passed=False, detail=detail, damaged=instances)
+        if self.unreachable or not proofs:
+            return None
+        read = sum(proof.kind in _READ for proof in proofs)
+        partial = read < len(told)
+        detail = f"{read} of {len(told)} instances read" if partial else f"{read} instances read"
+        return Proof(
+            at=at, kind="checksums" if read else proofs[0].kind, passed=True, detail=detail, partial=partial
+        )
+
+
+def verify(services: Services, deployment: str, name: str) -> tuple[RestorePoint, Verification]:
+    """Check every artifact of a restore point and its manifests, and keep the result as a proof of it.
 
     Raises:
         UnknownNameError: when there is no such deployment or restore point.
     """
     found = services.deployments.get(deployment)
     point = services.catalog.get(found.name, name)
-    topology = found.topology
-    plan = plan_workflow(
-        REMOVE_BACKUP.name,
-        topology,
-        services.descriptions,
-        read_parameters(REMOVE_BACKUP.name, {"snapshot_name": point.name}, now=0.0),
-        points=[point],
-    )
-    inquiry = Inquiry(services, found, "verify", plan=plan, points=[point])
-    results: dict[InstanceId, Proof | None] = {}
-    for step in plan.steps:
-        provider = services.provider(step.provider)
-        if not isinstance(provider, Verifier):
-            results[step.instance] = None
-            continue
-        results[step.instance] = _verified(services, provider, inquiry, step)
-    proofs = [proof for proof in results.values() if proof is not None]
-    if proofs:
-        failed = {i: p for i, p in results.items() if p is not None and not p.passed}
-        detail = "; ".join(f"{instance}: {proof.detail}" for instance, proof in failed.items())
-        services.catalog.add_proof(
-            found.name,
-            point.name,
-            Proof(
-                at=services.clock.now(),
-                kind=proofs[0].kind,
-                passed=not failed,
-                detail=detail or f"{len(proofs)} of {len(point.artifacts)} instances checked",
-            ),
+    whole = {artifact.instance for artifact in point.artifacts}
+    checked = _check(services, found, point, whole, nobody)
+    return _kept(services, point, checked), checked
+
+
+def refuse_damaged(
+    services: Services,
+    deployment: Deployment,
+    point: RestorePoint,
+    instances: Collection[InstanceId],
+    *,
+    mode: VerifyFirst,
+    cancelled: Cancelled = nobody,
+) -> None:
+    """Check what a restore of *instances* will read, before anything is touched; all that is wrong is told.
+
+    Raises:
+        DamagedError: when any of it is damaged, or its last check has failed.
+        UnreachableError: when any of it cannot be looked at.
+        CancelledError: when it was cancelled meanwhile.
+    """
+    refuse_found_damaged(point, instances)
+    if mode is not VerifyFirst.FULL or _is_fresh(point, services.clock.now()):
+        return
+    checked = _check(services, deployment, point, instances, cancelled)
+    if checked.damages or set(instances) >= {artifact.instance for artifact in point.artifacts}:
+        _kept(services, point, checked)
+    if checked.damages:
+        raise DamagedError(f"{_damage_text(point, checked)}; nothing was touched")
+    if checked.unreachable:
+        raise unreachable_error(point, checked)
+
+
+def refuse_found_damaged(point: RestorePoint, instances: Collection[InstanceId]) -> None:
+    """Refuse a restore point whose last check has failed.
+
+    Raises:
+        DamagedError: when that check found something wrong with *instances*.
+    """
+    if point.trust is not Trust.DAMAGED:
+        return
+    last = point.proofs[-1]
+    if not last.damaged or set(last.damaged).intersection(instances):
+        raise DamagedError(
+            f"{point.name} is damaged, its last check says: {last.detail}; nothing was touched",
+            hint="Restore from another restore point, or only instances that are whole; if this one was "
+            f"repaired: quiesce backups verify {point.deployment} {point.name}",
         )
-    return services.catalog.get(found.name, point.name), results
 
 
-def _verified(services: Services, provider: Verifier, inquiry: Inquiry, step: Step) -> Proof:
-    try:
-        proof = provider.verify(inquiry.call_of(step), inquiry.context_of(step))
-    except ProviderError as error:
-        proof = Proof(at=services.clock.now(), kind="checksums", passed=False, detail=str(error))
-    return replace(proof, detail=services.masking.text(proof.detail))
+def unreachable_error(point: RestorePoint, checked: Verification) -> UnreachableError:
+    """Return the error that tells what of *point* could not be looked at."""
+    told = "; ".join(f"{instance}: {why}" for instance, why in checked.unreachable.items())
+    return UnreachableError(f"{point.name} cannot be checked: {told}")
+
+
+def _damage_text(point: RestorePoint, checked: Verification) -> str:
+    damages = "; ".join(f"{name}: {damage}" for name, damage in checked.damages.items())
+    return f"{point.name} is damaged: {damages}"
+
+
+def _is_fresh(point: RestorePoint, now: float) -> bool:
+    """Tell whether a good check is young; one from the future is not: the clock was wrong, then or now."""
+    return point.trust is Trust.PROVEN and 0 <= now - point.proofs[-1].at < _FRESH_S
+
+
+def _kept(services: Services, point: RestorePoint, checked: Verification) -> RestorePoint:
+    proof = checked.proof(services.clock.now())
+    if proof is not None:
+        services.catalog.add_proof(point.deployment, point.name, proof)
+    return services.catalog.get(point.deployment, point.name)
+
+
+def _check(
+    services: Services,
+    deployment: Deployment,
+    point: RestorePoint,
+    instances: Collection[InstanceId],
+    cancelled: Cancelled,
+) -> Verification:
+    kept = repositories(services, deployment, instances) if point.full else {}
+    away = {
+        directory: why for directory in set(kept.values()) if (why := services.manifests.why_away(directory))
+    }
+    results: dict[InstanceId, Proof | None] = {}
+    unreachable = {i: away[kept[i]] for i in instances if kept.get(i) in away}
+    chosen = [a for a in point.artifacts if a.instance in instances and a.instance not in unreachable]
+    for artifact in list(chosen):
+        if damage := _manifest_damage(services, point, artifact, kept.get(artifact.instance)):
+            results[artifact.instance] = Proof(
+                at=services.clock.now(), kind="checksums", passed=False, detail=damage
+            )
+            chosen.remove(artifact)
+    for instance, answer in ask_verifiers(services, deployment, point, chosen, cancelled).items():
+        if isinstance(answer, str):
+            unreachable[instance] = answer
+        else:
+            results[instance] = answer
+    own = _own_manifest_damage(services, point, set(kept.values()) - away.keys())
+    return Verification(results=results, manifest=own, unreachable=unreachable)
+
+
+def _own_manifest_damage(services: Services, point: RestorePoint, directories: Collection[str]) -> str:
+    if not point.manifest_sha256:
+        return ""
+    found = {directory: services.manifests.digest(directory, point) for directory in sorted(directories)}
+    return "; ".join(
+        f"the restore point's manifest in {directory} {_difference(digest)}"
+        for directory, digest in found.items()
+        if digest != point.manifest_sha256
+    )
+
+
+def _manifest_damage(
+    services: Services, point: RestorePoint, artifact: Artifact, directory: str | None
+) -> str:
+    if not artifact.manifest_sha256 or directory is None:
+        return ""
+    digest = services.manifests.digest(directory, point, artifact.instance)
+    return "" if digest == artifact.manifest_sha256 else f"its manifest in {directory} {_difference(digest)}"
+
+
+def _difference(digest: str | None) -> str:
+    return "is gone" if digest is None else "is not the one that the catalog knows"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quiesce.app.points.consistency import ConsistencyAssessment
+from quiesce.app.points.verify import refuse_damaged, refuse_found_damaged
 from quiesce.app.run.execution import Watching, execute, failure_of
 from quiesce.app.run.recover import take_up_unfinished
 from quiesce.app.run.report import report_execution, report_plan
@@ -56,7 +57,10 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
         UsageError, UnknownNameError, PlanError: when it would be refused.
     """
     deployment = services.deployments.get(request.deployment)
-    plan, _ = _plan(services, deployment, request)
+    plan, points = _plan(services, deployment, request)
+    applied = {step.instance for step in plan.steps if step.operation is Operation.APPLY}
+    for point in points if applied else ():
+        refuse_found_damaged(point, applied)
     predicted = _predicted_s(services, deployment, plan)
     return report_plan(
         deployment.name, _with_window_warning(plan, predicted), predicted, _labels(plan, deployment)
@@ -105,10 +109,30 @@ def _run(
     )
     for name in {step.provider for step in plan.steps}:
         services.provider(name)  # refused here, before anything is touched, when its SDK is missing
+    _check_first(services, deployment, plan, points, watching)
     services.executions.add(execution, plan)
     guard = _guard_of(services, plan, execution)
     ended, plan, history = execute(services, execution, Purpose.FORWARD, watching, guard=guard)
     return result_of(services, ended, plan, history)
+
+
+def _check_first(
+    services: Services,
+    deployment: Deployment,
+    plan: Plan,
+    points: Sequence[RestorePoint],
+    watching: Watching,
+) -> None:
+    applied = {step.instance for step in plan.steps if step.operation is Operation.APPLY}
+    for point in points if applied else ():
+        refuse_damaged(
+            services,
+            deployment,
+            point,
+            applied,
+            mode=plan.parameters.verify_first,
+            cancelled=watching.cancel_asked,
+        )
 
 
 def result_of(services: Services, ended: Execution, plan: Plan, history: History) -> Result:

@@ -6,6 +6,7 @@ import click
 
 from quiesce.app.points.prune import plan_pruning, remove_unkept
 from quiesce.app.points.rebuild import rebuild as rebuild_catalog
+from quiesce.app.points.verify import unreachable_error
 from quiesce.app.points.verify import verify as verify_point
 from quiesce.app.run.run import run_workflow
 from quiesce.cli.commands.workflows import follow
@@ -14,9 +15,8 @@ from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, ExitStatus
 from quiesce.model.retention import RetentionPolicy
-from quiesce.reports.escaping import printable_lines
 from quiesce.reports.json import render_json, render_json_line
-from quiesce.reports.text import point_text, points_text, rebuilt_text, retention_text
+from quiesce.reports.text import point_text, points_text, rebuilt_text, retention_text, verification_text
 
 
 @click.group()
@@ -53,17 +53,21 @@ def show(deployment: str, name: str, as_json: bool) -> None:
 def verify(deployment: str, name: str, as_json: bool) -> int:
     """Read a restore point's stored data again and compare every checksum; the result is kept as a proof."""
     with services() as given:
-        point, results = verify_point(given, deployment, name)
+        point, found = verify_point(given, deployment, name)
     if as_json:
-        say(render_json("verification", {"restore_point": point, "results": results}))
-    for instance, proof in results.items():
-        if proof is None and not as_json:
-            say(f"{instance}: its provider cannot check it without restoring")
-        elif proof is not None and not as_json:
-            say(f"{instance}: {'good' if proof.passed else 'DAMAGED'} {printable_lines(proof.detail)}")
-    damaged = [instance for instance, proof in results.items() if proof is not None and not proof.passed]
-    if damaged:
-        raise DamagedError(f"{name} is damaged: {', '.join(damaged)}")
+        told = {
+            "restore_point": point,
+            "results": found.results,
+            "damages": found.damages,
+            "unreachable": found.unreachable,
+        }
+        say(render_json("verification", told))
+    else:
+        say(verification_text(point, found.results, found.manifest, found.unreachable))
+    if found.damages:
+        raise DamagedError(f"{name} is damaged: {', '.join(found.damages)}")
+    if found.unreachable:
+        raise unreachable_error(point, found)
     return ExitStatus.OK
 
 

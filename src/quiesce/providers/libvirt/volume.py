@@ -151,7 +151,7 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
     def verify(self, job: LibvirtJob, /) -> Proof:
         """Read a full copy; of a snapshot, look whether it is there."""
         if _is_through(job):
-            return proof("presence", detail="its data are in its domain's part of the restore point")
+            return proof("elsewhere", detail="its data are in its domain's part of the restore point")
         if job.call.full:
             return job.saving.verify()
         path = _path(job)

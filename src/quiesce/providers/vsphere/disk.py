@@ -56,7 +56,7 @@ class VirtualDiskOperations(CheckedOperations[VSphereJob]):
 
     def verify(self, job: VSphereJob, /) -> Proof:
         """Leave it to the machine."""
-        return proof("presence", detail=f"stored with {_server(job.call).instance}")
+        return proof("elsewhere", detail=f"stored with {_server(job.call).instance}")
 
 
 def _server(call: Call) -> Related:

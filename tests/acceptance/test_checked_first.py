@@ -1,0 +1,163 @@
+"""Nothing is restored from what is damaged, and no word claims more than was read (docs/catalog.md)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from quiesce.errors import ExitStatus
+
+from .conftest import Opener
+from .shop import SHOP, CommandLine, Shop
+from .test_rebuilding import FULL, init_again, lose_database, manifest, with_two_backups
+
+
+@pytest.fixture
+def saved_shop(quiesce: CommandLine, opened: Opener) -> Shop:
+    """A shop with an order for tea in the backup ``one`` and coffee too in ``two``."""
+    return opened(quiesce, SHOP, with_two_backups)
+
+
+def stored(quiesce: CommandLine, name: str, node: str) -> Path:
+    """The directory of a node's copy in the restore point *name*."""
+    (found,) = (quiesce.home / "repository" / "shop" / name).glob(f"{node}*")
+    return found
+
+
+def flip(path: Path) -> None:
+    """Change one byte in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def flip_data(quiesce: CommandLine, name: str, node: str) -> None:
+    """Change one byte of a node's stored data."""
+    (data,) = (each for each in stored(quiesce, name, node).iterdir() if each.name != "manifest.json")
+    flip(data)
+
+
+def refused(quiesce: CommandLine, shop: Shop, name: str, *more: str, code: str = "damaged") -> str:
+    """Restore *name*, see it refused before anything is touched, and return why."""
+    before, executions = shop.contents(), quiesce.executions()
+    status = ExitStatus.REFUSED if code == "unreachable" else ExitStatus.DAMAGED
+    answer = quiesce("restore", "shop", "-p", f"snapshot_name={name}", *more, status=status)
+    assert f"[{code}]" in answer.err
+    assert shop.contents() == before
+    assert quiesce.executions() == executions
+    return answer.err
+
+
+def test_everything_damaged_is_told_before_anything_is_touched(
+    quiesce: CommandLine, saved_shop: Shop
+) -> None:
+    flip_data(quiesce, "one", "files")
+    flip(manifest(quiesce, "one"))
+    told = refused(quiesce, saved_shop, "one")
+    assert "files" in told
+    assert "manifest" in told
+    assert "DAMAGED" in quiesce("backups", "list", "shop").out
+    assert "DAMAGED" in quiesce("backups", "show", "shop", "one").out
+    assert quiesce.points("shop")["one"]["trust"] == "damaged"
+
+
+@pytest.mark.parametrize("mode", ["full", "quick", "none"])
+def test_a_point_whose_last_check_failed_is_refused(
+    quiesce: CommandLine, saved_shop: Shop, mode: str
+) -> None:
+    flip_data(quiesce, "one", "files")
+    quiesce("backups", "verify", "shop", "one", status=ExitStatus.DAMAGED)
+    assert "last check" in refused(quiesce, saved_shop, "one", "--verify-first", mode)
+    quiesce("plan", "restore", "shop", "-p", "snapshot_name=one", status=ExitStatus.DAMAGED)
+
+
+def _take_older(directory: Path, older: Path) -> None:
+    shutil.rmtree(directory)
+    shutil.copytree(older, directory)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        flip,
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(b""),
+        Path.unlink,
+        lambda path: path.write_text(path.read_text() + "\n"),
+        lambda path: shutil.copy(str(path).replace("/one/", "/two/"), path),
+        lambda path: path.write_text(json.dumps(json.loads(path.read_text()))),
+    ],
+    ids=["flipped", "cut off", "empty", "gone", "longer", "swapped", "written anew"],
+)
+@pytest.mark.parametrize("whose", ["point", "instance"])
+def test_damage_to_a_manifest_is_found(
+    quiesce: CommandLine, saved_shop: Shop, spoil: Callable[[Path], object], whose: str
+) -> None:
+    path = manifest(quiesce, "one")
+    spoil(path if whose == "point" else stored(quiesce, "one", "files") / path.name)
+    told = refused(quiesce, saved_shop, "one")
+    assert "manifest" in told
+    assert ("files" in told) == (whose == "instance")
+
+
+def test_an_older_directory_of_a_name_used_again_is_found(quiesce: CommandLine, saved_shop: Shop) -> None:
+    directory = manifest(quiesce, "one").parent
+    older = quiesce.directory / "older"
+    shutil.copytree(directory, older)
+    quiesce("remove-backup", "shop", "-p", "snapshot_name=one")
+    quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL)
+    _take_older(directory, older)
+    quiesce("backups", "verify", "shop", "one", status=ExitStatus.DAMAGED)
+    assert "manifest" in refused(quiesce, saved_shop, "one")
+
+
+def test_a_failed_backup_leaves_the_manifest_of_an_older_one_of_that_name(
+    quiesce: CommandLine, saved_shop: Shop
+) -> None:
+    before = manifest(quiesce, "one").read_bytes()
+    lose_database(quiesce)
+    init_again(quiesce, saved_shop)
+    quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL, status=ExitStatus.FAILED)
+    assert manifest(quiesce, "one").read_bytes() == before
+    quiesce("backups", "rebuild", "shop")
+    quiesce("restore", "shop", "-p", "snapshot_name=one")
+    assert saved_shop.orders() == ["tea"]
+
+
+def test_what_was_read_is_proven_and_not_read_again(quiesce: CommandLine, saved_shop: Shop) -> None:
+    quiesce("restore", "shop", "-p", "snapshot_name=one")
+    assert quiesce.points("shop")["one"]["trust"] == "proven"
+    quiesce("restore", "shop", "-p", "snapshot_name=one")
+    assert len(quiesce.points("shop")["one"]["proofs"]) == 1
+
+
+def test_a_snapshot_that_is_only_looked_at_is_partly_proven(quiesce: CommandLine, saved_shop: Shop) -> None:
+    quiesce("backup", "shop", "-p", "snapshot_name=here")
+    assert "partly proven" in quiesce("backups", "verify", "shop", "here").out
+    assert quiesce.points("shop")["here"]["trust"] == "partly"
+    assert "partly" in quiesce("backups", "list", "shop").out
+
+
+def test_a_repository_that_is_not_mounted_is_unreachable_and_nothing_is_removed_from_it(
+    quiesce: CommandLine, saved_shop: Shop
+) -> None:
+    repository, away = quiesce.home / "repository", quiesce.home / "away"
+    repository.rename(away)
+    repository.mkdir()
+    told = quiesce("backups", "verify", "shop", "one", status=ExitStatus.REFUSED).err
+    assert "[unreachable]" in told
+    refused(quiesce, saved_shop, "one", code="unreachable")
+    quiesce("remove-backup", "shop", "-p", "snapshot_name=one", status=ExitStatus.FAILED)
+    points = quiesce.points("shop")
+    assert "one" in points
+    assert points["two"]["trust"] == "never"
+
+    repository.rmdir()
+    away.rename(repository)
+    quiesce("backups", "verify", "shop", "two")
+    quiesce("remove-backup", "shop", "-p", "snapshot_name=one")
+    assert "one" not in quiesce.points("shop")
