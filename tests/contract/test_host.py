@@ -22,6 +22,7 @@ from quiesce.model.outcome import Outcome
 from quiesce.ports import Context, ProviderSettings
 from quiesce.providers import host
 from quiesce.providers.host.provider import HostProvider
+from quiesce.repository import MARK
 from quiesce.testing import ProviderContract, Subject
 
 
@@ -70,7 +71,7 @@ class HostSubject(Subject):
 
     def objects(self) -> frozenset[str]:
         shelves = self.root.glob("data/.quiesce-*/**/*")
-        stored = (self.root / "repository").rglob("*")
+        stored = (path for path in (self.root / "repository").rglob("*") if path.name != MARK)
         return frozenset(str(path.relative_to(self.root)) for path in (*shelves, *stored))
 
     def plant_foreign(self, point: str, *, full: bool) -> None:

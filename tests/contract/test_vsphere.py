@@ -19,6 +19,7 @@ from quiesce.providers.vsphere import DESCRIPTION
 from quiesce.providers.vsphere.inventory import PowerState
 from quiesce.providers.vsphere.provider import VSphereProvider
 from quiesce.providers.vsphere.vcenter import CloneRequest, SnapshotRequest
+from quiesce.repository import MARK
 from quiesce.testing import ProviderContract, RecordingContext, Subject
 from quiesce.testing.fake_vcenter import FakeVCenter, FakeVCenterWorld
 
@@ -88,7 +89,8 @@ class RememberedMachine(Subject):
         found = {f"machine {one.name}" for one in self.world.machines.values()}
         found |= {f"snapshot {cut.snapshot.name}" for cut in self.world.cuts.values()}
         found |= {f"disk {name}" for name in self.world.files}
-        return frozenset(found) | {f"file {path}" for path in (self.directory / "backups").rglob("*")}
+        stored = {path for path in (self.directory / "backups").rglob("*") if path.name != MARK}
+        return frozenset(found) | {f"file {path}" for path in stored}
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
         name = f"{self.instance}-{point}"
@@ -159,7 +161,7 @@ class SimulatedMachine(Subject):
         return bool(self.simulator.power(self.machine) == "suspended")
 
     def objects(self) -> frozenset[str]:
-        stored = (self.directory / "backups").rglob("*")
+        stored = {path for path in (self.directory / "backups").rglob("*") if path.name != MARK}
         return frozenset(self.simulator.objects()) | {f"file {path}" for path in stored}
 
     def plant_foreign(self, point: str, *, full: bool) -> None:

@@ -90,7 +90,7 @@ class Saving:
             UnreachableError: when there is a copy, but its repository is not there (not mounted, say).
         """
         call = self._job.call
-        if call.full and call.artifact and not call.undo:
+        if call.full and "files" in (call.artifact or {}) and not call.undo:
             self.repository.require()
         try:
             self.repository.delete(self._job.place, made_by=maker_of(self._job.call))

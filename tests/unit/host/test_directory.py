@@ -269,6 +269,8 @@ def test_a_sound_restore_point_is_verified(machine: Machine, node: Node, data: P
 def test_a_restore_point_that_is_gone_is_no_sound_one(
     machine: Machine, node: Node, data: Path, full: bool
 ) -> None:
+    machine.save(node, full=full)
+    machine.do(node, Operation.DELETE, full=full)
     call = machine.call(node, Operation.APPLY, full=full)
     proof = machine.provider.verify(call, RecordingContext())
     assert not proof.passed

@@ -12,6 +12,7 @@ from quiesce.model.operation import Operation
 from quiesce.ports import ProviderSettings
 from quiesce.providers.libvirt import DOMAIN
 from quiesce.providers.libvirt.provider import LibvirtProvider
+from quiesce.repository import MARK
 from quiesce.testing import Subject
 
 from .fake_hypervisor import FakeHypervisor, World, read_image, token_of, write_image
@@ -63,7 +64,7 @@ class FakeSubject(Subject):
         return self.machine.state == "paused"
 
     def objects(self) -> frozenset[str]:
-        files = [str(path) for path in self.folder.rglob("*") if path.is_file()]
+        files = [str(path) for path in self.folder.rglob("*") if path.is_file() and path.name != MARK]
         return frozenset([*files, *self.machine.snapshots, *self.machine.checkpoints])
 
     def plant_foreign(self, point: str, *, full: bool) -> None:

@@ -18,6 +18,7 @@ from quiesce.model.topology import Node
 from quiesce.ports import ProviderSettings
 from quiesce.providers.vsphere.provider import VSphereProvider
 from quiesce.providers.vsphere.vcenter import VCenter
+from quiesce.repository import MARK
 from quiesce.testing import RecordingContext
 from quiesce.testing.fake_vcenter import FakeVCenter, FakeVCenterWorld
 
@@ -86,7 +87,8 @@ class Site:
         names = {f"machine {one.name}" for one in self.world.machines.values()}
         names |= {f"snapshot {cut.snapshot.name}" for cut in self.world.cuts.values()}
         names |= {f"{len(self.world.files)} disks"}
-        return frozenset(names | {f"file {path}" for path in self.directory.rglob("*")})
+        files = {path for path in self.directory.rglob("*") if path.name != MARK}
+        return frozenset(names | {f"file {path}" for path in files})
 
 
 @pytest.fixture
