@@ -37,8 +37,8 @@ def flip(path: Path) -> None:
 
 def flip_data(quiesce: CommandLine, name: str, node: str) -> None:
     """Change one byte of a node's stored data."""
-    (data,) = (each for each in stored(quiesce, name, node).iterdir() if each.name != "manifest.json")
-    flip(data)
+    data = (each for each in stored(quiesce, name, node).iterdir() if each.name != "manifest.json")
+    flip(max(data, key=lambda path: path.stat().st_size))
 
 
 def refused(quiesce: CommandLine, shop: Shop, name: str, *more: str, code: str = "damaged") -> str:
