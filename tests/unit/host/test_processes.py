@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.errors import NonRecoverableError, ResourceNotFoundError
+from quiesce.errors import NonRecoverableError, ResourceNotFoundError, UntrustedPathError
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
@@ -22,6 +22,7 @@ from quiesce.testing import RecordingContext
 
 from .machine import Machine, Node, wait_until
 
+NOBODY = 65534
 COUNTING = "import sys, time\nwhile True: open(sys.argv[1], 'a').write('x'); time.sleep(0.005)"
 FORKING = """
 import os, sys, time
@@ -265,3 +266,37 @@ def test_the_doctor_tells_whether_the_process_runs(machine: Machine, start: Star
     for node, passed in ((running, True), (missing, False)):
         [finding] = machine.provider.doctor(machine.call(node, Operation.SUSPEND), RecordingContext())
         assert finding.passed is passed
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files and processes of other users")
+def test_a_file_of_another_user_names_only_processes_of_that_user(machine: Machine, tmp_path: Path) -> None:
+    """Finding S10: who could write the file had root stop any process."""
+    pid_file = tmp_path / "pid"
+    node = Node(host.PROCESS, pid_file=str(pid_file))
+    command = ["sleep", "60"]
+    with subprocess.Popen(command) as roots, subprocess.Popen(command, user=NOBODY) as nobodys:
+        try:
+            pid_file.write_text(f"{roots.pid}")
+            os.chown(pid_file, NOBODY, NOBODY)
+            with pytest.raises(UntrustedPathError, match=f"names process {roots.pid} of user 0"):
+                machine.do(node, Operation.SUSPEND)
+            assert state_of(roots.pid) != "T"
+
+            pid_file.write_text(f"{nobodys.pid}")
+            machine.do(node, Operation.SUSPEND)
+            assert state_of(nobodys.pid) == "T"
+        finally:
+            roots.kill()
+            nobodys.kill()
+
+
+def test_a_file_that_others_can_write_is_not_believed(machine: Machine, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    pid_file.write_text("1")
+    pid_file.chmod(0o666)
+    with pytest.raises(UntrustedPathError, match="others could have written it"):
+        machine.do(Node(host.PROCESS, pid_file=str(pid_file)), Operation.SUSPEND)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

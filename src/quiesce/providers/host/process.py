@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import NonRecoverableError, ResourceNotFoundError
+from quiesce.errors import NonRecoverableError, ResourceNotFoundError, UntrustedPathError
+from quiesce.files.descriptors import READING
 from quiesce.files.durable import make_private_directory, storage_errors, write_durably
+from quiesce.files.trust import open_declared
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
@@ -23,6 +28,7 @@ from quiesce.providers.host.processes import Member, Stat
 _SAMPLE_S: Final = 0.2
 #: a daemon may write its pid file a little before it forks for the last time
 _PID_FILE_SLACK_S: Final = 2.0
+_LONGEST_PID_FILE: Final = 4096
 
 
 class ProcessOperations(CheckedOperations[HostJob]):
@@ -157,43 +163,81 @@ class PausedProcessOperations(ProcessOperations):
 
 
 def _leaders(job: HostJob, every: dict[int, Stat]) -> list[Stat]:
-    named = _named_pid(job)
-    if named is None and job.options.command is None:
+    options = job.options
+    noted = None if options.pid_file is None else _pid_file(job, options.pid_file)
+    named = options.pid if noted is None else noted.pid
+    if named is None and options.command is None:
         raise NonRecoverableError(
             f"{job.call.instance} does not say which process it stands for",
             hint="Set one of its properties pid_file, pid and command.",
         )
     candidates = every.values() if named is None else [every[named]] if named in every else []
-    leaders = [stat for stat in candidates if _fits(job, stat)]
+    leaders = [stat for stat in candidates if _fits(job, stat, noted)]
     if not leaders:
         raise ResourceNotFoundError(f"no process of {job.call.instance} runs{_sought(job)}")
+    if noted is not None:
+        _require_same_owner(job, noted, leaders)
     return leaders
 
 
-def _named_pid(job: HostJob) -> int | None:
-    path = job.options.pid_file
-    if path is None:
-        return job.options.pid
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PidFile:
+    """What a file says about a process, and who says it."""
+
+    path: Path
+    pid: int
+    written_at: float
+    owner: int
+
+
+def _pid_file(job: HostJob, path: Path) -> PidFile:
     try:
-        return int(path.read_text().split()[0])
-    except FileNotFoundError as error:
+        with open_declared(path) as declared:
+            descriptor = os.open(declared.name, READING | os.O_NOFOLLOW, dir_fd=declared.parent)
+    except (FileNotFoundError, ResourceNotFoundError) as error:
         raise ResourceNotFoundError(f"no process of {job.call.instance} runs: there is no {path}") from error
+    except OSError as error:
+        raise NonRecoverableError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        status = os.fstat(descriptor)
+        # a pipe or a device is no file to read from
+        data = os.read(descriptor, _LONGEST_PID_FILE) if stat.S_ISREG(status.st_mode) else b""
+    finally:
+        os.close(descriptor)
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_nlink > 1:
+        raise UntrustedPathError(
+            f"{path} is not believed: others could have written it",
+            hint="Take the write permission of others away (chmod go-w).",
+        )
+    try:
+        pid = int(data.split()[0])
     except (ValueError, IndexError) as error:
         raise NonRecoverableError(f"{path} does not hold a process number") from error
+    return PidFile(path=path, pid=pid, written_at=status.st_mtime, owner=status.st_uid)
 
 
-def _fits(job: HostJob, stat: Stat) -> bool:
-    pattern, pid_file = job.options.command, job.options.pid_file
+def _require_same_owner(job: HostJob, noted: PidFile, leaders: list[Stat]) -> None:
+    """Raise when whoever wrote the file may not stop the process himself: he could name any."""
+    if noted.owner in {0, os.geteuid()}:
+        return
+    for leader in leaders:
+        owner = processes.owner_of(leader.member.pid)
+        if owner != noted.owner:
+            raise UntrustedPathError(
+                f"{noted.path} belongs to user {noted.owner} and names process {leader.member.pid} "
+                f"of user {owner}: {job.call.instance} was left alone",
+                hint="Let the file belong to root, or to the user that the process runs as.",
+            )
+
+
+def _fits(job: HostJob, stat: Stat, noted: PidFile | None) -> bool:
+    pattern = job.options.command
     if pattern is None:
-        return pid_file is None or _is_older(stat, pid_file)
+        return noted is None or processes.started_at(stat) <= noted.written_at + _PID_FILE_SLACK_S
     try:
         return re.search(pattern, processes.command_line(stat.member.pid)) is not None
     except re.error as error:
         raise NonRecoverableError(f"{pattern!r} is no regular expression: {error}") from error
-
-
-def _is_older(stat: Stat, pid_file: Path) -> bool:
-    return processes.started_at(stat) <= pid_file.stat().st_mtime + _PID_FILE_SLACK_S
 
 
 def _sought(job: HostJob) -> str:

@@ -82,6 +82,17 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def owner_of(pid: int) -> int | None:
+    """Return the user that started a process, who may stop it; None when it is gone."""
+    try:
+        for line in (_PROC / str(pid) / "status").read_text().splitlines():
+            if line.startswith("Uid:"):
+                return int(line.split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None
+
+
 def started_at(stat: Stat) -> float:
     """Return when the process was started, in seconds since the epoch."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + stat.member.started / TICKS_PER_S
