@@ -22,6 +22,9 @@ from quiesce.model.outcome import Outcome
 MASK: Final = "******"
 #: shorter values are no secrets: to mask them would make every message unreadable
 LEAST_CHARS: Final = 4
+#: longer texts are shortened to twice `_KEPT_CHARS`
+MOST_CHARS: Final = 65536
+_KEPT_CHARS: Final = 16384
 #: how much of a secret at the end or the beginning of a line is masked: the rest is on another line
 _PIECE_CHARS: Final = 4
 #: a line that is nothing but so much of the middle of a secret is masked
@@ -54,7 +57,17 @@ class Masking:
             self._forms = tuple(sorted((*self._forms, *added), key=lambda each: -len(each[0])))
 
     def text(self, text: str) -> str:
-        """Return *text* without any secret, and without the pieces of one at its beginning or end."""
+        """Return *text* without any secret, and without the pieces of one at its beginning or end.
+
+        Of one that is very long the first and the last part are kept: it is going to be stored.
+        """
+        if len(text) <= MOST_CHARS:
+            return self._masked(text)
+        first, last = text[:_KEPT_CHARS], text[-_KEPT_CHARS:]
+        left_out = f"\n... {len(text) - 2 * _KEPT_CHARS} characters left out ...\n"
+        return self._masked(first) + left_out + self._masked(last)
+
+    def _masked(self, text: str) -> str:
         forms = self._forms
         if not forms or not text:
             return text

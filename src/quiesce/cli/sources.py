@@ -27,7 +27,7 @@ def import_options(command: F) -> F:
         metavar="TEXT=FILE",
         help="Read an import that contains TEXT from FILE, unless it is a file that is there.",
     )
-    network = click.option("--network", is_flag=True, help="Fetch http(s) imports that nothing else answers.")
+    network = click.option("--network", is_flag=True, help="Fetch https imports that nothing else answers.")
     return mapping(network(command))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from quiesce.errors import NonRecoverableError, RecoverableError
 from quiesce.isolation.child_result import ChildResult
+from quiesce.isolation.output import BoundedLog
 from quiesce.model.ids import Json
 from quiesce.model.records import Level
 from quiesce.ports import Context
@@ -28,6 +29,8 @@ class ContextAnswers:
 
     def __init__(self, data: dict[str, Any], context: Context) -> None:
         self.result = ChildResult()
+        #: what the child prints and logs
+        self.said = BoundedLog(context.log)
         self._data = data
         self._context = context
         self._verbs: Mapping[str, Callable[[dict[str, Any]], Json]] = {
@@ -54,7 +57,7 @@ class ContextAnswers:
         return self._data
 
     def _log(self, request: dict[str, Any]) -> Json:
-        self._context.log(_LEVELS.get(request["level"], Level.INFO), str(request["message"]))
+        self.said.add(_LEVELS.get(request["level"], Level.INFO), str(request["message"]))
         return None
 
     def _save(self, request: dict[str, Any]) -> Json:

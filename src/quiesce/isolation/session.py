@@ -38,6 +38,7 @@ class Session:
     def __init__(self, answers: ContextAnswers, context: Context, *, directory: str) -> None:
         self._answers = answers
         self._context = context
+        self._said = answers.said
         self._selector = selectors.DefaultSelector()
         self._lines: list[_Lines] = []
         self._path = str(Path(directory) / "ctx")
@@ -70,6 +71,12 @@ class Session:
         Raises:
             OperationTimeoutError: when its time is over, or its result is no longer needed.
         """
+        try:
+            return self._serve(child, name)
+        finally:
+            self._said.end()
+
+    def _serve(self, child: Child, name: str) -> int:
         self._read(child.stdout, _OUTPUT)
         self._read(child.stderr, _ERRORS)
         self._on(child.ending, _nothing)
@@ -132,7 +139,7 @@ class Session:
             self._selector.unregister(stream)
 
     def _log(self, prefix: str, line: str) -> None:
-        self._context.log(Level.INFO, prefix + line)
+        self._said.add(Level.INFO, prefix + line)
         if prefix == _ERRORS:
             self._answers.result.tail.append(line)
 

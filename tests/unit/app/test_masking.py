@@ -115,3 +115,13 @@ def test_nothing_that_a_device_sends_makes_it_slow() -> None:
     for hostile in ("a\r\n" * 3000, "a" * 9000, "a \t\r\n \t" * 1500, "\x1b[0;" * 3000):
         mask.text(hostile)
     assert time.process_time() - before < 20
+
+
+def test_of_a_long_text_both_ends_are_kept_and_masked() -> None:
+    """A device that never stops fills no database, and a secret at the cut is no exception."""
+    text = "begin " + "x" * 1_000_000 + " hunter22"
+    shown = masking("hunter22").text(text)
+    assert shown.startswith("begin ")
+    assert shown.endswith(f" {MASK}")
+    assert "characters left out" in shown
+    assert len(shown) < 65536

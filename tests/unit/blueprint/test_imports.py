@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from quiesce.blueprint import ImportPolicy, InvalidBlueprintError, load_blueprint
+from quiesce.blueprint.reading.sources import _HttpsOnly
 from quiesce.blueprint.reading.yaml_text import MAX_BYTES
 from quiesce.model.ids import NodeId
 
@@ -237,6 +240,16 @@ def test_the_network_is_not_touched_unless_asked(problems: Any) -> None:
     """A blueprint alone fetches nothing."""
     [problem] = problems(NODE, header=importing("https://example.org/some/types_of_mine.yaml"))
     assert "is not read over the network unless you ask for it" in problem
+
+
+def test_what_anybody_on_the_way_could_change_is_not_read(problems: Any) -> None:
+    """Only https is, and no redirection away from it."""
+    header = importing("http://127.0.0.1:9/some/types_of_mine.yaml")
+    [problem] = problems(NODE, header=header, policy=ImportPolicy(network=True))
+    assert "anybody on the way could change it" in problem
+    following = urllib.request.Request("https://127.0.0.1:9/")
+    with pytest.raises(urllib.error.URLError, match="not https"):
+        _HttpsOnly().redirect_request(following, None, 302, "", {}, "http://127.0.0.1:9/")
 
 
 @pytest.mark.parametrize(

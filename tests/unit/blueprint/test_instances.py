@@ -142,5 +142,5 @@ node_templates:
     relationships: [{type: cloudify.relationships.contained_in, target: host}]
 """
     )
-    with pytest.raises(InvalidBlueprintError, match="more than 1000000 instances"):
+    with pytest.raises(InvalidBlueprintError, match="more than 50000 instances"):
         instantiate(blueprint, random.Random(1).choice)

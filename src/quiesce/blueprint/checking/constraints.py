@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from quiesce.blueprint.checking.patterns import MATCH_S, PatternTimeoutError, matches
 from quiesce.blueprint.reading.functions import function_of
 from quiesce.blueprint.reading.primitive_types import OBJECT_TYPES, is_pattern
 from quiesce.blueprint.reading.problems import Position, Problems, suggestion
@@ -32,11 +32,13 @@ class Constraint:
         if test is None:
             return None
         try:
-            fine = test(value, self.argument)
+            return None if test(value, self.argument) else self._words()
         except TypeError:
             return f"cannot be compared by {self.name!r}"
-        if fine:
-            return None
+        except PatternTimeoutError:
+            return f"could not be matched within {MATCH_S:g} s; simplify the {self.name}: {self.argument}"
+
+    def _words(self) -> str:
         return f"is not valid: {self.message}" if self.message else f"violates {self.name}: {self.argument}"
 
 
@@ -67,7 +69,7 @@ def _is_mapping(argument: Value) -> bool:
 def _matches(value: Value, pattern: str) -> bool:
     if not isinstance(value, str):
         raise TypeError
-    return re.match(pattern, value) is not None
+    return matches(pattern, value)
 
 
 #: what the argument of each constraint must be

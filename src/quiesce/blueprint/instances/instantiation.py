@@ -17,7 +17,7 @@ from quiesce.model.topology import CONTAINED_IN, Instance, Link, Node, Relations
 ALL_TO_ALL: Final = "all_to_all"
 ALL_TO_ONE: Final = "all_to_one"
 #: more instances, or more links between them, are refused
-MAX_INSTANCES: Final = 1_000_000
+MAX_INSTANCES: Final = 50_000
 MAX_LINKS: Final = 5_000_000
 
 _CONNECTING: Final = frozenset({"cloudify.relationships.depends_on", "cloudify.relationships.connected_to"})

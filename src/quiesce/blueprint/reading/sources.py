@@ -7,12 +7,13 @@ import http.client
 import os
 import re
 import stat
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from quiesce.blueprint import packs
@@ -25,6 +26,7 @@ from quiesce.model.ids import Json
 
 _NETWORK: Final = ("http", "https")
 _TIMEOUT_S: Final = 20.0
+_CHUNK_BYTES: Final = 65536
 _MAP_HINT: Final = "say which file stands for it: --map {text}=FILE"
 
 
@@ -37,7 +39,7 @@ class ImportPolicy:
     mappings: tuple[tuple[str, Path], ...] = ()
     #: directories, besides the blueprint's own, from which absolute paths and ``file:`` URLs may be read
     roots: tuple[Path, ...] = ()
-    #: whether ``http:`` and ``https:`` imports that nothing else answers are fetched
+    #: whether ``https:`` imports that nothing else answers are fetched
     network: bool = False
     #: whether the type packs of quiesce answer the imports that they know
     packs: bool = True
@@ -122,7 +124,7 @@ class Resolver:
         found = self._mapped(text) or self._pack(text)
         if found:
             return found
-        if scheme in _NETWORK and self._policy.network:
+        if scheme == "https" and self._policy.network:
             return (Source(name=text),)
         hint = _MAP_HINT.format(text=_short(text))
         if scheme == "plugin":
@@ -133,6 +135,8 @@ class Resolver:
             problems.add(
                 position, f"{text!r} is a blueprint on a Cloudify Manager, which cannot be asked here", hint
             )
+        elif scheme == "http" and self._policy.network:
+            problems.add(position, f"{text!r} is not read: anybody on the way could change it", hint)
         else:
             problems.add(position, f"{text!r} is not read over the network unless you ask for it", hint)
         return ()
@@ -244,11 +248,28 @@ def _unreadable(name: str, why: str) -> InvalidBlueprintError:
     return InvalidBlueprintError([Problem(position=Position(name), what=f"the file cannot be read: {why}")])
 
 
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection to what is not https."""
+
+    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
+        """Return the request that follows."""
+        following = super().redirect_request(*arguments)
+        if following is not None and following.type != "https":
+            raise urllib.error.URLError("it redirects to what is not https")
+        return following
+
+
 def _fetch(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "quiesce"})  # noqa: S310  only http and https come here
+    """Return what lies at *url*; `_TIMEOUT_S` bounds each wait, and all of them together."""
+    request = urllib.request.Request(url, headers={"User-Agent": "quiesce"})  # noqa: S310  only https comes here
+    ends = time.monotonic() + _TIMEOUT_S
+    data = b""
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            data: bytes = answer.read(MAX_BYTES + 1)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        with urllib.request.build_opener(_HttpsOnly).open(request, timeout=_TIMEOUT_S) as answer:
+            while (chunk := answer.read1(_CHUNK_BYTES)) and len(data) <= MAX_BYTES:
+                data += chunk
+                if time.monotonic() > ends:
+                    raise TimeoutError(f"it was not read within {_TIMEOUT_S:g} s")
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise _unreadable(url, str(error)) from error
     return data
