@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from quiesce.errors import UsageError
 from quiesce.model.ids import BackupName, DeploymentName, InstanceId
@@ -18,6 +18,10 @@ from quiesce.model.retention import RetentionPlan, RetentionPolicy, Verdict
 
 DayOf: TypeAlias = Callable[[float], dt.date]
 
+#: by so much two machines' clocks may differ without being called wrong, in seconds
+_CLOCKS_DIFFER_S: Final = 300.0
+_FROM_FUTURE: Final = "it is from the future (the clock was wrong): no rule counts it; remove it by its name"
+
 
 def plan_retention(
     deployment: DeploymentName,
@@ -25,9 +29,12 @@ def plan_retention(
     policy: RetentionPolicy,
     *,
     day_of: DayOf,
+    now: float,
     busy: Collection[BackupName] = (),
 ) -> RetentionPlan:
     """Return what *policy* means for *points*; *busy* ones belong to executions that are not over.
+
+    What was made after *now* was made while the clock was wrong: it stays, is named, and displaces nothing.
 
     *day_of* tells the day of a time, in the operator's time zone. The last good restore point of each kind is
     always kept, and so is what a kept one builds on.
@@ -41,12 +48,16 @@ def plan_retention(
             hint="Give --keep-last, --keep-daily, --keep-weekly, --keep-monthly or --keep-within.",
         )
     newest_first = sorted(points, key=_age, reverse=True)
-    judging = _Judging(policy=policy, day_of=day_of, points=tuple(filter(_of_type(policy), newest_first)))
+    chosen = list(filter(_of_type(policy), newest_first))
+    to_come = [point for point in chosen if is_from_future(point, now)]
+    present = tuple(point for point in chosen if not is_from_future(point, now))
+    judging = _Judging(policy=policy, day_of=day_of, points=present)
     judging.judge()
     for name in busy:
         judging.keep(name, "an unfinished execution uses it")
     judging.keep_foundations(newest_first)
-    return RetentionPlan(deployment=deployment, policy=policy, verdicts=tuple(judging.verdicts()))
+    named = [Verdict(point=point, kept=True, reasons=(_FROM_FUTURE,)) for point in to_come]
+    return RetentionPlan(deployment=deployment, policy=policy, verdicts=(*named, *judging.verdicts()))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,6 +164,11 @@ class _Judging:
             and _age(other) > _age(point)
             and _instances(point) <= _instances(other)
         )
+
+
+def is_from_future(point: RestorePoint, now: float) -> bool:
+    """Tell whether *point* says that it was made later than *now*: the clock was wrong, then or now."""
+    return point.made_at > now + _CLOCKS_DIFFER_S
 
 
 def is_good(point: RestorePoint) -> bool:

@@ -53,13 +53,19 @@ def point(name: str, at: float, *, on: Sequence[str] = ("vm",), **more: Any) -> 
     )
 
 
-def judge(points: Sequence[RestorePoint], policy: RetentionPolicy, busy: Sequence[str] = ()) -> RetentionPlan:
+def judge(
+    points: Sequence[RestorePoint],
+    policy: RetentionPolicy,
+    busy: Sequence[str] = (),
+    now: float | None = None,
+) -> RetentionPlan:
     """What *policy* means, with days of UTC."""
     return plan_retention(
         SHOP,
         points,
         policy,
         day_of=lambda at: dt.datetime.fromtimestamp(at, dt.UTC).date(),
+        now=NOON + 100 * 366 * DAY if now is None else now,
         busy=[BackupName(name) for name in busy],
     )
 
@@ -270,3 +276,15 @@ def test_every_point_of_the_type_has_one_verdict_with_a_reason_newest_first(
 
 def _on(one: RestorePoint) -> frozenset[str]:
     return frozenset(artifact.instance for artifact in one.artifacts)
+
+
+@pytest.mark.parametrize(
+    "rules", [{"last": 1}, {"daily": 2}, {"weekly": 1}, {"monthly": 1}, {"within_s": 2 * DAY}]
+)
+def test_a_point_from_the_future_is_named_and_displaces_none(rules: dict[str, Any]) -> None:
+    real, now = [point("old", 0), point("new", DAY)], NOON + 2 * DAY
+    without = {v.point.name for v in judge(real, RetentionPolicy(**rules), now=now).verdicts if v.kept}
+    plan = judge([*real, point("later", 366 * DAY)], RetentionPolicy(**rules), now=now)
+    assert {v.point.name for v in plan.verdicts if v.kept} == without | {"later"}
+    (named,) = (v for v in plan.verdicts if v.point.name == "later")
+    assert "from the future" in named.reasons[0]

@@ -15,6 +15,7 @@ from quiesce.model.manifest import PointManifest
 from quiesce.model.operation import SNAPSHOT_CREATE
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.planning.binding import bind
+from quiesce.planning.retention import is_from_future
 from quiesce.ports import RepositoryUser
 
 _WRITTEN = (PointState.COMPLETE, PointState.PARTIAL)
@@ -118,4 +119,8 @@ def newest_manifest(services: Services, directory: str, deployment: str) -> Poin
     survey = services.manifests.survey(directory, deployment_name(deployment))
     if not survey.manifests:
         raise UnknownNameError(f"backup in {directory} of deployment", deployment, survey.deployments)
-    return max(survey.manifests, key=lambda manifest: manifest.point.made_at)
+    now = services.clock.now()
+    return max(
+        survey.manifests,
+        key=lambda manifest: (not is_from_future(manifest.point, now), manifest.point.made_at),
+    )

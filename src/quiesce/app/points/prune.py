@@ -27,6 +27,7 @@ def plan_pruning(services: Services, deployment: str, policy: RetentionPolicy) -
         services.catalog.list(found.name),
         policy,
         day_of=lambda at: dt.datetime.fromtimestamp(at).date(),  # noqa: DTZ006  the operator's days
+        now=services.clock.now(),
         busy=_worked_on(services, found.name),
     )
 
