@@ -90,7 +90,7 @@ def test_only_those_of_one_type_can_be_looked_at(quiesce: CommandLine, shop: Sho
 
 
 def test_a_damaged_one_does_not_count_as_the_last_good_one(quiesce: CommandLine, kept_shop: Shop) -> None:
-    (stored,) = (path for path in files_of(quiesce, "three") if path.suffix == ".gz")
+    stored = next(path for path in files_of(quiesce, "three") if path.suffix == ".gz")
     stored.write_bytes(b"x" * stored.stat().st_size)
     quiesce("backups", "verify", "shop", "three", status=ExitStatus.DAMAGED)
     quiesce("backups", "prune", "shop", "--keep-last", "1", "--yes")
