@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import ResourceNotFoundError
+from quiesce.errors import ResourceNotFoundError, UntrustedPathError
 from quiesce.files.descriptors import UNTOUCHED, path_of
 from quiesce.files.durable import storage_errors
 from quiesce.files.metadata import EVERYTHING, Metadata, Restorer
 from quiesce.files.problems import TreeProblems
 from quiesce.files.system_calls import sync_file_system
+from quiesce.files.trust import Declared, open_declared
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
@@ -44,7 +46,7 @@ class DatabaseOperations(CheckedOperations[HostJob]):
 
     def freeze(self, job: HostJob, /) -> Outcome:
         """Hold the write lock, everything committed on the disk, the timer armed first."""
-        path = job.path
+        path = _file(job)
         if job.call.restoring and not path.exists():
             return Outcome(consistency=Consistency.NONE, note=f"there is no database {path} to be frozen")
         _hold(job, job.timer_s)
@@ -73,7 +75,7 @@ class DatabaseOperations(CheckedOperations[HostJob]):
 
     def doctor(self, job: HostJob, /) -> Sequence[Finding]:
         """Tell whether it is a database that this user may lock."""
-        path = job.path
+        path = _file(job)
         if not path.is_file():
             return [Finding(check="database", passed=False, detail=f"there is no database {path}")]
         with path.open("rb") as file:
@@ -130,7 +132,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         with storage_errors(f"restore {snapshots.path}"), snapshots.incoming() as place:
             incoming = Path(os.fsdecode(path_of(place))) / os.fsdecode(CONTENT)
             self._fetch(job, incoming)
-            if not snapshots.path.exists():
+            if not _file(job).exists():
                 sync_file_system(place)
                 job.say(snapshots.put_in_place(job.call))
             else:
@@ -140,8 +142,8 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
 
     def _cut(self, job: HostJob, cut: StoredCut) -> StoredCut:
         snapshots, began = job.snapshots, time.monotonic()
-        _run_copy(job, snapshots.path, cut.content, scratch=True)
-        _dress_like(snapshots.path, cut.content)
+        _run_copy(job, _file(job), cut.content, scratch=True)
+        _dress_like(_file(job), cut.content)
         facts: dict[str, Json] = {
             "size_bytes": cut.content.stat().st_size,
             "cut_at": time.time(),
@@ -185,7 +187,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
     def _replace_content(self, job: HostJob, incoming: Path) -> None:
         held = job.freezes.held(job.key)
         if held is None:
-            _run_copy(job, incoming, job.path, scratch=False)
+            _run_copy(job, incoming, _file(job), scratch=False)
             return
         # our own freeze is in the way: its successor restores before it freezes
         thaw_at = held.get("thaw_at")
@@ -193,8 +195,35 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         _hold(job, max(left, 1.0), apply=incoming)
 
 
+def _file(job: HostJob) -> Path:
+    """Return the database's file, without links, whether it exists or not.
+
+    Raises:
+        UntrustedPathError: when it may be a file that somebody else has led us to.
+    """
+    try:
+        with open_declared(job.path) as declared:
+            _refuse_other_file(declared)
+            return Path(os.fsdecode(declared.path))
+    except ResourceNotFoundError:
+        # a restore makes the directory above
+        return job.path
+
+
+def _refuse_other_file(declared: Declared) -> None:
+    try:
+        status = os.stat(declared.name, dir_fd=declared.parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink > 1):
+        raise UntrustedPathError(
+            f"{os.fsdecode(declared.path)} is another name of a file that may be somebody else's",
+            hint="Declare the database's own file, which has one name only.",
+        )
+
+
 def _hold(job: HostJob, thaw_after_s: float, apply: Path | None = None) -> None:
-    request: dict[str, Json] = {"kind": "database", "path": str(job.path)}
+    request: dict[str, Json] = {"kind": "database", "path": str(_file(job))}
     request["busy_s"] = min(job.context.remaining_s(), thaw_after_s) * _PATIENCE
     if apply is not None:
         request["apply"] = str(apply)
@@ -218,7 +247,7 @@ def _run_copy(job: HostJob, source: Path, target: Path, *, scratch: bool) -> Non
 
 def _existing(job: HostJob) -> SnapshotDirectory:
     snapshots = job.snapshots
-    if not snapshots.path.is_file():
+    if not _file(job).is_file():
         raise ResourceNotFoundError(f"there is no database {snapshots.path}")
     return snapshots
 
