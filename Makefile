@@ -35,6 +35,7 @@ lint: $(VENV)/.ready  ## style, types, layers
 	$(BIN)/lint-imports --no-cache
 
 fix: $(VENV)/.ready  ## what the linters can put right by themselves
+	$(BIN)/ruff format --quiet .  # before, too: what is wrapped is not too long any more
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

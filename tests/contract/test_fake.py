@@ -7,7 +7,7 @@ import pytest
 from quiesce.model.operation import Operation
 from quiesce.providers.fake import DESCRIPTION
 from quiesce.providers.fake.provider import FakeProvider
-from quiesce.providers.fake.world import Fault, Misbehaviour, Thing, World
+from quiesce.providers.fake.world import FakeFault, FakeMisbehaviour, FakeThing, FakeWorld
 from quiesce.testing import ProviderContract, Subject
 
 
@@ -18,7 +18,7 @@ class FakeSubject(Subject):
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.world = World(tick=lambda: self.now)
+        self.world = FakeWorld(tick=lambda: self.now)
 
     def provider(self) -> FakeProvider:
         return FakeProvider(world=self.world)
@@ -40,12 +40,12 @@ class FakeSubject(Subject):
         return frozenset(self.world.things)
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
-        self.world.things[f"{self.instance}-{point}"] = Thing(
+        self.world.things[f"{self.instance}-{point}"] = FakeThing(
             instance=self.instance, maker=None, content="theirs", complete=True, full=full
         )
 
     def lose_answer(self, operation: Operation) -> None:
-        self.world.faults.append(Fault(operation=operation, misbehaviour=Misbehaviour.MUTE))
+        self.world.faults.append(FakeFault(operation=operation, misbehaviour=FakeMisbehaviour.MUTE))
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds

@@ -24,7 +24,7 @@ from quiesce.planning import plan_workflow, read_parameters, workflow_named
 from quiesce.ports import Journal
 from quiesce.providers.fake import DESCRIPTION
 from quiesce.providers.fake.provider import FakeProvider
-from quiesce.providers.fake.world import Fault, Misbehaviour, Thing, World
+from quiesce.providers.fake.world import FakeFault, FakeMisbehaviour, FakeThing, FakeWorld
 from quiesce.stores.memory import MemoryRecords
 from quiesce.testing import FakeClock, Fuse, FusedJournal, FusedProvider, InlineWorkers, hang
 
@@ -65,30 +65,31 @@ TOPOLOGIES = {
 }
 
 
-def _faults(*faults: tuple[Operation, Misbehaviour, int]) -> Callable[[], list[Fault]]:
-    return lambda: [Fault(operation=o, misbehaviour=m, times=n) for o, m, n in faults]
+def _faults(*faults: tuple[Operation, FakeMisbehaviour, int]) -> Callable[[], list[FakeFault]]:
+    return lambda: [FakeFault(operation=o, misbehaviour=m, times=n) for o, m, n in faults]
 
 
-WORLDS: dict[str, Callable[[], list[Fault]]] = {
+WORLDS: dict[str, Callable[[], list[FakeFault]]] = {
     "healthy": _faults(),
-    "snapshot fails": _faults((Operation.SNAPSHOT, Misbehaviour.PERMANENT, 1)),
-    "freeze fails": _faults((Operation.FREEZE, Misbehaviour.PERMANENT, 1)),
-    "freeze unconfirmed": _faults((Operation.FREEZE, Misbehaviour.MUTE, 1)),
-    "freeze unconfirmed for good": _faults((Operation.FREEZE, Misbehaviour.MUTE, 9)),
-    "freeze comes late": _faults((Operation.FREEZE, Misbehaviour.LATE, 9)),
-    "thaw fails twice": _faults((Operation.THAW, Misbehaviour.RECOVERABLE, 2)),
-    "thaw unconfirmed": _faults((Operation.THAW, Misbehaviour.MUTE, 1)),
-    "snapshot hangs": _faults((Operation.SNAPSHOT, Misbehaviour.HANG, 1)),
-    "freeze hangs": _faults((Operation.FREEZE, Misbehaviour.HANG, 1)),
-    "freeze comes after it was given up": _faults((Operation.FREEZE, Misbehaviour.SLOW, 1)),
-    "snapshot comes after it was given up": _faults((Operation.SNAPSHOT, Misbehaviour.SLOW, 1)),
-    "snapshot unconfirmed": _faults((Operation.SNAPSHOT, Misbehaviour.MUTE, 9)),
-    "copy fails": _faults((Operation.COPY, Misbehaviour.PERMANENT, 1)),
+    "snapshot fails": _faults((Operation.SNAPSHOT, FakeMisbehaviour.PERMANENT, 1)),
+    "freeze fails": _faults((Operation.FREEZE, FakeMisbehaviour.PERMANENT, 1)),
+    "freeze unconfirmed": _faults((Operation.FREEZE, FakeMisbehaviour.MUTE, 1)),
+    "freeze unconfirmed for good": _faults((Operation.FREEZE, FakeMisbehaviour.MUTE, 9)),
+    "freeze comes late": _faults((Operation.FREEZE, FakeMisbehaviour.LATE, 9)),
+    "thaw fails twice": _faults((Operation.THAW, FakeMisbehaviour.RECOVERABLE, 2)),
+    "thaw unconfirmed": _faults((Operation.THAW, FakeMisbehaviour.MUTE, 1)),
+    "snapshot hangs": _faults((Operation.SNAPSHOT, FakeMisbehaviour.HANG, 1)),
+    "freeze hangs": _faults((Operation.FREEZE, FakeMisbehaviour.HANG, 1)),
+    "freeze comes after it was given up": _faults((Operation.FREEZE, FakeMisbehaviour.SLOW, 1)),
+    "snapshot comes after it was given up": _faults((Operation.SNAPSHOT, FakeMisbehaviour.SLOW, 1)),
+    "snapshot unconfirmed": _faults((Operation.SNAPSHOT, FakeMisbehaviour.MUTE, 9)),
+    "copy fails": _faults((Operation.COPY, FakeMisbehaviour.PERMANENT, 1)),
     "removal fails twice": _faults(
-        (Operation.SNAPSHOT, Misbehaviour.PERMANENT, 1), (Operation.DELETE, Misbehaviour.RECOVERABLE, 2)
+        (Operation.SNAPSHOT, FakeMisbehaviour.PERMANENT, 1),
+        (Operation.DELETE, FakeMisbehaviour.RECOVERABLE, 2),
     ),
     "provider lies": _faults(
-        (Operation.FREEZE, Misbehaviour.LIE, 1), (Operation.SNAPSHOT, Misbehaviour.LIE, 1)
+        (Operation.FREEZE, FakeMisbehaviour.LIE, 1), (Operation.SNAPSHOT, FakeMisbehaviour.LIE, 1)
     ),
 }
 
@@ -121,20 +122,22 @@ class Guardless:
 class Scene:
     """One deployment, one workflow on it, and a world in which it runs, again and again."""
 
-    def __init__(self, workflow: str, where: str | Topology, world: str | list[Fault]) -> None:
+    def __init__(self, workflow: str, where: str | Topology, world: str | list[FakeFault]) -> None:
         self.topology = TOPOLOGIES[where] if isinstance(where, str) else where
         self.clock = FakeClock()
-        self.world = World(tick=self.clock.tick, faults=WORLDS[world]() if isinstance(world, str) else world)
+        self.world = FakeWorld(
+            tick=self.clock.tick, faults=WORLDS[world]() if isinstance(world, str) else world
+        )
         #: whether the platform refuses removals for good, or more often than they are tried
         removals = [fault for fault in self.world.faults if fault.operation is Operation.DELETE]
         self.stubborn = sum(fault.times for fault in removals) >= LEAST_REMOVAL_TRIES or any(
-            fault.misbehaviour is Misbehaviour.PERMANENT for fault in removals
+            fault.misbehaviour is FakeMisbehaviour.PERMANENT for fault in removals
         )
         self.kept = MemoryRecords()
         self.workflow = workflow
         self.epoch = 0
         self.write_everywhere()
-        self.world.things["theirs"] = Thing(
+        self.world.things["theirs"] = FakeThing(
             instance="vm", maker=None, content="theirs", complete=True, full=True
         )
         self.points = self._make_point() if workflow_named(workflow).takes_points else []
@@ -204,7 +207,7 @@ class Scene:
     def left(self) -> list[RestorePoint]:
         return points_removed(self.plan, self.history(), self.points)
 
-    def our_things(self) -> dict[str, Thing]:
+    def our_things(self) -> dict[str, FakeThing]:
         return {name: thing for name, thing in self.world.things.items() if thing.maker == EXECUTION}
 
     def plan_with(self, **parameters: object) -> Plan:
@@ -225,7 +228,7 @@ class Scene:
 
     def _make_point(self) -> list[RestorePoint]:
         for instance in self.topology.instances:
-            self.world.things[f"{instance}-{POINT}"] = Thing(
+            self.world.things[f"{instance}-{POINT}"] = FakeThing(
                 instance=instance,
                 maker="an-earlier-execution",
                 content="as it was",

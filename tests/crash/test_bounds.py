@@ -10,7 +10,7 @@ from quiesce.errors import CannotFreezeError
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.records import Ending
-from quiesce.providers.fake.world import Fault, Misbehaviour, Thing
+from quiesce.providers.fake.world import FakeFault, FakeMisbehaviour, FakeThing
 from quiesce.testing import Hung, InlineWorkers
 from tests.crash.invariants import check
 from tests.crash.scenes import POINT, TOPOLOGIES, WORLDS, Guardless, Scene
@@ -45,7 +45,9 @@ def test_a_hung_cut_fails_with_a_reason_and_leaves_no_pieces() -> None:
 def test_a_thaw_is_tried_again_until_it_works() -> None:
     """Five failures are not enough to leave a node frozen."""
     scene = Scene("backup", "a service on a machine", "healthy")
-    scene.world.faults = [Fault(operation=Operation.THAW, misbehaviour=Misbehaviour.RECOVERABLE, times=5)]
+    scene.world.faults = [
+        FakeFault(operation=Operation.THAW, misbehaviour=FakeMisbehaviour.RECOVERABLE, times=5)
+    ]
     history = scene.live()
     check(scene)
     assert history.ended is not None
@@ -56,7 +58,9 @@ def test_a_thaw_that_never_works_is_told_and_stays_owed() -> None:
     """The execution fails, names the node, and its debt is still in the journal for whoever comes next."""
     scene = Scene("backup", "a service on a machine", "healthy")
     scene.world.faults = [
-        Fault(operation=Operation.THAW, misbehaviour=Misbehaviour.RECOVERABLE, times=10_000, instance="vm")
+        FakeFault(
+            operation=Operation.THAW, misbehaviour=FakeMisbehaviour.RECOVERABLE, times=10_000, instance="vm"
+        )
     ]
     history = scene.live()
     assert history.ended is not None
@@ -73,7 +77,7 @@ def test_a_freeze_that_comes_after_its_thaw_is_thawed_again() -> None:
     """The call was given up, the node was thawed, and only then the freeze took effect."""
     scene = Scene("backup", "a service on a machine", "healthy")
     scene.world.faults = [
-        Fault(operation=Operation.FREEZE, misbehaviour=Misbehaviour.SLOW, times=1, instance="vm")
+        FakeFault(operation=Operation.FREEZE, misbehaviour=FakeMisbehaviour.SLOW, times=1, instance="vm")
     ]
     scene.live()
     thaws = [name for operation, name in scene.world.effects if operation is Operation.THAW]
@@ -85,7 +89,7 @@ def test_one_thaw_that_hangs_does_not_hold_up_the_others() -> None:
     """The other nodes are thawed at once, although the hung one comes first in the order."""
     scene = Scene("backup", "three tiers on two machines", "healthy")
     scene.world.faults = [
-        Fault(operation=Operation.THAW, misbehaviour=Misbehaviour.HANG, times=1, instance="vm1")
+        FakeFault(operation=Operation.THAW, misbehaviour=FakeMisbehaviour.HANG, times=1, instance="vm1")
     ]
     scene.live()
     check(scene)
@@ -124,7 +128,7 @@ def test_every_cut_lies_within_the_freeze_of_every_node() -> None:
 def test_an_undo_leaves_what_another_execution_made() -> None:
     """A name that is taken by an earlier execution of ours fails the backup, and its object stays."""
     scene = Scene("backup", "a service on a machine", "healthy")
-    earlier = Thing(
+    earlier = FakeThing(
         instance="vm", maker="an-earlier-execution", content="as it was", complete=True, full=True
     )
     scene.world.things[f"vm-{POINT}"] = earlier

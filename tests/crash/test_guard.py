@@ -21,7 +21,7 @@ from quiesce.model.operation import Operation
 from quiesce.model.records import Begun, Record, Started
 from quiesce.providers.fake import DESCRIPTION
 from quiesce.providers.fake.provider import FakeProvider
-from quiesce.providers.fake.world import Fault, Misbehaviour
+from quiesce.providers.fake.world import FakeFault, FakeMisbehaviour
 from quiesce.stores.catalog import SqlCatalog
 from quiesce.stores.database import Database
 from quiesce.stores.deployments import SqlDeployments
@@ -172,7 +172,7 @@ def test_the_guard_goes_on_for_as_long_as_it_takes(theatre: Theatre) -> None:
     """A hundred failing thaws are not the end of it."""
     theatre.engine_dies_at(4)
     theatre.scene.world.faults = [
-        Fault(operation=Operation.THAW, misbehaviour=Misbehaviour.RECOVERABLE, times=100)
+        FakeFault(operation=Operation.THAW, misbehaviour=FakeMisbehaviour.RECOVERABLE, times=100)
     ]
     theatre.guard(Order.OWING)
     assert theatre.scene.world.frozen == set()

@@ -16,7 +16,7 @@ from quiesce.errors import StoreError, SupersededError
 from quiesce.model.operation import Operation
 from quiesce.model.topology import Topology
 from quiesce.planning import WORKFLOWS
-from quiesce.providers.fake.world import Fault, Misbehaviour
+from quiesce.providers.fake.world import FakeFault, FakeMisbehaviour
 from quiesce.testing import Fuse, PowerCut
 from tests.crash.invariants import check
 from tests.crash.scenes import NIGHTLY, ON_A_MUTANT, Scene, topology
@@ -37,9 +37,9 @@ def topologies(draw: st.DrawFn) -> Topology:
 
 
 faults = st.builds(
-    Fault,
+    FakeFault,
     operation=st.sampled_from(OPERATIONS),
-    misbehaviour=st.sampled_from(sorted(set(Misbehaviour) - {Misbehaviour.LIE})),
+    misbehaviour=st.sampled_from(sorted(set(FakeMisbehaviour) - {FakeMisbehaviour.LIE})),
     times=st.integers(1, 3),
 )
 
@@ -52,7 +52,7 @@ class Misfortunes(RuleBasedStateMachine):
         made=topologies(),
         faults=st.lists(faults, max_size=4),
     )
-    def begin(self, workflow: str, made: Topology, faults: list[Fault]) -> None:
+    def begin(self, workflow: str, made: Topology, faults: list[FakeFault]) -> None:
         """Choose a deployment, a workflow and a world."""
         self.scene = Scene(workflow, made, faults)
         self.scene.plan = self.scene.plan_with(operation_timeout=300)

@@ -54,6 +54,7 @@ class Newcomer:
 
     def run(self, command: str, *, fine: bool = True) -> str:
         """Run a command as it stands on the page."""
+        command = command.replace(".venv/bin/", "")
         words = shlex.split(command)
         if words[0] == "make":
             ready = f"{self.bin.parent}/.ready"

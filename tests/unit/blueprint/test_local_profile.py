@@ -88,6 +88,6 @@ def test_what_is_no_profile_is_a_clear_error(profile: Path, content: str) -> Non
 
 def test_the_profile_is_where_cfy_has_it() -> None:
     assert default_profile({"HOME": "/home/me"}) == Path("/home/me/.cloudify/profiles/local")
-    assert default_profile({"HOME": "/home/me", "CFY_WORKDIR": "/work"}) == Path(
-        "/work/.cloudify/profiles/local"
+    assert default_profile({"HOME": "/home/me", "CFY_WORKDIR": "/srv/profiles"}) == Path(
+        "/srv/profiles/.cloudify/profiles/local"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,44 +24,31 @@ from quiesce.testing.contexts import RecordingContext
 from tests.unit.provider_kit.calls import a_call
 
 
-class Disk(CheckedOperations[Job]):
-    """Writes down what it was asked."""
+class _Noting:
+    """Writes down what it was asked, whatever operations there are."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
     suspend = resume = unsupported
 
-    def _note(self, name: str) -> Outcome:
-        self.asked.append(name)
-        return NOTHING
-
-    def freeze(self, job: Job, /) -> Outcome:
-        return self._note("freeze")
-
-    def thaw(self, job: Job, /) -> Outcome:
-        return self._note("thaw")
-
-    def snapshot(self, job: Job, /) -> Outcome:
-        return self._note("snapshot")
-
-    def copy(self, job: Job, /) -> Outcome:
-        return self._note("copy")
-
-    def apply(self, job: Job, /) -> Outcome:
-        return self._note("apply")
-
-    def delete(self, job: Job, /) -> Outcome:
-        return self._note("delete")
-
-    def measure(self, job: Job, /) -> Outcome:
-        return self._note("measure")
-
     def doctor(self, job: Job, /) -> list[Finding]:
         raise NonRecoverableError("no route to it", hint="Look at the cable.")
 
     def verify(self, job: Job, /) -> Proof:
         return proof("presence")
+
+
+def _noting(name: str) -> Callable[[Any, Job], Outcome]:
+    def method(self: Any, job: Job, /) -> Outcome:
+        self.asked.append(name)
+        return NOTHING
+
+    return method
+
+
+_NOTED = {each.value: _noting(each.value) for each in Operation if not hasattr(_Noting, each.value)}
+Disk: Any = type("Disk", (_Noting, CheckedOperations), _NOTED)
 
 
 DISK = Kind(
@@ -72,7 +61,7 @@ DESCRIPTION = Description(name="acme", factory="", kinds=(DISK,))
 
 
 class Acme(PlatformProvider[Job]):
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Any) -> None:
         super().__init__(DESCRIPTION, {"disk": disk})
 
     def job(self, call: Call, context: Context) -> Job:

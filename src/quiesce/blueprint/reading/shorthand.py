@@ -78,6 +78,8 @@ class _Pack:
     def _type(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
         if not _SHORTHAND.intersection(content):
             return content
+        if unknown := sorted(content.keys() - _SHORTHAND):
+            raise ValueError(f"{unknown[0]!r} cannot stand beside the shorthand: it would be lost")
         properties: dict[str, Any] = {}
         for each in content.get("like", ()):
             properties |= self._sets[each]
@@ -126,7 +128,9 @@ def _interfaces(operations: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     result: dict[str, dict[str, Any]] = {}
     for name, operation in operations.items():
         interface, _, short = name.rpartition(".")
-        result.setdefault(f"{_INTERFACES}{interface}", {})[short] = _operation(operation, prefix)
+        # one of Cloudify's own is written without what all of them begin with
+        full = interface if ".interfaces." in interface else f"{_INTERFACES}{interface}"
+        result.setdefault(full, {})[short] = _operation(operation, prefix)
     return result
 
 

@@ -13,7 +13,7 @@ from quiesce.provider_kit.dispatch import CheckedOperations
 from quiesce.provider_kit.job import Job
 from quiesce.provider_kit.saving import proof
 from quiesce.providers.fake.options import FakeOptions
-from quiesce.providers.fake.world import Thing, World
+from quiesce.providers.fake.world import FakeThing, FakeWorld
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,10 @@ class FakeJob(Job):
         return f"{self.call.instance}-{self.call.point}"
 
 
-class Machine(CheckedOperations[FakeJob]):
+class FakeMachine(CheckedOperations[FakeJob]):
     """Every method is called with the world's lock held."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: FakeWorld) -> None:
         self.world = world
 
     def freeze(self, job: FakeJob, /) -> Outcome:
@@ -67,7 +67,7 @@ class Machine(CheckedOperations[FakeJob]):
         """Keep the content as it is now, unless this execution has done so already."""
         thing = self.world.things.get(job.object_name)
         if thing is None:
-            self.world.things[job.object_name] = Thing(
+            self.world.things[job.object_name] = FakeThing(
                 instance=job.call.instance,
                 maker=job.call.execution,
                 content=self.world.contents.get(job.call.instance, ""),

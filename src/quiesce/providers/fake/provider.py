@@ -1,4 +1,4 @@
-"""Answers the provider port from a `World` in memory."""
+"""Answers the provider port from a `FakeWorld` in memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.dispatch import PlatformProvider
 from quiesce.provider_kit.options import read_options
 from quiesce.providers.fake import DESCRIPTION
-from quiesce.providers.fake.machine import FakeJob, Machine, claimed
+from quiesce.providers.fake.machine import FakeJob, FakeMachine, claimed
 from quiesce.providers.fake.options import FakeOptions
-from quiesce.providers.fake.world import Misbehaviour, World
+from quiesce.providers.fake.world import FakeMisbehaviour, FakeWorld
 
 _MAKES: Final = (Operation.SNAPSHOT, Operation.COPY)
 
@@ -28,13 +28,13 @@ class FakeProvider(PlatformProvider[FakeJob]):
     def __init__(
         self,
         settings: ProviderSettings | None = None,
-        world: World | None = None,
+        world: FakeWorld | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.settings = settings
-        self.world = world or World()
+        self.world = world or FakeWorld()
         self._sleep = sleep
-        super().__init__(DESCRIPTION, {"machine": Machine(self.world), "idle": Machine(self.world)})
+        super().__init__(DESCRIPTION, {"machine": FakeMachine(self.world), "idle": FakeMachine(self.world)})
 
     def job(self, call: Call, context: Context) -> FakeJob:
         """Return the call with its options."""
@@ -67,22 +67,22 @@ class FakeProvider(PlatformProvider[FakeJob]):
         self.world.effects.append((job.call.operation, job.call.instance))
         return super().perform(job.call, job.context)
 
-    def _misbehave(self, misbehaviour: Misbehaviour, job: FakeJob) -> Outcome:
+    def _misbehave(self, misbehaviour: FakeMisbehaviour, job: FakeJob) -> Outcome:
         call = job.call
         match misbehaviour:
-            case Misbehaviour.RECOVERABLE:
+            case FakeMisbehaviour.RECOVERABLE:
                 raise RecoverableError(f"{call.instance} is busy")
-            case Misbehaviour.PERMANENT:
+            case FakeMisbehaviour.PERMANENT:
                 raise NonRecoverableError(f"{call.instance} cannot {call.operation}")
-            case Misbehaviour.LIE:
+            case FakeMisbehaviour.LIE:
                 return claimed(job) if call.operation in _MAKES else NOTHING
-            case Misbehaviour.MUTE:
+            case FakeMisbehaviour.MUTE:
                 self._effect(job)
-            case Misbehaviour.LATE:
+            case FakeMisbehaviour.LATE:
                 self.world.owe(call.instance, lambda: self._effect(job))
-            case Misbehaviour.HANG:
+            case FakeMisbehaviour.HANG:
                 self._sleep(job.context.remaining_s())
-            case Misbehaviour.SLOW:
+            case FakeMisbehaviour.SLOW:
                 self._sleep(math.inf)
             case unknown:
                 assert_never(unknown)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from quiesce.model.operation import Operation
 
 
-class Misbehaviour(enum.StrEnum):
+class FakeMisbehaviour(enum.StrEnum):
     """The ways in which the world fails."""
 
     #: it does nothing and says so; asking again may help
@@ -30,17 +30,17 @@ class Misbehaviour(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class FakeFault:
     """*times* calls of *operation* (on *instance*, or on any) misbehave."""
 
     operation: Operation
-    misbehaviour: Misbehaviour
+    misbehaviour: FakeMisbehaviour
     instance: str | None = None
     times: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
-class Thing:
+class FakeThing:
     """An object that a snapshot or a backup left on the platform."""
 
     instance: str
@@ -52,14 +52,14 @@ class Thing:
 
 
 @dataclass(slots=True, kw_only=True)
-class World:
+class FakeWorld:
     """The state of every machine, and every object made of them."""
 
     contents: dict[str, str] = field(default_factory=dict)
     frozen: set[str] = field(default_factory=set)
     suspended: set[str] = field(default_factory=set)
-    things: dict[str, Thing] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    things: dict[str, FakeThing] = field(default_factory=dict)
+    faults: list[FakeFault] = field(default_factory=list)
     #: every effect in order, repetitions included
     effects: list[tuple[Operation, str]] = field(default_factory=list)
     #: node-side timers: the tick at which an instance thaws by itself
@@ -72,7 +72,7 @@ class World:
     #: the machine's own clock, for its timers
     tick: Callable[[], float] = lambda: 0.0
 
-    def misbehaviour_of(self, operation: Operation, instance: str) -> Misbehaviour | None:
+    def misbehaviour_of(self, operation: Operation, instance: str) -> FakeMisbehaviour | None:
         """Return how this call is to fail, using up one of the fault's times."""
         for index, fault in enumerate(self.faults):
             if fault.operation is operation and fault.instance in (None, instance):
@@ -96,11 +96,11 @@ class World:
         for effect in self.late.pop(instance, []):
             effect()
 
-    def _use_up(self, index: int, fault: Fault) -> None:
+    def _use_up(self, index: int, fault: FakeFault) -> None:
         if fault.times <= 1:
             del self.faults[index]
         else:
-            self.faults[index] = Fault(
+            self.faults[index] = FakeFault(
                 operation=fault.operation,
                 misbehaviour=fault.misbehaviour,
                 instance=fault.instance,
