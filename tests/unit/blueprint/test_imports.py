@@ -242,6 +242,18 @@ def test_the_network_is_not_touched_unless_asked(problems: Any) -> None:
     assert "is not read over the network unless you ask for it" in problem
 
 
+def test_a_relative_import_stays_within_the_blueprint_or_its_checkout(
+    load: Any, problems: Any, directory: Path
+) -> None:
+    """Dots lead to files of others, whose first lines errors would show."""
+    (directory.parent / "outside.yaml").write_text(box("outside"))
+    header = importing("cloudify/types/types.yaml", "../outside.yaml")
+    [problem] = problems(NODE, header=header)
+    assert "is outside the blueprint's directory" in problem
+    (directory.parent / ".git").mkdir()
+    assert load(NODE, header=header).nodes
+
+
 def test_what_anybody_on_the_way_could_change_is_not_read(problems: Any) -> None:
     """Only https is, and no redirection away from it."""
     header = importing("http://127.0.0.1:9/some/types_of_mine.yaml")

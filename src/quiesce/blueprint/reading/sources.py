@@ -148,14 +148,14 @@ class Resolver:
         found = next((path for path in candidates if path.exists()), None)
         if found is None:
             return self._stand_in(text, candidates) or self._missing(text, candidates, position, problems)
-        if not _is_absolute(text) or self._allowed(found):
+        if self._allowed(found) or self._is_relative(text, found, importer):
             return (Source(name=str(found.resolve())),)
         mapped = self._mapped(text)
         if not mapped:
             problems.add(
                 position,
                 f"{text!r} is outside the blueprint's directory",
-                "move it there, import it by a relative path, or allow its directory",
+                f"move it there, or {_MAP_HINT.format(text=_short(text))}",
             )
         return mapped
 
@@ -180,6 +180,19 @@ class Resolver:
     def _allowed(self, path: Path) -> bool:
         real = path.resolve()
         return any(real.is_relative_to(root) for root in self._roots)
+
+    def _is_relative(self, text: str, path: Path, importer: Source) -> bool:
+        """Tell whether *text* leads by names to *path* within what belongs to the blueprint or its importer.
+
+        That is the directory of the main file, or the checkout that it is part of, and the importer's own.
+        """
+        if _is_absolute(text):
+            return False
+        main = self._main.parent
+        checkout = next((above for above in (main, *main.parents) if (above / ".git").exists()), main)
+        named = Path(os.path.normpath(path))
+        own = [directory for directory in (checkout, importer.directory) if directory is not None]
+        return any(named.is_relative_to(os.path.normpath(directory)) for directory in own)
 
     def _stand_in(self, text: str, candidates: list[Path]) -> tuple[Source, ...]:
         """Answer an import of a file that is not there by a mapping or a pack that fits its whole path."""
