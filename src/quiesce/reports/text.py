@@ -137,6 +137,13 @@ def _state(point: RestorePoint) -> str:
     )
 
 
+def _size(point: RestorePoint) -> str:
+    """Return how much is stored of it, as far as its artifacts say."""
+    sizes = [artifact.content.get("size_bytes") for artifact in point.artifacts]
+    known = [size for size in sizes if isinstance(size, int)]
+    return size_text(sum(known)) if known else "-"
+
+
 def _proof_text(proof: Proof) -> str:
     verdict = "FAILED" if not proof.passed else "partly passed" if proof.partial else "passed"
     return f"{proof.kind} {verdict} {proof.detail}"
@@ -184,7 +191,7 @@ _TRUST = {
 def points_text(points: Sequence[RestorePoint]) -> str:
     """Return restore points as a table."""
     return table(
-        ("NAME", "KIND", "STATE", "CONSISTENCY", "MADE", "WINDOW", "INSTANCES", "PROVEN"),
+        ("NAME", "KIND", "STATE", "CONSISTENCY", "MADE", "SIZE", "WINDOW", "INSTANCES", "PROVEN"),
         [
             (
                 point.name,
@@ -192,6 +199,7 @@ def points_text(points: Sequence[RestorePoint]) -> str:
                 _state(point),
                 point.consistency.label,
                 moment(point.made_at),
+                _size(point),
                 seconds(point.window_s) if point.window_s else "-",
                 str(len(point.artifacts)),
                 _proven(point),

@@ -142,5 +142,8 @@ def _hint(error: sa.exc.DBAPIError) -> str:
     if "locked" in text:
         return "Another program holds the database; end it, then run the command again."
     if "not a database" in text or "malformed" in text:
-        return "The file is damaged or not ours: put it aside, then run the command again."
+        return (
+            "The file is damaged or not ours: put it aside; then 'quiesce init BLUEPRINT -b NAME "
+            "--from-repository DIRECTORY' and 'quiesce backups rebuild NAME' bring the catalog back."
+        )
     return "Check the disk and the permissions of QUIESCE_HOME."

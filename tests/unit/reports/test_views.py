@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from quiesce.errors import UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.execution import Execution, ExecutionState
-from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, StepId
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, StepId
 from quiesce.model.operation import SNAPSHOT_CREATE, Operation
 from quiesce.model.plan import Role
 from quiesce.model.report import ExecutionReport, StepReport
-from quiesce.model.restore_point import RestorePoint
+from quiesce.model.restore_point import Artifact, PointState, Proof, RestorePoint
 from quiesce.reports.escaping import printable
 from quiesce.reports.html import render_html
 from quiesce.reports.json import plain, render_error, render_json, render_json_line
@@ -112,3 +112,30 @@ def test_sizes_are_for_people() -> None:
 
 def test_columns_are_aligned_and_lines_do_not_end_in_blanks() -> None:
     assert table(("A", "B"), [("long cell", ""), ("x", "y")]) == "A          B\nlong cell\nx          y"
+
+
+def test_the_list_tells_how_much_is_stored_and_what_is_damaged() -> None:
+    artifact = Artifact(
+        instance=InstanceId("vm_1"),
+        provider="host",
+        function="f",
+        state=PointState.COMPLETE,
+        consistency=Consistency.CRASH,
+        content={"size_bytes": 3 << 20},
+    )
+    point = RestorePoint(
+        deployment=DeploymentName("shop"),
+        name=BackupName("one"),
+        full=True,
+        type="daily",
+        rotation=1,
+        execution=ExecutionId("backup-1"),
+        state=PointState.COMPLETE,
+        consistency=Consistency.CRASH,
+        made_at=0.0,
+        artifacts=(artifact, artifact),
+        proofs=(Proof(at=0.0, kind="checksums", passed=False),),
+    )
+    told = points_text([point])
+    assert "6.0 MiB" in told
+    assert "DAMAGED" in told

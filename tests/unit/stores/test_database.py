@@ -67,7 +67,8 @@ def test_what_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> Non
     (tmp_path / "quiesce.db").write_text("my thesis " * 500)
     with pytest.raises(StoreError, match="not a database") as caught:
         Database(f"sqlite:///{tmp_path}/quiesce.db")
-    assert "put it aside" in caught.value.hint
+    assert "--from-repository" in caught.value.hint
+    assert "backups rebuild" in caught.value.hint
     assert (tmp_path / "quiesce.db").read_text() == "my thesis " * 500
 
 
