@@ -278,7 +278,6 @@ class InUseError(NonRecoverableError):
     """Programs use the data that are to be replaced; they would go on in what was there before."""
 
     code = "in-use"
-    exit_status = ExitStatus.REFUSED
     hint = "Stop them and run it again, or give allow_in_use=true."
 
 
