@@ -88,7 +88,8 @@ def make_private_directory(path: Path) -> None:
         path.mkdir(mode=PRIVATE_DIRECTORY)
         sync_directory(path.parent)
     except FileExistsError:
-        return
+        if os.path.lexists(path) and not path.is_dir():  # a link that leads nowhere, say
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
     except FileNotFoundError:
         # somebody removed the parent because it was empty
         make_private_directory(path)

@@ -341,3 +341,9 @@ def test_a_directory_in_which_a_writer_was_killed_can_be_deleted(repository: Rep
     (directory / ".draft.json.quiesce-new").write_bytes(b"half")
     repository.delete(PLACE)
     assert not directory.exists()
+
+
+def test_below_a_link_that_leads_nowhere_there_is_no_repository(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(NonRecoverableError, match="Not a directory"):
+        Repository(tmp_path / "link" / "repository").mark()
