@@ -12,7 +12,7 @@ from quiesce.bootstrap import Secrets, Settings, start_guard
 from quiesce.errors import ExitStatus, NonRecoverableError, UntrustedPathError
 from quiesce.files.reading import read_regular
 
-from .shop import CommandLine
+from .shop import CommandLine, eventually
 
 SOMEBODY_ELSE = 54321
 
@@ -144,9 +144,11 @@ def test_the_guards_arguments_hold_no_password(tmp_path: Path) -> None:
     settings = Settings(home=home, database_url=f"sqlite:///{home}/hunter22.db")
     guard = start_guard(settings)
     try:
-        arguments = Path(f"/proc/{guard._process.pid}/cmdline").read_bytes()
-        assert b"quiesce.cli.guard" in arguments
-        assert b"hunter22" not in arguments
+        # of a process that has only just begun it is empty
+        arguments = Path(f"/proc/{guard._process.pid}/cmdline")
+        eventually(lambda: arguments.read_bytes() != b"", "it shows its arguments")
+        assert b"quiesce.cli.guard" in arguments.read_bytes()
+        assert b"hunter22" not in arguments.read_bytes()
     finally:
         guard.dismiss()
         guard._process.wait(60)
