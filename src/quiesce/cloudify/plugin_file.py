@@ -55,7 +55,7 @@ def pack() -> str:
         "tosca_definitions_version": "cloudify_dsl_1_3",
         "plugins": {_PLUGIN: {"executor": "central_deployment_agent", "package_name": "quiesce"}},
         "workflows": {
-            name: {"mapping": _mapping(row), "parameters": _parameters(row, left_to_engine=())}
+            name: {"mapping": _mapping(row), "parameters": _all_parameters(row)}
             for name, row in WORKFLOWS.items()
         },
     }
@@ -102,9 +102,14 @@ def _mapping(workflow: Workflow) -> str:
     return f"{_PLUGIN}.quiesce.cloudify.workflows.{workflow.name}"
 
 
-def _parameters(workflow: Workflow, left_to_engine: Sequence[str] = _ENGINES_OWN) -> dict[str, Any]:
+def _all_parameters(workflow: Workflow) -> dict[str, Any]:
+    """Return those of quiesce's own engine, none left to Cloudify's."""
+    return {each.name: _parameter(each, workflow.name, ()) for each in parameters_of(workflow.name)}
+
+
+def _parameters(workflow: Workflow) -> dict[str, Any]:
     return {
-        each.name: _parameter(each, workflow.name, left_to_engine)
+        each.name: _parameter(each, workflow.name, _ENGINES_OWN)
         for each in parameters_of(workflow.name)
         if not each.own_engine
     }
