@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 from quiesce.app.calls import Performer
+from quiesce.app.masking import Masking
 from quiesce.app.points.catalog import points_made, points_removed
 from quiesce.engine import Purpose, RunEnvironment, Runner
 from quiesce.engine.attempts import LEAST_REMOVAL_TRIES
@@ -272,4 +273,6 @@ class Scene:
 
     def _services(self, provider: object) -> SimpleNamespace:
         live = self.live_deployment()
-        return SimpleNamespace(live=lambda _: live, provider=lambda _: provider, clock=self.clock)
+        return SimpleNamespace(
+            live=lambda _: live, provider=lambda _: provider, clock=self.clock, masking=Masking()
+        )

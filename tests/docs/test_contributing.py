@@ -177,10 +177,6 @@ def test_an_operation_is_added_and_mypy_names_what_is_to_be_done(newcomer: Newco
 
 
 def test_a_workflow_is_added(newcomer: Newcomer) -> None:
-    index = newcomer.copy / "docs" / "index.md"
-    index.write_text(
-        index.read_text().replace("[suspend](workflows", "[flush](workflows/flush.md), [suspend](workflows")
-    )
     newcomer.follow("Add a workflow")
     assert "Write what the whole deployment has buffered." in newcomer.run("quiesce --help")
     assert (

@@ -11,6 +11,7 @@ import pytest
 
 from quiesce.errors import OperationTimeoutError, ProviderError
 from quiesce.model.operation import Operation
+from quiesce.repository import MARK
 from quiesce.testing import ProviderContract, Subject
 
 from ..labs.libvirt import lab  # noqa: TID252  shared by several test modules
@@ -100,7 +101,8 @@ def _forgetful(settings: Any, lost: list[Operation]) -> Any:
 
 
 def _belongs(path: Path, subject: DomainSubject) -> bool:
-    return "disks" not in path.parts or path.name.startswith(f"{subject.guest.name}-")
+    ours = "disks" not in path.parts or path.name.startswith(f"{subject.guest.name}-")
+    return ours and path.name != MARK
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from quiesce.model.call import Related
 from quiesce.model.ids import InstanceId, NodeId
 from quiesce.model.operation import Operation
 from quiesce.model.topology import Node
+from quiesce.repository import MARK
 from quiesce.testing import ProviderContract, Subject
 
 from ..labs.libvirt import lab  # noqa: TID252  shared by several test modules
@@ -52,7 +53,8 @@ class StorageSubject(Bench):
         self._lost.append(operation)
 
     def stored(self) -> list[str]:
-        return [str(path) for path in self.folder.rglob("*") if path.is_file()]
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return [str(path) for path in files if path.name != MARK]
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
         self.files(point).mkdir(parents=True)

@@ -93,7 +93,7 @@ def a_call(server: Server, interface: str, calls: list[Any], **changes: Any) -> 
 
 
 def until(claim: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if claim():
             return
         time.sleep(0.02)

@@ -54,10 +54,16 @@ class Proof:
     """The result of one check of a restore point."""
 
     at: float
-    #: ``checksums``, ``restore``
+    #: ``checksums``: every byte was read; ``presence``: everything is there
     kind: str
     passed: bool
     detail: str = ""
+
+    @property
+    def read(self) -> bool:
+        """Whether every byte was read; else it was only seen that everything is there."""
+        return self.kind == "checksums"
+
     #: whether some of it was not read: only looked at, or nothing can check it
     partial: bool = False
     #: whose parts are damaged; none although it has failed: the restore point as a whole

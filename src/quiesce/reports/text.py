@@ -177,7 +177,7 @@ def verification_text(
 def _found(proof: Proof) -> str:
     if not proof.passed:
         return "DAMAGED"
-    return "good" if proof.kind in ("checksums", "restore") else "there, not read:"
+    return "good" if proof.read else "there, not read:"
 
 
 _TRUST = {

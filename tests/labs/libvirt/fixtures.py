@@ -19,6 +19,7 @@ from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import ProviderSettings
+from quiesce.repository import MARK
 from quiesce.testing import RecordingContext, Subject
 
 from . import lab
@@ -80,8 +81,9 @@ class CommandLine:
         )
 
     def stored(self) -> list[Path]:
-        """Return every file in the repository."""
-        return sorted(path for path in (self.home / "repository").rglob("*") if path.is_file())
+        """Return every file in the repository but its own mark."""
+        files = (path for path in (self.home / "repository").rglob("*") if path.is_file())
+        return sorted(path for path in files if path.name != MARK)
 
     def of_instances(self) -> list[Path]:
         """Return those of the files that belong to an instance: deployment, point, instance, file."""

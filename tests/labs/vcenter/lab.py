@@ -28,6 +28,7 @@ from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Node
 from quiesce.ports import ProviderSettings
 from quiesce.providers.vsphere.provider import VSphereProvider
+from quiesce.repository import MARK
 from quiesce.testing import RecordingContext
 
 ROOT = Path(__file__).parents[3]
@@ -233,8 +234,8 @@ class Site:
         return str(self.simulator.read(self.machine))
 
     def objects(self) -> frozenset[str]:
-        stored = {f"file {path}" for path in (self.directory / "backups").rglob("*")}
-        return frozenset(self.simulator.objects() | stored)
+        stored = (path for path in (self.directory / "backups").rglob("*") if path.name != MARK)
+        return frozenset(self.simulator.objects() | {f"file {path}" for path in stored})
 
     def close(self) -> None:
         """Leave the simulator as it was, but for the machine's disk."""

@@ -12,10 +12,11 @@ from quiesce.app.services import Services
 from quiesce.engine import Attempt
 from quiesce.errors import (
     CancelledError,
-    OperationTimeoutError,
+    DamagedArtifactError,
+    ForeignObjectError,
     PlanError,
     ProviderError,
-    RecoverableError,
+    ResourceNotFoundError,
     UnreachableError,
 )
 from quiesce.model.deployment import Deployment
@@ -110,8 +111,9 @@ def _answer(services: Services, inquiry: Inquiry, attempt: Attempt) -> Answer:
         if not isinstance(provider, Verifier):
             return None
         proof = provider.verify(inquiry.call_of(step), inquiry.context_of(step, attempt))
-    except (UnreachableError, RecoverableError, OperationTimeoutError, PlanError) as error:
-        return services.masking.text(str(error))
-    except ProviderError as error:
+    except (DamagedArtifactError, ResourceNotFoundError, ForeignObjectError) as error:
         proof = Proof(at=services.clock.now(), kind="checksums", passed=False, detail=str(error))
+    except (ProviderError, UnreachableError, PlanError) as error:
+        # no rights, no answer, no package: that says nothing about the restore point
+        return services.masking.text(str(error))
     return replace(proof, detail=services.masking.text(proof.detail))

@@ -15,8 +15,6 @@ from quiesce.model.ids import InstanceId
 from quiesce.model.parameters import VerifyFirst
 from quiesce.model.restore_point import Artifact, Proof, RestorePoint, Trust
 
-#: kinds of proofs for which every byte was read
-_READ: Final = frozenset({"checksums", "restore"})
 #: said by a node whose data are part of another instance's artifact: it neither adds nor takes anything
 _ELSEWHERE: Final = "elsewhere"
 #: for so long a good proof is not repeated before a restore, in seconds
@@ -51,7 +49,7 @@ class Verification:
             return Proof(at=at, kind=kind, passed=False, detail=detail, damaged=instances)
         if self.unreachable or not proofs:
             return None
-        read = sum(proof.kind in _READ for proof in proofs)
+        read = sum(proof.read for proof in proofs)
         partial = read < len(told)
         detail = f"{read} of {len(told)} instances read" if partial else f"{read} instances read"
         return Proof(
