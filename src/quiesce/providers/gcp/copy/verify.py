@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quiesce.errors import NonRecoverableError, ResourceNotFoundError
 from quiesce.model.restore_point import Proof
 from quiesce.provider_kit.saving import proof
 from quiesce.providers.gcp.copy.artifact import MadeCopy, copy_set, locations_of
@@ -14,7 +15,11 @@ def verify(job: GcpJob) -> Proof:
     copies = copy_set(job).copies
     if not copies:
         return proof("presence", detail="nothing of its own was copied: other nodes stand for all its disks")
-    seen = job.copies(locations_of(copies))
+    try:
+        seen = job.copies(locations_of(copies))
+    except ResourceNotFoundError as error:
+        # the project or its list is not there for us: that says nothing about what is in it
+        raise NonRecoverableError(str(error), hint=error.hint) from error
     problems = (_problem(copy, seen.get(copy.reference)) for copy in copies)
     return proof(
         "presence",
