@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
@@ -47,6 +48,10 @@ class Artifact:
     frozen_s: float | None = None
     #: digest of the manifest that lies with its copy in a repository; empty when there is none
     manifest_sha256: str = ""
+
+
+#: kind of the proof of a node whose data are part of another instance's artifact
+ELSEWHERE: Final = "elsewhere"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from quiesce.model.execution import Execution
 from quiesce.model.ids import InstanceId, Json
 from quiesce.model.manifest import Rebuilt
 from quiesce.model.report import ExecutionReport, PlanReport
-from quiesce.model.restore_point import PointState, Proof, RestorePoint, Trust
+from quiesce.model.restore_point import ELSEWHERE, PointState, Proof, RestorePoint, Trust
 from quiesce.model.retention import RetentionPlan
 from quiesce.reports.escaping import printable, printable_lines
 
@@ -177,6 +177,8 @@ def verification_text(
 def _found(proof: Proof) -> str:
     if not proof.passed:
         return "DAMAGED"
+    if proof.kind == ELSEWHERE:
+        return "nothing of its own:"
     return "good" if proof.read else "there, not read:"
 
 

@@ -13,10 +13,8 @@ from quiesce.errors import DamagedError, UnreachableError
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId
 from quiesce.model.parameters import VerifyFirst
-from quiesce.model.restore_point import Artifact, Proof, RestorePoint, Trust
+from quiesce.model.restore_point import ELSEWHERE, Artifact, Proof, RestorePoint, Trust
 
-#: said by a node whose data are part of another instance's artifact: it neither adds nor takes anything
-_ELSEWHERE: Final = "elsewhere"
 #: for so long a good proof is not repeated before a restore, in seconds
 _FRESH_S: Final = 24 * 3600.0
 
@@ -40,7 +38,7 @@ class Verification:
 
     def proof(self, at: float) -> Proof | None:
         """Return it as a proof of the restore point; None when it says neither yes nor no."""
-        told = {i: proof for i, proof in self.results.items() if proof is None or proof.kind != _ELSEWHERE}
+        told = {i: proof for i, proof in self.results.items() if proof is None or proof.kind != ELSEWHERE}
         proofs = [proof for proof in told.values() if proof is not None]
         if self.damages:
             detail = "; ".join(f"{name}: {damage}" for name, damage in self.damages.items())

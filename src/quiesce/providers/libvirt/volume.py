@@ -21,7 +21,7 @@ from quiesce.errors import (
 )
 from quiesce.model.consistency import Consistency
 from quiesce.model.outcome import NOTHING, Outcome
-from quiesce.model.restore_point import Proof
+from quiesce.model.restore_point import ELSEWHERE, Proof
 from quiesce.ports import Finding
 from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
@@ -151,7 +151,7 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
     def verify(self, job: LibvirtJob, /) -> Proof:
         """Read a full copy; of a snapshot, look whether it is there."""
         if _is_through(job):
-            return proof("elsewhere", detail="its data are in its domain's part of the restore point")
+            return proof(ELSEWHERE, detail="its data are in its domain's part of the restore point")
         if job.call.full:
             return job.saving.verify()
         path = _path(job)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from quiesce.errors import UnsupportedError
 from quiesce.model.call import Call, Related
 from quiesce.model.outcome import NOTHING, Outcome
-from quiesce.model.restore_point import Proof
+from quiesce.model.restore_point import ELSEWHERE, Proof
 from quiesce.model.topology import COMPUTE
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
@@ -56,7 +56,7 @@ class VirtualDiskOperations(CheckedOperations[VSphereJob]):
 
     def verify(self, job: VSphereJob, /) -> Proof:
         """Leave it to the machine."""
-        return proof("elsewhere", detail=f"stored with {_server(job.call).instance}")
+        return proof(ELSEWHERE, detail=f"stored with {_server(job.call).instance}")
 
 
 def _server(call: Call) -> Related:
