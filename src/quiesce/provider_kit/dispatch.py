@@ -149,13 +149,21 @@ class DispatchingProvider(ABC, Generic[JobT]):
         Raises:
             UnsupportedError: when the kind of node has no such operation; nothing was touched.
         """
+        return perform(self._able(call), call.operation, self.job(call, context))
+
+    def answer(self, call: Call, job: JobT) -> Outcome:
+        """Do the same where *job* is made already."""
+        return perform(self._able(call), call.operation, job)
+
+    def _able(self, call: Call) -> Operations[JobT]:
+        """Return who answers for the call's kind of node, when that can do what is asked."""
         kind = self.kind_of(call)
         if call.operation not in kind.capabilities.operations:
             raise UnsupportedError(
                 f"{call.operation} is nothing that a {kind.name} of {self._description.name} can do",
                 hint="Remove this operation from the blueprint, or bind a script of your own to it.",
             )
-        return perform(self._operations[kind.name], call.operation, self.job(call, context))
+        return self._operations[kind.name]
 
     def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell whether the call's instance is frozen now; None when that cannot be known."""

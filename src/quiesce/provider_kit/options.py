@@ -68,9 +68,12 @@ def _read(option: Option, place: str, value: Json) -> Any:
 
 def _refuse_unknown(declared: tuple[Option, ...], provider: str, inputs: Mapping[str, Json]) -> None:
     prefix = f"{provider}_"
+    ours = [name for name in inputs if name.startswith(prefix)]
+    if not ours:
+        return
     known = {f"{prefix}{option.name}" for option in declared if not option.per_node}
-    for name in inputs:
-        if name.startswith(prefix) and name not in known:
+    for name in ours:
+        if name not in known:
             raise NonRecoverableError(
                 f"{provider} has no option {name.removeprefix(prefix)!r}",
                 hint=f"It takes {', '.join(sorted(known)) or 'none'}.",

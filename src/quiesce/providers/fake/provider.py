@@ -65,7 +65,7 @@ class FakeProvider(PlatformProvider[FakeJob]):
 
     def _effect(self, job: FakeJob) -> Outcome:
         self.world.effects.append((job.call.operation, job.call.instance))
-        return super().perform(job.call, job.context)
+        return self.answer(job.call, job)
 
     def _misbehave(self, misbehaviour: FakeMisbehaviour, job: FakeJob) -> Outcome:
         call = job.call
