@@ -45,7 +45,7 @@ DEPLOYMENT = DeploymentName(f"contract-{os.getpid()}")
 class DirectoryOverSsh(DirectorySubject):
     operations = frozenset(COMMANDS)
     capabilities = DESCRIPTION.capabilities
-    short_timer_s = 2.0
+    short_timer_s = 6.0
 
     def __init__(self, server: Server, root: Path) -> None:
         self._root = root

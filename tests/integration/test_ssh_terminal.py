@@ -291,7 +291,8 @@ def test_the_timer_thaws_though_the_connection_is_lost(
     server: Server, provider: TerminalProvider, context: RecordingContext, tmp_path: Path
 ) -> None:
     marker = tmp_path / "frozen"
-    freeze, _ = freezing(server, marker, thaw_after_s=2.0)
+    # long enough that it cannot fire before the freeze itself is done, however slow the machine is
+    freeze, _ = freezing(server, marker, thaw_after_s=15.0)
     provider.perform(freeze, context)
     assert marker.exists()
     provider.close()
