@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from quiesce.ports import ProviderSettings
+from quiesce.providers import host
 from quiesce.providers.host.provider import HostProvider
 
-from .machine import Machine
+from .machine import Machine, Node
 
 
 @pytest.fixture
@@ -21,3 +22,15 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     provider = HostProvider(settings)
     yield Machine(root=tmp_path, provider=provider)
     provider.close()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "srv" / "data"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def node(data: Path) -> Node:
+    return Node(host.DIRECTORY, path=str(data))

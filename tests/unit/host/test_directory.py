@@ -33,18 +33,6 @@ from .machine import Machine, Node
 BOTH = pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    path = tmp_path / "srv" / "data"
-    path.mkdir(parents=True)
-    return path
-
-
-@pytest.fixture
-def node(data: Path) -> Node:
-    return Node(host.DIRECTORY, path=str(data))
-
-
 def fill(data: Path) -> None:
     """Make one of everything that a tree may hold."""
     (data / "empty").mkdir()

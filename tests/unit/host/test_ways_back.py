@@ -35,18 +35,6 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what ano
 NOBODY = 65534
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    path = tmp_path / "srv" / "data"
-    path.mkdir(parents=True)
-    return path
-
-
-@pytest.fixture
-def node(data: Path) -> Node:
-    return Node(host.DIRECTORY, path=str(data))
-
-
 def test_cuts_are_not_kept_where_somebody_else_could_have_made_them(
     machine: Machine, node: Node, data: Path
 ) -> None:
