@@ -252,12 +252,60 @@ class DamagedArtifactError(ProviderError):
     hint = "Restore from another restore point; 'quiesce backups list' shows them."
 
 
-class UnreachableError(ProviderError):
+class StorageError(ProviderError):
+    """What keeps a repository answered something unexpected."""
+
+    code = "storage"
+
+
+class ObjectNotFoundError(StorageError):
+    """There is no object of that name in the storage."""
+
+    code = "object-not-found"
+
+
+class ObjectExistsError(StorageError):
+    """There is an object of that name already, and it was not to be replaced."""
+
+    code = "object-exists"
+
+
+class ObjectLockedError(StorageError):
+    """The object may not be replaced or removed yet: its storage is write once, read many (WORM)."""
+
+    code = "object-locked"
+    hint = "Wait until its retention is over; the storage's administrator says when that is."
+
+
+class StorageDeniedError(StorageError):
+    """The storage refuses these credentials, or what was asked with them."""
+
+    code = "storage-denied"
+    hint = "Correct the credentials, or give them the right that the message names."
+
+
+class StorageFullError(StorageError):
+    """There is no room in the storage, or the quota is used up."""
+
+    code = "storage-full"
+    hint = "Make room there, or choose a repository elsewhere."
+
+
+class UnreachableError(StorageError):
     """The repository is not there, so nothing can be said of what it holds; nothing was touched."""
 
     code = "unreachable"
     exit_status = ExitStatus.REFUSED
     hint = "Mount it, or correct its path; the restore points in it are not counted as damaged."
+
+
+class StorageUnavailableError(UnreachableError):
+    """The storage did not answer, or is busy; what was asked may have taken effect all the same."""
+
+    code = "storage-unavailable"
+    exit_status = ExitStatus.FAILED
+    retryable = True
+    hint = "Look at the network and at the storage's own state, then run it again."
 
 
 class TreeChangedError(RecoverableError):

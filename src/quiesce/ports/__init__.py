@@ -12,6 +12,7 @@ from quiesce.ports.providers import (
     RepositoryUser,
     Verifier,
 )
+from quiesce.ports.storage import Data, Storage
 from quiesce.ports.stores import Catalog, Deployments, Executions, Lease, Leases, LiveDeployment, Manifests
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Clock",
     "Completion",
     "Context",
+    "Data",
     "Deployments",
     "Discoverer",
     "Doctor",
@@ -34,6 +36,7 @@ __all__ = [
     "ProviderFactory",
     "ProviderSettings",
     "RepositoryUser",
+    "Storage",
     "Verifier",
     "Workers",
 ]

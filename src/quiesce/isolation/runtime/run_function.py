@@ -22,7 +22,7 @@ from cloudify_rest_client.nodes import Node
 from quiesce_link import QuiesceLink, connect
 
 
-class Storage:
+class InstanceStorage:
     """Answers Cloudify's local endpoint out of the context data that quiesce gave."""
 
     def __init__(self, data: dict[str, Any], link: QuiesceLink) -> None:
@@ -130,7 +130,7 @@ def _context(function: str, data: dict[str, Any], link: QuiesceLink) -> dict[str
     return {
         "type": "operation",
         "local": True,
-        "storage": Storage(data, link),
+        "storage": InstanceStorage(data, link),
         "task_id": data["task_id"],
         "task_name": function,
         "task_target": None,
