@@ -14,6 +14,7 @@ from typing import Final
 from quiesce.errors import NonRecoverableError, RecoverableError
 from quiesce.files.content import write_all
 from quiesce.files.descriptors import DIRECTORY, checked_name
+from quiesce.files.system_calls import RENAME_NOREPLACE, renameat2
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
@@ -32,6 +33,7 @@ _FINAL_ERRORS: Final = {
     errno.ENOTDIR,
     errno.ELOOP,
 }
+_CANNOT_RENAME_TO_NEW: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -47,13 +49,21 @@ def write_durably(path: Path, data: bytes) -> None:
         os.close(directory)
 
 
-def write_durably_in(directory: int, name: bytes, data: bytes) -> None:
+def write_durably_in(directory: int, name: bytes, data: bytes | bytearray | memoryview) -> None:
     """Do what `write_durably` does, for a *name* in an open directory of ours."""
-    unfinished = b"." + checked_name(name) + _UNFINISHED
-    with _unfinished_file(directory, unfinished) as descriptor:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
+    with _written(directory, name, data) as unfinished:
         os.rename(unfinished, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+
+
+def create_durably_in(directory: int, name: bytes, data: bytes | bytearray | memoryview) -> None:
+    """Do what `write_durably_in` does, only where nothing is: of many that do it at once, one succeeds.
+
+    Raises:
+        FileExistsError: when anything has that name; it was not touched.
+    """
+    with _written(directory, name, data) as unfinished:
+        _rename_to_new(directory, unfinished, name)
     os.fsync(directory)
 
 
@@ -72,11 +82,16 @@ def remove_unfinished(directory: Path) -> None:
     """Remove what interrupted writers left in *directory*; what is being written just now stays."""
     descriptor = os.open(directory, DIRECTORY)
     try:
-        for name in filter(is_unfinished, map(os.fsencode, os.listdir(descriptor))):
-            with contextlib.suppress(BlockingIOError, FileNotFoundError):
-                _remove_abandoned(descriptor, name)
+        remove_unfinished_in(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_unfinished_in(directory: int) -> None:
+    """Do what `remove_unfinished` does, in an open directory of ours."""
+    for name in filter(is_unfinished, map(os.fsencode, os.listdir(directory))):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            _remove_abandoned(directory, name)
 
 
 def make_private_directory(path: Path) -> None:
@@ -116,6 +131,26 @@ def storage_errors(what: str) -> Iterator[None]:
         if error.errno in _FINAL_ERRORS:
             raise NonRecoverableError(message, hint=_hint(error.errno)) from error
         raise RecoverableError(message) from error
+
+
+@contextlib.contextmanager
+def _written(directory: int, name: bytes, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
+    """Write *data* durably under a name of its own, which the block gives its own; gone when it raises."""
+    unfinished = b"." + checked_name(name) + _UNFINISHED
+    with _unfinished_file(directory, unfinished) as descriptor:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        yield unfinished
+
+
+def _rename_to_new(directory: int, name: bytes, new_name: bytes) -> None:
+    try:
+        renameat2(directory, name, directory, new_name, RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in _CANNOT_RENAME_TO_NEW:
+            raise
+        os.link(name, new_name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+        os.unlink(name, dir_fd=directory)
 
 
 @contextlib.contextmanager

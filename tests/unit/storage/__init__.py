@@ -1,0 +1,1 @@
+"""Storage by itself: adapters, wrappers, URLs."""
