@@ -19,20 +19,25 @@ from quiesce.providers.terminal.client import Connection
 
 #: reads what to run, says so, lets go of the connection, and waits
 _TIMER = (
-    ": {name}; script=$(cat); echo armed; exec </dev/null >/dev/null 2>&1; "
+    ': {name}; script=$(cat); [ -n "$script" ] || exit 1; echo armed; exec </dev/null >/dev/null 2>&1; '
     'trap "" HUP; sleep {seconds}; eval "$script"'
 )
+#: the processes of a timer: its shell, and for a moment each child of it that has not become a command yet
+_LIST = """
+old=$(ps -A -o pid= -o args= </dev/null | while read -r pid args; do
+    case $args in "sh -c : {name};"*) echo "$pid" ;; esac
+done)
+"""
+#: the old ones are looked for before the new one is there: its children bear its name until they become `cat`
+#: and `sleep`, and a timer whose `cat` was killed would run nothing when its time has come
 _ARM = """
 exec 3<&0
 starter=$(command -v setsid || command -v nohup)
 "$starter" sh -c {timer} <&3 3<&- &
-spared=$!
 exec 3<&-
 """
 _DISARM = """
-ps -A -o pid= -o args= </dev/null | while read -r pid args; do
-    case $args in "sh -c : {name};"*) [ "$pid" = "$spared" ] || kill "$pid" 2>/dev/null ;; esac
-done
+for pid in $old; do kill "$pid" 2>/dev/null; done
 exit 0
 """
 
@@ -44,7 +49,7 @@ def arm(connection: Connection, call: Call, lines: Sequence[str], seconds: float
         ProviderError: when it is not known to be armed; nothing may be frozen then.
     """
     timer = _TIMER.format(name=_name(call), seconds=math.ceil(seconds))
-    script = _ARM.format(timer=shlex.quote(timer)) + _DISARM.format(name=_name(call))
+    script = _LIST.format(name=_name(call)) + _ARM.format(timer=shlex.quote(timer)) + _DISARM
     answer = connection.run(f"sh -c {shlex.quote(script)}", "\n".join(lines) + "\n", context)
     if "armed" not in answer:
         raise RecoverableError(
@@ -54,7 +59,7 @@ def arm(connection: Connection, call: Call, lines: Sequence[str], seconds: float
 
 def disarm(connection: Connection, call: Call, context: Context) -> None:
     """Have the far side forget its timer; fine when there is none."""
-    script = "spared=\n" + _DISARM.format(name=_name(call))
+    script = _LIST.format(name=_name(call)) + _DISARM
     connection.run(f"sh -c {shlex.quote(script)}", "", context)
 
 
