@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.repository import MARK
+from quiesce.archives import MARK
 
 from .shop import CommandLine, Shop
 

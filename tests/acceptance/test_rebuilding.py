@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from quiesce.archives import MARK
 from quiesce.errors import ExitStatus
-from quiesce.repository import MARK
 
 from .conftest import Opener
 from .shop import SHOP, Answer, CommandLine, Shop

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from quiesce.archives import MARK
 from quiesce.errors import OperationTimeoutError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Capabilities
@@ -22,7 +23,6 @@ from quiesce.model.outcome import Outcome
 from quiesce.ports import Context, ProviderSettings
 from quiesce.providers import host
 from quiesce.providers.host.provider import HostProvider
-from quiesce.repository import MARK
 from quiesce.testing import ProviderContract, Subject
 
 

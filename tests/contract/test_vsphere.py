@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from quiesce.archives import MARK
 from quiesce.errors import OperationTimeoutError
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -19,7 +20,6 @@ from quiesce.providers.vsphere import DESCRIPTION
 from quiesce.providers.vsphere.inventory import PowerState
 from quiesce.providers.vsphere.provider import VSphereProvider
 from quiesce.providers.vsphere.vcenter import CloneRequest, SnapshotRequest
-from quiesce.repository import MARK
 from quiesce.testing import ProviderContract, RecordingContext, Subject
 from quiesce.testing.fake_vcenter import FakeVCenter, FakeVCenterWorld
 

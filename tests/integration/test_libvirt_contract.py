@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from quiesce.archives import MARK
 from quiesce.errors import OperationTimeoutError, ProviderError
 from quiesce.model.operation import Operation
-from quiesce.repository import MARK
 from quiesce.testing import ProviderContract, Subject
 
 from ..labs.libvirt import lab  # noqa: TID252  shared by several test modules

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from quiesce.archives import MARK
 from quiesce.errors import OperationTimeoutError, RecoverableError, UnsupportedError
 from quiesce.model.call import Related
 from quiesce.model.ids import InstanceId, NodeId
 from quiesce.model.operation import Operation
 from quiesce.model.topology import Node
-from quiesce.repository import MARK
 from quiesce.testing import ProviderContract, Subject
 
 from ..labs.libvirt import lab  # noqa: TID252  shared by several test modules

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from quiesce.archives import BackupKey
 from quiesce.model.call import Call
 from quiesce.model.ids import BackupName, Json
 from quiesce.model.records import Level
 from quiesce.ports import Context
 from quiesce.provider_kit.deadline import Deadline
 from quiesce.provider_kit.ownership import point_of
-from quiesce.repository import BackupKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

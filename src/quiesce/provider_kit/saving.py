@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from quiesce.archives import Archives, Draft, Manifest
 from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
@@ -19,13 +20,12 @@ from quiesce.model.restore_point import Proof
 from quiesce.ports import Context
 from quiesce.provider_kit.job import Job
 from quiesce.provider_kit.ownership import maker_of
-from quiesce.repository import Draft, Manifest, Repository
 
 
 class Saving:
     """The copy that a call is about. Every method may be called again after a crash."""
 
-    def __init__(self, job: Job, repository: Repository, provider: str) -> None:
+    def __init__(self, job: Job, repository: Archives, provider: str) -> None:
         self.repository = repository
         self._job = job
         self._provider = provider

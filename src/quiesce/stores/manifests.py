@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from quiesce.archives import Archives, BackupKey, Manifest
+from quiesce.archives.entries import read_entry
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, UnsupportedError
 from quiesce.files.durable import make_private_directory, storage_errors, sync_directory, write_durably
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, backup_name, deployment_name
 from quiesce.model.manifest import Copy, LeftOut, PointManifest, Survey
 from quiesce.model.restore_point import RestorePoint
-from quiesce.repository import BackupKey, Manifest, Repository
-from quiesce.repository.entries import read_entry
 from quiesce.stores.codec import decode, encode
 
 FORMAT: Final = "quiesce-restore-point"
@@ -37,7 +37,7 @@ class RepositoryManifests:
         with storage_errors(f"write {path}"):
             if os.path.lexists(path) and not _is_made_by(path, manifest.point.execution, unreadable=known):
                 raise ForeignObjectError(f"another execution made {path}; it was not touched")
-            Repository(Path(directory)).mark()
+            Archives(Path(directory)).mark()
             make_private_directory(path.parent)
             write_durably(path, data)
         return hashlib.sha256(data).hexdigest()
@@ -58,14 +58,14 @@ class RepositoryManifests:
 
     def why_away(self, directory: str) -> str:
         """Return why *directory* is no repository now (it is not mounted, say); empty when it is one."""
-        return Repository(Path(directory)).why_away()
+        return Archives(Path(directory)).why_away()
 
     def digest(self, directory: str, point: RestorePoint, instance: InstanceId | None = None) -> str | None:
         """Return the digest of *point*'s own manifest, or of its copy of *instance*; None: there is none."""
         path = _path(directory, point)
         if instance is not None:
             place = BackupKey(deployment=point.deployment, point=point.name, instance=instance)
-            path = Repository(Path(directory)).directory(place) / _NAME
+            path = Archives(Path(directory)).directory(place) / _NAME
         with storage_errors(f"read {path}"):
             data = _entry_at(path)
         return None if data is None else hashlib.sha256(data).hexdigest()
@@ -75,7 +75,7 @@ class RepositoryManifests:
         manifests: list[PointManifest] = []
         left_out: list[LeftOut] = []
         names: set[DeploymentName] = set()
-        repository = Repository(Path(directory))
+        repository = Archives(Path(directory))
         with storage_errors(f"read {directory}"):
             for path in sorted(repository.root.glob(f"*/*/{_NAME}")):
                 try:
@@ -147,9 +147,7 @@ def _read(path: Path) -> PointManifest:
     return replace(manifest, point=replace(point, manifest_sha256=hashlib.sha256(data).hexdigest()))
 
 
-def _copies(
-    repository: Repository, deployment: DeploymentName
-) -> tuple[frozenset[Copy], tuple[LeftOut, ...]]:
+def _copies(repository: Archives, deployment: DeploymentName) -> tuple[frozenset[Copy], tuple[LeftOut, ...]]:
     contents = repository.contents(deployment)
     absent = {manifest.place: repository.absent(manifest) for manifest in contents.complete}
     damaged = [*contents.damaged, *(damage for found in absent.values() for damage in found)]
@@ -158,7 +156,7 @@ def _copies(
     return whole, (*listed, *_drafts(repository, deployment))
 
 
-def _drafts(repository: Repository, deployment: DeploymentName) -> Iterator[LeftOut]:
+def _drafts(repository: Archives, deployment: DeploymentName) -> Iterator[LeftOut]:
     for path in repository.drafts(deployment):
         yield LeftOut(path=str(path), reason="it is incomplete: its copy was begun and never finished")
 

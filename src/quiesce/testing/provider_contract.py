@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import pytest
 
+from quiesce.archives import Archives, BackupKey
 from quiesce.errors import ForeignObjectError, OperationTimeoutError, ProviderError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Capabilities
@@ -25,7 +26,6 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Node
 from quiesce.ports import Provider, RepositoryUser
-from quiesce.repository import BackupKey, Repository
 from quiesce.testing.contexts import RecordingContext
 
 T = TypeVar("T")
@@ -266,7 +266,7 @@ class ProviderContract:
         place = BackupKey(
             deployment=call.deployment, point=call.point or BackupName(""), instance=call.instance
         )
-        assert Repository(Path(provider.repository(call))).find(place) is not None
+        assert Archives(Path(provider.repository(call))).find(place) is not None
 
     @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
     def test_a_half_made_one_is_deleted_by_its_name(self, subject: Subject, full: bool) -> None:

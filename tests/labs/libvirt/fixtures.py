@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from quiesce.archives import MARK
 from quiesce.model.capabilities import Capabilities
 from quiesce.model.ids import BackupName, ExecutionId
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import ProviderSettings
-from quiesce.repository import MARK
 from quiesce.testing import RecordingContext, Subject
 
 from . import lab

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import pytest
 
+from quiesce.archives import MARK
 from quiesce.model.call import Call
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId, StepId
 from quiesce.model.operation import SNAPSHOT_CREATE, Operation
@@ -28,7 +29,6 @@ from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Node
 from quiesce.ports import ProviderSettings
 from quiesce.providers.vsphere.provider import VSphereProvider
-from quiesce.repository import MARK
 from quiesce.testing import RecordingContext
 
 ROOT = Path(__file__).parents[3]

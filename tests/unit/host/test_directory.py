@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from quiesce.archives import Archives
 from quiesce.errors import (
     DamagedArtifactError,
     NonRecoverableError,
@@ -25,7 +26,6 @@ from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
 from quiesce.providers.host import cuts, directory, snapshot_dir
-from quiesce.repository import Repository
 from quiesce.testing import RecordingContext
 
 from .machine import Machine, Node
@@ -359,7 +359,7 @@ def test_a_copy_that_died_half_way_is_finished(
     before = picture(data)
     machine.do(node, Operation.SNAPSHOT, full=full)
     with monkeypatch.context() as patch:
-        patch.setattr(Repository, "begin", interrupted)
+        patch.setattr(Archives, "begin", interrupted)
         patch.setattr(directory, "spend", interrupted)
         with pytest.raises(KeyboardInterrupt):
             machine.do(node, Operation.COPY, full=full)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from quiesce.archives import MARK
 from quiesce.errors import OperationTimeoutError
 from quiesce.model.operation import Operation
 from quiesce.ports import ProviderSettings
 from quiesce.providers.libvirt import DOMAIN
 from quiesce.providers.libvirt.provider import LibvirtProvider
-from quiesce.repository import MARK
 from quiesce.testing import Subject
 
 from .fake_hypervisor import FakeHypervisor, World, read_image, token_of, write_image

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from quiesce.archives import Archives, BackupKey, Manifest, StoredFile
 from quiesce.errors import DamagedArtifactError, ProviderError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
 from quiesce.providers.libvirt.disk.qcow2 import CLUSTER
-from quiesce.repository import BackupKey, Manifest, Repository, StoredFile
 from quiesce.testing import RecordingContext
 
 from .test_qcow2 import CLUSTERS, expected, read, write
@@ -25,12 +25,12 @@ PLACE = BackupKey(deployment=DeploymentName("shop"), point=BackupName("one"), in
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path / "repository")
+def repository(tmp_path: Path) -> Archives:
+    return Archives(tmp_path / "repository")
 
 
 @pytest.fixture
-def manifest(repository: Repository) -> Manifest:
+def manifest(repository: Archives) -> Manifest:
     """A backup of a full copy and two increments."""
     draft = repository.begin(PLACE, execution=ExecutionId("e1"), provider="libvirt")
     for number, marks in enumerate(LAYERS):
@@ -52,13 +52,13 @@ def target(tmp_path: Path, image_format: str, size_bytes: int = CLUSTERS * CLUST
     )
 
 
-def put_together(repository: Repository, manifest: Manifest, disk: DiskTarget) -> None:
+def put_together(repository: Archives, manifest: Manifest, disk: DiskTarget) -> None:
     assembly = Assembly(repository, manifest, [disk], "key", RecordingContext())
     with assembly.prepared():
         assembly.put()
 
 
-def test_a_chain_becomes_one_qcow2_image(repository: Repository, manifest: Manifest, tmp_path: Path) -> None:
+def test_a_chain_becomes_one_qcow2_image(repository: Archives, manifest: Manifest, tmp_path: Path) -> None:
     disk = target(tmp_path, "qcow2")
     put_together(repository, manifest, disk)
     assert read([disk.path]) == expected(*LAYERS)
@@ -66,7 +66,7 @@ def test_a_chain_becomes_one_qcow2_image(repository: Repository, manifest: Manif
 
 @pytest.mark.parametrize("missing", [0, 512, CLUSTER - 512, 3 * CLUSTER])
 def test_a_chain_becomes_a_raw_disk_of_any_size(
-    repository: Repository, manifest: Manifest, tmp_path: Path, missing: int
+    repository: Archives, manifest: Manifest, tmp_path: Path, missing: int
 ) -> None:
     disk = target(tmp_path, "raw", CLUSTERS * CLUSTER - missing)
     put_together(repository, manifest, disk)
@@ -75,7 +75,7 @@ def test_a_chain_becomes_a_raw_disk_of_any_size(
 
 @pytest.mark.parametrize("number", range(len(LAYERS)))
 def test_a_flipped_byte_anywhere_is_found_before_anything_is_replaced(
-    repository: Repository, manifest: Manifest, tmp_path: Path, number: int
+    repository: Archives, manifest: Manifest, tmp_path: Path, number: int
 ) -> None:
     disk = target(tmp_path, "qcow2")
     disk.path.write_text("old")
@@ -105,7 +105,7 @@ def _as_device(disk: DiskTarget, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_device_is_written_from_its_first_byte_to_its_last(
-    repository: Repository, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Archives, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = target(tmp_path, "raw", CLUSTERS * CLUSTER - 512)
     _as_device(disk, monkeypatch)
@@ -114,7 +114,7 @@ def test_a_device_is_written_from_its_first_byte_to_its_last(
 
 
 def test_a_device_that_takes_less_than_it_is_given_fails_the_restore(
-    repository: Repository, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Archives, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel may take a part of a write and say so; the rest must not be lost without a word."""
     disk = target(tmp_path, "raw")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from quiesce.archives import Archives
 from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
@@ -18,13 +19,12 @@ from quiesce.errors import (
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.job import Job, RuntimeState
 from quiesce.provider_kit.saving import Saving, proof_of, watched
-from quiesce.repository import Repository
 from quiesce.testing.contexts import RecordingContext
 from tests.unit.provider_kit.calls import a_call
 
 
 def saving(root: Path, **changes: object) -> Saving:
-    return Saving(Job(call=a_call(**changes), context=RecordingContext()), Repository(root), "acme")
+    return Saving(Job(call=a_call(**changes), context=RecordingContext()), Archives(root), "acme")
 
 
 def store(root: Path, content: bytes = b"data") -> None:

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from quiesce.archives import MARK, Archives
+from quiesce.archives.manifest import StoredFile
+from quiesce.archives.streams import damage_of
 from quiesce.errors import ForeignObjectError, NonRecoverableError, UsageError
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId
 from quiesce.model.manifest import PointManifest
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Instance, Link
-from quiesce.repository import MARK, Repository
-from quiesce.repository.manifest import StoredFile
-from quiesce.repository.streams import damage_of
 from quiesce.stores.manifests import RepositoryManifests
 
 from . import made
@@ -170,7 +170,7 @@ def test_one_bad_copy_costs_one_copy(tmp_path: Path, attack: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("")
     put_instead(path, attack)
-    contents = Repository(tmp_path).contents(SHOP)
+    contents = Archives(tmp_path).contents(SHOP)
     assert contents.complete == ()
     assert [damage.path for damage in contents.damaged] == [str(path)]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from quiesce.archives import MARK
 from quiesce.model.call import Call
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId, StepId
 from quiesce.model.operation import FREEZE_SUSPEND, SNAPSHOT_CREATE, Operation
@@ -18,7 +19,6 @@ from quiesce.model.topology import Node
 from quiesce.ports import ProviderSettings
 from quiesce.providers.vsphere.provider import VSphereProvider
 from quiesce.providers.vsphere.vcenter import VCenter
-from quiesce.repository import MARK
 from quiesce.testing import RecordingContext
 from quiesce.testing.fake_vcenter import FakeVCenter, FakeVCenterWorld
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from quiesce.archives import Compression, Manifest
 from quiesce.errors import ResourceNotFoundError, UntrustedPathError
 from quiesce.files.descriptors import UNTOUCHED, path_of
 from quiesce.files.durable import storage_errors
@@ -27,7 +28,6 @@ from quiesce.provider_kit.saving import watched
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import CONTENT, SnapshotDirectory, StoredCut
 from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
-from quiesce.repository import Compression, Manifest
 
 ARCHIVE: Final = "database.sqlite.gz"
 _DEFAULT_TIMER_S: Final = 120.0

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from quiesce.archives import Compression, FileReader, Manifest
 from quiesce.errors import (
     DamagedArtifactError,
     MountInsideError,
@@ -34,7 +35,6 @@ from quiesce.providers.host.cuts import CutTally, assemble, copy_back, cut_tree,
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import CONTENT, ELSEWHERE, RAW, SnapshotDirectory, StoredCut, remove
 from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
-from quiesce.repository import Compression, FileReader, Manifest
 
 ARCHIVE: Final = "tree.tar.gz"
 INDEX_FILE: Final = "index.gz"

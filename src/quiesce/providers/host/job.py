@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from quiesce.archives import Archives
 from quiesce.errors import NonRecoverableError
 from quiesce.provider_kit.job import Job
 from quiesce.provider_kit.saving import Saving
 from quiesce.providers.host.freeze_client import FreezeClient
 from quiesce.providers.host.options import HostOptions
 from quiesce.providers.host.snapshot_dir import SnapshotDirectory
-from quiesce.repository import Repository
 
 _LONGEST_KEY: Final = 150
 _DEFAULT_TIMER_S: Final = 120.0
@@ -56,9 +56,9 @@ class HostJob(Job):
         return SnapshotDirectory(self.path, self.options.snapshot_dir, self.freezes.own_processes)
 
     @property
-    def repository(self) -> Repository:
+    def repository(self) -> Archives:
         """Where the node's backups are kept."""
-        return Repository(self.options.repository or self.default_repository)
+        return Archives(self.options.repository or self.default_repository)
 
     @property
     def saving(self) -> Saving:

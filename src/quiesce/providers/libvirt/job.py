@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from quiesce.archives import Archives
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.provider_kit.connections import Connections
 from quiesce.provider_kit.deadline import Deadline
@@ -17,7 +18,6 @@ from quiesce.providers.libvirt.client import Domain, Hypervisor
 from quiesce.providers.libvirt.options import LibvirtOptions
 from quiesce.providers.libvirt.ownership import object_name
 from quiesce.providers.libvirt.resource import LibvirtResource
-from quiesce.repository import Repository
 
 #: one for each URI, and one more for thawing, so that it never queues behind calls that hang
 Hypervisors: TypeAlias = Connections[tuple[str, bool], Hypervisor]
@@ -31,7 +31,7 @@ class LibvirtJob(Job):
 
     options: LibvirtOptions
     resource: LibvirtResource
-    repository: Repository
+    repository: Archives
     hypervisors: Hypervisors
 
     @property

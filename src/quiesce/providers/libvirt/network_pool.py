@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from quiesce.archives import Manifest
 from quiesce.errors import ResourceNotFoundError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
@@ -20,7 +21,6 @@ from quiesce.providers.libvirt import xml
 from quiesce.providers.libvirt.client import HypervisorObject
 from quiesce.providers.libvirt.domain.domain_xml import difference
 from quiesce.providers.libvirt.job import LibvirtJob
-from quiesce.repository import Manifest
 
 _FILE: Final = "definition.xml"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from quiesce.archives import Archives
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
@@ -21,7 +22,6 @@ from quiesce.providers.libvirt.network_pool import LibvirtNetworkOperations, Lib
 from quiesce.providers.libvirt.options import LibvirtOptions
 from quiesce.providers.libvirt.resource import DEFAULT_URI, resource_of
 from quiesce.providers.libvirt.volume import LibvirtVolumeOperations
-from quiesce.repository import Repository
 
 
 class LibvirtProvider(PlatformProvider[LibvirtJob]):
@@ -51,7 +51,7 @@ class LibvirtProvider(PlatformProvider[LibvirtJob]):
             context=context,
             options=options,
             resource=resource_of(call),
-            repository=Repository(options.repository_or(self._default_repository)),
+            repository=Archives(options.repository_or(self._default_repository)),
             hypervisors=self._hypervisors,
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from quiesce.archives import Manifest
 from quiesce.errors import (
     ForeignObjectError,
     NonRecoverableError,
@@ -37,7 +38,6 @@ from quiesce.providers.libvirt.domain.restore import require_no_snapshots
 from quiesce.providers.libvirt.job import LibvirtJob
 from quiesce.providers.libvirt.ownership import key_in, tag_of
 from quiesce.providers.libvirt.resource import names_of
-from quiesce.repository import Manifest
 
 _EXPORT: Final = "volume"
 _SERVER_ENDS_S: Final = 10.0

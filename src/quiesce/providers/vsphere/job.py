@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from quiesce.archives import Archives
 from quiesce.errors import ResourceNotFoundError
 from quiesce.provider_kit.deadline import Deadline
 from quiesce.provider_kit.job import Job
@@ -13,7 +14,6 @@ from quiesce.providers.vsphere.endpoint import VCenterEndpoint, endpoint_of, loo
 from quiesce.providers.vsphere.inventory import VirtualMachine
 from quiesce.providers.vsphere.options import VSphereOptions
 from quiesce.providers.vsphere.vcenter import VCenter
-from quiesce.repository import Repository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class VSphereJob(Job):
     """A call, the way to its vCenter, and what the operator chose."""
 
     options: VSphereOptions
-    repository: Repository
+    repository: Archives
     connect: Callable[[VCenterEndpoint], VCenter]
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from quiesce.archives import Archives
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
@@ -19,7 +20,6 @@ from quiesce.providers.vsphere.job import VSphereJob
 from quiesce.providers.vsphere.operations import VirtualMachineOperations
 from quiesce.providers.vsphere.options import VSphereOptions
 from quiesce.providers.vsphere.vcenter import VCenter
-from quiesce.repository import Repository
 
 
 def connect(endpoint: VCenterEndpoint) -> VCenter:
@@ -47,7 +47,7 @@ class VSphereProvider(PlatformProvider[VSphereJob]):
             call=call,
             context=context,
             options=read_options(VSphereOptions, "vsphere", call),
-            repository=Repository(Path(self.repository(call))),
+            repository=Archives(Path(self.repository(call))),
             connect=self._vcenters.get,
         )
 

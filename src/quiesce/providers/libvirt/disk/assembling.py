@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
+from quiesce.archives import Archives, Compression, Manifest, StoredFile, require_same
 from quiesce.files.durable import storage_errors
 from quiesce.ports import Context
 from quiesce.provider_kit.saving import watched
@@ -29,7 +30,6 @@ from quiesce.providers.libvirt.disk.copying import (
     read_ahead,
     write_all,
 )
-from quiesce.repository import Compression, Manifest, Repository, StoredFile, require_same
 
 _SUFFIX: Final = "quiesce-restore"
 
@@ -61,7 +61,7 @@ class Assembly:
 
     def __init__(
         self,
-        repository: Repository,
+        repository: Archives,
         manifest: Manifest,
         targets: Sequence[DiskTarget],
         key: str,

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from quiesce.archives import StoredFile, require_same
 from quiesce.errors import DamagedArtifactError
 from quiesce.files.durable import storage_errors
-from quiesce.repository import StoredFile, require_same
 
 #: how much one buffer holds
 PIECE: Final = 2 << 20

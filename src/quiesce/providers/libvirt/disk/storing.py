@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from quiesce.archives import Compression, Draft, StoredFile
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.libvirt.disk import qcow2
 from quiesce.providers.libvirt.disk.copying import PIECE, CheckedWriter
 from quiesce.providers.libvirt.disk.nbd import ALLOCATION, DEPTH, NbdClient
 from quiesce.providers.libvirt.job import LibvirtJob
-from quiesce.repository import Compression, Draft, StoredFile
 
 #: longest wait for the next bytes of a disk
 _SILENCE_S: Final = 60.0

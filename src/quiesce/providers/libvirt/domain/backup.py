@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from quiesce.archives import BackupKey, Draft, Manifest
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError, UnsupportedError
 from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
@@ -38,7 +39,6 @@ from quiesce.providers.libvirt.domain.selection import disks_to_save, require_no
 from quiesce.providers.libvirt.job import LibvirtJob
 from quiesce.providers.libvirt.options import BackupMode
 from quiesce.providers.libvirt.ownership import object_name
-from quiesce.repository import BackupKey, Draft, Manifest
 
 DEFINITION: Final = "domain.xml"
 NVRAM: Final = "nvram"

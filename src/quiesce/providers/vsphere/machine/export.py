@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import IO, Final, cast
 
+from quiesce.archives import Draft, Manifest
 from quiesce.errors import DamagedArtifactError, RecoverableError, UnsupportedError
 from quiesce.model.ids import Json
 from quiesce.model.restore_point import Proof
@@ -23,7 +24,6 @@ from quiesce.providers.vsphere.inventory import MachineSnapshot, VirtualDisk, Vi
 from quiesce.providers.vsphere.job import VSphereJob
 from quiesce.providers.vsphere.machine.artifact import BackupArtifact, SavedDisk
 from quiesce.providers.vsphere.vcenter import BuildRequest, DiskArea, DiskUpload, ExportLease
-from quiesce.repository import Draft, Manifest
 
 _PROVIDER: Final = "vsphere"
 _PIECE_BYTES: Final = 4 << 20

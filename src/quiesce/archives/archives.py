@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from quiesce.archives.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
+from quiesce.archives.entries import read_entry
+from quiesce.archives.manifest import BackupKey, Manifest, describe, read_manifest
+from quiesce.archives.streams import FileReader, Progress, absence_of, damage_of, nobody
 from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
@@ -25,10 +29,6 @@ from quiesce.files.durable import (
     write_durably,
 )
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId
-from quiesce.repository.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
-from quiesce.repository.entries import read_entry
-from quiesce.repository.manifest import BackupKey, Manifest, describe, read_manifest
-from quiesce.repository.streams import FileReader, Progress, absence_of, damage_of, nobody
 
 _REMOVING: Final = ".removing-"
 #: lies in the root: without it, the directory is (the place where) something else (is to be mounted)
@@ -55,7 +55,7 @@ class Contents:
     damaged: tuple[Damage, ...]
 
 
-class Repository:
+class Archives:
     """Backups of many deployments under one directory. Safe from many threads and processes at once."""
 
     def __init__(self, root: Path) -> None:

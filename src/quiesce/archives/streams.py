@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeAlias
 
+from quiesce.archives.manifest import Compression, StoredFile
 from quiesce.errors import DamagedArtifactError
 from quiesce.files.durable import PRIVATE_FILE
 from quiesce.files.reading import open_regular_file
-from quiesce.repository.manifest import Compression, StoredFile
 
 CHUNK_BYTES: Final = 1 << 20
 #: fast rather than small: copying should keep up with the disk

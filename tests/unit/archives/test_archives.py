@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from quiesce.archives import MARK, Archives, BackupKey, Compression, Draft, Manifest
 from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
@@ -20,7 +21,6 @@ from quiesce.errors import (
 )
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
-from quiesce.repository import MARK, BackupKey, Compression, Draft, Manifest, Repository
 
 PLACE = BackupKey(
     deployment=DeploymentName("shop"), point=BackupName("nightly"), instance=InstanceId("db_a1b2c3")
@@ -29,11 +29,11 @@ EXECUTION = ExecutionId("e-1")
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path / "repository")
+def repository(tmp_path: Path) -> Archives:
+    return Archives(tmp_path / "repository")
 
 
-def begin(repository: Repository, execution: str = EXECUTION, place: BackupKey = PLACE) -> Draft:
+def begin(repository: Archives, execution: str = EXECUTION, place: BackupKey = PLACE) -> Draft:
     return repository.begin(place, execution=ExecutionId(execution), provider="host")
 
 
@@ -48,7 +48,7 @@ def complete(draft: Draft, **content: str) -> Manifest:
     )
 
 
-def store(repository: Repository, data: bytes = b"x" * 3_000_000, place: BackupKey = PLACE) -> Manifest:
+def store(repository: Archives, data: bytes = b"x" * 3_000_000, place: BackupKey = PLACE) -> Manifest:
     draft = begin(repository, place=place)
     with draft.create("disk.raw") as out:
         out.write(data)
@@ -57,7 +57,7 @@ def store(repository: Repository, data: bytes = b"x" * 3_000_000, place: BackupK
     return complete(draft, kind="directory")
 
 
-def test_a_complete_backup_is_found_as_it_was_written(repository: Repository) -> None:
+def test_a_complete_backup_is_found_as_it_was_written(repository: Archives) -> None:
     manifest = store(repository)
 
     assert repository.find(PLACE) == manifest
@@ -66,7 +66,7 @@ def test_a_complete_backup_is_found_as_it_was_written(repository: Repository) ->
     assert repository.verify(manifest) == ()
 
 
-def test_a_draft_is_no_backup(repository: Repository) -> None:
+def test_a_draft_is_no_backup(repository: Archives) -> None:
     draft = begin(repository)
     with draft.create("disk.raw") as out:
         out.write(b"half")
@@ -77,7 +77,7 @@ def test_a_draft_is_no_backup(repository: Repository) -> None:
         repository.manifest(PLACE)
 
 
-def test_everything_is_private_to_the_user(repository: Repository) -> None:
+def test_everything_is_private_to_the_user(repository: Archives) -> None:
     store(repository)
 
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in repository.root.rglob("*")}
@@ -85,7 +85,7 @@ def test_everything_is_private_to_the_user(repository: Repository) -> None:
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
 
 
-def test_a_compressed_file_reads_as_what_was_written(repository: Repository) -> None:
+def test_a_compressed_file_reads_as_what_was_written(repository: Archives) -> None:
     data = bytes(range(256)) * 10_000
     manifest = store(repository, data)
 
@@ -96,7 +96,7 @@ def test_a_compressed_file_reads_as_what_was_written(repository: Repository) -> 
     assert gzip.decompress(repository.path(manifest, "tree.tar.gz").read_bytes()) == data
 
 
-def test_the_same_execution_resumes_its_draft(repository: Repository) -> None:
+def test_the_same_execution_resumes_its_draft(repository: Archives) -> None:
     with begin(repository).create("one") as out:
         out.write(b"1")
     again = begin(repository)
@@ -111,7 +111,7 @@ def test_the_same_execution_resumes_its_draft(repository: Repository) -> None:
     assert not repository.directory(PLACE).joinpath("two").exists()
 
 
-def test_a_finished_file_that_has_changed_its_size_is_written_again(repository: Repository) -> None:
+def test_a_finished_file_that_has_changed_its_size_is_written_again(repository: Archives) -> None:
     with begin(repository).create("one") as out:
         out.write(b"1")
     repository.directory(PLACE).joinpath("one").write_bytes(b"")
@@ -119,7 +119,7 @@ def test_a_finished_file_that_has_changed_its_size_is_written_again(repository: 
     assert begin(repository).finished == {}
 
 
-def test_a_file_that_a_tool_wrote_is_adopted(repository: Repository) -> None:
+def test_a_file_that_a_tool_wrote_is_adopted(repository: Archives) -> None:
     draft = begin(repository)
     draft.path("disk.qcow2").write_bytes(b"qcow2")
     draft.adopt("disk.qcow2")
@@ -130,21 +130,21 @@ def test_a_file_that_a_tool_wrote_is_adopted(repository: Repository) -> None:
     assert repository.verify(manifest) == ()
 
 
-def test_a_complete_backup_is_never_written_over(repository: Repository) -> None:
+def test_a_complete_backup_is_never_written_over(repository: Archives) -> None:
     store(repository)
 
     with pytest.raises(ForeignObjectError):
         begin(repository)
 
 
-def test_the_draft_of_another_execution_is_refused(repository: Repository) -> None:
+def test_the_draft_of_another_execution_is_refused(repository: Archives) -> None:
     begin(repository)
 
     with pytest.raises(ForeignObjectError, match="e-1"):
         begin(repository, "e-2")
 
 
-def test_a_directory_of_somebody_else_is_neither_written_nor_removed(repository: Repository) -> None:
+def test_a_directory_of_somebody_else_is_neither_written_nor_removed(repository: Archives) -> None:
     directory = repository.directory(PLACE)
     directory.mkdir(parents=True)
     (directory / "thesis.txt").write_text("mine")
@@ -156,7 +156,7 @@ def test_a_directory_of_somebody_else_is_neither_written_nor_removed(repository:
     assert (directory / "thesis.txt").read_text() == "mine"
 
 
-def test_deleting_leaves_nothing_and_may_be_repeated(repository: Repository) -> None:
+def test_deleting_leaves_nothing_and_may_be_repeated(repository: Archives) -> None:
     store(repository)
 
     repository.delete(PLACE)
@@ -165,14 +165,14 @@ def test_deleting_leaves_nothing_and_may_be_repeated(repository: Repository) -> 
     assert [path.name for path in repository.root.rglob("*")] == [MARK]
 
 
-def test_a_draft_is_deleted_like_a_backup(repository: Repository) -> None:
+def test_a_draft_is_deleted_like_a_backup(repository: Archives) -> None:
     begin(repository)
     repository.delete(PLACE)
 
     assert begin(repository, "e-2").finished == {}
 
 
-def test_a_deletion_that_died_half_way_is_finished(repository: Repository) -> None:
+def test_a_deletion_that_died_half_way_is_finished(repository: Archives) -> None:
     store(repository)
     directory = repository.directory(PLACE)
     directory.rename(directory.with_name(f".removing-{directory.name}"))
@@ -183,7 +183,7 @@ def test_a_deletion_that_died_half_way_is_finished(repository: Repository) -> No
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_an_undo_removes_only_what_its_own_execution_made(repository: Repository, finished: bool) -> None:
+def test_an_undo_removes_only_what_its_own_execution_made(repository: Archives, finished: bool) -> None:
     if finished:
         store(repository)
     else:
@@ -196,7 +196,7 @@ def test_an_undo_removes_only_what_its_own_execution_made(repository: Repository
     assert repository.owner(PLACE) is None
 
 
-def test_deleting_one_instance_leaves_the_others(repository: Repository) -> None:
+def test_deleting_one_instance_leaves_the_others(repository: Archives) -> None:
     other = BackupKey(deployment=PLACE.deployment, point=PLACE.point, instance=InstanceId("web_1"))
     store(repository)
     kept = store(repository, place=other)
@@ -208,7 +208,7 @@ def test_deleting_one_instance_leaves_the_others(repository: Repository) -> None
 
 @pytest.mark.parametrize("offset", [0, 1_000_000, 2_999_999])
 @pytest.mark.parametrize("name", ["disk.raw", "tree.tar.gz"])
-def test_one_flipped_bit_is_found(repository: Repository, name: str, offset: int) -> None:
+def test_one_flipped_bit_is_found(repository: Archives, name: str, offset: int) -> None:
     manifest = store(repository)
     path = repository.path(manifest, name)
     flip(path, min(offset, path.stat().st_size - 1))
@@ -218,7 +218,7 @@ def test_one_flipped_bit_is_found(repository: Repository, name: str, offset: int
         stored.check()
 
 
-def test_a_flipped_bit_anywhere_in_the_manifest_is_found(repository: Repository) -> None:
+def test_a_flipped_bit_anywhere_in_the_manifest_is_found(repository: Archives) -> None:
     store(repository, b"")
     path = repository.directory(PLACE) / "manifest.json"
     good = path.read_bytes()
@@ -231,7 +231,7 @@ def test_a_flipped_bit_anywhere_in_the_manifest_is_found(repository: Repository)
 
 
 @pytest.mark.parametrize("change", ["missing", "shorter", "longer"])
-def test_a_lost_or_cut_or_longer_file_is_found(repository: Repository, change: str) -> None:
+def test_a_lost_or_cut_or_longer_file_is_found(repository: Archives, change: str) -> None:
     manifest = store(repository)
     path = repository.path(manifest, "disk.raw")
     if change == "missing":
@@ -243,7 +243,7 @@ def test_a_lost_or_cut_or_longer_file_is_found(repository: Repository, change: s
     assert damage.path == str(path)
 
 
-def test_a_backup_in_the_wrong_place_is_not_believed(repository: Repository) -> None:
+def test_a_backup_in_the_wrong_place_is_not_believed(repository: Archives) -> None:
     store(repository)
     moved = BackupKey(deployment=PLACE.deployment, point=BackupName("other"), instance=PLACE.instance)
     repository.directory(moved).parent.mkdir()
@@ -253,7 +253,7 @@ def test_a_backup_in_the_wrong_place_is_not_believed(repository: Repository) -> 
         repository.find(moved)
 
 
-def test_a_manifest_of_a_newer_version_is_refused_without_calling_it_damaged(repository: Repository) -> None:
+def test_a_manifest_of_a_newer_version_is_refused_without_calling_it_damaged(repository: Archives) -> None:
     store(repository)
     path = repository.directory(PLACE) / "manifest.json"
     rewrite_version(path, 2)
@@ -262,7 +262,7 @@ def test_a_manifest_of_a_newer_version_is_refused_without_calling_it_damaged(rep
         repository.find(PLACE)
 
 
-def test_all_complete_backups_are_listed_oldest_first(repository: Repository) -> None:
+def test_all_complete_backups_are_listed_oldest_first(repository: Archives) -> None:
     names = ["b", "a", "c"]
     for age, name in enumerate(names):
         place = BackupKey(deployment=PLACE.deployment, point=BackupName(name), instance=PLACE.instance)
@@ -274,13 +274,13 @@ def test_all_complete_backups_are_listed_oldest_first(repository: Repository) ->
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "manifest.json", "x" * 300, "a\nb"])
-def test_a_file_name_that_is_a_path_is_refused(repository: Repository, name: str) -> None:
+def test_a_file_name_that_is_a_path_is_refused(repository: Archives, name: str) -> None:
     with pytest.raises(UsageError):
         begin(repository).path(name)
 
 
 @pytest.mark.parametrize("instance", ["../../etc", "a/b", ".", "..", "ns--web server_1", "Ünï"])
-def test_an_instance_of_any_name_stays_inside_the_repository(repository: Repository, instance: str) -> None:
+def test_an_instance_of_any_name_stays_inside_the_repository(repository: Archives, instance: str) -> None:
     place = BackupKey(deployment=PLACE.deployment, point=PLACE.point, instance=InstanceId(instance))
     directory = repository.directory(place)
 
@@ -289,7 +289,7 @@ def test_an_instance_of_any_name_stays_inside_the_repository(repository: Reposit
 
 
 @pytest.mark.parametrize("point", ["../x", "a/b", "", "x" * 5000])
-def test_a_point_that_is_a_path_is_refused(repository: Repository, point: str) -> None:
+def test_a_point_that_is_a_path_is_refused(repository: Archives, point: str) -> None:
     place = BackupKey(deployment=PLACE.deployment, point=BackupName(point), instance=PLACE.instance)
     with pytest.raises(UsageError):
         begin(repository, place=place)
@@ -311,7 +311,7 @@ def rewrite_version(path: Path, version: int) -> None:
     path.write_text(json.dumps({**body, "checksum": hashlib.sha256(text).hexdigest()}))
 
 
-def test_what_is_missing_or_too_short_is_seen_without_reading_it(repository: Repository) -> None:
+def test_what_is_missing_or_too_short_is_seen_without_reading_it(repository: Archives) -> None:
     manifest = store(repository, b"12345")
     assert repository.absent(manifest) == ()
     directory = repository.directory(PLACE)
@@ -322,7 +322,7 @@ def test_what_is_missing_or_too_short_is_seen_without_reading_it(repository: Rep
 
 
 @pytest.mark.parametrize("name", ["draft.json", "manifest.json"])
-def test_what_a_killed_writer_left_is_nobodys(repository: Repository, name: str) -> None:
+def test_what_a_killed_writer_left_is_nobodys(repository: Archives, name: str) -> None:
     """Killed before its first rename, an execution leaves no more than a file that is known by its name."""
     directory = repository.directory(PLACE)
     directory.mkdir(parents=True)
@@ -334,7 +334,7 @@ def test_what_a_killed_writer_left_is_nobodys(repository: Repository, name: str)
     assert not list(directory.glob(".*"))
 
 
-def test_a_directory_in_which_a_writer_was_killed_can_be_deleted(repository: Repository) -> None:
+def test_a_directory_in_which_a_writer_was_killed_can_be_deleted(repository: Archives) -> None:
     """It is ours, though there is neither a draft nor a manifest."""
     directory = repository.directory(PLACE)
     directory.mkdir(parents=True)
@@ -346,4 +346,4 @@ def test_a_directory_in_which_a_writer_was_killed_can_be_deleted(repository: Rep
 def test_below_a_link_that_leads_nowhere_there_is_no_repository(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(NonRecoverableError, match="Not a directory"):
-        Repository(tmp_path / "link" / "repository").mark()
+        Archives(tmp_path / "link" / "repository").mark()

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from quiesce.archives.entries import read_entry
+from quiesce.archives.manifest import BackupKey, Compression, Manifest, StoredFile, file_name
+from quiesce.archives.streams import FileWriter, Progress, checksum, nobody
 from quiesce.errors import ForeignObjectError, NonRecoverableError
 from quiesce.files.durable import holds_anything, storage_errors, write_durably
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import ExecutionId, Json
-from quiesce.repository.entries import read_entry
-from quiesce.repository.manifest import BackupKey, Compression, Manifest, StoredFile, file_name
-from quiesce.repository.streams import FileWriter, Progress, checksum, nobody
 
 MANIFEST: Final = "manifest.json"
 DRAFT: Final = "draft.json"
@@ -23,7 +23,7 @@ FORMAT: Final = "quiesce-draft"
 
 
 class Draft:
-    """One instance's backup on its way. Made by `Repository.begin` only.
+    """One instance's backup on its way. Made by `Archives.begin` only.
 
     It is resumed by the execution that began it: `finished` tells which files it need not write again.
     Several threads may write a file each.
