@@ -104,19 +104,30 @@ def test_compressed_backups_come_back(guest: lab.Guest, tmp_path: Path) -> None:
 
 def test_two_disks_are_cut_at_one_instant(guest: lab.Guest, tmp_path: Path) -> None:
     guest.boot(disks=2)
-    guest.shell("killall writer; umount /data2; mke2fs -q -F /dev/vdb; mount /dev/vdb /data2")
+    prepare = "killall writer; umount /data2; mke2fs -q -F /dev/vdb && mount /dev/vdb /data2 && echo ready"
+    assert guest.shell(prepare).endswith("ready\n")
     bench = Bench(guest, tmp_path)
-    guest.start_shell("n=0; while :; do n=$((n+1)); echo $n >/data/n; sync; echo $n >/data2/n; sync; done")
-    guest.start_shell("sleep 100")
-    outcome = bench.backup()
-    assert outcome.artifact is not None
+    # appended, not replaced: a file that is emptied and then written could be cut in between
+    both = "for each in /data /data2; do echo $n >>$each/n; sync; done"
+    guest.start_shell(f"n=0; while :; do n=$((n+1)); {both}; done")
+    lab.wait(lambda: len(_counted(guest, "data2")) > 10)
+    bench.backup()
+    at_cut = len(_counted(guest, "data2"))
+    lab.wait(lambda: len(_counted(guest, "data2")) > at_cut + 10)
     guest.destroy()
     bench.restore()
     guest.wait_for_agent()
-    first, second = (int(guest.shell(f"cat /{where}/n").strip() or 0) for where in ("data", "data2"))
-    assert first - second in (0, 1)
+    first, second = _counted(guest, "data"), _counted(guest, "data2")
+    assert [first, second] == [[*range(1, len(first) + 1)], [*range(1, len(second) + 1)]]
+    assert len(first) - len(second) in (0, 1)
+    assert 10 < len(second) <= at_cut
     bench.remove()
     guest.forget()
+
+
+def _counted(guest: lab.Guest, where: str) -> list[int]:
+    """Return the numbers that the guest has written there, one a line."""
+    return [int(line) for line in guest.shell(f"cat /{where}/n").splitlines()]
 
 
 def test_a_restore_under_another_name_leaves_the_first_alone(

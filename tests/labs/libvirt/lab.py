@@ -184,7 +184,7 @@ class Guest:
         time.sleep(for_s)
         return self.written() == before
 
-    def agent(self, command: str, timeout_s: int = 5, **arguments: Any) -> Any:
+    def agent(self, command: str, timeout_s: int = 20, **arguments: Any) -> Any:
         """Ask the guest agent."""
         import libvirt_qemu
 
