@@ -80,6 +80,8 @@ class RunEnvironment:
     listener: Callable[[Sequence[Record]], None] = lambda _: None
     #: why the execution is to be cancelled; None: it is not
     cancel_asked: Callable[[], str | None] = lambda: None
+    #: in what the results fall short of what was asked for; empty: in nothing
+    shortfall: Callable[[History], str] = lambda _: ""
     by: str = "engine"
     #: how long this process retries a failing thaw, in seconds, before it leaves that to the guard alone
     settle_patience_s: float = 60.0
@@ -179,7 +181,9 @@ class Runner:
     def _ending(self, debts: Sequence[Step]) -> Ending:
         aborted = self._history.aborted
         if aborted is None:
-            return Ending.FAILED if debts or self._failures() else Ending.COMPLETED
+            if debts or self._failures():
+                return Ending.FAILED
+            return Ending.NOT_CONSISTENT if self._env.shortfall(self._history) else Ending.COMPLETED
         return Ending.CANCELLED if aborted.cancelled and not debts else Ending.FAILED
 
     def _failures(self) -> list[str]:
@@ -191,6 +195,8 @@ class Runner:
             parts.append(self._history.aborted.message)
         elif failed := self._failures():
             parts.append(f"failed: {', '.join(failed)}")
+        elif shortfall := self._env.shortfall(self._history):
+            parts.append(shortfall)
         if debts:
             names = ", ".join(sorted({step.instance for step in debts}))
             parts.append(f"NOT THAWED: {names}")
@@ -359,12 +365,13 @@ class Runner:
         if self._history.aborted is not None or self._purpose is Purpose.SETTLE:
             return
         self._note(Aborted(**self._times(), code=code, message=message, hint=hint, cancelled=cancelled))
-        now = self._now()
+        patience_ends = self._now() + GIVEN_UP_PATIENCE_S
+        if self._window_ends is not None:  # thaws wait for what is still on its way
+            patience_ends = min(patience_ends, self._window_ends)
         for attempt in self._attempts.values():
             if attempt.step.role is Role.MAIN and not attempt.abandoned:
                 attempt.given_up = True
-                patience = 0.0 if code == "max-freeze" else GIVEN_UP_PATIENCE_S
-                attempt.deadline = min(attempt.deadline, now + patience)
+                attempt.deadline = min(attempt.deadline, patience_ends)
 
     def _is_overdue(self, attempt: Attempt, now: float) -> bool:
         if attempt.abandoned:

@@ -15,6 +15,8 @@ class ExecutionState(enum.StrEnum):
     #: begun and not ended; when no living process holds its lease, it was interrupted
     RUNNING = "running"
     COMPLETED = "completed"
+    #: everything was done, but a restore point came out lower than `min_consistency`; it is kept
+    NOT_CONSISTENT = "not-consistent"
     FAILED = "failed"
     CANCELLED = "cancelled"
 

@@ -31,6 +31,8 @@ class Ending(enum.StrEnum):
 
     #: everything asked for was done
     COMPLETED = "completed"
+    #: everything was done, but what was made is worth less than was asked for; it is kept
+    NOT_CONSISTENT = "not-consistent"
     #: it failed; what was frozen is thawed, what was incomplete is removed (or kept when asked to)
     FAILED = "failed"
     CANCELLED = "cancelled"

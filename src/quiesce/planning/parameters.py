@@ -295,10 +295,10 @@ PARAMETERS: Final = (
     ),
     Parameter(
         name="min_consistency",
-        workflows=_making,
+        workflows=lambda workflow: workflow.makes_point or workflow.applies_points,
         read=_consistency,
         default="none",
-        help="the least consistency that is accepted: none, crash, filesystem or application",
+        help="the least that a restore point may be worth: none, crash, filesystem or application",
     ),
     Parameter(
         name="keep_partial",

@@ -10,7 +10,14 @@ from quiesce.app.points.catalog import points_made, points_removed
 from quiesce.app.points.manifests import forget_manifests, keep_manifests
 from quiesce.app.services import Services
 from quiesce.engine import CANCEL_LOOK_S, Purpose, RunEnvironment, Runner, ThreadWorkers
-from quiesce.errors import CancelledError, ExecutionFailedError, NotThawedError, QuiesceError, StoreError
+from quiesce.errors import (
+    CancelledError,
+    ExecutionFailedError,
+    NotConsistentError,
+    NotThawedError,
+    QuiesceError,
+    StoreError,
+)
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
@@ -141,6 +148,7 @@ class ExecutionRun:
             cancel_asked=lambda: watching.cancel_asked() or elsewhere(),
             by=watching.by,
             settle_patience_s=watching.settle_patience_s,
+            shortfall=self._shortfall,
         )
         runner = Runner(self.plan, environment, purpose)
         performer.log = runner.log
@@ -178,6 +186,15 @@ class ExecutionRun:
     def _made(self, history: History) -> list[RestorePoint]:
         return points_made(self.plan, history, self.execution, self.deployment.topology)
 
+    def _shortfall(self, history: History) -> str:
+        least = self.plan.parameters.min_consistency
+        lower = [point for point in self._made(history) if point.consistency < least and not point.safety]
+        return "; ".join(
+            f"restore point {point.name} has the consistency {point.consistency.label}; "
+            f"min_consistency is {least.label}"
+            for point in lower
+        )
+
     def _asking_elsewhere(self) -> Callable[[], str | None]:
         """Return a function that tells what another process asked for; it looks twice a second at most."""
         looked_at = -CANCEL_LOOK_S
@@ -198,6 +215,7 @@ class ExecutionRun:
 
 _STATES = {
     Ending.COMPLETED: ExecutionState.COMPLETED,
+    Ending.NOT_CONSISTENT: ExecutionState.NOT_CONSISTENT,
     Ending.FAILED: ExecutionState.FAILED,
     Ending.CANCELLED: ExecutionState.CANCELLED,
 }
@@ -214,6 +232,12 @@ def _durations(plan: Plan, history: History) -> Mapping[tuple[InstanceId, Operat
 _IN_WINDOW = (Operation.FREEZE, Operation.SNAPSHOT, Operation.THAW, Operation.APPLY)
 
 
+_ERRORS = {
+    ExecutionState.CANCELLED: CancelledError,
+    ExecutionState.NOT_CONSISTENT: NotConsistentError,
+}
+
+
 def failure_of(execution: Execution, history: History) -> QuiesceError | None:
     """Return the error that tells why *execution* did not complete; None when it did."""
     told = f"execution {execution.id}: {execution.message}"
@@ -221,8 +245,8 @@ def failure_of(execution: Execution, history: History) -> QuiesceError | None:
         return NotThawedError(told)
     if execution.state is ExecutionState.COMPLETED:
         return None
-    if execution.state is ExecutionState.CANCELLED:
-        return CancelledError(told)
+    if (kind := _ERRORS.get(execution.state)) is not None:
+        return kind(told)
     aborted = history.aborted
     return ExecutionFailedError(
         told,

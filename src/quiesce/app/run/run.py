@@ -12,8 +12,8 @@ from quiesce.app.run.recover import take_up_unfinished
 from quiesce.app.run.report import report_execution, report_plan
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
-from quiesce.errors import BusyError, NotConsistentError, PlanError, QuiesceError, UsageError
-from quiesce.model.consistency import Consistency, weakest
+from quiesce.errors import BusyError, PlanError, QuiesceError, UsageError
+from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
@@ -139,7 +139,7 @@ def result_of(services: Services, ended: Execution, plan: Plan, history: History
     """Return the report of a run that is over, and its error where there is one."""
     points = services.catalog.list(ended.deployment)
     report = report_execution(ended, plan, history, points)
-    return Result(report=report, error=failure_of(ended, history) or _not_consistent(report, plan))
+    return Result(report=report, error=failure_of(ended, history))
 
 
 def _plan(
@@ -157,6 +157,8 @@ def _plan(
     )
     if workflow.makes_point:
         _refuse_known_name(services, deployment, parameters)
+    if workflow.applies_points:
+        _refuse_lower(points, parameters)
     plan = plan_workflow(
         workflow.name,
         deployment.topology,
@@ -209,6 +211,16 @@ def _refuse_known_name(services: Services, deployment: Deployment, parameters: P
             )
 
 
+def _refuse_lower(points: Sequence[RestorePoint], parameters: Parameters) -> None:
+    for point in points:
+        if point.consistency < parameters.min_consistency:
+            raise PlanError(
+                f"{point.name} has the consistency {point.consistency.label}; "
+                f"min_consistency is {parameters.min_consistency.label}",
+                hint="Choose a better restore point, or lower min_consistency.",
+            )
+
+
 def _points_of(plan: Plan, points: Sequence[RestorePoint]) -> tuple[BackupName, ...]:
     made = {step.point for step in plan.steps if step.point is not None}
     return tuple(sorted(made | {point.name for point in points}))
@@ -242,7 +254,7 @@ def _reachable(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, Consis
 
 def _refuse_unreachable_consistency(plan: Plan, deployment: Deployment) -> None:
     least = plan.parameters.min_consistency
-    if least is Consistency.NONE:
+    if least is Consistency.NONE or not workflow_named(plan.workflow).makes_point:
         return
     lower = {i: consistency for i, consistency in _reachable(plan, deployment).items() if consistency < least}
     if lower:
@@ -253,17 +265,6 @@ def _refuse_unreachable_consistency(plan: Plan, deployment: Deployment) -> None:
             f"min_consistency {least.label} cannot be met by {shown}",
             hint="Give those nodes fs_prepare and fs_finalize, exclude them, or lower min_consistency.",
         )
-
-
-def _not_consistent(report: ExecutionReport, plan: Plan) -> QuiesceError | None:
-    least = plan.parameters.min_consistency
-    consistency = weakest(point.consistency for point in report.points)
-    if not report.points or consistency >= least:
-        return None
-    return NotConsistentError(
-        f"restore point {report.points[0].name} has the consistency {consistency.label}; "
-        f"min_consistency is {least.label}"
-    )
 
 
 def _guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | None:
