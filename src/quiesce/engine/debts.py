@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from quiesce.model.history import History
 from quiesce.model.ids import StepId
+from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan, Role, Step
 
 #: how long a thaw waits, in seconds, for the first answer of those that should thaw before it
@@ -48,8 +49,11 @@ class Debts:
         return not any(self._unattempted.values())
 
     def due(self, now: float, limit: int, running: dict[StepId, Step]) -> list[Step]:
-        """Return at most *limit* thaws that are to begin now, most recently owed first."""
-        if not self._owed:
+        """Return at most *limit* thaws that are to begin now, most recently owed first.
+
+        None while something is still being replaced: what used it would go on in the middle of that.
+        """
+        if not self._owed or any(step.operation is Operation.APPLY for step in running.values()):
             return []
         if self._since is None:
             self._since = now

@@ -185,6 +185,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         _dress_as(incoming, manifest.content)
 
     def _replace_content(self, job: HostJob, incoming: Path) -> None:
+        job.refuse_when_given_up()
         held = job.freezes.held(job.key)
         if held is None:
             _run_copy(job, incoming, _file(job), scratch=False)

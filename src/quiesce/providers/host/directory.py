@@ -83,6 +83,7 @@ class DirectoryOperations(StoredOperations):
                 problems = self._build(job, place)
                 if problems:
                     job.say(f"{snapshots.path}: {problems.count} not restored as they were: {problems}")
+                job.refuse_when_given_up()
                 job.say(snapshots.put_in_place(job.call, allow_in_use=job.options.allow_in_use))
             return NOTHING
 

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from quiesce.archives import Archives
-from quiesce.errors import NonRecoverableError
+from quiesce.errors import NonRecoverableError, OperationTimeoutError
 from quiesce.provider_kit.job import Job
 from quiesce.provider_kit.saving import Saving
 from quiesce.providers.host.freeze_client import FreezeClient
@@ -69,6 +69,15 @@ class HostJob(Job):
     def timer_s(self) -> float:
         """After how many seconds the node thaws by itself."""
         return self.call.thaw_after_s or _DEFAULT_TIMER_S
+
+    def refuse_when_given_up(self) -> None:
+        """Replace nothing that nobody waits for any more: what uses it may be running again.
+
+        Raises:
+            OperationTimeoutError: when the call's time is over.
+        """
+        if self.context.given_up() or self.context.remaining_s() <= 0:
+            raise OperationTimeoutError(f"{self.call.instance} was given up before it was replaced")
 
     def refuse_frozen_ground(self) -> None:
         """Refuse to write to a file system that is frozen: it would hang until the thaw.
