@@ -6,6 +6,7 @@ whoever is refused. Lock files are kept; they are empty or hold a name.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -32,8 +33,7 @@ class FileLeases:
                 f"execution {holder or 'of another process'} runs on {deployment}",
                 hint=f"Wait for it, or cancel it: quiesce executions cancel {holder or 'ID'}",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, execution.encode(), 0)
+        _note(descriptor, execution.encode())
         return FileLease(descriptor)
 
     def holder(self, deployment: DeploymentName) -> ExecutionId | None:
@@ -64,9 +64,17 @@ class FileLease:
     def release(self) -> None:
         """Release it; more than once does no harm."""
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
+            _note(self._descriptor, b"")
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _note(descriptor: int, name: bytes) -> None:
+    """Let the file say *name*, or nothing where the disk is full: the lock counts, thaws wait for it."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        if os.pwrite(descriptor, name, 0) != len(name):
+            os.ftruncate(descriptor, 0)
 
 
 def _name_in(descriptor: int) -> str:

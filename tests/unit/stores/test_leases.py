@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import stat
 from pathlib import Path
@@ -84,3 +85,18 @@ def test_a_directory_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="the lease of shop"):
         FileLeases(tmp_path / "file").acquire(SHOP, FIRST)
+
+
+def test_a_full_disk_keeps_nobody_from_a_lease(leases: FileLeases) -> None:
+    """What thaws needs one, too."""
+    leases.acquire(SHOP, FIRST).release()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        lease = leases.acquire(SHOP, FIRST)
+        with pytest.raises(BusyError):
+            leases.acquire(SHOP, SECOND)
+        lease.release()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert leases.holder(SHOP) is None

@@ -1,0 +1,6 @@
+# Every call that changes files fails once, in every way; and what is stored is damaged in hundreds of ways.
+.PHONY: sweep
+SHARE ?= 0.5
+
+sweep: $(VENV)/.ready  ## let each write, fsync, rename and unlink fail (SHARE=1 takes hours)
+	$(BIN)/python -m tests.faults.sweep --share $(SHARE)

@@ -1,0 +1,24 @@
+"""A short sweep of faults; `make sweep` tries each of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs cc, to build the fault layer")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("kind", ["backup", "snapshot"])
+def test_whatever_call_fails_nothing_half_made_is_called_whole_or_stays(kind: str) -> None:
+    command = [sys.executable, "-m", "tests.faults.sweep", "--share", "0.004", f"a {kind}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tried = re.search(r"^(\d+) injections .* 0 wrong$", done.stdout, re.MULTILINE)
+    assert tried, done.stdout
+    assert int(tried[1]) >= 5
