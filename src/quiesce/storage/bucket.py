@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from quiesce.errors import ObjectNotFoundError
+from quiesce.errors import ObjectExistsError, ObjectNotFoundError
 from quiesce.model.stored_object import ObjectName, StoredObject, is_object_name, object_name
 from quiesce.ports.storage import Data
 from quiesce.storage.bucket_errors import meaning_of, says_range_not_satisfiable
@@ -51,7 +51,13 @@ class BucketStorage:
         self._found = True
 
     def put(self, name: ObjectName, data: Data, *, exclusive: bool = False) -> None:
-        """Send an object in one request."""
+        """Send an object in one request.
+
+        Some stores do not check the condition in buckets that keep versions (Ceph 16), so it is asked for
+        before as well: what was there before is never hidden by a new version.
+        """
+        if exclusive and self._is_object(object_name(name)):
+            raise ObjectExistsError(f"{name} is there already ({self.location})")
         mode = "create" if exclusive else "overwrite"
         with self._errors("put", object_name(name)):
             obstore.put(self._store, name, data, mode=mode, use_multipart=False)
@@ -112,7 +118,7 @@ class BucketStorage:
             return next(pages, None)
 
     def _is_object(self, name: str) -> bool:
-        """Tell an empty object from a folder's marker, which consoles make and obstore calls by that name."""
+        """Tell an object from what only looks like one: consoles make empty markers of folders."""
         try:
             self.stat(ObjectName(name))
         except ObjectNotFoundError:

@@ -33,9 +33,6 @@ from quiesce.storage.sftp_session import SftpSession, hang_up, is_alive
 from quiesce.storage.system_errors import system_errors
 from quiesce.storage.urls import StorageUrl
 
-_REQUEST_BYTES: Final = 32768
-#: how many answers may be outstanding when an object is read
-_AHEAD: Final = 64
 #: an unfinished file that is older than this is nobody's any more, by the server's clock
 _ABANDONED_S: Final = 86400.0
 
@@ -201,7 +198,7 @@ class SftpStorage:
         with file:
             file.chmod(PRIVATE_FILE)
             try:
-                _send(file, data)
+                session.write(file, data)
                 session.sync(file)
             except OSError as error:
                 self._raise_if_full(session, len(data), error)
@@ -306,18 +303,6 @@ def _make_folders(session: SftpSession, path: str, *, below: str = "") -> None:
     session.sync_directory(parent)
 
 
-def _send(file: paramiko.SFTPFile, data: Data) -> None:
-    """Write *data* without waiting for each answer; the last one waits for all, and hears of any failure."""
-    view = memoryview(data).cast("B")
-    last = max(0, (len(view) - 1) // _REQUEST_BYTES * _REQUEST_BYTES)
-    file.set_pipelined(True)
-    for begin in range(0, last, _REQUEST_BYTES):
-        file.write(bytes(view[begin : begin + _REQUEST_BYTES]))
-    file.set_pipelined(False)
-    if view:
-        file.write(bytes(view[last:]))
-
-
 def _read(session: SftpSession, path: str, offset: int, length: int | None) -> bytes:
     with session.open(path, "r") as file:
         status = file.stat()
@@ -326,10 +311,7 @@ def _read(session: SftpSession, path: str, offset: int, length: int | None) -> b
         wanted = max(0, (status.st_size or 0) - offset)
         if length is not None:
             wanted = min(wanted, length)
-        if not wanted:
-            return b""
-        [data] = file.readv([(offset, wanted)], max_concurrent_prefetch_requests=_AHEAD)
-        return data
+        return session.read(file, offset, wanted)
 
 
 def _described(name: ObjectName, status: paramiko.SFTPAttributes) -> StoredObject:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,10 @@ _CONNECT_S: Final = 30.0
 #: how long one answer may take; a slow disk's fsync among them
 _ANSWER_S: Final = 120.0
 _KEEPALIVE_S: Final = 15
+#: where paramiko logs what it raises as well; nobody wants to read that twice
+_LOG: Final = "quiesce.storage.sftp"
+logging.getLogger(_LOG).addHandler(logging.NullHandler())
+
 _KEY_TYPES: Final = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
@@ -85,6 +90,7 @@ class SftpLogin:
 
     def _client(self) -> paramiko.SSHClient:
         client = paramiko.SSHClient()
+        client.set_log_channel(_LOG)
         client.set_missing_host_key_policy(_Refuse())
         known = self._url.options.get("known_hosts")
         try:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 import paramiko
-from paramiko.sftp import CMD_EXTENDED, CMD_EXTENDED_REPLY, CMD_INIT, CMD_VERSION
+from paramiko.sftp import (
+    CMD_EXTENDED,
+    CMD_EXTENDED_REPLY,
+    CMD_INIT,
+    CMD_READ,
+    CMD_STATUS,
+    CMD_VERSION,
+    CMD_WRITE,
+    int64,
+)
+
+from quiesce.ports.storage import Data
 
 _VERSION: Final = 3
+#: what every server takes and gives in one request
+_REQUEST_BYTES: Final = 32768
+#: how many requests are on their way at one time
+_AHEAD: Final = 64
 _POSIX_RENAME: Final = "posix-rename@openssh.com"
 _HARD_LINK: Final = "hardlink@openssh.com"
 _FSYNC: Final = "fsync@openssh.com"
@@ -28,6 +45,12 @@ class SftpSession(paramiko.SFTPClient):
 
         def _request(self, kind: int, *arguments: object) -> tuple[int, paramiko.Message]: ...
 
+        def _async_request(self, taker: object, kind: int, *arguments: object) -> int: ...
+
+        def _read_response(self) -> object: ...
+
+        def _convert_status(self, message: paramiko.Message) -> None: ...
+
         def _send_packet(self, kind: int, packet: paramiko.Message) -> None: ...
 
         def _read_packet(self) -> tuple[int, bytes]: ...
@@ -41,6 +64,32 @@ class SftpSession(paramiko.SFTPClient):
     def links(self) -> bool:
         """Whether a file can be given a second name, which fails where that name is taken."""
         return _HARD_LINK in self.extensions
+
+    def write(self, file: paramiko.SFTPFile, data: Data) -> None:
+        """Write all of *data* from the beginning; any part that the server refuses is raised."""
+        view = memoryview(data).cast("B")
+        answers = _Answers()
+        ahead: deque[int] = deque()
+        for offset in range(0, len(view), _REQUEST_BYTES):
+            if len(ahead) == _AHEAD:
+                self._require_written(answers, ahead.popleft())
+            part = bytes(view[offset : offset + _REQUEST_BYTES])
+            ahead.append(self._async_request(answers, CMD_WRITE, file.handle, int64(offset), part))
+        for number in ahead:
+            self._require_written(answers, number)
+
+    def read(self, file: paramiko.SFTPFile, offset: int, length: int) -> bytes:
+        """Return so many bytes from *offset* on, or fewer where the file ends before."""
+        answers = _Answers()
+        parts = []
+        ahead: deque[tuple[int, int, int]] = deque()
+        for begin, size in _requests(offset, offset + length):
+            if len(ahead) == _AHEAD:
+                parts.append(self._part(answers, file, *ahead.popleft()))
+            number = self._async_request(answers, CMD_READ, file.handle, int64(begin), size)
+            ahead.append((number, begin, size))
+        parts += [self._part(answers, file, *request) for request in ahead]
+        return b"".join(parts)
 
     def link(self, path: str, new_path: str) -> None:
         """Give a file a second name."""
@@ -67,6 +116,32 @@ class SftpSession(paramiko.SFTPClient):
         _, unit_bytes, _, _, available = _STATVFS_HEAD.unpack(message.get_bytes(_STATVFS_HEAD.size))
         return int(unit_bytes * available)
 
+    def _require_written(self, answers: _Answers, number: int) -> None:
+        kind, message = self._answer(answers, number)
+        if kind != CMD_STATUS:
+            raise paramiko.SFTPError("the server answers a write with something else than a status")
+        self._convert_status(message)
+
+    def _part(self, answers: _Answers, file: paramiko.SFTPFile, number: int, offset: int, size: int) -> bytes:
+        """Return what was asked for by one request; where a server gives less than that, ask for the rest."""
+        data = b""
+        while True:
+            kind, message = self._answer(answers, number)
+            if kind == CMD_STATUS:
+                with contextlib.suppress(EOFError):
+                    self._convert_status(message)
+                return data
+            data += message.get_string()
+            if len(data) >= size:
+                return data
+            rest = int64(offset + len(data)), size - len(data)
+            number = self._async_request(answers, CMD_READ, file.handle, *rest)
+
+    def _answer(self, answers: _Answers, number: int) -> tuple[int, paramiko.Message]:
+        while number not in answers.arrived:
+            self._read_response()
+        return answers.arrived.pop(number)
+
     def _send_version(self) -> int:
         """Greet as the base class does, and keep what the server says that it can, which that one drops."""
         greeting = paramiko.Message()
@@ -83,6 +158,25 @@ class SftpSession(paramiko.SFTPClient):
             answer.get_string()
         self.extensions = frozenset(names)
         return version
+
+
+class _Answers:
+    """Takes the answers to requests that are on their way, in whatever order they come.
+
+    paramiko's own files read ahead in a thread, whose error nobody hears when the connection is lost.
+    """
+
+    def __init__(self) -> None:
+        self.arrived: dict[int, tuple[int, paramiko.Message]] = {}
+
+    def _async_response(self, kind: int, message: paramiko.Message, number: int) -> None:
+        """Take one; the name is what paramiko calls."""
+        self.arrived[number] = kind, message
+
+
+def _requests(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    for offset in range(begin, end, _REQUEST_BYTES):
+        yield offset, min(_REQUEST_BYTES, end - offset)
 
 
 def is_alive(session: SftpSession) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ import pytest
 
 from quiesce.model.stored_object import ObjectName
 from quiesce.ports import Storage
-from quiesce.storage import Patience, RetryingStorage, parse_url
+from quiesce.storage import Patience, RetryingStorage, open_storage, parse_url
 from quiesce.testing import Place
 
 SECRET = '{"access_key_id": "quiesce", "secret_access_key": "quiesce-secret"}'
@@ -42,7 +43,7 @@ class Server:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=self.environment)
         self.wait()
 
-    def wait(self, seconds: float = 60) -> None:
+    def wait(self, seconds: float = 120) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.process is not None and self.process.poll() is not None:
@@ -52,6 +53,25 @@ class Server:
                     return
             time.sleep(0.05)
         raise RuntimeError(f"{self.command[0]} does not listen:\n{self.log.read_text()[-2000:]}")
+
+    def wait_for_http(self, seconds: float = 60) -> None:
+        """Wait for an answer, whatever it is: what listens does not always answer yet."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            with contextlib.suppress(OSError), contextlib.closing(connection):
+                connection.request("GET", "/")
+                connection.getresponse().read()
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"{self.command[0]} does not answer:\n{self.log.read_text()[-2000:]}")
+
+    def end(self) -> None:
+        """Ask it to end, so that it can end what it started."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
 
     def kill(self) -> None:
         if self.process is not None:
@@ -121,6 +141,9 @@ class BucketPlace(Place):
     def storage(self) -> Storage:
         return self.s3.open(self.bucket)
 
+    def through(self, port: int, patience: Patience) -> Storage:
+        return self.s3.open(self.bucket, port=port, patience=patience)
+
     def plant(self, path: str, data: bytes) -> None:
         self.s3.client().put_object(Bucket=self.bucket, Key=f"deep/place/{path}", Body=data)
 
@@ -146,6 +169,32 @@ def moto(directory: Path) -> Iterator[S3]:
         yield S3(server=server, headers=MOTO_HEADERS)
     finally:
         server.kill()
+
+
+@contextlib.contextmanager
+def radosgw(directory: Path) -> Iterator[S3]:
+    """Run a Ceph in memory and its S3 gateway until the block ends."""
+    for name in ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph"):
+        tool(name)
+    if os.geteuid():
+        pytest.skip("Ceph's daemons want root")
+    port = free_port()
+    command = [str(Path(__file__).with_name("radosgw.sh")), str(directory), str(port), str(_two_free_ports())]
+    server = Server(command=command, port=port, log=directory / "up.log")
+    try:
+        server.start()
+        server.wait_for_http()
+        yield S3(server=server)
+    finally:
+        server.end()
+
+
+def _two_free_ports() -> int:
+    while True:
+        port = free_port()
+        with socket.socket() as next_one, contextlib.suppress(OSError):
+            next_one.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def tool(name: str) -> str:
@@ -174,6 +223,14 @@ class SftpPlace(Place):
         from quiesce.storage.sftp import open_sftp
 
         return open_sftp(parse_url(self.url()), self.server.key_content)
+
+    def through(self, port: int, patience: Patience) -> Storage:
+        url = self.url(port)
+        known = Path(self.server.known_hosts)
+        _, key = known.read_text().splitlines()[0].split(maxsplit=1)
+        with known.open("a") as hosts:
+            hosts.write(f"[127.0.0.1]:{port} {key}\n")
+        return open_storage(url, lambda _: self.server.key_content, patience=patience)
 
     def plant(self, path: str, data: bytes) -> None:
         planted = self.path / path
