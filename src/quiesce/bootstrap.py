@@ -21,6 +21,7 @@ from quiesce.files.durable import make_private_directory
 from quiesce.files.reading import read_regular
 from quiesce.files.trust import require_trusted
 from quiesce.guard import GuardProcess
+from quiesce.messenger import WebMessenger
 from quiesce.model.capabilities import Description
 from quiesce.model.deployment import Deployment
 from quiesce.ports import Deployments, Guard, LiveDeployment, ProviderSettings
@@ -31,6 +32,7 @@ from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
 from quiesce.stores.leases import FileLeases
 from quiesce.stores.manifests import RepositoryManifests
+from quiesce.stores.policies import SqlPolicies
 
 #: how large the file of secrets may be
 _SECRETS_BYTES: Final = 16 * 1024 * 1024
@@ -79,6 +81,9 @@ class Application:
             catalog=SqlCatalog(self._database),
             manifests=RepositoryManifests(),
             leases=FileLeases(settings.home / "leases"),
+            policies=SqlPolicies(self._database),
+            schedulers=FileLeases(settings.home / "schedulers"),
+            messenger=WebMessenger(),
             clock=SystemClock(),
             descriptions=descriptions,
             provider=self._providers.get,

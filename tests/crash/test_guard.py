@@ -14,6 +14,7 @@ from quiesce.app.run.guard import GuardLoop, Order
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
 from quiesce.errors import BusyError, StoreError, SupersededError
+from quiesce.messenger import WebMessenger
 from quiesce.model.deployment import Deployment
 from quiesce.model.history import History
 from quiesce.model.ids import ExecutionId
@@ -28,6 +29,7 @@ from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
 from quiesce.stores.leases import FileLeases
 from quiesce.stores.manifests import RepositoryManifests
+from quiesce.stores.policies import SqlPolicies
 from quiesce.testing import Fuse, FusedProvider, InlineWorkers, PowerCut, hang
 from tests.crash.scenes import Guardless, Scene
 
@@ -63,6 +65,9 @@ class Theatre:
             catalog=SqlCatalog(self.database),
             manifests=RepositoryManifests(),
             leases=self.leases,
+            policies=SqlPolicies(self.database),
+            schedulers=self.leases,
+            messenger=WebMessenger(),
             clock=self.scene.clock,
             descriptions=[DESCRIPTION],
             provider=lambda _: provider,

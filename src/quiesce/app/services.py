@@ -17,6 +17,8 @@ from quiesce.ports import (
     Leases,
     LiveDeployment,
     Manifests,
+    Messenger,
+    Policies,
     Provider,
 )
 
@@ -30,6 +32,10 @@ class Services:
     catalog: Catalog
     manifests: Manifests
     leases: Leases
+    policies: Policies
+    #: one process at a time runs what is due on a deployment
+    schedulers: Leases
+    messenger: Messenger
     clock: Clock
     #: every installed provider, described
     descriptions: Sequence[Description]

@@ -25,6 +25,10 @@ COMMANDS: Final = {
     "report": "executions",
     "recover": "executions",
     "backups": "backups",
+    "policy": "policies",
+    "run-due": "policies",
+    "schedule": "schedule",
+    "metrics": "policies",
     "doctor": "platforms",
     "discover": "platforms",
     "providers": "platforms",
@@ -55,7 +59,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             found: click.Command | None = module.workflow_command(cmd_name)
             return found
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
 

@@ -42,7 +42,7 @@ def read_inputs(texts: Iterable[str]) -> Mapping[str, Json]:
         if "=" in text and not Path(text).is_file():
             inputs.update(read_assignments([text]))
         else:
-            inputs.update(_file(Path(text)))
+            inputs.update(read_mapping_file(Path(text)))
     return inputs
 
 
@@ -66,7 +66,12 @@ def _value(text: str) -> Json:
     return value
 
 
-def _file(path: Path) -> Mapping[str, Json]:
+def read_mapping_file(path: Path) -> Mapping[str, Json]:
+    """Return the mapping that a YAML or JSON file holds.
+
+    Raises:
+        UsageError: when it cannot be read or holds something else.
+    """
     import yaml
 
     try:
@@ -74,7 +79,7 @@ def _file(path: Path) -> Mapping[str, Json]:
             raise UsageError(f"{path} is larger than {_MAX_BYTES >> 20} MiB")
         content = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"inputs cannot be read from {str(path)!r}: {error}") from error
+        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise UsageError(f"{path} does not hold a mapping of inputs")
+        raise UsageError(f"{path} does not hold a mapping")
     return content

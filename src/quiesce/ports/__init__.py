@@ -1,6 +1,7 @@
 """What the core asks of the outside world. Adapters answer these; SDK types and errors never cross them."""
 
 from quiesce.ports.engine import Clock, Completion, Guard, Journal, Workers
+from quiesce.ports.messenger import Messenger
 from quiesce.ports.providers import (
     Context,
     Discoverer,
@@ -13,7 +14,16 @@ from quiesce.ports.providers import (
     Verifier,
 )
 from quiesce.ports.storage import Data, Storage
-from quiesce.ports.stores import Catalog, Deployments, Executions, Lease, Leases, LiveDeployment, Manifests
+from quiesce.ports.stores import (
+    Catalog,
+    Deployments,
+    Executions,
+    Lease,
+    Leases,
+    LiveDeployment,
+    Manifests,
+    Policies,
+)
 
 __all__ = [
     "Catalog",
@@ -32,6 +42,8 @@ __all__ = [
     "Leases",
     "LiveDeployment",
     "Manifests",
+    "Messenger",
+    "Policies",
     "Provider",
     "ProviderFactory",
     "ProviderSettings",

@@ -14,6 +14,7 @@ from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceI
 from quiesce.model.manifest import PointManifest, Survey
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan
+from quiesce.model.policy import Policy, PolicyRun
 from quiesce.model.restore_point import Proof, RestorePoint
 from quiesce.ports.engine import Journal
 
@@ -173,6 +174,38 @@ class Manifests(Protocol):
 
     def survey(self, directory: str, deployment: DeploymentName) -> Survey:
         """Return what is there of *deployment*; what cannot be trusted is listed separately."""
+        ...
+
+
+class Policies(Protocol):
+    """The policies of the deployments, and what became of their runs."""
+
+    def save(self, saved: Sequence[Policy]) -> None:
+        """Keep *saved*, each instead of the one of its name; all of them, or none."""
+        ...
+
+    def list(self, deployment: DeploymentName | None = None) -> Sequence[Policy]:
+        """Return policies, by deployment and name."""
+        ...
+
+    def remove(self, deployment: DeploymentName, name: str) -> None:
+        """Forget a policy and its runs; what it made stays.
+
+        Raises:
+            UnknownNameError: listing those there are.
+        """
+        ...
+
+    def claim(self, run: PolicyRun) -> bool:
+        """Keep a new run; false: there is one of that time already, and it is another process's."""
+        ...
+
+    def update(self, run: PolicyRun) -> None:
+        """Keep what became of a run."""
+        ...
+
+    def runs(self, policy: Policy, limit: int) -> Sequence[PolicyRun]:
+        """Return its last runs, newest first by the time they were due."""
         ...
 
 

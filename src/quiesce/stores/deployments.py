@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -18,10 +18,23 @@ from quiesce.stores.schema import (
     deployments,
     durations,
     executions,
+    policies,
+    policy_runs,
     proofs,
     records,
     restore_points,
     runtime_properties,
+)
+
+#: what is forgotten with a deployment
+_OWN_TABLES: Final = (
+    executions,
+    runtime_properties,
+    durations,
+    restore_points,
+    proofs,
+    policies,
+    policy_runs,
 )
 
 
@@ -74,11 +87,11 @@ class SqlDeployments:
             return [_deployment(row) for row in rows]
 
     def remove(self, name: DeploymentName) -> None:
-        """Forget a deployment, its executions and its restore points."""
+        """Forget a deployment, its executions, its restore points and its policies."""
         own = sa.select(executions.c.id).where(executions.c.deployment == name).scalar_subquery()
         with self._database.write() as connection:
             connection.execute(sa.delete(records).where(records.c.execution.in_(own)))
-            for table in (executions, runtime_properties, durations, restore_points, proofs):
+            for table in _OWN_TABLES:
                 connection.execute(sa.delete(table).where(table.c.deployment == name))
             connection.execute(sa.delete(deployments).where(deployments.c.name == name))
 

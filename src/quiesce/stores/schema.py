@@ -79,3 +79,23 @@ proofs = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
     sa.Index("proofs_of_point", "deployment", "point"),
 )
+policies = sa.Table(
+    "policies",
+    METADATA,
+    sa.Column("deployment", sa.String(128), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    #: as given; its rules are read from it
+    sa.Column("given", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("told_at", sa.Float),
+)
+policy_runs = sa.Table(
+    "policy_runs",
+    METADATA,
+    sa.Column("deployment", sa.String(128), primary_key=True),
+    sa.Column("policy", sa.String(64), primary_key=True),
+    #: the key makes sure that a run is nobody else's
+    sa.Column("due_at", sa.Float, primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)

@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make deployments, executions with their records, and the catalog."""
+    """Make deployments, executions with their records, the catalog, and policies."""
     op.create_table(
         "deployments",
         sa.Column("name", sa.String(128), primary_key=True),
@@ -68,3 +68,19 @@ def upgrade() -> None:
         sa.Column("body", sa.Text, nullable=False),
     )
     op.create_index("proofs_of_point", "proofs", ["deployment", "point"])
+    op.create_table(
+        "policies",
+        sa.Column("deployment", sa.String(128), primary_key=True),
+        sa.Column("name", sa.String(64), primary_key=True),
+        sa.Column("given", sa.Text, nullable=False),
+        sa.Column("since", sa.Float, nullable=False),
+        sa.Column("told_at", sa.Float),
+    )
+    op.create_table(
+        "policy_runs",
+        sa.Column("deployment", sa.String(128), primary_key=True),
+        sa.Column("policy", sa.String(64), primary_key=True),
+        sa.Column("due_at", sa.Float, primary_key=True),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+    )

@@ -1,0 +1,103 @@
+"""Which runs of policies are due, and which were missed or are overdue. Reads; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from quiesce.app.policies.schedule import due_times, last_due, next_due
+from quiesce.app.services import Services
+from quiesce.model.ids import DeploymentName
+from quiesce.model.policy import Policy, PolicyRun, PolicyState, RunState
+from quiesce.model.restore_point import RestorePoint, Trust
+
+#: of so many runs it is known what became of them, when a policy is looked at
+_RUNS_LOOKED_AT: Final = 100
+#: counting missed runs ends here: a machine may have been off for years
+_MISSED_COUNTED: Final = 1000
+#: without `catch_up`, what is late by more than this was missed, in seconds
+LATE_S: Final = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A run that is due now."""
+
+    policy: Policy
+    due_at: float
+    #: how many runs before it were missed
+    missed: int
+    #: whether it is too late for it, and the policy does not make up for what was missed
+    too_late: bool
+    #: a run of that time that nobody has ended
+    interrupted: PolicyRun | None = None
+
+
+def find_due(services: Services, policy: Policy) -> Due | None:
+    """Return the run of *policy* that is due now; None: there is none.
+
+    Several that are due at once are one run: the last. What was kept while the clock was ahead counts for
+    nothing: else a clock that was wrong once would stop a policy for good.
+    """
+    now = services.clock.now()
+    runs = _real_runs(services, policy, now)
+    if runs and runs[0].state is RunState.RUNNING:
+        return Due(policy=policy, due_at=runs[0].due_at, missed=0, too_late=False, interrupted=runs[0])
+    latest = last_due(policy, now)
+    since = runs[0].due_at if runs else policy.since
+    if not runs and policy.since > now:
+        since = latest - 1
+    if latest <= since:
+        return None
+    missed = sum(1 for _ in islice(due_times(policy, since, latest), _MISSED_COUNTED)) - 1
+    too_late = not policy.rules.catch_up and now - latest > LATE_S
+    return Due(policy=policy, due_at=latest, missed=missed, too_late=too_late)
+
+
+def state_of(services: Services, policy: Policy) -> PolicyState:
+    """Return how *policy* stands now."""
+    now = services.clock.now()
+    runs = _real_runs(services, policy, now)
+    good = next((run for run in runs if run.state is RunState.COMPLETED), None)
+    return PolicyState(
+        policy=policy,
+        last=runs[0] if runs else None,
+        last_good=good,
+        next_due_at=next_due(policy, now),
+        overdue_since=_overdue_since(policy, good, now),
+    )
+
+
+def to_verify(services: Services, policy: Policy) -> RestorePoint | None:
+    """Return the newest restore point of *policy* when its last check is too old; None: nothing is due."""
+    every = policy.rules.verify_every
+    points = [each for each in services.catalog.list(policy.deployment) if each.type == policy.name]
+    if every is None or not points:
+        return None
+    now = services.clock.now()
+    checks = [proof.at for each in points for proof in each.proofs if proof.passed and proof.at <= now]
+    checked_lately = bool(checks) and now - max(checks) < every
+    return None if checked_lately or points[-1].trust is Trust.DAMAGED else points[-1]
+
+
+def unprotected(services: Services) -> Sequence[DeploymentName]:
+    """Return the deployments that have no policy."""
+    protected = {policy.deployment for policy in services.policies.list()}
+    return [each.name for each in services.deployments.list() if each.name not in protected]
+
+
+def _real_runs(services: Services, policy: Policy, now: float) -> list[PolicyRun]:
+    """Return its runs, newest first, without those of a time that has not come."""
+    return [run for run in services.policies.runs(policy, _RUNS_LOOKED_AT) if run.due_at <= now]
+
+
+def _overdue_since(policy: Policy, good: PolicyRun | None, now: float) -> float | None:
+    """Return since when a success is missing; what is due is given `overdue_after` to succeed."""
+    deadline = last_due(policy, now - policy.rules.overdue_after)
+    since = good.due_at if good is not None else policy.since
+    if since > now or deadline <= since:
+        return None
+    first = next(due_times(policy, since, deadline), deadline)
+    return first + policy.rules.overdue_after
