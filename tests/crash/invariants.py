@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from quiesce.model.operation import Operation
+from quiesce.model.former_state import Side
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.records import Ending
 from quiesce.model.restore_point import PointState, RestorePoint
 from tests.crash.scenes import POINT, Scene
@@ -47,6 +48,7 @@ def _check_restore(scene: Scene, lies: bool) -> None:
         assert set(contents.values()) == {"as it was"}, "a completed restore left something as it is"
     if not lies:
         _check_at_rest(scene)
+        _check_former(scene)
     replaced = [i for i, content in contents.items() if content == "as it was"]
     (safety,) = scene.made()
     if replaced and not lies:
@@ -58,6 +60,48 @@ def _check_restore(scene: Scene, lies: bool) -> None:
         assert scene.world.things[f"{instance}-{POINT}"].content == "as it was", "the restore point changed"
 
 
+def _check_former(scene: Scene) -> None:
+    """The first state that was replaced is kept, however often the restore was begun."""
+    history = scene.history()
+    completed = history.ended is not None and history.ended.ending is Ending.COMPLETED
+    everything = set(scene.world.contents.values()) == {"as it was"}
+    for instance, content in scene.world.contents.items():
+        former = scene.world.former.get(instance)
+        if content == "as it was":
+            assert former is not None, "something was replaced and is not kept"
+            assert former.content.startswith("epoch"), "what a restore had put there is taken for the former"
+            assert former.succeeded or not completed, "a restore that has succeeded is not confirmed"
+            assert not former.succeeded or everything, "older states go before the restore has succeeded"
+
+
+def _check_undo(scene: Scene, lies: bool) -> None:
+    history, world = scene.history(), scene.world
+    if history.ended is not None and history.ended.ending is Ending.COMPLETED:
+        assert set(world.contents.values()) == {"before the restore"}, "a completed undo left something"
+    for instance, content in world.contents.items():
+        former = world.former[instance]
+        reverted = former.kept is Side.RESTORED
+        assert reverted == (content == "before the restore"), "it is not known which state is kept"
+        assert former.content.startswith("epoch") == reverted, "a state was lost"
+    if not lies:
+        _check_at_rest(scene)
+
+
+def _check_extract(scene: Scene, lies: bool) -> None:
+    history = scene.history()
+    if history.ended is not None and history.ended.ending is Ending.COMPLETED:
+        assert scene.world.extracted == dict.fromkeys(scene.topology.instances, "as it was")
+    assert Operation.FREEZE not in {operation for operation, _ in scene.world.effects}
+    _check_nothing_changed(scene, lies)
+
+
+def _check_forget_undo(scene: Scene, lies: bool) -> None:
+    history = scene.history()
+    if history.ended is not None and history.ended.ending is Ending.COMPLETED:
+        assert scene.world.former == {}
+    _check_nothing_changed(scene, lies)
+
+
 def _check_at_rest(scene: Scene) -> None:
     """Whatever was replaced was frozen at that moment, also when the restore was taken up after a crash."""
     frozen: set[str] = set()
@@ -66,7 +110,7 @@ def _check_at_rest(scene: Scene) -> None:
             frozen.add(instance)
         elif operation is Operation.THAW:
             frozen.discard(instance)
-        elif operation is Operation.APPLY:
+        elif operation in REPLACING:
             assert instance in frozen, "something was replaced while it ran"
 
 
@@ -97,6 +141,9 @@ def _check_nothing_changed(scene: Scene, lies: bool) -> None:
 _CHECKS = {
     "backup": _check_backup,
     "restore": _check_restore,
+    "undo_restore": _check_undo,
+    "extract": _check_extract,
+    "forget_undo": _check_forget_undo,
     "remove_backup": _check_remove_backup,
     "suspend": _check_suspend,
 }

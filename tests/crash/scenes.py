@@ -15,9 +15,10 @@ from quiesce.engine.attempts import LEAST_REMOVAL_TRIES
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
+from quiesce.model.former_state import FormerState, Side
 from quiesce.model.history import History
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.model.topology import COMPUTE, CONTAINED_IN, Instance, Link, Node, Relationship, Topology
@@ -25,7 +26,7 @@ from quiesce.planning import plan_workflow, read_parameters, workflow_named
 from quiesce.ports import Journal
 from quiesce.providers.fake import DESCRIPTION
 from quiesce.providers.fake.provider import FakeProvider
-from quiesce.providers.fake.world import FakeFault, FakeMisbehaviour, FakeThing, FakeWorld
+from quiesce.providers.fake.world import FakeFault, FakeFormer, FakeMisbehaviour, FakeThing, FakeWorld
 from quiesce.stores.memory import MemoryRecords
 from quiesce.testing import FakeClock, Fuse, FusedJournal, FusedProvider, InlineWorkers, hang
 
@@ -97,6 +98,8 @@ WORLDS: dict[str, Callable[[], list[FakeFault]]] = {
 PARAMETERS: dict[str, dict[str, object]] = {
     "backup": {"snapshot_name": POINT, "snapshot_incremental": False},
     "restore": {"snapshot_name": POINT, "safety_snapshot": True, "operation_timeout": 300},
+    "undo_restore": {"operation_timeout": 300},
+    "extract": {"snapshot_name": POINT, "target": "/elsewhere"},
     "remove_backup": {"snapshot_name": POINT},
 }
 
@@ -141,6 +144,7 @@ class Scene:
         self.world.things["theirs"] = FakeThing(
             instance="vm", maker=None, content="theirs", complete=True, full=True
         )
+        self.former = self._replace_everything() if workflow_named(workflow).takes_former else None
         self.points = self._make_point() if workflow_named(workflow).takes_points else []
         self.plan = self._plan()
         self.execution = Execution(
@@ -196,7 +200,9 @@ class Scene:
         """
         self.epoch += 1
         for instance in self.topology.instances:
-            if instance not in self.world.frozen and (Operation.APPLY, instance) not in self.world.effects:
+            if instance not in self.world.frozen and not any(
+                (operation, instance) in self.world.effects for operation in REPLACING
+            ):
                 self.world.contents[instance] = f"epoch {self.epoch}"
 
     def history(self) -> History:
@@ -225,7 +231,24 @@ class Scene:
             parameters,
             points=self.points,
             safety_name=BackupName("safety"),
+            former=self.former,
         )
+
+    def _replace_everything(self) -> dict[InstanceId, FormerState]:
+        """Let an earlier restore have replaced every instance."""
+        for instance in self.topology.instances:
+            self.world.former[instance] = FakeFormer(
+                execution=ExecutionId("restore-1"), point=POINT, content="before the restore", succeeded=True
+            )
+        kept = FormerState(
+            execution=ExecutionId("restore-1"),
+            point=POINT,
+            replaced_at=0.5,
+            succeeded=True,
+            kept=Side.FORMER,
+            place="memory",
+        )
+        return dict.fromkeys(self.topology.instances, kept)
 
     def _make_point(self) -> list[RestorePoint]:
         for instance in self.topology.instances:

@@ -92,7 +92,7 @@ class Performer:
             for artifact in point.artifacts
         }
         workflow = WORKFLOWS.get(plan.workflow)
-        self._restoring = workflow is not None and workflow.applies_points
+        self._restoring = workflow is not None and workflow.replaces
         self._full = {point.name: point.full for point in points}
         self._frozen: set[StepId] = set()
         self._steps = {step.id: step for step in plan.steps}

@@ -50,7 +50,11 @@ class Commands(click.Group):
 
         names = list(COMMANDS)
         after = names.index(_BEFORE_WORKFLOWS) + 1
-        return [*names[:after], *(row.command for row in WORKFLOWS.values()), *names[after:]]
+        return [
+            *names[:after],
+            *(row.command for row in WORKFLOWS.values() if row.option_of is None),
+            *names[after:],
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return the command *cmd_name*."""

@@ -16,7 +16,7 @@ from quiesce.clock import SystemClock
 from quiesce.cloudify.tasks import CloudifyTasks, CloudifyWorkers
 from quiesce.engine import Purpose, RunEnvironment, Runner
 from quiesce.model.history import History
-from quiesce.model.operation import Operation
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan
 from quiesce.model.records import Begun, Ending, Started
 from quiesce.stores.memory import MemoryJournal, MemoryRecords
@@ -105,7 +105,7 @@ def _as_if_frozen(plan: Plan) -> list[Any]:
     begun = [
         Begun(at=0.0, tick=0.0, step=step.id)
         for step in plan.steps
-        if step.operation in (Operation.FREEZE, Operation.APPLY)
+        if step.operation in (Operation.FREEZE, *REPLACING)
     ]
     return [Started(at=0.0, tick=0.0, plan_digest=plan.digest), *begun]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from quiesce.errors import ProviderError
-from quiesce.model.operation import Operation
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Role, Step
@@ -43,7 +43,7 @@ class Attempt:
     @property
     def has_progressed(self) -> bool:
         """Whether it moves data, and progressed by a hundredth since the last record."""
-        moves = self.step.operation in (Operation.COPY, Operation.APPLY)
+        moves = self.step.operation in (Operation.COPY, Operation.EXTRACT, *REPLACING)
         hundredth = max(1, (self.total_bytes or self.done_bytes) // 100)
         return moves and self.done_bytes - self.recorded_bytes >= hundredth
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from quiesce.model.history import History
-from quiesce.model.operation import Operation
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan, Role, Step
 
 
@@ -35,9 +35,9 @@ def decide(plan: Plan, history: History) -> RecoveryDecision:
         began_freezing or any(_begun(plan, history, Operation.SNAPSHOT))
     ):
         return _BROKEN
-    if not began_freezing or not any(_open(plan, history, Operation.APPLY)):
+    if not began_freezing or not any(_open(plan, history, *REPLACING)):
         return CONTINUE
-    if not any(_begun(plan, history, Operation.APPLY)):
+    if not any(_begun(plan, history, *REPLACING)):
         return RecoveryDecision(roll_back="it was interrupted before anything was replaced")
     return RecoveryDecision(again=(Operation.FREEZE,))
 
@@ -47,13 +47,13 @@ _BROKEN = RecoveryDecision(
 )
 
 
-def _begun(plan: Plan, history: History, operation: Operation) -> Iterator[Step]:
-    return (step for step in _main(plan, operation) if step.id in history.begun_at)
+def _begun(plan: Plan, history: History, *operations: Operation) -> Iterator[Step]:
+    return (step for step in _main(plan, operations) if step.id in history.begun_at)
 
 
-def _open(plan: Plan, history: History, operation: Operation) -> Iterator[Step]:
-    return (step for step in _main(plan, operation) if step.id not in history.done_at)
+def _open(plan: Plan, history: History, *operations: Operation) -> Iterator[Step]:
+    return (step for step in _main(plan, operations) if step.id not in history.done_at)
 
 
-def _main(plan: Plan, operation: Operation) -> Iterator[Step]:
-    return (step for step in plan.steps if step.operation is operation and step.role is Role.MAIN)
+def _main(plan: Plan, operations: Collection[Operation]) -> Iterator[Step]:
+    return (step for step in plan.steps if step.operation in operations and step.role is Role.MAIN)

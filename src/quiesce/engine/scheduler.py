@@ -8,7 +8,7 @@ from collections import deque
 from quiesce.engine.debts import Debts
 from quiesce.model.history import History
 from quiesce.model.ids import StepId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan, Role, Step
 
 
@@ -34,7 +34,7 @@ class Scheduler:
             if step.role is Role.MAIN:
                 self._main[step.group].append(step)
         self._undos = {step.id: step for step in plan.steps if step.role is Role.UNDO}
-        self._applied = any(self._is_apply(name) for name in history.begun_at)
+        self._applied = any(self._replaces(name) for name in history.begun_at)
         self._group = -1
         self._open = 0
         self._waiting: dict[StepId, int] = {}
@@ -77,7 +77,7 @@ class Scheduler:
     def began(self, step: Step) -> None:
         """Note that *step* has begun."""
         self.running[step.id] = step
-        self._applied = self._applied or step.operation is Operation.APPLY
+        self._applied = self._applied or step.operation in REPLACING
         self._undo_not_before.pop(step.id, None)
         self.debts.began(step)
 
@@ -165,5 +165,5 @@ class Scheduler:
             if step.instance not in busy and self._undo_not_before.get(step.id, now) <= now
         ][:free]
 
-    def _is_apply(self, name: StepId) -> bool:
-        return name in self.steps and self.steps[name].operation is Operation.APPLY
+    def _replaces(self, name: StepId) -> bool:
+        return name in self.steps and self.steps[name].operation in REPLACING

@@ -17,6 +17,10 @@ THE_REST: Final = "*"
 FREEZING: Final = frozenset({Operation.FREEZE, Operation.THAW})
 SUSPENDING: Final = frozenset({Operation.SUSPEND, Operation.RESUME})
 SAVING: Final = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})
+#: a restore of such a kind keeps what it replaces, and can be undone
+REVERTING: Final = frozenset({Operation.REVERT, Operation.CONFIRM})
+#: what a restore point holds of such a kind can be written below a directory
+EXTRACTING: Final = frozenset({Operation.EXTRACT})
 MEASURING: Final = frozenset({Operation.MEASURE})
 
 

@@ -29,6 +29,12 @@ class Operation(enum.StrEnum):
     APPLY = "apply", 86400.0
     #: remove what SNAPSHOT and COPY made, finished or incomplete
     DELETE = "delete", 3600.0
+    #: put an instance back to the state that a restore replaced, or from there to the restored one
+    REVERT = "revert", 86400.0
+    #: the restore has succeeded: keep what it replaced as its undo, and let go of older ones
+    CONFIRM = "confirm", 3600.0
+    #: write what a restore point holds of an instance below a directory; the instance is not touched
+    EXTRACT = "extract", 86400.0
     #: statistics
     MEASURE = "measure", 60.0
 
@@ -57,6 +63,9 @@ LIFECYCLE_RESUME: Final = "cloudify.interfaces.lifecycle.resume"
 SNAPSHOT_CREATE: Final = "cloudify.interfaces.snapshot.create"
 SNAPSHOT_APPLY: Final = "cloudify.interfaces.snapshot.apply"
 SNAPSHOT_DELETE: Final = "cloudify.interfaces.snapshot.delete"
+RESTORE_REVERT: Final = "quiesce.interfaces.restore.revert"
+RESTORE_CONFIRM: Final = "quiesce.interfaces.restore.confirm"
+RESTORE_EXTRACT: Final = "quiesce.interfaces.restore.extract"
 STATISTICS: Final = "cloudify.interfaces.statistics.perfomance"
 STATISTICS_ALIAS: Final = "cloudify.interfaces.statistics.performance"
 
@@ -71,6 +80,12 @@ INTERFACES: Final[dict[str, Operation]] = {
     SNAPSHOT_CREATE: Operation.SNAPSHOT,
     SNAPSHOT_APPLY: Operation.APPLY,
     SNAPSHOT_DELETE: Operation.DELETE,
+    RESTORE_REVERT: Operation.REVERT,
+    RESTORE_CONFIRM: Operation.CONFIRM,
+    RESTORE_EXTRACT: Operation.EXTRACT,
     STATISTICS: Operation.MEASURE,
     STATISTICS_ALIAS: Operation.MEASURE,
 }
+
+#: after one of them has begun, something may have taken the place of an instance's state
+REPLACING: Final = frozenset({Operation.APPLY, Operation.REVERT})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quiesce.model.consistency import Consistency
+from quiesce.model.former_state import Side
 from quiesce.model.ids import BackupName, Json
 
 
@@ -50,6 +51,12 @@ class Parameters:
     safety_snapshot: bool | None = None
     apply_network: bool = False
     verify_first: VerifyFirst = VerifyFirst.FULL
+    #: restore: for how many seconds what it replaces is kept; None: until the next restore has succeeded
+    keep_undo_s: float | None = None
+    #: extract: below which directory
+    target: str = ""
+    #: undo_restore: which of the two states is wanted
+    undo_to: Side = Side.FORMER
     #: remove_backup: every restore point of the chosen instances
     all: bool = False
     #: every parameter as each operation receives it, defaults filled in and custom ones included

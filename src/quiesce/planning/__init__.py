@@ -6,6 +6,7 @@ from quiesce.planning.prediction import predictor
 from quiesce.planning.registry import (
     BACKUP,
     REMOVE_BACKUP,
+    UNDO_RESTORE,
     WORKFLOWS,
     Workflow,
     makes_full_point,
@@ -18,6 +19,7 @@ __all__ = [
     "BACKUP",
     "PARAMETERS",
     "REMOVE_BACKUP",
+    "UNDO_RESTORE",
     "WORKFLOWS",
     "Workflow",
     "declared_options",

@@ -16,6 +16,9 @@ from quiesce.model.operation import (
     INTERFACES,
     LIFECYCLE_RESUME,
     LIFECYCLE_SUSPEND,
+    RESTORE_CONFIRM,
+    RESTORE_EXTRACT,
+    RESTORE_REVERT,
     SNAPSHOT_APPLY,
     SNAPSHOT_CREATE,
     SNAPSHOT_DELETE,
@@ -32,6 +35,8 @@ _TOGETHER = (
     frozenset({SNAPSHOT_CREATE, SNAPSHOT_APPLY, SNAPSHOT_DELETE}),
     frozenset({STATISTICS, STATISTICS_ALIAS}),
 )
+#: what is offered only where the provider also applies restore points
+_WITH_APPLY = frozenset({RESTORE_REVERT, RESTORE_CONFIRM, RESTORE_EXTRACT})
 _OFFERED = frozenset(INTERFACES) - {LIFECYCLE_SUSPEND, LIFECYCLE_RESUME, STATISTICS_ALIAS}
 
 
@@ -99,7 +104,8 @@ def _declared(
 
 
 def _offered(node: Node, interface: str, descriptions: Sequence[Description]) -> Binding | None:
-    brought = {name for together in _TOGETHER if interface in together for name in together}
+    asked = {interface, SNAPSHOT_APPLY} if interface in _WITH_APPLY else {interface}
+    brought = {name for together in _TOGETHER if asked & together for name in together} | asked
     if interface not in _OFFERED or brought & node.operations.keys():
         return None
     operation = INTERFACES[interface]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from quiesce.model.former_state import FormerState
 from quiesce.model.ids import BackupName, InstanceId, StepId
 from quiesce.model.operation import INTERFACES, SNAPSHOT_DELETE, Operation
 from quiesce.model.parameters import Parameters
@@ -29,6 +30,8 @@ class PlanRequest:
     points: tuple[RestorePoint, ...] = ()
     #: the name for a restore point that is taken for safety
     safety_name: BackupName | None = None
+    #: what restores have replaced and is kept; None: that is not known
+    former: Mapping[InstanceId, FormerState] | None = None
 
 
 Edges = Mapping[InstanceId, frozenset[InstanceId]]

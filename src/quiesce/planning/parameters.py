@@ -9,11 +9,15 @@ from typing import Any, Final
 
 from quiesce.errors import UnknownNameError, UsageError
 from quiesce.model.consistency import Consistency
+from quiesce.model.former_state import Side
 from quiesce.model.ids import Json, backup_name
+from quiesce.model.operation import RESTORE_CONFIRM, RESTORE_EXTRACT, RESTORE_REVERT
 from quiesce.model.options import Option
 from quiesce.model.parameters import Parameters, VerifyFirst
 from quiesce.model.words import (
     WrongValueError,
+    one_of,
+    read_absolute_path,
     read_flag,
     read_names,
     read_positive_seconds,
@@ -39,6 +43,8 @@ class Parameter:
     field: str | None = None
     #: whether operations receive it even when it was not given (the vocabulary of Cloudify's old plugin)
     handed_on: bool = False
+    #: whether it is a path: on the command line it may begin at the working directory
+    path: bool = False
     #: whether only quiesce's own engine has it, because it needs the catalog
     own_engine: bool = False
 
@@ -219,6 +225,22 @@ def _applying(workflow: Workflow) -> bool:
     return workflow.applies_points
 
 
+def _confirming(workflow: Workflow) -> bool:
+    return RESTORE_CONFIRM in workflow.interfaces
+
+
+def _reverting(workflow: Workflow) -> bool:
+    return RESTORE_REVERT in workflow.interfaces
+
+
+def _extracting(workflow: Workflow) -> bool:
+    return RESTORE_EXTRACT in workflow.interfaces
+
+
+def _reading(workflow: Workflow) -> bool:
+    return _applying(workflow) or _extracting(workflow)
+
+
 def _removing(workflow: Workflow) -> bool:
     return workflow.removes_points
 
@@ -322,12 +344,36 @@ PARAMETERS: Final = (
     ),
     Parameter(
         name="verify_first",
-        workflows=_applying,
+        workflows=_reading,
         read=_verify_first,
         default="full",
         own_engine=True,
         help="read the restore point before anything is touched: full, unless a check of the last 24 h was "
         "good; quick: believe the last check; none",
+    ),
+    Parameter(
+        name="keep_undo",
+        workflows=_confirming,
+        read=_seconds,
+        field="keep_undo_s",
+        help="how long what is replaced is kept for an undo, such as 48h; 0: not at all (default: until the "
+        "next restore has succeeded)",
+    ),
+    Parameter(
+        name="undo_to",
+        workflows=_reverting,
+        read=_checked(one_of(Side)),
+        help="the state that is wanted: former, as before the restore, or restored (default: the one that is "
+        "not there)",
+    ),
+    Parameter(
+        name="target",
+        workflows=_extracting,
+        read=_checked(read_absolute_path),
+        path=True,
+        handed_on=True,
+        help="write what the restore point holds below this directory, one entry for each instance, instead; "
+        "the deployment is not touched",
     ),
     Parameter(
         name="all",

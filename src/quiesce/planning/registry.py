@@ -8,14 +8,20 @@ from typing import Final
 
 from quiesce.errors import UnknownNameError
 from quiesce.model.capabilities import Description
-from quiesce.model.ids import BackupName, Json
+from quiesce.model.former_state import FormerState
+from quiesce.model.ids import BackupName, InstanceId, Json
 from quiesce.model.operation import (
     FREEZE_RESUME,
     FREEZE_SUSPEND,
     FS_FINALIZE,
     FS_PREPARE,
+    INTERFACES,
     LIFECYCLE_RESUME,
     LIFECYCLE_SUSPEND,
+    REPLACING,
+    RESTORE_CONFIRM,
+    RESTORE_EXTRACT,
+    RESTORE_REVERT,
     SNAPSHOT_APPLY,
     SNAPSHOT_CREATE,
     SNAPSHOT_DELETE,
@@ -29,6 +35,7 @@ from quiesce.model.topology import Topology
 from quiesce.planning.backup import plan_backup
 from quiesce.planning.binding import bind
 from quiesce.planning.drafting import PlanRequest
+from quiesce.planning.extract import plan_extract
 from quiesce.planning.options import check_node_options
 from quiesce.planning.remove_backup import plan_remove_backup
 from quiesce.planning.restore import plan_restore
@@ -36,6 +43,7 @@ from quiesce.planning.resume import plan_resume
 from quiesce.planning.selection import select
 from quiesce.planning.statistics import plan_statistics
 from quiesce.planning.suspend import plan_suspend
+from quiesce.planning.undo import plan_forget_undo, plan_undo_restore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +76,18 @@ class Workflow:
     closing: str = ""
     #: what to do when it has failed, for the deployment ``{deployment}``
     advice: str = ""
+    #: the workflow's command that it is an option of, by the option's name, instead of one of its own
+    option_of: tuple[str, str] | None = None
+    #: whether it works on what restores have replaced
+    takes_former: bool = False
     #: defaults that are not the parameters' own
     defaults: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
-        """Its name on the command line."""
+        """How it is called on the command line."""
+        if self.option_of is not None:
+            return " --".join(self.option_of)
         return self.name.replace("_", "-")
 
     @property
@@ -85,6 +99,16 @@ class Workflow:
     def applies_points(self) -> bool:
         """Whether it puts instances back to a restore point."""
         return SNAPSHOT_APPLY in self.interfaces
+
+    @property
+    def reads_points(self) -> bool:
+        """Whether it needs what a restore point holds."""
+        return self.applies_points or RESTORE_EXTRACT in self.interfaces
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it puts another state in the place of what runs."""
+        return any(INTERFACES[interface] in REPLACING for interface in self.interfaces)
 
 
 BACKUP: Final = Workflow(
@@ -111,6 +135,16 @@ REMOVE_BACKUP: Final = Workflow(
     availability=("all", "partial", "none"),
     closing="Removed",
 )
+UNDO_RESTORE: Final = Workflow(
+    name="undo_restore",
+    planner=plan_undo_restore,
+    interfaces=(FS_PREPARE, RESTORE_REVERT, FS_FINALIZE),
+    help="Put back what the last restore replaced; once more, and the restored state is there again.",
+    option_of=("restore", "undo"),
+    takes_former=True,
+    availability=("all", "partial", "none"),
+    defaults={"max_freeze": 3600},
+)
 #: by name. The command line, Cloudify's ``plugin.yaml`` and the tests of documentation follow from this
 WORKFLOWS: Final = {
     workflow.name: workflow
@@ -134,13 +168,43 @@ WORKFLOWS: Final = {
         Workflow(
             name="restore",
             planner=plan_restore,
-            interfaces=(FS_PREPARE, SNAPSHOT_CREATE, SNAPSHOT_APPLY, FS_FINALIZE, SNAPSHOT_DELETE),
+            interfaces=(
+                FS_PREPARE,
+                SNAPSHOT_CREATE,
+                SNAPSHOT_APPLY,
+                FS_FINALIZE,
+                RESTORE_CONFIRM,
+                SNAPSHOT_DELETE,
+            ),
             help="Put the deployment back to a restore point.",
             example="-p snapshot_name=nightly",
             takes_points=True,
             availability=("all", "partial", "none"),
             closing="Restored from",
             defaults={"max_freeze": 3600},
+        ),
+        UNDO_RESTORE,
+        Workflow(
+            name="extract",
+            planner=plan_extract,
+            interfaces=(RESTORE_EXTRACT,),
+            help="Write what a restore point holds below a directory; the deployment is not touched.",
+            option_of=("restore", "target"),
+            mutating=False,
+            takes_points=True,
+            availability=("all", "partial", "none"),
+            closing="Extracted",
+        ),
+        Workflow(
+            name="forget_undo",
+            planner=plan_forget_undo,
+            interfaces=(RESTORE_CONFIRM,),
+            help="Remove what the last restore replaced, so that it cannot be undone any more.",
+            option_of=("restore", "forget-undo"),
+            takes_former=True,
+            safe_to_end=True,
+            availability=("all", "partial", "none"),
+            defaults={"keep_undo": 0},
         ),
         REMOVE_BACKUP,
         Workflow(
@@ -180,6 +244,7 @@ def plan_workflow(
     *,
     points: Sequence[RestorePoint] = (),
     safety_name: BackupName | None = None,
+    former: Mapping[InstanceId, FormerState] | None = None,
 ) -> Plan:
     """Return what *workflow* would do; the same arguments give the same plan.
 
@@ -201,5 +266,6 @@ def plan_workflow(
         instances=instances,
         points=tuple(points),
         safety_name=safety_name,
+        former=former,
     )
     return found.planner(request)

@@ -8,6 +8,7 @@ from quiesce.model.operation import FS_FINALIZE, SNAPSHOT_APPLY, SNAPSHOT_CREATE
 from quiesce.model.plan import Plan
 from quiesce.model.restore_point import PointState, RestorePoint
 from quiesce.planning.drafting import PlanDraft, PlanRequest, step_id
+from quiesce.planning.undo import add_confirmation
 from quiesce.planning.window import add_freezes, add_thaws
 
 
@@ -35,6 +36,7 @@ def plan_restore(request: PlanRequest) -> Plan:
         return step_id(instance, SNAPSHOT_APPLY) if instance in applied else None
 
     add_thaws(draft, owed_since)
+    add_confirmation(draft, instances)
     draft.add_undo("remove the unused safety cut", safety_cuts)
     _warn_of_missing_thaws(draft, instances)
     return draft.finish()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from quiesce.model.call import Call
+from quiesce.model.former_state import FormerState
 from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
 from quiesce.model.records import Level
@@ -61,6 +62,9 @@ class Provider(Protocol):
     - THAW and DELETE take effect after whatever is still on its way to the instance.
     - SNAPSHOT returns when the point in time is fixed, no later. Moving data belongs to COPY.
     - APPLY refuses what is damaged before it touches the instance.
+    - APPLY of a kind that can REVERT keeps what it replaces, before it replaces it: of restores that have not
+      been CONFIRMed, the first state. CONFIRM lets go of what earlier restores have replaced, REVERT puts the
+      state `Parameters.undo_to` in place and keeps the other one. No operation removes what is in use.
     - DELETE works on finished and incomplete objects, with and without `Call.artifact`, and also when
       nothing is there. It never touches an object that quiesce did not make, nor, with `Call.undo`, one
       that another execution made.
@@ -120,6 +124,15 @@ class Verifier(Protocol):
 
     def verify(self, call: Call, context: Context) -> Proof:
         """Check `Call.artifact` against its checksums; reads everything, changes nothing."""
+        ...
+
+
+@runtime_checkable
+class FormerStateKeeper(Protocol):
+    """A provider that keeps what a restore replaces, so that REVERT can undo it."""
+
+    def former_state(self, call: Call, context: Context) -> FormerState | None:
+        """Return what is kept of *call*'s instance; None: nothing. Quick: it changes and reads no data."""
         ...
 
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, assert_never
 from quiesce.errors import ProviderError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Description, Kind
+from quiesce.model.former_state import FormerState
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
@@ -57,6 +58,18 @@ class Operations(ABC, Generic[JobT]):
         """Remove what snapshot and copy made, finished or half-made."""
 
     @abstractmethod
+    def revert(self, job: JobT, /) -> Outcome:
+        """Put the instance back to the state that a restore replaced, or forth again."""
+
+    @abstractmethod
+    def confirm(self, job: JobT, /) -> Outcome:
+        """Keep what a restore that has succeeded replaced, and let go of older such states."""
+
+    @abstractmethod
+    def extract(self, job: JobT, /) -> Outcome:
+        """Write what a restore point holds of the instance below a directory; the instance is not touched."""
+
+    @abstractmethod
     def measure(self, job: JobT, /) -> Outcome:
         """Return figures."""
 
@@ -76,6 +89,10 @@ class CheckedOperations(Operations[JobT]):
     def verify(self, job: JobT, /) -> Proof:
         """Check what is stored of the call's restore point."""
 
+    def former_state(self, job: JobT, /) -> FormerState | None:
+        """Tell what is kept of what restores have replaced; None: nothing, or it cannot be undone."""
+        return None
+
 
 def unsupported(operations: Operations[Any], job: Any, /) -> Outcome:
     """Stand for an operation that a kind does not have.
@@ -92,7 +109,7 @@ def nothing_stored(operations: Operations[Any], job: Any, /) -> Proof:
     raise UnsupportedError(f"{type(operations).__name__} keeps nothing that could be verified")
 
 
-def perform(  # noqa: C901, PLR0912  one line for each operation
+def perform(  # noqa: C901, PLR0912, PLR0915  one line for each operation
     operations: Operations[JobT], operation: Operation, job: JobT
 ) -> Outcome:
     """Return what *operations* answers."""
@@ -113,6 +130,12 @@ def perform(  # noqa: C901, PLR0912  one line for each operation
             method = operations.apply
         case Operation.DELETE:
             method = operations.delete
+        case Operation.REVERT:
+            method = operations.revert
+        case Operation.CONFIRM:
+            method = operations.confirm
+        case Operation.EXTRACT:
+            method = operations.extract
         case Operation.MEASURE:
             method = operations.measure
         case unknown:
@@ -202,3 +225,7 @@ class PlatformProvider(DispatchingProvider[JobT]):
     def verify(self, call: Call, context: Context) -> Proof:
         """Check what is stored of the call's restore point; changes nothing."""
         return self._checked[self.kind_of(call).name].verify(self.job(call, context))
+
+    def former_state(self, call: Call, context: Context) -> FormerState | None:
+        """Tell what is kept of what restores of the call's instance have replaced; changes nothing."""
+        return self._checked[self.kind_of(call).name].former_state(self.job(call, context))

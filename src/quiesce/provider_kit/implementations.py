@@ -21,6 +21,9 @@ IMPLEMENTED: Final = frozenset(
         Operation.SNAPSHOT,
         Operation.APPLY,
         Operation.DELETE,
+        Operation.REVERT,
+        Operation.CONFIRM,
+        Operation.EXTRACT,
         Operation.MEASURE,
     }
 )
@@ -64,6 +67,18 @@ class ImplementedOperations(Operations[JobT]):
 
     def delete(self, job: JobT, /) -> Outcome:
         """Run what removes the snapshot."""
+        return Outcome(result=self.run(job))
+
+    def revert(self, job: JobT, /) -> Outcome:
+        """Run what undoes a restore."""
+        return Outcome(result=self.run(job))
+
+    def confirm(self, job: JobT, /) -> Outcome:
+        """Run what is to be done when a restore has succeeded."""
+        return Outcome(result=self.run(job))
+
+    def extract(self, job: JobT, /) -> Outcome:
+        """Run what writes the restore point's data elsewhere."""
         return Outcome(result=self.run(job))
 
     def measure(self, job: JobT, /) -> Outcome:

@@ -12,6 +12,7 @@ from quiesce.model.capabilities import Capabilities
 from quiesce.model.ids import BackupName, ExecutionId, Json
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
+from quiesce.model.parameters import Parameters
 from quiesce.providers.host.provider import HostProvider
 from quiesce.testing import RecordingContext, Subject
 
@@ -64,6 +65,11 @@ class Machine:
         """Make a restore point of *node*, copy included."""
         self.do(node, Operation.SNAPSHOT, full=full, point=point, execution=execution)
         return self.do(node, Operation.COPY, full=full, point=point, execution=execution)
+
+
+def forget(machine: Machine, node: Node) -> None:
+    """Let go of all that restores have replaced."""
+    machine.do(node, Operation.CONFIRM, parameters=Parameters(keep_undo_s=0))
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:

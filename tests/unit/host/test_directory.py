@@ -25,10 +25,10 @@ from quiesce.files import content
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
-from quiesce.providers.host import cuts, directory, snapshot_dir
+from quiesce.providers.host import cuts, directory, entries, former_states, snapshot_dir
 from quiesce.testing import RecordingContext
 
-from .machine import Machine, Node
+from .machine import Machine, Node, forget
 
 BOTH = pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
 
@@ -282,11 +282,21 @@ def test_what_was_replaced_is_kept_until_the_next_restore(
     machine.do(node, Operation.APPLY, full=full, execution="restore1")
     assert (undo / "file").read_text() == "new", "a repeated step does not lose the undo"
 
+    machine.do(node, Operation.CONFIRM, full=full, execution="restore1")
+    assert (undo / "file").read_text() == "new"
+
     (data / "file").write_text("newer")
     machine.do(node, Operation.APPLY, full=full, execution="restore2")
     assert (undo / "file").read_text() == "newer"
+    [older] = data.parent.glob(".quiesce-data/.former-*/content/file")
+    assert older.read_text() == "new", "it goes only when the next restore has succeeded"
+    machine.do(node, Operation.CONFIRM, full=full, execution="restore2")
+    assert not older.exists()
+    assert (undo / "file").read_text() == "newer"
 
     machine.do(node, Operation.DELETE, full=full)
+    assert (undo / "file").read_text() == "newer", "a restore point that goes leaves the undo alone"
+    forget(machine, node)
     assert list(data.parent.iterdir()) == [data]
 
 
@@ -329,8 +339,14 @@ def cut_the_power(patch: pytest.MonkeyPatch, touch: int) -> None:
 
         return perform
 
-    for name in ("write_durably_in", "remove_tree", "exchange", "move", "make_directory"):
-        patch.setattr(snapshot_dir, name, touched(getattr(snapshot_dir, name)))
+    touches = (
+        (entries, ("write_durably_in", "remove_tree")),
+        (former_states, ("exchange", "move")),
+        (snapshot_dir, ("make_directory",)),
+    )
+    for module, names in touches:
+        for name in names:
+            patch.setattr(module, name, touched(getattr(module, name)))
 
 
 def test_a_snapshot_that_died_half_way_is_made_anew(

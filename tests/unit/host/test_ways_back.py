@@ -25,10 +25,10 @@ from quiesce.errors import (
 from quiesce.files import content as contents
 from quiesce.model.operation import Operation
 from quiesce.providers import host
-from quiesce.providers.host import snapshot_dir
+from quiesce.providers.host import former_states
 from quiesce.testing import RecordingContext
 
-from .machine import Machine, Node
+from .machine import Machine, Node, forget
 
 BOTH = pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what another user owns, and mount")
@@ -251,7 +251,9 @@ def test_a_former_state_with_a_mount_in_it_is_never_emptied(
     mount(precious, data.parent / ".quiesce-data" / ".undo" / "content" / "volume")  # type: ignore[operator]
 
     with pytest.raises(NonRecoverableError, match="could not be removed"):
-        machine.do(node, Operation.DELETE)
+        forget(machine, node)
+    with pytest.raises(NonRecoverableError, match="could not be removed"):
+        forget(machine, node)
 
     assert (precious / "file").read_text() == "precious"
 
@@ -272,6 +274,7 @@ def test_snapshots_on_another_file_system_are_restored(machine: Machine, data: P
         undo = data.parent / ".quiesce-data" / ".undo" / "content" / "file"
         assert undo.read_text() == "present"
         machine.do(node, Operation.DELETE, full=full)
+        forget(machine, node)
         assert list(data.parent.iterdir()) == [data]
         assert not elsewhere.exists()
     finally:
@@ -303,7 +306,9 @@ def test_immutable_files_come_back_and_go(machine: Machine, node: Node, data: Pa
         for execution in ("restore1", "restore2"):
             machine.do(node, Operation.APPLY, full=full, execution=execution)
             assert all(flags_of(path) & 0x10 for path in data.iterdir())
+            machine.do(node, Operation.CONFIRM, execution=execution)
         machine.do(node, Operation.DELETE, full=full)
+        forget(machine, node)
         assert list(data.parent.iterdir()) == [data]
     finally:
         subprocess.run(["chattr", "-R", "-i", data.parent], check=False)
@@ -359,11 +364,12 @@ def test_an_interrupted_restore_that_is_run_again_keeps_the_former_state(
     machine.save(node, full=False)
     (data / "file").write_text("former")
 
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    def killed(states: former_states.FormerStates) -> None:
+        if states.holds_replaced():
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot_dir.SnapshotDirectory, "_retire", killed)
+        patch.setattr(former_states.FormerStates, "take", killed)
         with pytest.raises(KeyboardInterrupt):
             machine.do(node, Operation.APPLY, execution="restore1")
     assert (data / "file").read_text() == "saved"
@@ -415,12 +421,14 @@ def test_a_former_state_that_a_program_uses_is_kept_and_said(
         inputs = {"allow_in_use": True}
         machine.do(node, Operation.APPLY, execution="restore1", context=context, inputs=inputs)
         assert f"pid {program.pid}" in context.lines[-1][1]
+        machine.do(node, Operation.CONFIRM, execution="restore1")
         machine.do(node, Operation.APPLY, execution="restore2", inputs=inputs)
-        note = machine.do(node, Operation.DELETE).note
+        note = machine.do(node, Operation.CONFIRM, execution="restore2").note
         assert f"pid {program.pid}" in note
         [kept] = state.glob(".kept-*")
         assert (kept / "content" / "file").exists()
 
     machine.do(node, Operation.DELETE)
+    forget(machine, node)
 
     assert list(data.parent.iterdir()) == [data]

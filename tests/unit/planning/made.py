@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.consistency import Consistency
+from quiesce.model.former_state import FormerState
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json, NodeId
 from quiesce.model.operation import INTERFACES, STATISTICS_ALIAS, Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.model.topology import COMPUTE, Implementation, Instance, Link, Node, Topology
-from quiesce.planning import plan_workflow, read_parameters
+from quiesce.planning import plan_workflow, read_parameters, workflow_named
 
 EVERYTHING = tuple(name for name in INTERFACES if name != STATISTICS_ALIAS)
 SCRIPT = Description(name="script", factory="", functions=frozenset({"script_runner.tasks.run"}))
@@ -101,10 +102,13 @@ def planned(
     where: Topology,
     points: Sequence[RestorePoint] | None = None,
     descriptions: Sequence[Description] = (SCRIPT, ACME),
+    former: Mapping[InstanceId, FormerState] | None = None,
     **given: Json,
 ) -> Plan:
     """Return the plan; workflows that need a restore point get one that holds everything."""
-    if workflow in ("restore", "remove_backup"):
+    if workflow == "extract":
+        given.setdefault("target", "/elsewhere")
+    if workflow_named(workflow).takes_points:
         points = [point(where.instances)] if points is None else points
         if not given.get("all"):
             given.setdefault("snapshot_name", points[0].name)
@@ -117,6 +121,7 @@ def planned(
         read_parameters(workflow, given, now=0.0),
         points=points or (),
         safety_name=BackupName("safety"),
+        former=former,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from quiesce.errors import PlanError, UnknownNameError, UsageError
+from quiesce.model.former_state import FormerState, Side
+from quiesce.model.ids import ExecutionId, InstanceId
 from quiesce.model.operation import (
     FREEZE_RESUME,
     FREEZE_SUSPEND,
@@ -24,7 +26,7 @@ from quiesce.model.operation import (
 from quiesce.model.plan import Role
 from quiesce.model.restore_point import PointState
 from quiesce.model.topology import Topology
-from quiesce.planning import WORKFLOWS
+from quiesce.planning import WORKFLOWS, workflow_named
 
 from .made import ACME, comes_before, groups, node, planned, point, settled_by, topology
 
@@ -79,8 +81,45 @@ def test_restore_freezes_applies_and_thaws(three_tiers: Topology) -> None:
         ("apply", ["app", "db", "vm1", "vm2"]),
         ("thaw computes", ["vm1", "vm2"]),
         ("thaw services", ["app", "db"]),
+        ("keep the undo", ["app", "db", "vm1", "vm2"]),
     ]
     assert comes_before(plan, Operation.APPLY) == {("vm1", "app"), ("db", "app"), ("vm2", "db")}
+
+
+def test_an_undo_freezes_exchanges_and_thaws_what_is_kept(three_tiers: Topology) -> None:
+    former = {InstanceId(f"{name}_1"): kept() for name in ("app", "db", "vm1")}
+    plan = planned("undo_restore", three_tiers, former=former)
+    assert groups(plan) == [
+        ("freeze services", ["app", "db"]),
+        ("freeze computes", ["vm1", "vm2"]),
+        ("exchange with what is kept", ["app", "db", "vm1"]),
+        ("thaw computes", ["vm1", "vm2"]),
+        ("thaw services", ["app", "db"]),
+    ]
+    assert comes_before(plan, Operation.REVERT) == {("vm1", "app"), ("db", "app")}
+
+
+def test_without_anything_kept_there_is_no_undo(three_tiers: Topology) -> None:
+    with pytest.raises(PlanError, match="undone"):
+        planned("undo_restore", three_tiers, former={})
+
+
+def test_extracting_touches_nothing_and_names_what_it_cannot_do(three_tiers: Topology) -> None:
+    assert groups(planned("extract", three_tiers)) == [("extract", ["app", "db", "vm1", "vm2"])]
+    unable = topology([node("disk", operations=(SNAPSHOT_CREATE, SNAPSHOT_APPLY)), node("tree")])
+    with pytest.raises(PlanError, match="disk_1"):
+        planned("extract", unable)
+
+
+def kept() -> FormerState:
+    return FormerState(
+        execution=ExecutionId("restore-1"),
+        point=None,
+        replaced_at=1.0,
+        succeeded=True,
+        kept=Side.FORMER,
+        place="beside",
+    )
 
 
 def test_restore_leaves_alone_what_is_only_half_there(three_tiers: Topology) -> None:
@@ -104,6 +143,7 @@ def test_restore_takes_a_safety_cut_within_the_freeze_when_asked(three_tiers: To
         "apply",
         "thaw computes",
         "thaw services",
+        "keep the undo",
         "remove the unused safety cut",
     ]
 
@@ -159,7 +199,8 @@ def test_statistics_measures_all_in_no_order_and_knows_both_spellings() -> None:
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_a_node_without_operations_is_passed_over(workflow: str, three_tiers: Topology) -> None:
     with_idle = topology([*three_tiers.nodes.values(), node("idle", operations=[])])
-    assert "idle_1" not in {step.instance for step in planned(workflow, with_idle).steps}
+    held = [point(three_tiers.instances)] if workflow_named(workflow).takes_points else None
+    assert "idle_1" not in {step.instance for step in planned(workflow, with_idle, held).steps}
 
 
 def test_order_looks_through_instances_that_do_not_take_part() -> None:

@@ -63,7 +63,7 @@ def take_up_unfinished(
             settle(services, execution, watching)
         if execution.state is not ExecutionState.RUNNING:
             continue
-        if interrupted.applies_points and workflow.needs_whole_state:
+        if interrupted.replaces and workflow.needs_whole_state:
             raise UnfinishedError(
                 f"{interrupted.name} {execution.id} was interrupted, so the deployment may be half restored",
                 hint=f"Resume it: quiesce executions resume {execution.id}; "

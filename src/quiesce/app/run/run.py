@@ -6,6 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quiesce.app.points.consistency import ConsistencyAssessment
+from quiesce.app.points.former import (
+    Former,
+    former_states,
+    of_last_restore,
+    refuse_half_undo,
+    wanted_side,
+)
 from quiesce.app.points.verify import refuse_damaged, refuse_found_damaged
 from quiesce.app.run.execution import Watching, execute, failure_of
 from quiesce.app.run.recover import take_up_unfinished
@@ -35,6 +42,7 @@ from quiesce.planning import (
     read_parameters,
     workflow_named,
 )
+from quiesce.planning.selection import select
 from quiesce.ports import Guard, Lease
 
 #: how long a busy lease is asked for again, in seconds, and how often
@@ -58,7 +66,7 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
     """
     deployment = services.deployments.get(request.deployment)
     plan, points = _plan(services, deployment, request)
-    applied = {step.instance for step in plan.steps if step.operation is Operation.APPLY}
+    applied = _read_by(plan)
     for point in points if applied else ():
         refuse_found_damaged(point, applied)
     predicted = _predicted_s(services, deployment, plan)
@@ -79,7 +87,7 @@ def run_workflow(services: Services, request: WorkflowRequest, watching: Watchin
     """
     deployment = services.deployments.get(request.deployment)
     workflow = workflow_named(request.workflow)
-    execution_id = ExecutionId(f"{workflow.command}-{services.random_text(10)}")
+    execution_id = ExecutionId(f"{workflow.name.replace('_', '-')}-{services.random_text(10)}")
     lease = _lease(services, deployment, execution_id) if workflow.mutating else None
     try:
         if workflow.mutating:
@@ -116,6 +124,12 @@ def _run(
     return result_of(services, ended, plan, history)
 
 
+def _read_by(plan: Plan) -> set[InstanceId]:
+    """Return the instances of which *plan* reads what a restore point holds."""
+    reading = (Operation.APPLY, Operation.EXTRACT)
+    return {step.instance for step in plan.steps if step.operation in reading}
+
+
 def _check_first(
     services: Services,
     deployment: Deployment,
@@ -123,7 +137,7 @@ def _check_first(
     points: Sequence[RestorePoint],
     watching: Watching,
 ) -> None:
-    applied = {step.instance for step in plan.steps if step.operation is Operation.APPLY}
+    applied = _read_by(plan)
     for point in points if applied else ():
         refuse_damaged(
             services,
@@ -159,6 +173,9 @@ def _plan(
         _refuse_known_name(services, deployment, parameters)
     if workflow.applies_points:
         _refuse_lower(points, parameters)
+    former: Former | None = None
+    if workflow.takes_former:
+        former, parameters = _former(services, deployment, workflow, parameters)
     plan = plan_workflow(
         workflow.name,
         deployment.topology,
@@ -166,10 +183,26 @@ def _plan(
         parameters,
         points=points,
         safety_name=BackupName(f"safety-{int(services.clock.now())}-{services.random_text(4)}"),
+        former=former,
     )
     providers = {step.provider for step in plan.steps}
     idle = idle_options(given, providers, services.descriptions)
     return replace(plan, warnings=(*plan.warnings, *idle)), points
+
+
+def _former(
+    services: Services, deployment: Deployment, workflow: Workflow, parameters: Parameters
+) -> tuple[Former, Parameters]:
+    """Return what *workflow* is to work on, and its parameters with the state that it is to put in place."""
+    chosen, every = select(deployment.topology, parameters), former_states(services, deployment)
+    if not workflow.replaces:
+        return {instance: every[instance] for instance in chosen if instance in every}, parameters
+    former = of_last_restore(every, chosen)
+    refuse_half_undo(services, deployment, former, chosen)
+    if "undo_to" in parameters.raw:
+        return former, parameters
+    side = wanted_side(services, deployment, former)
+    return former, replace(parameters, undo_to=side, raw={**parameters.raw, "undo_to": side.value})
 
 
 def _points(
@@ -193,7 +226,7 @@ def _points(
             f"{point.name} is a {kind}",
             hint=f"Leave snapshot_incremental out, or say snapshot_incremental={str(not point.full).lower()}",
         )
-    if workflow.applies_points and point.state not in (PointState.COMPLETE, PointState.PARTIAL):
+    if workflow.reads_points and point.state not in (PointState.COMPLETE, PointState.PARTIAL):
         raise PlanError(
             f"{point.name} is {point.state}, so it cannot be restored",
             hint=f"Remove what is left of it: quiesce {REMOVE_BACKUP.command} {deployment.name} "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,10 +15,11 @@ from quiesce.cli.console import EventLines, LiveProgress, Signals
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.cli.values import read_assignments
-from quiesce.errors import ExitStatus
+from quiesce.errors import ExitStatus, UsageError
 from quiesce.model.ids import Json
 from quiesce.model.request import WorkflowRequest
 from quiesce.planning import WORKFLOWS, Workflow, default_of, parameters_of, workflow_named
+from quiesce.planning.parameters import Parameter
 from quiesce.reports.escaping import printable_lines
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import execution_text, plan_text
@@ -96,20 +98,26 @@ def follow(run: Callable[[Watching], Result], *, as_json: bool, expected: str | 
 
 def workflow_command(name: str) -> click.Command | None:
     """Return the command that runs the workflow called *name* on the command line; None: there is none."""
-    row = next((row for row in WORKFLOWS.values() if row.command == name), None)
+    row = next((row for row in WORKFLOWS.values() if row.command == name and row.option_of is None), None)
     return None if row is None else _command(row)
 
 
 def _command(workflow: Workflow) -> click.Command:
-    declared = parameters_of(workflow.name)
+    variants = _variants(workflow)
+    declared = {each.name: each for row in (workflow, *variants.values()) for each in parameters_of(row.name)}
 
     def run(deployment: str, assignments: tuple[str, ...], **options: Any) -> int:
         dry_run, as_json_ = options.pop("dry_run"), options.pop("as_json")
         allow_custom = options.pop("allow_custom_parameters")
-        given: dict[str, Json] = {name: value for name, value in options.items() if value is not None}
+        chosen = [row for option, row in variants.items() if _is_asked(option.replace("-", "_"), options)]
+        if len(chosen) > 1:
+            raise UsageError("give one of " + ", ".join(f"--{option}" for option in variants))
+        given = {
+            name: _as_given(declared[name], value) for name, value in options.items() if value is not None
+        }
         request = WorkflowRequest(
             deployment=deployment,
-            workflow=workflow.name,
+            workflow=chosen[0].name if chosen else workflow.name,
             parameters={**given, **read_assignments(assignments)},
             allow_custom_parameters=allow_custom,
         )
@@ -122,7 +130,12 @@ def _command(workflow: Workflow) -> click.Command:
             metavar="VALUE",
             help=parameter.help + _default_text(default_of(parameter, workflow.name)),
         )
-        for parameter in declared
+        for parameter in declared.values()
+    ]
+    flags = [
+        click.Option([f"--{option}"], is_flag=True, help=row.help)
+        for option, row in variants.items()
+        if option not in declared
     ]
     return click.Command(
         workflow.command,
@@ -135,6 +148,7 @@ def _command(workflow: Workflow) -> click.Command:
                 metavar="NAME=VALUE",
                 help="A parameter, as in cfy; the options below say the same.",
             ),
+            *flags,
             *options,
             click.Option(
                 ["--allow-custom-parameters"],
@@ -146,6 +160,25 @@ def _command(workflow: Workflow) -> click.Command:
         ],
         help=f"{workflow.help}\n\n\b\nExample:\n  {example.rstrip()}",
     )
+
+
+def _variants(workflow: Workflow) -> Mapping[str, Workflow]:
+    """Return the workflows that are called by an option of *workflow*'s command, by that option."""
+    options = [(row.option_of, row) for row in WORKFLOWS.values()]
+    return {called[1]: row for called, row in options if called is not None and called[0] == workflow.name}
+
+
+def _is_asked(option: str, options: dict[str, Any]) -> bool:
+    """Tell whether *option* was given; a mere flag is taken away: it is no parameter."""
+    value = options[option]
+    if isinstance(value, bool):
+        del options[option]
+        return value
+    return value is not None
+
+
+def _as_given(parameter: Parameter, value: str) -> Json:
+    return str(Path(value).absolute()) if parameter.path else value
 
 
 def _default_text(default: Json) -> str:

@@ -6,8 +6,10 @@ The smallest whole provider, too: begin with a copy of this folder (CONTRIBUTING
 from __future__ import annotations
 
 from quiesce.model.capabilities import (
+    EXTRACTING,
     FREEZING,
     MEASURING,
+    REVERTING,
     SAVING,
     SUSPENDING,
     Capabilities,
@@ -26,7 +28,7 @@ DESCRIPTION = Description(
             name="machine",
             types=frozenset({"quiesce.nodes.fake.Machine", "quiesce.nodes.fake.Service"}),
             capabilities=Capabilities(
-                operations=FREEZING | SUSPENDING | SAVING | MEASURING,
+                operations=FREEZING | SUSPENDING | SAVING | REVERTING | EXTRACTING | MEASURING,
                 copies_backups=True,
                 self_thaw=True,
                 cheap_snapshot=True,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quiesce.errors import ForeignObjectError, ResourceNotFoundError
+from quiesce.model.former_state import FormerState, Side
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import Finding
@@ -13,7 +14,7 @@ from quiesce.provider_kit.dispatch import CheckedOperations
 from quiesce.provider_kit.job import Job
 from quiesce.provider_kit.saving import proof
 from quiesce.providers.fake.options import FakeOptions
-from quiesce.providers.fake.world import FakeThing, FakeWorld
+from quiesce.providers.fake.world import FakeFormer, FakeThing, FakeWorld
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +94,63 @@ class FakeMachine(CheckedOperations[FakeJob]):
         thing = self.world.things.get(job.object_name)
         if thing is None or not thing.complete:
             raise ResourceNotFoundError(f"there is no complete {job.object_name}")
+        self._keep_former(job)
         self.world.contents[job.call.instance] = thing.content
         return NOTHING
+
+    def revert(self, job: FakeJob, /) -> Outcome:
+        """Exchange the content with the one that is kept, unless that is done already."""
+        former = self.world.former.get(job.call.instance)
+        if former is None:
+            raise ResourceNotFoundError(f"nothing is kept of what a restore of {job.call.instance} replaced")
+        wanted = job.call.parameters.undo_to
+        if former.kept is wanted:
+            present = self.world.contents.get(job.call.instance, "")
+            self.world.contents[job.call.instance], former.content = former.content, present
+            former.kept = Side.RESTORED if wanted is Side.FORMER else Side.FORMER
+        return NOTHING
+
+    def confirm(self, job: FakeJob, /) -> Outcome:
+        """Keep what the restore has replaced until another one has succeeded, or forget it."""
+        former = self.world.former.get(job.call.instance)
+        if job.call.parameters.keep_undo_s == 0:
+            self.world.former.pop(job.call.instance, None)
+        elif former is not None and former.execution == job.call.execution:
+            former.succeeded = True
+        return NOTHING
+
+    def extract(self, job: FakeJob, /) -> Outcome:
+        """Put what the restore point holds elsewhere."""
+        thing = self.world.things.get(job.object_name)
+        if thing is None or not thing.complete:
+            raise ResourceNotFoundError(f"there is no complete {job.object_name}")
+        self.world.extracted[job.call.instance] = thing.content
+        return NOTHING
+
+    def former_state(self, job: FakeJob, /) -> FormerState | None:
+        """Tell what is kept."""
+        former = self.world.former.get(job.call.instance)
+        if former is None:
+            return None
+        return FormerState(
+            execution=former.execution,
+            point=former.point,
+            replaced_at=0.0,
+            succeeded=former.succeeded,
+            kept=former.kept,
+            place="memory",
+        )
+
+    def _keep_former(self, job: FakeJob) -> None:
+        """Keep what is there now, unless a restore that has not succeeded put it there."""
+        call, before = job.call, self.world.former.get(job.call.instance)
+        unfinished = before is not None and not before.succeeded and before.kept is Side.FORMER
+        if before is not None and (unfinished or before.execution == call.execution):
+            before.execution, before.point = call.execution, call.point
+            return
+        self.world.former[call.instance] = FakeFormer(
+            execution=call.execution, point=call.point, content=self.world.contents.get(call.instance, "")
+        )
 
     def delete(self, job: FakeJob, /) -> Outcome:
         """Remove what quiesce made, after whatever is still on its way."""

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from quiesce.model.former_state import Side
+from quiesce.model.ids import BackupName, ExecutionId
 from quiesce.model.operation import Operation
 
 
@@ -52,6 +54,17 @@ class FakeThing:
 
 
 @dataclass(slots=True, kw_only=True)
+class FakeFormer:
+    """What a restore has replaced, and keeps."""
+
+    execution: ExecutionId
+    point: BackupName | None
+    content: str
+    succeeded: bool = False
+    kept: Side = Side.FORMER
+
+
+@dataclass(slots=True, kw_only=True)
 class FakeWorld:
     """The state of every machine, and every object made of them."""
 
@@ -59,6 +72,10 @@ class FakeWorld:
     frozen: set[str] = field(default_factory=set)
     suspended: set[str] = field(default_factory=set)
     things: dict[str, FakeThing] = field(default_factory=dict)
+    #: what restores have replaced, by instance
+    former: dict[str, FakeFormer] = field(default_factory=dict)
+    #: what was written elsewhere, by instance
+    extracted: dict[str, str] = field(default_factory=dict)
     faults: list[FakeFault] = field(default_factory=list)
     #: every effect in order, repetitions included
     effects: list[tuple[Operation, str]] = field(default_factory=list)

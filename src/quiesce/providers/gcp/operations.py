@@ -20,6 +20,8 @@ _START = "cloudify_gcp.compute.instance.start"
 class DiskOperations(CheckedOperations[GcpJob]):
     """A persistent disk, zonal or regional. The service has no freeze; a guest flush is part of the cut."""
 
+    revert = confirm = extract = unsupported
+
     freeze = unsupported
     thaw = unsupported
     suspend = unsupported

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from quiesce.model.capabilities import (
+    EXTRACTING,
     FREEZING,
     MEASURING,
+    REVERTING,
     SAVING,
     SUSPENDING,
     Capabilities,
@@ -52,7 +54,7 @@ DESCRIPTION = Description(
             name="directory",
             types=frozenset({DIRECTORY}),
             capabilities=Capabilities(
-                operations=SAVING | MEASURING,
+                operations=SAVING | REVERTING | EXTRACTING | MEASURING,
                 copies_snapshots=True,
                 copies_backups=True,
                 alone=Consistency.NONE,

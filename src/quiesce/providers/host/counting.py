@@ -38,22 +38,26 @@ def count_tree(root: int) -> TreeCount:
     return count
 
 
-def fingerprint_of(directory: int, name: bytes) -> str:
-    """Return what changes as soon as anything of *name*, a tree or a file, does: its content is not read."""
+def fingerprint_of(directory: int, name: bytes, *, moved: bool = False) -> str:
+    """Return what changes as soon as anything of *name*, a tree or a file, does: its content is not read.
+
+    With *moved* it stays the same when *name* itself is renamed.
+    """
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    digest = hashlib.sha256(_line(b"", status))
+    digest = hashlib.sha256(_line(b"", status, moved=moved))
     if stat.S_ISDIR(status.st_mode):
         root = open_directory(directory, name)
         try:
             with contextlib.closing((walk := Walk(root)).entries()) as entries:
                 for entry in entries:
-                    digest.update(_line(entry.path, entry.status))
+                    digest.update(_line(entry.path, entry.status, moved=moved and not entry.path))
         finally:
             os.close(root)
         digest.update(repr((walk.mounts, walk.problems.count)).encode())
     return digest.hexdigest()
 
 
-def _line(path: bytes, status: os.stat_result) -> bytes:
-    figures = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+def _line(path: bytes, status: os.stat_result, *, moved: bool = False) -> bytes:
+    changed_at = 0 if moved else status.st_ctime_ns
+    figures = (status.st_mode, status.st_size, status.st_mtime_ns, changed_at, status.st_ino)
     return repr((path, figures)).encode()

@@ -25,8 +25,9 @@ from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
 from quiesce.provider_kit.saving import watched
+from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
-from quiesce.providers.host.snapshot_dir import CONTENT, SnapshotDirectory, StoredCut
+from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut
 from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
 
 ARCHIVE: Final = "database.sqlite.gz"
@@ -39,6 +40,8 @@ _CHUNK_BYTES: Final = 1 << 20
 
 class DatabaseOperations(CheckedOperations[HostJob]):
     """Answers for ``quiesce.nodes.host.SQLite``: its freeze is what a directory's cut needs."""
+
+    revert = confirm = extract = unsupported
 
     suspend = resume = unsupported
     snapshot = copy = apply = delete = unsupported

@@ -24,6 +24,7 @@ from quiesce.files.durable import storage_errors
 from quiesce.files.problems import TreeProblems
 from quiesce.files.trust import open_declared
 from quiesce.model.consistency import Consistency
+from quiesce.model.former_state import FormerState
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.ports import Finding
@@ -32,8 +33,11 @@ from quiesce.provider_kit.saving import watched
 from quiesce.providers.host.archive import read_archive, write_archive, write_index
 from quiesce.providers.host.counting import count_tree
 from quiesce.providers.host.cuts import CutTally, assemble, copy_back, cut_tree, spend
+from quiesce.providers.host.entries import remove
+from quiesce.providers.host.extracting import extract
+from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
-from quiesce.providers.host.snapshot_dir import CONTENT, ELSEWHERE, RAW, SnapshotDirectory, StoredCut, remove
+from quiesce.providers.host.snapshot_dir import ELSEWHERE, RAW, SnapshotDirectory, StoredCut
 from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
 
 ARCHIVE: Final = "tree.tar.gz"
@@ -45,6 +49,10 @@ class DirectoryOperations(StoredOperations):
     """Answers for ``quiesce.nodes.host.Directory``."""
 
     freeze = thaw = suspend = resume = unsupported
+
+    def __init__(self, extracted: Path) -> None:
+        """*extracted* is where it is remembered what was extracted."""
+        self._extracted = extracted
 
     def snapshot(self, job: HostJob, /) -> Outcome:
         """Fix the state of the tree in a copy beside it."""
@@ -86,6 +94,35 @@ class DirectoryOperations(StoredOperations):
                 job.refuse_when_given_up()
                 job.say(snapshots.put_in_place(job.call, allow_in_use=job.options.allow_in_use))
             return NOTHING
+
+    def revert(self, job: HostJob, /) -> Outcome:
+        """Let the tree that a restore replaced and the present one change places, at one instant."""
+        with storage_errors(f"undo the restore of {job.path}"):
+            job.refuse_frozen_ground()
+            job.say(job.snapshots.revert(job.call.parameters.undo_to, allow_in_use=job.options.allow_in_use))
+        return NOTHING
+
+    def confirm(self, job: HostJob, /) -> Outcome:
+        """Keep the tree that the restore replaced, and remove those of restores before it."""
+        with storage_errors(f"let go of what was replaced of {job.path}"):
+            return Outcome(note=job.snapshots.confirm(job.call, job.call.parameters.keep_undo_s))
+
+    def extract(self, job: HostJob, /) -> Outcome:
+        """Write the tree of a restore point below the directory that the operator chose."""
+
+        def build(place: int) -> None:
+            if problems := self._build(job, place):
+                job.say(f"{job.call.instance}: {problems.count} not written as they were: {problems}")
+
+        with storage_errors(f"extract {job.point} of {job.call.instance}"):
+            job.say(extract(job, self._extracted, build))
+        return NOTHING
+
+    def former_state(self, job: HostJob, /) -> FormerState | None:
+        """Tell which tree is kept."""
+        snapshots = job.snapshots
+        with storage_errors(f"look at {snapshots.path}"), snapshots.former_states() as former:
+            return None if former is None else former.describe()
 
     def measure(self, job: HostJob, /) -> Outcome:
         """Return what the tree takes."""

@@ -32,6 +32,8 @@ class MountPoint:
 class FileSystemOperations(CheckedOperations[HostJob]):
     """Answers for ``quiesce.nodes.host.FileSystem``."""
 
+    revert = confirm = extract = unsupported
+
     suspend = resume = unsupported
     snapshot = copy = apply = delete = unsupported
     verify = nothing_stored

@@ -34,6 +34,8 @@ _LONGEST_PID_FILE: Final = 4096
 class ProcessOperations(CheckedOperations[HostJob]):
     """Answers for ``quiesce.nodes.host.Process``."""
 
+    revert = confirm = extract = unsupported
+
     freeze = thaw = unsupported
     snapshot = copy = apply = delete = unsupported
     verify = nothing_stored

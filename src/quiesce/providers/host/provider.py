@@ -31,7 +31,7 @@ class HostProvider(PlatformProvider[HostJob]):
             {
                 "process": ProcessOperations(suspended),
                 "paused process": PausedProcessOperations(suspended),
-                "directory": DirectoryOperations(),
+                "directory": DirectoryOperations(extracted=state / "extracted"),
                 "database": DatabaseOperations(),
                 "database alone": DatabaseAloneOperations(),
                 "file system": FileSystemOperations(own=(state, Path("/"))),

@@ -1,7 +1,7 @@
 """What is ours beside a node's data: its cuts, what is being restored, and what was replaced.
 
     .quiesce-<name>/<point>/content     a cut, with ``mark.json`` telling who made it and whether it is whole
-    .quiesce-<name>/.undo/content       what the last restore replaced, kept until the next one
+    .quiesce-<name>/.undo/content       what the last restore replaced (see `former_states`)
 
 It is used only where nobody else can have made or replaced it, and everything in it is reached by open
 directories. Where the cuts are kept on another file system, what is restored is built beside the data all the
@@ -11,47 +11,40 @@ same, because only there trees can be exchanged.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from quiesce.errors import (
-    DamagedArtifactError,
     ForeignObjectError,
     InUseError,
     NonRecoverableError,
     ResourceNotFoundError,
     UntrustedPathError,
 )
-from quiesce.files.descriptors import Identity, open_directory, path_of
-from quiesce.files.durable import is_unfinished, make_private_directory, write_durably_in
-from quiesce.files.exchange import Named, exchange, move
+from quiesce.files.descriptors import Identity, open_directory
+from quiesce.files.durable import is_unfinished, make_private_directory
+from quiesce.files.exchange import Named, move
 from quiesce.files.mounts import require_no_mounts_below
-from quiesce.files.removal import remove_tree
 from quiesce.files.system_calls import mount_id, sync_file_system
 from quiesce.files.trust import Declared, open_declared, why_directory_not_trusted, why_entries_not_trusted
 from quiesce.files.writing import make_directory
 from quiesce.model.call import Call
+from quiesce.model.former_state import Side
 from quiesce.model.ids import ExecutionId, Json
+from quiesce.providers.host.entries import exists, held, read_json, remove, shown_path, write_json
+from quiesce.providers.host.former_states import CONTENT, INCOMING, MARK, FormerStates
 from quiesce.providers.host.in_use import shown, users_of
 
 FORMAT: Final = "quiesce-cut"
-CONTENT: Final = b"content"
 RAW: Final = b"raw"
-_MARK: Final = b"mark.json"
 _STAGE: Final = b".stage.json"
 _REMOVING: Final = ".removing-"
-_UNDO: Final = b".undo"
-_INCOMING: Final = b".incoming"
-_KEPT: Final = b".kept-"
 #: of a directory that was missing above what is restored
 _PARENT_MODE: Final = 0o755
-_READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 ELSEWHERE: Final = "Set the node's snapshot_dir to a directory that nobody else can change."
 
 
@@ -139,7 +132,7 @@ class SnapshotDirectory:
     @contextlib.contextmanager
     def opened(self, cut: StoredCut) -> Iterator[int]:
         """Hold the directory of *cut* open."""
-        with self._opened() as state, _directory(state, os.fsencode(cut.directory.name)) as directory:
+        with self._opened() as state, held(state, os.fsencode(cut.directory.name)) as directory:
             yield directory
 
     def find(self, call: Call) -> StoredCut:
@@ -152,7 +145,7 @@ class SnapshotDirectory:
         with (
             contextlib.suppress(FileNotFoundError, ResourceNotFoundError),
             self._opened() as state,
-            _directory(state, name) as directory,
+            held(state, name) as directory,
         ):
             cut = self._read(directory, name)
         if cut is None or not cut.whole:
@@ -172,22 +165,62 @@ class SnapshotDirectory:
         return self._recorded(replace(cut, durable=True, facts=cut.facts if facts is None else facts))
 
     def remove(self, call: Call) -> str:
-        """Remove the call's cut, whole or half-made, and what its restore has replaced; return a note."""
+        """Remove the call's cut, whole or half-made; return a note. What restores have replaced stays."""
         try:
             with self._opened() as state:
                 if note := self._remove_cut(state, call):
                     return note
         except (FileNotFoundError, ResourceNotFoundError):
             return ""
-        with (
-            contextlib.suppress(FileNotFoundError, ResourceNotFoundError),
-            self._stage(make=False) as stage,
-        ):
-            self._remove_kept(stage)
-            if _mark_in(stage, _UNDO).get("point") == call.point:
-                self._let_go(stage, _UNDO)
+        with self.former_states() as former:
+            if former is not None:
+                former.let_go_of_expired()
         self._remove_when_empty()
         return "; ".join(self._notes)
+
+    @contextlib.contextmanager
+    def former_states(self) -> Iterator[FormerStates | None]:
+        """Hold what restores have replaced; None when there is nothing beside the data."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stage = stack.enter_context(self._stage(make=False))
+            except (FileNotFoundError, ResourceNotFoundError):
+                yield None
+                return
+            yield self._former(stage)
+
+    def revert(self, to: Side, *, allow_in_use: bool) -> str:
+        """Put the state *to* where the data are, which become the undo instead; return what to tell.
+
+        Unless *allow_in_use* it raises `InUseError` when programs use what is there.
+
+        Raises:
+            ResourceNotFoundError: when no restore has left anything.
+            MountInsideError, NonRecoverableError: as `require_exchangeable` says.
+        """
+        with self.former_states() as former:
+            if former is None:
+                raise ResourceNotFoundError(f"no restore of {self.path} has left anything to be undone with")
+            former.take()
+            self.require_exchangeable()
+            if not allow_in_use:
+                self.require_unused()
+            with open_declared(self.path) as declared:
+                mark = former.revert(declared, to)
+        what = f"before {mark.execution}" if to is Side.FORMER else f"that {mark.execution} had restored"
+        return f"{self.path} is in the state {what}"
+
+    def confirm(self, call: Call, keep_s: float | None) -> str:
+        """Note that the call's restore has succeeded, and let go of older states; return a note."""
+        with self.former_states() as former:
+            if former is not None:
+                former.take()
+                former.confirm(call, keep_s)
+        self._remove_when_empty()
+        told = "; ".join(self._notes)
+        if told and keep_s == 0 and not call.restoring:
+            raise NonRecoverableError(told, hint="Mend what is named, then run it again.")
+        return told
 
     @contextlib.contextmanager
     def incoming(self) -> Iterator[int]:
@@ -197,15 +230,18 @@ class SnapshotDirectory:
         """
         self._make_parents()
         with self._stage() as stage:
-            self._finish_interrupted(stage)
-            self._remove_kept(stage)
-            remove(stage, _INCOMING)
-            place = make_directory(stage, _INCOMING)
+            former = self._former(stage)
+            # whoever goes on from here must not take what an interrupted one had put there for its former
+            former.take()
+            former.let_go_of_expired()
+            remove(stage, INCOMING)
+            place = make_directory(stage, INCOMING)
             try:
                 yield place
             except Exception:
                 with contextlib.suppress(OSError, NonRecoverableError):
-                    self._take_away_unused(stage)
+                    if not former.holds_replaced():
+                        remove(stage, INCOMING)
                 raise
             finally:
                 os.close(place)
@@ -213,7 +249,7 @@ class SnapshotDirectory:
     def forget_incoming(self) -> None:
         """Remove what was built at `incoming` and was needed for a moment only."""
         with self._stage() as stage:
-            remove(stage, _INCOMING)
+            remove(stage, INCOMING)
         self._remove_when_empty()
 
     def require_unused(self) -> None:
@@ -250,110 +286,29 @@ class SnapshotDirectory:
         if not allow_in_use:
             self.require_unused()
         with self._stage() as stage, open_declared(self.path) as declared:
-            with _directory(stage, _INCOMING) as place:
-                mark = self._exchanged(call, place, declared)
-            self._retire(stage, mark, finished=True)
-            with _directory(stage, _UNDO) as undo:
-                if _exists(undo, CONTENT):
-                    self._notes.append(f"what was there before is kept in {_shown(undo)}/content")
-                if users := users_of(undo, self._own_processes()):
-                    self._notes.append(f"{shown(users)} goes on in that former state until it is restarted")
+            former = self._former(stage)
+            with held(stage, INCOMING) as place:
+                _require_exchangeable(declared)
+                former.exchange_in(call, place, declared)
+            former.take()
+            kept = former.describe()
+            if kept is not None and former.holds_anything():
+                self._notes.append(f"what was there before is kept in {kept.place}")
+            if users := former.users():
+                self._notes.append(f"{users} goes on in that former state until it is restarted")
         return "; ".join([f"{self.path} is restored", *self._notes])
 
-    def _exchanged(self, call: Call, place: int, declared: Declared) -> dict[str, Json]:
-        new = Named.now(place, CONTENT)
-        old = _named(declared)
-        mark: dict[str, Json] = {
-            "execution": call.execution,
-            "point": call.point,
-            "new": list(new.identity),
-            "replaced": list(old.identity) if old else None,
-        }
-        write_durably_in(place, _MARK, json.dumps(mark).encode())
-        if old is None:
-            move(new, declared.parent, declared.name)
-        else:
-            _require_exchangeable(declared)
-            exchange(old, new)
-        return mark
-
-    def _finish_interrupted(self, stage: int) -> None:
-        mark = _mark_in(stage, _INCOMING)
-        with open_declared(self.path) as declared:
-            now = _named(declared)
-        if mark and now is not None and list(now.identity) == mark["new"]:
-            # whoever goes on from here must not take what this one had put there for the former state
-            self._retire(stage, mark, finished=False)
-
-    def _retire(self, stage: int, mark: Mapping[str, Json], *, finished: bool) -> None:
-        """Keep what was replaced as undo, unless it is what the same restore had put there before."""
-        before = _mark_in(stage, _UNDO)
-        same_step = before.get("execution"), before.get("point")
-        if before and same_step == (mark["execution"], mark["point"]):
-            pass
-        elif before and _goes_on(before, mark):
-            self._keep_beside(stage, str(mark["execution"]))
-        else:
-            self._let_go(stage, _UNDO)
-            move(Named.now(stage, _INCOMING), stage, _UNDO)
-        self._write_undo_mark(stage, mark, finished=finished)
-        self._let_go(stage, _INCOMING)
-
-    def _let_go(self, stage: int, name: bytes) -> None:
-        """Remove *name*; what programs use is kept under another name, and noted."""
-        try:
-            with _directory(stage, name) as former:
-                users = users_of(former, self._own_processes())
-                identity = Identity.of_descriptor(former)
-        except FileNotFoundError:
-            return
-        if not users:
-            remove(stage, name)
-            return
-        kept = b"%s%d-%d" % (_KEPT, identity.inode, time.time_ns())
-        move(Named(stage, name, identity), stage, kept)
-        self._notes.append(f"{_shown(stage)}/{os.fsdecode(kept)} is kept: it is in use by {shown(users)}")
-
-    def _remove_kept(self, stage: int) -> None:
-        """Remove what was kept because programs used it, as far as they do not any more."""
-        with os.scandir(stage) as entries:
-            names = [os.fsencode(entry.name) for entry in entries]
-        for name in names:
-            if not name.startswith(_KEPT):
-                continue
-            with _directory(stage, name) as kept:
-                users = users_of(kept, self._own_processes())
-            if users:
-                self._notes.append(f"{_shown(stage)}/{os.fsdecode(name)} is in use by {shown(users)}")
-            else:
-                remove(stage, name)
-
-    def _keep_beside(self, stage: int, execution: str) -> None:
-        """Keep what an interrupted restore had put there, beside the former state, which stays the undo."""
-        with _directory(stage, _INCOMING) as place, _directory(stage, _UNDO) as undo:
-            if _exists(place, CONTENT):
-                move(Named.now(place, CONTENT), undo, b"replaced-by-" + os.fsencode(execution))
-
-    def _write_undo_mark(self, stage: int, mark: Mapping[str, Json], *, finished: bool) -> None:
-        with _directory(stage, _UNDO) as undo:
-            write_durably_in(undo, _MARK, json.dumps({**mark, "finished": finished}).encode())
-
-    def _take_away_unused(self, stage: int) -> None:
-        """Remove what was built, unless it has been put in place already."""
-        mark = _mark_in(stage, _INCOMING)
-        with open_declared(self.path) as declared:
-            now = _named(declared)
-        if not mark or now is None or list(now.identity) != mark["new"]:
-            remove(stage, _INCOMING)
+    def _former(self, stage: int) -> FormerStates:
+        return FormerStates(stage, self._own_processes, self._notes.append)
 
     def _remove_cut(self, state: int, call: Call) -> str:
         name = _point(call)
         doomed = os.fsencode(_REMOVING) + name
         remove(state, doomed)
-        if not _exists(state, name):
+        if not exists(state, name):
             return ""
         where = self.directory / os.fsdecode(name)
-        with _directory(state, name) as directory:
+        with held(state, name) as directory:
             cut = self._read(directory, name)
             if cut is None and _holds_anything(directory):
                 return f"quiesce did not make {where}; it was left alone"
@@ -370,10 +325,15 @@ class SnapshotDirectory:
         with contextlib.suppress(OSError, ResourceNotFoundError), self._opened() as state:
             # noted for a directory beside the data that is gone now
             names = [entry.name for entry in os.scandir(state)]
-            if names == [os.fsdecode(_STAGE)]:
+            if names == [os.fsdecode(_STAGE)] and not self._is_staged():
                 os.unlink(_STAGE, dir_fd=state)
         with contextlib.suppress(OSError, ResourceNotFoundError), open_declared(self.directory) as declared:
             os.rmdir(declared.name, dir_fd=declared.parent)
+
+    def _is_staged(self) -> bool:
+        """Tell whether there is a directory of ours beside the data."""
+        with open_declared(self.path) as declared:
+            return exists(declared.parent, b".quiesce-" + declared.name)
 
     @contextlib.contextmanager
     def _opened(self, *, make: bool = False) -> Iterator[int]:
@@ -398,7 +358,7 @@ class SnapshotDirectory:
             if mount_id(state) == mount_id(declared.parent):
                 yield state
                 return
-            opener = _made if make else _directory
+            opener = _made if make else held
             with opener(declared.parent, b".quiesce-" + declared.name) as stage:
                 _require_same_stage(state, stage)
                 yield stage
@@ -436,10 +396,10 @@ class SnapshotDirectory:
             "boot": _boot(),
             "facts": dict(cut.facts),
         }
-        write_durably_in(directory, _MARK, json.dumps(body).encode())
+        write_json(directory, MARK, body)
 
     def _read(self, directory: int, name: bytes) -> StoredCut | None:
-        body = _json_of(directory, _MARK)
+        body = read_json(directory, MARK)
         if body.get("format") != FORMAT:
             return None
         facts = body.get("facts")
@@ -453,34 +413,10 @@ class SnapshotDirectory:
         )
 
 
-def remove(directory: int, name: bytes) -> None:
-    """Remove *name*, of ours, from an open directory; it is fine when nothing is there.
-
-    Raises:
-        NonRecoverableError: when something of it stays, saying what and why.
-    """
-    removal = remove_tree(directory, name, unlock=True)
-    if not removal.complete:
-        where = f"{_shown(directory)}/{os.fsdecode(name)}"
-        raise NonRecoverableError(
-            f"{where} could not be removed: {removal.left}",
-            hint="Mend what is named, then run it again.",
-        )
-
-
 def _require_safe_to_make(path: Path) -> None:
     with contextlib.suppress(ResourceNotFoundError), open_declared(path) as declared:
         if reason := why_entries_not_trusted(declared.parent):
             raise UntrustedPathError(f"{path} is not used: {reason}", hint=ELSEWHERE)
-
-
-def _goes_on(before: Mapping[str, Json], mark: Mapping[str, Json]) -> bool:
-    """Tell whether *mark*'s restore replaced what an interrupted one of the same point had put there."""
-    return (
-        not before.get("finished")
-        and before.get("point") == mark["point"]
-        and before.get("new") == mark["replaced"]
-    )
 
 
 def _require_exchangeable(declared: Declared) -> None:
@@ -502,29 +438,20 @@ def _require_exchangeable(declared: Declared) -> None:
 def _require_same_stage(state: int, stage: int) -> None:
     """Raise unless *stage*, which lies among what others may rename, is the one that was made before."""
     status, identity = os.fstat(stage), list(Identity.of_descriptor(stage))
-    if _json_of(state, _STAGE).get("identity") == identity:
+    if read_json(state, _STAGE).get("identity") == identity:
         return
     ours = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     if not ours or os.listdir(stage):
         raise UntrustedPathError(
-            f"{_shown(stage)} is not what quiesce made there",
+            f"{shown_path(stage)} is not what quiesce made there",
             hint="Look at it, and move it away.",
         )
-    write_durably_in(state, _STAGE, json.dumps({"identity": identity}).encode())
+    write_json(state, _STAGE, {"identity": identity})
 
 
 @contextlib.contextmanager
 def _directory_declared(declared: Declared) -> Iterator[int]:
     descriptor = declared.open()
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _directory(above: int, name: bytes) -> Iterator[int]:
-    descriptor = open_directory(above, name)
     try:
         yield descriptor
     finally:
@@ -551,14 +478,6 @@ def _named(declared: Declared) -> Named | None:
         return None
 
 
-def _exists(directory: int, name: bytes) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def _holds_anything(directory: int) -> bool:
     return not all(is_unfinished(name) for name in os.listdir(directory))
 
@@ -569,31 +488,5 @@ def _point(call: Call) -> bytes:
     return os.fsencode(f"{call.point}")
 
 
-def _shown(directory: int) -> str:
-    return os.fsdecode(path_of(directory))
-
-
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _mark_in(stage: int, name: bytes) -> Mapping[str, Json]:
-    try:
-        with _directory(stage, name) as place:
-            return _json_of(place, _MARK)
-    except FileNotFoundError:
-        return {}
-
-
-def _json_of(directory: int, name: bytes) -> Mapping[str, Json]:
-    try:
-        descriptor = os.open(name, _READING, dir_fd=directory)
-    except FileNotFoundError:
-        return {}
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            body = json.loads(file.read())
-        except ValueError as error:
-            where = _shown(directory)
-            raise DamagedArtifactError(f"{where}/{os.fsdecode(name)} is damaged: {error}") from error
-    return body if isinstance(body, dict) else {}

@@ -10,8 +10,9 @@ from quiesce.model.restore_point import Proof
 from quiesce.provider_kit.dispatch import CheckedOperations
 from quiesce.provider_kit.saving import proof_of
 from quiesce.providers.host.counting import fingerprint_of
+from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
-from quiesce.providers.host.snapshot_dir import CONTENT, StoredCut
+from quiesce.providers.host.snapshot_dir import StoredCut
 
 
 class StoredOperations(CheckedOperations[HostJob]):

@@ -39,6 +39,8 @@ class SavedDefinition:
 class DefinitionOperations(CheckedOperations[LibvirtJob]):
     """What is the same for networks and pools."""
 
+    revert = confirm = extract = unsupported
+
     word: str
 
     @abstractmethod

@@ -65,6 +65,8 @@ class VolumeArtifact:
 class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
     """Saves volumes."""
 
+    revert = confirm = extract = unsupported
+
     freeze = unsupported
     thaw = unsupported
     suspend = unsupported

@@ -18,6 +18,8 @@ from quiesce.providers.vsphere.job import VSphereJob
 class VirtualDiskOperations(CheckedOperations[VSphereJob]):
     """What a disk answers: that its machine does it."""
 
+    revert = confirm = extract = unsupported
+
     freeze = unsupported
     thaw = unsupported
     suspend = unsupported

@@ -16,6 +16,8 @@ from quiesce.providers.vsphere.machine import backup, power, snapshot
 class VirtualMachineOperations(CheckedOperations[VSphereJob]):
     """Freezing is no call of its own here: VMware Tools freeze the guest while the snapshot is made."""
 
+    revert = confirm = extract = unsupported
+
     freeze = unsupported
     thaw = unsupported
 

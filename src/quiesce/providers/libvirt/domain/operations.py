@@ -8,7 +8,7 @@ from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import Finding
-from quiesce.provider_kit.dispatch import CheckedOperations
+from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.provider_kit.saving import proof
 from quiesce.providers.libvirt.client import Domain, DomainState
 from quiesce.providers.libvirt.domain import agent, backup_job, doctor, internal, overlays
@@ -23,6 +23,8 @@ from quiesce.providers.libvirt.options import SnapshotKind
 
 class DomainOperations(CheckedOperations[LibvirtJob]):
     """Freezes, stops, saves and brings back whole domains."""
+
+    revert = confirm = extract = unsupported
 
     def __init__(self, statistics: DomainStatistics) -> None:
         self._statistics = statistics

@@ -28,6 +28,8 @@ from quiesce.providers.openstack.network.rules import change_rules
 class NetworkOperations(CheckedOperations[OpenStackJob]):
     """One sort of network object; nothing of it is kept on the cloud."""
 
+    revert = confirm = extract = unsupported
+
     freeze = unsupported
     thaw = unsupported
     suspend = unsupported

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import Finding
-from quiesce.provider_kit.dispatch import CheckedOperations
+from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.providers.openstack import doctor, power
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of
@@ -23,6 +23,8 @@ from quiesce.providers.openstack.server.verify import verify
 
 class ServerOperations(CheckedOperations[OpenStackJob]):
     """One server with the attached volumes that have no node of their own."""
+
+    revert = confirm = extract = unsupported
 
     def freeze(self, job: OpenStackJob, /) -> Outcome:
         """Find out whether the cut will be frozen by Nova, provably."""

@@ -28,6 +28,8 @@ from quiesce.providers.openstack.volume.restore import put_back, source_of, stat
 class VolumeOperations(CheckedOperations[OpenStackJob]):
     """One volume; it cannot be frozen by itself."""
 
+    revert = confirm = extract = unsupported
+
     freeze = unsupported
     thaw = unsupported
     suspend = unsupported

@@ -1,0 +1,54 @@
+"""undo_restore: put back what the last restore replaced, or forth again what it had restored."""
+
+from __future__ import annotations
+
+from quiesce.errors import PlanError
+from quiesce.model.ids import InstanceId, StepId
+from quiesce.model.operation import RESTORE_CONFIRM, RESTORE_REVERT
+from quiesce.model.plan import Plan
+from quiesce.planning.drafting import PlanDraft, PlanRequest, step_id
+from quiesce.planning.window import add_freezes, add_thaws
+
+
+def plan_undo_restore(request: PlanRequest) -> Plan:
+    """Freeze, exchange what is there with what is kept, what others depend on first, thaw.
+
+    Raises:
+        PlanError: when nothing is kept of what a restore replaced.
+    """
+    draft = PlanDraft(request)
+    instances = draft.having(RESTORE_REVERT)
+    if request.former is not None:
+        instances = tuple(instance for instance in instances if instance in request.former)
+    if not instances:
+        raise PlanError(
+            "no restore of the chosen instances has left anything that it could be undone with",
+            hint="Restore a restore point of the state that you want; 'quiesce backups list' shows them.",
+        )
+    add_freezes(draft, for_apply=True)
+    order = draft.dependents_last(instances)
+    draft.add_group("exchange with what is kept", RESTORE_REVERT, instances, order=order)
+    reverted = frozenset(instances)
+
+    def owed_since(instance: InstanceId) -> StepId | None:
+        return step_id(instance, RESTORE_REVERT) if instance in reverted else None
+
+    add_thaws(draft, owed_since)
+    return draft.finish()
+
+
+def plan_forget_undo(request: PlanRequest) -> Plan:
+    """Let go of everything that restores have replaced, on every instance that keeps such a thing."""
+    draft = PlanDraft(request)
+    instances = draft.having(RESTORE_CONFIRM)
+    if request.former is not None:
+        instances = tuple(instance for instance in instances if instance in request.former)
+    draft.add_group("let go of what is kept", RESTORE_CONFIRM, instances)
+    draft.warn_if_idle("let go of", RESTORE_CONFIRM)
+    return draft.finish(carry_on=True)
+
+
+def add_confirmation(draft: PlanDraft, instances: tuple[InstanceId, ...]) -> None:
+    """Append the group that makes what *instances* have replaced their undo, once all has gone well."""
+    able = frozenset(draft.having(RESTORE_CONFIRM))
+    draft.add_group("keep the undo", RESTORE_CONFIRM, [each for each in instances if each in able])
