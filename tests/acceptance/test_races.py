@@ -26,6 +26,7 @@ from typing import Final
 
 import pytest
 
+from quiesce.files.mounts import read_mounts
 from tests.unit.files.attackers import NOBODY, as_user, racing
 
 from .shop import CommandLine
@@ -112,6 +113,7 @@ while True:
 """
 
 _NEW_MOUNTS: Final = 0x0002_0000
+_NOW_AND_NOT_BY_A_LINK: Final = 2 | 8
 #: of everything below, too
 _PRIVATE: Final = 0x4000 | 1 << 18
 #: inotify's: read, closed after reading; written, its metadata, its names
@@ -187,6 +189,11 @@ def mounting(top: Path) -> Iterator[None]:
             assert process.poll() is None, "who mounts gave up"
         finally:
             process.kill()
+            process.wait()
+            # what it left mounted would be taken for a copy
+            for mount in reversed(read_mounts()):
+                if mount.point.startswith(os.fsencode(top)):
+                    ctypes.CDLL(None).umount2(mount.point, _NOW_AND_NOT_BY_A_LINK)
 
 
 @pytest.mark.timeout(LASTS_S + 300)
@@ -210,7 +217,7 @@ def test_nothing_outside_is_read_or_changed(quiesce: CommandLine, alone: None, p
     assert _everything(outside) == before
     for place in (quiesce.home, state, user):
         assert _holding_canary(place) == []
-    print(f"succeeded: {succeeded}")  # noqa: T201
+    print(f"succeeded: {succeeded}")
     assert set(succeeded) == {"backup", "restore", "remove-backup"}, "the race left nothing to look at"
 
 
@@ -262,12 +269,8 @@ def _everything(root: Path) -> list[tuple[str, int, int, int, int, int, int]]:
 
 def _holding_canary(root: Path) -> list[Path]:
     """Return the files below *root* that hold anything from outside, compressed ones too."""
-    found = []
-    for directory, _, names in os.walk(root):
-        for path in (Path(directory) / name for name in names):
-            if path.is_file() and not path.is_symlink() and CANARY in _content(path):
-                found.append(path)
-    return found
+    paths = (Path(directory) / name for directory, _, names in os.walk(root) for name in names)
+    return [path for path in paths if not path.is_symlink() and path.is_file() and CANARY in _content(path)]
 
 
 def _content(path: Path) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -115,3 +116,10 @@ def _converted(directory: Path, name: str, given_format: str, wanted: str, *opti
         ["qemu-img", "convert", "-f", given_format, "-O", wanted, *options, directory / name, out], check=True
     )
     return out
+
+
+def test_a_grain_that_would_become_larger_than_one_is_damage() -> None:
+    """Of a stream that was made to fill the memory, no more than a grain is ever unpacked."""
+    bomb = Grain(0, zlib.compress(bytes(100 << 20)))
+    with pytest.raises(DamagedArtifactError, match="not as long as a grain"):
+        bomb.plain()

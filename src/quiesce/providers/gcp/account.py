@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import NonRecoverableError
+from quiesce.files.reading import read_regular
 from quiesce.model.ids import Json
 
 DEFAULT_ENDPOINT: Final = "https://compute.googleapis.com"
+_LARGEST_KEY_BYTES: Final = 1 << 20
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 
@@ -82,8 +84,8 @@ def _auth(value: Json) -> Mapping[str, Json] | None:
 
 def _content(path: str) -> str:
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
+        return read_regular(Path(path).expanduser().resolve(), at_most=_LARGEST_KEY_BYTES).decode()
+    except (OSError, ValueError, RuntimeError) as error:
         raise NonRecoverableError(
             "gcp_config.auth is neither JSON nor a file that can be read",
             hint="Give the key file's content or path, or leave auth out for default credentials.",
@@ -93,7 +95,7 @@ def _content(path: str) -> str:
 def _parsed(text: str) -> Mapping[str, Json]:
     try:
         auth = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         auth = None
     if not isinstance(auth, dict):
         raise NonRecoverableError("gcp_config.auth is not the JSON object of a key file") from None

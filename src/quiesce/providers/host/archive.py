@@ -26,6 +26,15 @@ from quiesce.providers.host.cuts import INDEX, CutEntry, entries_of, open_conten
 _BUFFER_BYTES: Final = 1 << 20
 _ATTRIBUTE: Final = "SCHILY.xattr."
 _ZEROS: Final = bytes(1 << 16)
+#: of a path, and every attribute that a file can have
+_LARGEST_HEADER: Final = 1 << 20
+_HEADERS: Final = {
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}
 _Stream = IO[bytes] | io.RawIOBase
 
 
@@ -53,7 +62,7 @@ def read_archive(index: _Stream, stored: _Stream, directory: int, name: bytes) -
     root = make_directory(directory, name)
     try:
         writer = TreeWriter(root, allowed=EVERYTHING)
-        with tarfile.open(fileobj=_stream(stored), mode="r|", bufsize=_BUFFER_BYTES) as tar:
+        with tarfile.open(fileobj=_stream(stored), mode="r|", bufsize=_BUFFER_BYTES, tarinfo=_Member) as tar:
             members = (member for member in tar if member.isfile())
             for entry in parsed(io.TextIOWrapper(io.BufferedReader(_Readable(index)), "utf-8")):
                 if entry.has_content:
@@ -63,7 +72,7 @@ def read_archive(index: _Stream, stored: _Stream, directory: int, name: bytes) -
             if next(members, None) is not None:
                 raise DamagedArtifactError("the archive holds more than its index says")
         return writer.finish()
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedArtifactError(f"the archive cannot be read: {error}") from error
     finally:
         os.close(root)
@@ -130,6 +139,15 @@ def _with_holes(
         "GNU.sparse.realsize": str(size_bytes),
     }
     return ranges, table + bytes(-len(table) % tarfile.BLOCKSIZE)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose headers, which are read into memory, are of bounded size."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _HEADERS and self.size > _LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
 
 
 class _Ranges(io.RawIOBase):

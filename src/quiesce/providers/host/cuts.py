@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, Final
 
@@ -34,6 +34,11 @@ _BLOCK_BYTES: Final = 512
 _BUFFER_BYTES: Final = 1 << 20
 #: an index that SQLite keeps in shared memory and makes anew; readers change it while nothing is written
 _NOT_DATA: Final = b"-shm"
+#: of an index: a path, and every attribute that a file can have
+_LONGEST_LINE: Final = 1 << 20
+_LARGEST_ID: Final = 2**32 - 1
+_LARGEST_SIZE: Final = 2**63 - 1
+_LARGEST_TIME_NS: Final = 10**9 * 2**62
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -96,17 +101,21 @@ def entries_of(raw: int) -> Iterator[CutEntry]:
         yield from parsed(index)
 
 
-def parsed(lines: Iterable[str | bytes]) -> Iterator[CutEntry]:
+def parsed(lines: IO[str]) -> Iterator[CutEntry]:
     """Yield the entries of an index.
 
     Raises:
         DamagedArtifactError: when it is none.
     """
-    for line in lines:
+    entries = (_stored(json.loads(line)) for line in _bounded(lines))
+    while True:
         try:
-            yield _stored(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            entry = next(entries)
+        except StopIteration:
+            return
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedArtifactError(f"the list of what is in the tree cannot be read: {error}") from error
+        yield entry
 
 
 def open_content(raw: int, entry: CutEntry) -> int:
@@ -330,23 +339,36 @@ def _read_exactly(descriptor: int, offset: int, size_bytes: int) -> bytes:
 
 
 def _stored(line: dict[str, Any]) -> CutEntry:
-    link, target = line.get("link"), line.get("target")
+    link, target, offset, big = (line.get(name) for name in ("link", "target", "offset", "big"))
     return CutEntry(
         path=os.fsencode(line["path"]),
         metadata=Metadata(
-            mode=line["mode"],
-            uid=line["uid"],
-            gid=line["gid"],
-            mtime_ns=line["mtime_ns"],
+            mode=_number(line["mode"], _LARGEST_ID),
+            uid=_number(line["uid"], _LARGEST_ID),
+            gid=_number(line["gid"], _LARGEST_ID),
+            mtime_ns=_number(line["mtime_ns"], _LARGEST_TIME_NS, least=-_LARGEST_TIME_NS),
             attributes={
                 os.fsencode(key): base64.b64decode(value) for key, value in line.get("attributes", {}).items()
             },
-            flags=line.get("flags", 0),
+            flags=_number(line.get("flags", 0), _LARGEST_ID),
         ),
         link=None if link is None else os.fsencode(link),
         target=None if target is None else os.fsencode(target),
-        device=line.get("device", 0),
-        size_bytes=line.get("size", 0),
-        offset=line.get("offset"),
-        big=line.get("big"),
+        device=_number(line.get("device", 0), _LARGEST_SIZE),
+        size_bytes=_number(line.get("size", 0), _LARGEST_SIZE),
+        offset=None if offset is None else _number(offset, _LARGEST_SIZE),
+        big=None if big is None else _number(big, _LARGEST_SIZE),
     )
+
+
+def _number(value: object, most: int, *, least: int = 0) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{str(value)[:80]!r} is no number between {least} and {most}")
+    return value
+
+
+def _bounded(lines: IO[str]) -> Iterator[str]:
+    while line := lines.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise ValueError("a line of it is too long")
+        yield line

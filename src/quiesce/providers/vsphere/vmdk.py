@@ -62,9 +62,14 @@ class Grain:
             DamagedArtifactError: when it cannot be decompressed.
         """
         try:
-            return zlib.decompress(self.compressed).ljust(GRAIN, b"\0")
+            # never more than fits, whatever it would become
+            stream = zlib.decompressobj()
+            plain = stream.decompress(self.compressed, GRAIN + 1)
         except zlib.error as error:
             raise DamagedArtifactError(f"the disk's grain {self.number} is damaged: {error}") from error
+        if len(plain) > GRAIN or not stream.eof:
+            raise DamagedArtifactError(f"the disk's grain {self.number} is not as long as a grain")
+        return plain.ljust(GRAIN, b"\0")
 
 
 class VmdkReader:
@@ -76,7 +81,7 @@ class VmdkReader:
         if header[0] != _MAGIC or not header[2] & 0x20000 or header[4] != _GRAIN_SECTORS:
             raise DamagedArtifactError("this is not a stream-optimised VMDK")
         self.capacity_bytes: int = header[3] * SECTOR
-        self._source.take((int(header[10]) - 1) * SECTOR)
+        self._source.skip((int(header[10]) - 1) * SECTOR)
 
     def grains(self) -> Iterator[Grain]:
         """Return every grain that is stored, in ascending order; ends at the end-of-stream marker.
@@ -92,7 +97,7 @@ class VmdkReader:
             elif (kind := _KIND.unpack_from(sector, _MARKER.size)[0]) == _END_OF_STREAM:
                 return
             elif kind <= _FOOTER:
-                self._source.take(value * SECTOR)
+                self._source.skip(value * SECTOR)
             else:
                 raise DamagedArtifactError(f"the disk has a marker of the unknown kind {kind}")
 
@@ -253,6 +258,13 @@ class _Source:
         taken = bytes(self._ready[:size])
         del self._ready[:size]
         return taken
+
+    def skip(self, size: int) -> None:
+        """Pass over *size* bytes, however many, without keeping them."""
+        while size > 0:
+            step = min(size, GRAIN)
+            self.take(step)
+            size -= step
 
 
 def _rounded(size: int) -> int:
