@@ -24,9 +24,9 @@ class ExitStatus(enum.IntEnum):
     NOT_FOUND = 4
     #: refused before anything was touched: another execution runs, or a provider cannot do it
     REFUSED = 5
-    #: the execution failed; everything that was frozen is thawed
+    #: the execution failed; everything that was frozen is thawed, everything that was stopped is started
     FAILED = 6
-    #: something may still be frozen: run ``quiesce recover``
+    #: something may still be frozen or left stopped: run ``quiesce recover``
     FROZEN = 7
     #: a restore point was made, but its consistency is lower than `min_consistency`
     NOT_CONSISTENT = 8
@@ -94,13 +94,16 @@ class ExecutionFailedError(QuiesceError):
 
     code = "failed"
 
-    def __init__(self, message: str, *, code: str, hint: str) -> None:
+    def __init__(
+        self, message: str, *, code: str, hint: str, exit_status: ExitStatus = ExitStatus.FAILED
+    ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+        self.exit_status = exit_status
 
 
 class NotThawedError(QuiesceError):
-    """Something may still be frozen."""
+    """Something may still be frozen, or left stopped."""
 
     code = "not-thawed"
     exit_status = ExitStatus.FROZEN
@@ -326,7 +329,14 @@ class InUseError(NonRecoverableError):
     """Programs use the data that are to be replaced; they would go on in what was there before."""
 
     code = "in-use"
-    hint = "Stop them and run it again, or give allow_in_use=true."
+    exit_status = ExitStatus.REFUSED
+    hint = "Stop them and run it again, declare how they are stopped and started, or give allow_in_use=true."
+
+
+class ProbeFailedError(NonRecoverableError):
+    """What was restored runs, and does not answer as it should."""
+
+    code = "probe-failed"
 
 
 class UntrustedPathError(NonRecoverableError):

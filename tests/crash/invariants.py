@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quiesce.model.former_state import Side
-from quiesce.model.operation import REPLACING, Operation
+from quiesce.model.operation import INDEBTING, REPLACING, Operation
 from quiesce.model.records import Ending
 from quiesce.model.restore_point import PointState, RestorePoint
 from tests.crash.scenes import POINT, Scene
@@ -13,8 +13,9 @@ def check(scene: Scene, *, lies: bool = False) -> None:
     """Assert every invariant on *scene*, whose last process has ended its execution."""
     history = scene.history()
     assert scene.world.frozen == set(), "something stayed frozen"
+    assert scene.world.stopped == set(), "something was left stopped"
     assert scene.world.timers == {}, "a node-side timer was left armed"
-    assert history.debts(scene.plan) == [], "a thaw is still owed"
+    assert history.debts(scene.plan) == [], "a thaw or a start is still owed"
     assert history.ended is not None, "the execution was lost"
     assert scene.world.things["theirs"].content == "theirs", "somebody else's object was touched"
     _CHECKS.get(scene.workflow, _check_nothing_changed)(scene, lies)
@@ -103,15 +104,21 @@ def _check_forget_undo(scene: Scene, lies: bool) -> None:
 
 
 def _check_at_rest(scene: Scene) -> None:
-    """Whatever was replaced was frozen at that moment, also when the restore was taken up after a crash."""
-    frozen: set[str] = set()
+    """Whatever was replaced was at rest at that moment, also when the restore was taken up after a crash.
+
+    What can be stopped was stopped; nothing that was started again has been replaced since.
+    """
+    resting: dict[str, Operation] = {}
+    stoppable = {step.instance for step in scene.plan.steps if step.operation is Operation.STOP}
     for operation, instance in scene.world.effects:
-        if operation is Operation.FREEZE:
-            frozen.add(instance)
-        elif operation is Operation.THAW:
-            frozen.discard(instance)
+        if operation in INDEBTING:
+            resting[instance] = operation
+        elif operation in (Operation.THAW, Operation.START):
+            resting.pop(instance, None)
         elif operation in REPLACING:
-            assert instance in frozen, "something was replaced while it ran"
+            rest = Operation.STOP if instance in stoppable else Operation.FREEZE
+            assert resting.get(instance) is rest, "something was replaced while it ran"
+            assert stoppable <= resting.keys(), "something ran while what it depends on was replaced"
 
 
 def _check_remove_backup(scene: Scene, lies: bool) -> None:

@@ -85,6 +85,13 @@ WORLDS: dict[str, Callable[[], list[FakeFault]]] = {
     "freeze comes after it was given up": _faults((Operation.FREEZE, FakeMisbehaviour.SLOW, 1)),
     "snapshot comes after it was given up": _faults((Operation.SNAPSHOT, FakeMisbehaviour.SLOW, 1)),
     "snapshot unconfirmed": _faults((Operation.SNAPSHOT, FakeMisbehaviour.MUTE, 9)),
+    "stop fails": _faults((Operation.STOP, FakeMisbehaviour.PERMANENT, 1)),
+    "stop unconfirmed": _faults((Operation.STOP, FakeMisbehaviour.MUTE, 9)),
+    "stop comes late": _faults((Operation.STOP, FakeMisbehaviour.LATE, 9)),
+    "stop comes after it was given up": _faults((Operation.STOP, FakeMisbehaviour.SLOW, 1)),
+    "start fails twice": _faults((Operation.START, FakeMisbehaviour.RECOVERABLE, 2)),
+    "start unconfirmed": _faults((Operation.START, FakeMisbehaviour.MUTE, 1)),
+    "probe fails": _faults((Operation.PROBE, FakeMisbehaviour.PERMANENT, 1)),
     "copy fails": _faults((Operation.COPY, FakeMisbehaviour.PERMANENT, 1)),
     "removal fails twice": _faults(
         (Operation.SNAPSHOT, FakeMisbehaviour.PERMANENT, 1),

@@ -38,6 +38,7 @@ def _die_and_come_back(scene: Scene, ticks: int, guarded: bool, lies: bool) -> N
     if guarded:
         scene.live(purpose=Purpose.SETTLE)
         assert scene.world.frozen == set(), "the guard left something frozen"
+        assert scene.world.stopped == set(), "the guard left something stopped"
     scene.write_everywhere()
     scene.live()
     check(scene, lies=lies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from quiesce.app.masking import Masking, masked_error, masked_outcome
@@ -25,6 +26,8 @@ from quiesce.ports import Clock, LiveDeployment
 
 #: the node's own timer fires so many seconds after the engine and the guard should have thawed
 TIMER_MARGIN_S = 5.0
+#: how long a stop that never answered may take to be brought to its end, in seconds
+_FINISHING_S = 60.0
 
 Log = Callable[[Logged], None]
 
@@ -95,6 +98,11 @@ class Performer:
         self._restoring = workflow is not None and workflow.replaces
         self._full = {point.name: point.full for point in points}
         self._frozen: set[StepId] = set()
+        #: the stops that this process has begun, those that an earlier one did not see end, and those of
+        #: either that were brought to their end
+        self._stops: dict[StepId, Attempt] = {}
+        self._unanswered = _unanswered_stops(plan, history or History())
+        self._finished: set[StepId] = set()
         self._steps = {step.id: step for step in plan.steps}
         self._dependents = _dependents(deployment)
         self.log: Log = lambda _: None
@@ -122,9 +130,25 @@ class Performer:
             doubt = self._doubt(call, context)
             outcome = provider.perform(call, context)
             return outcome if doubt is None else _demoted(outcome, doubt)
+        if step.operation is Operation.START and step.of is not None:
+            self._finish_stop(step.of)
+        if step.operation is Operation.STOP:
+            self._stops[step.id] = attempt
         outcome = provider.perform(call, context)
         self._remember(step, outcome)
         return outcome
+
+    def _finish_stop(self, name: StepId) -> None:
+        """Bring a stop to its end that never answered: else what is started now could still be going down."""
+        tried = self._stops.get(name)
+        unanswered = tried.abandoned if tried is not None else name in self._unanswered
+        if not unanswered or name in self._finished:
+            return
+        self._finished.add(name)
+        step, now = self._steps[name], self._services.clock.tick()
+        attempt = Attempt(ticket=0, step=step, number=1, began=now, deadline=now + _FINISHING_S)
+        with suppress(ProviderError):  # what will not stop runs
+            self._services.provider(step.provider).perform(self.call_of(step), self.context_of(attempt))
 
     def context_of(self, attempt: Attempt) -> AttemptContext:
         """Return what the provider may use while it performs *attempt*."""
@@ -200,6 +224,17 @@ class Performer:
             )
             for other, kind, dependent in below + above
         )
+
+
+def _unanswered_stops(plan: Plan, history: History) -> frozenset[StepId]:
+    given_up = history.unanswered()
+    return frozenset(
+        step.id
+        for step in plan.steps
+        if step.operation is Operation.STOP
+        and history.begun_at.get(step.id, -1) > history.done_at.get(step.id, -1)
+        and (step.id not in history.failed or step.id in given_up)
+    )
 
 
 def _dependents(deployment: Deployment) -> Mapping[InstanceId, Sequence[tuple[InstanceId, str]]]:

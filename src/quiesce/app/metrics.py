@@ -24,7 +24,8 @@ class Sample:
 
 def samples(services: Services) -> Iterator[Sample]:
     """Yield every figure, of deployments without restore points too: a metric is never absent."""
-    owed = {each.execution.deployment: len(each.owed) for each in find_unfinished(services) if each.owed}
+    unfinished = [each for each in find_unfinished(services) if each.owed]
+    owed = {each.execution.deployment: len(each.owed.instances) for each in unfinished}
     by_deployment: dict[DeploymentName, list[RestorePoint]] = {}
     for point in services.catalog.list():
         by_deployment.setdefault(point.deployment, []).append(point)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from quiesce.cli.printing import say
 from quiesce.model.execution import Execution
@@ -90,9 +90,10 @@ class LiveProgress:
         if self._plan is None:
             return Text("planning")
         text = Text(f"{self._plan.workflow}: {self._where(self._plan)}")
-        frozen = self._frozen_s(self._plan)
-        if frozen is not None:
-            text.append(f"  frozen for {seconds(frozen)}", style="bold red")
+        for what, debtor, state in _STATES:
+            lasting = self._lasting_s(self._plan, what, debtor)
+            if lasting is not None:
+                text.append(f"  {state} for {seconds(lasting)}", style="bold red")
         return text
 
     def _where(self, plan: Plan) -> str:
@@ -119,15 +120,21 @@ class LiveProgress:
         begun = self._history.begun_at.get(step, -1)
         return begun > self._history.done_at.get(step, -1) and step not in self._history.failed
 
-    def _frozen_s(self, plan: Plan) -> float | None:
-        if not self._history.debts(plan):
+    def _lasting_s(self, plan: Plan, what: Operation, debtor: Operation) -> float | None:
+        if not any(step.operation is debtor for step in self._history.debts(plan)):
             return None
         firsts = [
             self._history.first_begun[s.id].tick
             for s in plan.steps
-            if s.operation is Operation.FREEZE and s.id in self._history.first_begun
+            if s.operation is what and s.id in self._history.first_begun
         ]
         return time.monotonic() - min(firsts) if firsts else None
+
+
+_STATES: Final = (
+    (Operation.FREEZE, Operation.THAW, "frozen"),
+    (Operation.STOP, Operation.START, "stopped"),
+)
 
 
 class Signals:

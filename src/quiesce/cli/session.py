@@ -17,6 +17,7 @@ from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings, start_guard
 from quiesce.cli.printing import say
 from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.model.debts import Owed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,13 +59,18 @@ def without_secrets(masking: Masking) -> Iterator[None]:
         sys.exit(ExitStatus.INTERNAL)
 
 
+def _may_be(owed: Owed) -> str:
+    told = {"may STILL BE FROZEN": owed.frozen, "may STILL BE STOPPED": owed.stopped}
+    return "; ".join(f"{', '.join(names)} {what}" for what, names in told.items() if names)
+
+
 def _warn_of_unfinished(services: Services) -> None:
     for unfinished in find_unfinished(services):
         execution = unfinished.execution
         if unfinished.owed:
             say(
-                f"quiesce: {', '.join(unfinished.owed)} of {execution.deployment} may STILL BE FROZEN by "
-                f"{execution.id}. Settle it: quiesce recover",
+                f"quiesce: {_may_be(unfinished.owed)} of {execution.deployment} by {execution.id}. "
+                "Settle it: quiesce recover",
                 err=True,
                 fg="red",
                 bold=True,

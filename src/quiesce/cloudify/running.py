@@ -1,4 +1,7 @@
-"""Runs a plan over Cloudify's tasks. Whatever happens, what was frozen is thawed before it returns."""
+"""Runs a plan over Cloudify's tasks.
+
+Whatever happens, what was frozen is thawed, and what was stopped is started, before it returns.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from quiesce.app.run.execution import NoGuard
 from quiesce.clock import SystemClock
 from quiesce.cloudify.tasks import CloudifyTasks, CloudifyWorkers
 from quiesce.engine import Purpose, RunEnvironment, Runner
+from quiesce.model.debts import Owed
 from quiesce.model.history import History
-from quiesce.model.operation import REPLACING, Operation
+from quiesce.model.operation import INDEBTING, REPLACING
 from quiesce.model.plan import Plan
 from quiesce.model.records import Begun, Ending, Started
 from quiesce.stores.memory import MemoryJournal, MemoryRecords
@@ -32,26 +36,29 @@ def run_plan(plan: Plan, context: Any) -> History:
     Raises:
         cloudify's ExecutionCancelled: when it was cancelled.
         KeyboardInterrupt: when it was interrupted.
-        cloudify's NonRecoverableError: when it failed; the message says what may still be frozen.
+        cloudify's NonRecoverableError: when it failed; the message says what may still be frozen or stopped.
     """
     history, signals = _run(plan, context, Purpose.FORWARD, _journal())
     _conclude(plan, history, signals)
     return history
 
 
-def thaw_after_interruption(plan: Plan, context: Any) -> None:
-    """Thaw all that an interrupted run of *plan* may have frozen; which that was is not known any more.
+def settle_after_interruption(plan: Plan, context: Any) -> None:
+    """Thaw and start all that an interrupted run of *plan* may have frozen or stopped.
+
+    Which that was is not known any more.
 
     Raises:
         cloudify's NonRecoverableError: always: it has to be started again.
     """
-    records = _journal(_as_if_frozen(plan))
+    records = _journal(_as_if_at_rest(plan))
     history, _ = _run(plan, context, Purpose.ROLL_BACK, records)
     debts = history.debts(plan)
     if debts:
-        raise CloudifyNonRecoverableError(f"NOT THAWED: {', '.join(sorted(step.instance for step in debts))}")
+        raise CloudifyNonRecoverableError(str(Owed.of(debts)))
     raise CloudifyNonRecoverableError(
-        f"{plan.workflow} was interrupted; everything it may have frozen is thawed. Start it again."
+        f"{plan.workflow} was interrupted; everything it may have frozen is thawed, "
+        "everything it may have stopped is started. Start it again."
     )
 
 
@@ -100,12 +107,12 @@ def _journal(*records: list[Any]) -> MemoryJournal:
     return kept.take_over()
 
 
-def _as_if_frozen(plan: Plan) -> list[Any]:
-    """Return the records of a run that died when everything was frozen."""
+def _as_if_at_rest(plan: Plan) -> list[Any]:
+    """Return the records of a run that died when everything was frozen and stopped."""
     begun = [
         Begun(at=0.0, tick=0.0, step=step.id)
         for step in plan.steps
-        if step.operation in (Operation.FREEZE, *REPLACING)
+        if step.operation in INDEBTING | REPLACING
     ]
     return [Started(at=0.0, tick=0.0, plan_digest=plan.digest), *begun]
 

@@ -16,7 +16,6 @@ from cloudify.workflows import workflow_api
 from quiesce.engine import Attempt, ThreadWorkers
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
 from quiesce.model.ids import Json, StepId
-from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.plan import Role, Step
 from quiesce.ports import Clock
@@ -144,7 +143,7 @@ def _is_ours(step: Step) -> bool:
 
 def _unless_given_up(action: Callable[..., Any], attempt: Attempt) -> Callable[..., Any]:
     def act(**kwargs: Any) -> Any:
-        if attempt.given_up and attempt.step.operation is not Operation.THAW:
+        if attempt.given_up and attempt.step.role is not Role.SETTLE:
             raise CloudifyNonRecoverableError("its result is no longer needed")
         return action(**kwargs)
 

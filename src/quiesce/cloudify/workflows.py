@@ -12,10 +12,10 @@ from cloudify.exceptions import NonRecoverableError
 
 from quiesce.cloudify.consistency import judge
 from quiesce.cloudify.planning import Retries, plan_in_cloudify
-from quiesce.cloudify.running import run_plan, thaw_after_interruption
+from quiesce.cloudify.running import run_plan, settle_after_interruption
 from quiesce.cloudify.topology import topology_of
 from quiesce.errors import QuiesceError
-from quiesce.model.operation import Operation
+from quiesce.model.operation import INDEBTING
 from quiesce.model.plan import Plan
 from quiesce.model.topology import Topology
 from quiesce.planning import WORKFLOWS
@@ -56,8 +56,8 @@ def _run(name: str, context: Any, parameters: dict[str, Any]) -> Plan | None:
     if str(parameters.get("dry_run", "")).lower() == "true":
         _show(plan, context)
         return None
-    if context.resume and any(step.operation is Operation.FREEZE for step in plan.steps):
-        thaw_after_interruption(plan, context)
+    if context.resume and any(step.operation in INDEBTING for step in plan.steps):
+        settle_after_interruption(plan, context)
     else:
         judge(plan, run_plan(plan, context), topology, context)
     return plan

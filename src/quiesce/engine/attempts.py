@@ -18,8 +18,8 @@ GRACE_S: Final = 1.0
 GIVEN_UP_PATIENCE_S: Final = 10.0
 #: shortest time between two progress records of a copy, in seconds
 PROGRESS_S: Final = 1.0
-#: pauses between tries of a thaw, in seconds; the last one repeats
-THAW_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+#: pauses between tries of what settles a debt, in seconds; the last one repeats
+SETTLING_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 #: how often a removal is tried at least
 LEAST_REMOVAL_TRIES: Final = 3
 
@@ -56,13 +56,13 @@ def timeout_s(step: Step, parameters: Parameters) -> float:
     asked = parameters.operation_timeout_s
     if asked is None:
         return step.operation.timeout_s
-    return max(asked, Operation.THAW.timeout_s) if step.operation is Operation.THAW else asked
+    return max(asked, Operation.THAW.timeout_s) if step.role is Role.SETTLE else asked
 
 
 def retry_pause_s(step: Step, tries: int, error: BaseException, parameters: Parameters) -> float | None:
     """Return how long to wait before *step* is tried again after *tries* tries; None: not again."""
     if step.role is Role.SETTLE:
-        return THAW_PAUSES_S[min(tries, len(THAW_PAUSES_S)) - 1]
+        return SETTLING_PAUSES_S[min(tries, len(SETTLING_PAUSES_S)) - 1]
     if not isinstance(error, ProviderError) or not error.retryable:
         return None
     allowed = parameters.task_retries

@@ -1,4 +1,4 @@
-"""Which thaws are due. Pure bookkeeping, proportional to what changes, not to the plan."""
+"""Which thaws and starts are due. Pure bookkeeping, proportional to what changes, not to the plan."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from quiesce.model.history import History
 from quiesce.model.ids import StepId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan, Role, Step
 
-#: how long a thaw waits, in seconds, for the first answer of those that should thaw before it
+#: how long a thaw or a start waits, in seconds, for the first answer of those of an earlier group
 ORDER_PATIENCE_S = 1.0
 
 
 class Debts:
-    """The debts of a plan: owed from the moment a freeze begins, until its thaw is done."""
+    """The debts of a plan: a thaw or a start is owed from the moment that its freeze or stop begins."""
 
     def __init__(self, plan: Plan, history: History) -> None:
         self._history = history
@@ -37,23 +37,23 @@ class Debts:
 
     @property
     def owed(self) -> Iterable[Step]:
-        """The thaws that are owed and not given up, in the order in which they came to be owed."""
+        """What is owed and not given up, in the order in which they came to be owed."""
         return self._owed.values()
 
     def owes(self, step: Step) -> bool:
-        """Tell whether *step* is a thaw that is owed and not given up."""
+        """Tell whether *step* is owed and not given up."""
         return step.id in self._owed
 
     def all_attempted(self) -> bool:
-        """Tell whether every thaw that is owed was tried at least once."""
+        """Tell whether everything that is owed was tried at least once."""
         return not any(self._unattempted.values())
 
     def due(self, now: float, limit: int, running: dict[StepId, Step]) -> list[Step]:
-        """Return at most *limit* thaws that are to begin now, most recently owed first.
+        """Return at most *limit* thaws and starts that are to begin now, most recently owed first.
 
         None while something is still being replaced: what used it would go on in the middle of that.
         """
-        if not self._owed or any(step.operation is Operation.APPLY for step in running.values()):
+        if not self._owed or any(step.operation in REPLACING for step in running.values()):
             return []
         if self._since is None:
             self._since = now
@@ -65,7 +65,7 @@ class Debts:
         return found
 
     def next_time(self, now: float) -> float | None:
-        """Return the tick at which a thaw becomes due by the passing of time alone."""
+        """Return the tick at which one becomes due by the passing of time alone."""
         times = [tick for tick in self._not_before.values() if tick > now]
         if self._since is not None and not self.all_attempted():
             turns = range(1, self.last_group - self.first_group + 2)
@@ -82,7 +82,7 @@ class Debts:
                 self._settle(other)
 
     def answered(self, step: Step, again_at: float | None) -> None:
-        """Note that an attempt of *step* (any) is over; a thaw still owed is tried again at *again_at*."""
+        """Note that an attempt of *step* (any) is over; what is still owed is tried again at *again_at*."""
         if step.id in self._settles:
             self._mark_attempted(step)
             if again_at is not None:
@@ -105,12 +105,18 @@ class Debts:
                 yield step
 
     def _is_its_turn(self, step: Step, now: float) -> bool:
+        if step.operation is Operation.START and self._awaits(step):
+            return False
         since = self._since if self._since is not None else now
         if now - since >= (step.group - self.first_group + 1) * ORDER_PATIENCE_S:
             return True
         if any(self._unattempted[group] for group in range(self.first_group, step.group)):
             return False
-        return not any(name in self._owed and name not in self._attempted for name in step.after)
+        return not self._awaits(step)
+
+    def _awaits(self, step: Step) -> bool:
+        """Tell whether one that comes before *step* was not tried yet."""
+        return any(name in self._owed and name not in self._attempted for name in step.after)
 
     def _look_again(self, step: Step) -> None:
         for other in self._by_of.get(step.id, ()):

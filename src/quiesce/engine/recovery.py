@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from quiesce.model.history import History
-from quiesce.model.operation import REPLACING, Operation
+from quiesce.model.operation import INDEBTING, REPLACING, Operation
 from quiesce.model.plan import Plan, Role, Step
 
 
@@ -16,7 +16,7 @@ class RecoveryDecision:
 
     #: why the execution is rolled back instead of continued; None: it is continued
     roll_back: str | None = None
-    #: what has to be done again, because the thaw in between undid it
+    #: what has to be done again, because the thaw or start in between undid it
     again: tuple[Operation, ...] = ()
 
 
@@ -27,19 +27,19 @@ def decide(plan: Plan, history: History) -> RecoveryDecision:
     """Tell how to continue *plan* after its engine died.
 
     Cuts from both sides of a thaw are not one point in time, so a window interrupted before its last cut is
-    rolled back; a copy continues. A restore that has replaced something continues, frozen again; one that has
-    not is rolled back.
+    rolled back; a copy continues. A restore that has replaced something continues, stopped and frozen again;
+    one that has not is rolled back.
     """
-    began_freezing = any(_begun(plan, history, Operation.FREEZE))
+    began_resting = any(any(_begun(plan, history, operation)) for operation in INDEBTING)
     if any(_open(plan, history, Operation.SNAPSHOT)) and (
-        began_freezing or any(_begun(plan, history, Operation.SNAPSHOT))
+        began_resting or any(_begun(plan, history, Operation.SNAPSHOT))
     ):
         return _BROKEN
-    if not began_freezing or not any(_open(plan, history, *REPLACING)):
+    if not began_resting or not any(_open(plan, history, *REPLACING)):
         return CONTINUE
     if not any(_begun(plan, history, *REPLACING)):
         return RecoveryDecision(roll_back="it was interrupted before anything was replaced")
-    return RecoveryDecision(again=(Operation.FREEZE,))
+    return RecoveryDecision(again=(Operation.STOP, Operation.FREEZE))
 
 
 _BROKEN = RecoveryDecision(

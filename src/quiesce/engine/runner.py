@@ -31,8 +31,9 @@ from quiesce.errors import (
     StoreError,
     SupersededError,
 )
+from quiesce.model.debts import Owed
 from quiesce.model.history import History
-from quiesce.model.operation import Operation
+from quiesce.model.operation import INDEBTING, Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import (
@@ -108,7 +109,8 @@ class Runner:
         self._watched = False
         largest = max(Counter(step.group for step in plan.steps).values(), default=0)
         self._most_places = min(plan.parameters.parallel, largest)
-        self._freezes = {step.id for step in plan.steps if step.operation is Operation.FREEZE}
+        self._indebting = {step.id for step in plan.steps if step.operation in INDEBTING}
+        self._stopped = {step.instance for step in plan.steps if step.operation is Operation.STOP}
 
     def run(self) -> History:
         """Run until nothing is left to do, and return its history.
@@ -197,10 +199,7 @@ class Runner:
             parts.append(f"failed: {', '.join(failed)}")
         elif shortfall := self._env.shortfall(self._history):
             parts.append(shortfall)
-        if debts:
-            names = ", ".join(sorted({step.instance for step in debts}))
-            parts.append(f"NOT THAWED: {names}")
-        return "; ".join(parts)
+        return "; ".join(filter(None, (*parts, str(Owed.of(debts)))))
 
     # -- parts of the loop ------------------------------------------------------------------------------
 
@@ -271,7 +270,7 @@ class Runner:
     def _watch_before(self, steps: Sequence[Step]) -> None:
         if self._window_ends is not None or self._purpose is not Purpose.FORWARD:
             return
-        if any(step.id in self._freezes for step in steps):
+        if any(step.id in self._indebting for step in steps):
             if not self._watched:
                 self._env.guard.watch(self._plan.parameters.max_freeze_s)
                 self._watched = True
@@ -347,8 +346,10 @@ class Runner:
     def _may_pass_over(self, step: Step, error: QuiesceError) -> bool:
         if step.operation is not Operation.FREEZE:
             return False
-        return not self._plan.parameters.abort_on_prepare_error or (
-            isinstance(error, CannotFreezeError) and not step.declared
+        return (
+            not self._plan.parameters.abort_on_prepare_error
+            or step.instance in self._stopped  # what is stopped needs no freeze
+            or (isinstance(error, CannotFreezeError) and not step.declared)
         )
 
     def _abandon(self, attempt: Attempt) -> None:
@@ -395,7 +396,8 @@ class Runner:
         if self._settling_ends is None:
             self._settling_ends = now + self._env.settle_patience_s
         if now >= self._settling_ends:
-            self._abort("not-thawed", f"{owed[0].instance} could not be thawed")
+            done = "started" if owed[0].operation is Operation.START else "thawed"
+            self._abort("not-thawed", f"{owed[0].instance} could not be {done}")
             for step in owed:
                 if step.id not in self._scheduler.running:
                     self._scheduler.debts.give_up(step)

@@ -12,8 +12,9 @@ from quiesce.isolation.answers import ContextAnswers
 from quiesce.isolation.child import Child, Command
 from quiesce.isolation.reaper import Reaper
 from quiesce.isolation.session import Session
+from quiesce.model.call import Call
 from quiesce.model.ids import Json
-from quiesce.model.operation import Operation
+from quiesce.model.operation import INDEBTING, Operation
 from quiesce.ports import Context
 
 ADDRESS = "CTX_SOCKET_URL"
@@ -44,9 +45,19 @@ def inherited_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("QUIESCE_")}
 
 
+def facts_of(call: Call) -> dict[str, str]:
+    """Return what a child may know of why it runs, as variables of its environment."""
+    point = call.point or call.parameters.snapshot_name or ""
+    return {
+        "QUIESCE_WORKFLOW": call.workflow,
+        "QUIESCE_OPERATION": call.operation.value,
+        "QUIESCE_POINT": point,
+    }
+
+
 def grace_s(operation: Operation) -> float:
     """Return how long a child may take to end when it is asked to.
 
-    A freeze gets no time: it could still take effect after the thaw that follows.
+    A freeze or a stop gets no time: it could still take effect after the thaw or start that follows.
     """
-    return 0.0 if operation is Operation.FREEZE else _GRACE_S
+    return 0.0 if operation in INDEBTING else _GRACE_S

@@ -22,6 +22,8 @@ REVERTING: Final = frozenset({Operation.REVERT, Operation.CONFIRM})
 #: what a restore point holds of such a kind can be written below a directory
 EXTRACTING: Final = frozenset({Operation.EXTRACT})
 MEASURING: Final = frozenset({Operation.MEASURE})
+STOPPING: Final = frozenset({Operation.STOP, Operation.START})
+PROBING: Final = frozenset({Operation.PROBE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class Capabilities:
 
     #: everything that it can do; an operation that is not in here is refused before anything is touched
     operations: frozenset[Operation] = frozenset()
+    #: node properties of which one must be set for an operation: without them the node does not have it
+    needs: Mapping[Operation, frozenset[str]] = field(default_factory=dict)
     #: whether it offers them by itself on nodes whose blueprint brings no implementation
     offered: bool = True
     #: whether snapshots (``snapshot_incremental: true``) have a COPY after the thaw

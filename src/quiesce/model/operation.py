@@ -35,6 +35,12 @@ class Operation(enum.StrEnum):
     CONFIRM = "confirm", 3600.0
     #: write what a restore point holds of an instance below a directory; the instance is not touched
     EXTRACT = "extract", 86400.0
+    #: end what runs, so that it can be restored; owes a START from the moment it begins
+    STOP = "stop", 600.0
+    #: let it run again; is tried again without end
+    START = "start", 600.0
+    #: return when it answers and is consistent
+    PROBE = "probe", 120.0
     #: statistics
     MEASURE = "measure", 60.0
 
@@ -66,6 +72,9 @@ SNAPSHOT_DELETE: Final = "cloudify.interfaces.snapshot.delete"
 RESTORE_REVERT: Final = "quiesce.interfaces.restore.revert"
 RESTORE_CONFIRM: Final = "quiesce.interfaces.restore.confirm"
 RESTORE_EXTRACT: Final = "quiesce.interfaces.restore.extract"
+RESTORE_STOP: Final = "quiesce.interfaces.restore.stop"
+RESTORE_START: Final = "quiesce.interfaces.restore.start"
+RESTORE_PROBE: Final = "quiesce.interfaces.restore.probe"
 STATISTICS: Final = "cloudify.interfaces.statistics.perfomance"
 STATISTICS_ALIAS: Final = "cloudify.interfaces.statistics.performance"
 
@@ -83,9 +92,14 @@ INTERFACES: Final[dict[str, Operation]] = {
     RESTORE_REVERT: Operation.REVERT,
     RESTORE_CONFIRM: Operation.CONFIRM,
     RESTORE_EXTRACT: Operation.EXTRACT,
+    RESTORE_STOP: Operation.STOP,
+    RESTORE_START: Operation.START,
+    RESTORE_PROBE: Operation.PROBE,
     STATISTICS: Operation.MEASURE,
     STATISTICS_ALIAS: Operation.MEASURE,
 }
 
 #: after one of them has begun, something may have taken the place of an instance's state
 REPLACING: Final = frozenset({Operation.APPLY, Operation.REVERT})
+#: what leaves a debt from the moment it begins: a FREEZE owes a THAW, a STOP owes a START
+INDEBTING: Final = frozenset({Operation.FREEZE, Operation.STOP})

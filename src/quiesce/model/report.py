@@ -50,6 +50,8 @@ class ExecutionReport:
     thawed: int = 0
     #: instances whose thaw is still owed
     owed: tuple[InstanceId, ...] = ()
+    #: instances whose start is still owed
+    stopped: tuple[InstanceId, ...] = ()
     points: tuple[RestorePoint, ...] = ()
     #: statistics: figures by instance
     measurements: Mapping[InstanceId, Mapping[str, Json]] = field(default_factory=dict)

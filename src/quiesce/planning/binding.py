@@ -19,6 +19,8 @@ from quiesce.model.operation import (
     RESTORE_CONFIRM,
     RESTORE_EXTRACT,
     RESTORE_REVERT,
+    RESTORE_START,
+    RESTORE_STOP,
     SNAPSHOT_APPLY,
     SNAPSHOT_CREATE,
     SNAPSHOT_DELETE,
@@ -33,6 +35,7 @@ _TOGETHER = (
     frozenset({FREEZE_SUSPEND, LIFECYCLE_SUSPEND}),
     frozenset({FREEZE_RESUME, LIFECYCLE_RESUME}),
     frozenset({SNAPSHOT_CREATE, SNAPSHOT_APPLY, SNAPSHOT_DELETE}),
+    frozenset({RESTORE_STOP, RESTORE_START}),
     frozenset({STATISTICS, STATISTICS_ALIAS}),
 )
 #: what is offered only where the provider also applies restore points
@@ -49,6 +52,11 @@ class Binding:
     #: whether the blueprint brings it (else the provider offers it by itself)
     declared: bool
     capabilities: Capabilities
+
+    @property
+    def by_provider(self) -> bool:
+        """Whether a provider's own code does it: what it needs and tolerates is known."""
+        return self.function.startswith(f"quiesce.{self.provider}.")
 
 
 Bindings = Mapping[NodeId, Mapping[str, Binding]]
@@ -72,6 +80,8 @@ def bind(nodes: Iterable[Node], descriptions: Sequence[Description], interfaces:
                 continue
             implementation = node.operations.get(interface)
             binding = _declared(node, implementation, descriptions) or _offered(node, interface, descriptions)
+            if binding is not None and _lacks_properties(binding, interface, node):
+                continue
             if binding is not None:
                 found[interface] = binding
             elif implementation is not None:
@@ -119,6 +129,11 @@ def _offered(node: Node, interface: str, descriptions: Sequence[Description]) ->
                 capabilities=kind.capabilities,
             )
     return None
+
+
+def _lacks_properties(binding: Binding, interface: str, node: Node) -> bool:
+    needed = binding.capabilities.needs.get(INTERFACES[interface], frozenset())
+    return binding.by_provider and bool(needed) and not any(node.properties.get(name) for name in needed)
 
 
 def _takes_the_rest(description: Description) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from quiesce.model.consistency import Consistency
 from quiesce.model.former_state import FormerState
 from quiesce.model.ids import BackupName, InstanceId, StepId
 from quiesce.model.operation import INTERFACES, SNAPSHOT_DELETE, Operation
@@ -99,7 +100,11 @@ class PlanDraft:
                     declared=binding.declared,
                     self_thaw=operation is Operation.FREEZE and binding.capabilities.self_thaw,
                     alone=binding.capabilities.alone,
-                    ceiling=binding.capabilities.ceiling,
+                    ceiling=(
+                        Consistency.APPLICATION
+                        if operation is Operation.STOP
+                        else binding.capabilities.ceiling
+                    ),
                 )
             )
         self.groups.append(Group(title=title, operation=operation))

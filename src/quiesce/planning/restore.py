@@ -1,30 +1,39 @@
-"""restore: freeze what is replaced, then put every instance back."""
+"""restore: stop and freeze what is replaced, put every instance back, start and probe it."""
 
 from __future__ import annotations
 
 from quiesce.errors import PlanError
 from quiesce.model.ids import InstanceId, StepId
-from quiesce.model.operation import FS_FINALIZE, SNAPSHOT_APPLY, SNAPSHOT_CREATE, Operation
+from quiesce.model.operation import (
+    FS_FINALIZE,
+    SNAPSHOT_APPLY,
+    SNAPSHOT_CREATE,
+    Operation,
+)
 from quiesce.model.plan import Plan
 from quiesce.model.restore_point import PointState, RestorePoint
 from quiesce.planning.drafting import PlanDraft, PlanRequest, step_id
+from quiesce.planning.stopping import add_starts_and_probes, add_stops
 from quiesce.planning.undo import add_confirmation
 from quiesce.planning.window import add_freezes, add_thaws
 
 
 def plan_restore(request: PlanRequest) -> Plan:
-    """Freeze, take a safety restore point where wanted, apply what others depend on first, thaw.
+    """Stop, freeze, take a safety restore point where wanted, apply, thaw, start, probe.
 
-    A thaw is also owed where nothing was frozen, because the restored state may hold the freeze that was
-    in force at its cut.
+    Dependents are stopped and frozen before what they depend on, and applied, thawed, started and probed
+    after it. A thaw is also owed where nothing was frozen, because the restored state may hold the freeze
+    that was in force at its cut. A start is owed from the moment its stop begins.
 
     Raises:
-        PlanError: when the restore point holds nothing of the chosen instances.
+        PlanError: when the restore point holds nothing of the chosen instances, or one that would be stopped
+            could not be started.
     """
     draft = PlanDraft(request)
     (point,) = request.points
     instances = _instances_to_apply(draft, point)
-    add_freezes(draft, for_apply=True)
+    stopped = add_stops(draft)
+    add_freezes(draft, for_apply=True, stopped=stopped)
     safe = [instance for instance in instances if _wants_safety(draft, instance)]
     draft.add_group("safety cut", SNAPSHOT_CREATE, safe, suffix=".safety", point=request.safety_name)
     safety_cuts = [step for step in draft.steps if step.operation is Operation.SNAPSHOT]
@@ -35,7 +44,8 @@ def plan_restore(request: PlanRequest) -> Plan:
     def owed_since(instance: InstanceId) -> StepId | None:
         return step_id(instance, SNAPSHOT_APPLY) if instance in applied else None
 
-    add_thaws(draft, owed_since)
+    add_thaws(draft, owed_since, stopped=stopped)
+    add_starts_and_probes(draft, stopped)
     add_confirmation(draft, instances)
     draft.add_undo("remove the unused safety cut", safety_cuts)
     _warn_of_missing_thaws(draft, instances)

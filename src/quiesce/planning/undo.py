@@ -7,14 +7,16 @@ from quiesce.model.ids import InstanceId, StepId
 from quiesce.model.operation import RESTORE_CONFIRM, RESTORE_REVERT
 from quiesce.model.plan import Plan
 from quiesce.planning.drafting import PlanDraft, PlanRequest, step_id
+from quiesce.planning.stopping import add_starts_and_probes, add_stops
 from quiesce.planning.window import add_freezes, add_thaws
 
 
 def plan_undo_restore(request: PlanRequest) -> Plan:
-    """Freeze, exchange what is there with what is kept, what others depend on first, thaw.
+    """Stop, freeze, exchange what is there with what is kept, thaw, start, probe; in the order of a restore.
 
     Raises:
-        PlanError: when nothing is kept of what a restore replaced.
+        PlanError: when nothing is kept of what a restore replaced, or what would be stopped could not be
+            started.
     """
     draft = PlanDraft(request)
     instances = draft.having(RESTORE_REVERT)
@@ -25,7 +27,8 @@ def plan_undo_restore(request: PlanRequest) -> Plan:
             "no restore of the chosen instances has left anything that it could be undone with",
             hint="Restore a restore point of the state that you want; 'quiesce backups list' shows them.",
         )
-    add_freezes(draft, for_apply=True)
+    stopped = add_stops(draft)
+    add_freezes(draft, for_apply=True, stopped=stopped)
     order = draft.dependents_last(instances)
     draft.add_group("exchange with what is kept", RESTORE_REVERT, instances, order=order)
     reverted = frozenset(instances)
@@ -33,7 +36,8 @@ def plan_undo_restore(request: PlanRequest) -> Plan:
     def owed_since(instance: InstanceId) -> StepId | None:
         return step_id(instance, RESTORE_REVERT) if instance in reverted else None
 
-    add_thaws(draft, owed_since)
+    add_thaws(draft, owed_since, stopped=stopped)
+    add_starts_and_probes(draft, stopped)
     return draft.finish()
 
 

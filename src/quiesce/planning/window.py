@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from quiesce.model.ids import InstanceId, StepId
 from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, Operation
@@ -12,13 +12,17 @@ from quiesce.model.topology import Node
 from quiesce.planning.drafting import PlanDraft
 
 
-def add_freezes(draft: PlanDraft, *, for_apply: bool = False) -> None:
-    """Append the groups that freeze: services, then computes."""
+def add_freezes(draft: PlanDraft, *, for_apply: bool = False, stopped: Collection[InstanceId] = ()) -> None:
+    """Append the groups that freeze: services, then computes.
+
+    Those in *stopped* are frozen only where the blueprint brings the freeze: ours would find nothing.
+    """
     for title, is_wanted in (("freeze services", _is_service), ("freeze computes", _is_compute)):
         instances = [
             instance
             for instance in draft.having(FS_PREPARE, is_wanted)
-            if not for_apply or _freezes_for_apply(draft, instance)
+            if not for_apply
+            or (_freezes_for_apply(draft, instance) and not _needs_no_freeze(draft, instance, stopped))
         ]
         draft.add_group(title, FS_PREPARE, instances, order=draft.dependents_first(instances))
     for instance in draft.having(FS_PREPARE):
@@ -27,7 +31,12 @@ def add_freezes(draft: PlanDraft, *, for_apply: bool = False) -> None:
             draft.warnings.append(f"{node} has fs_prepare but no fs_finalize: no thaw is planned for it")
 
 
-def add_thaws(draft: PlanDraft, owed_since: Callable[[InstanceId], StepId | None] | None = None) -> None:
+def add_thaws(
+    draft: PlanDraft,
+    owed_since: Callable[[InstanceId], StepId | None] | None = None,
+    *,
+    stopped: Collection[InstanceId] = (),
+) -> None:
     """Append the groups that thaw: computes, then services.
 
     Each settles its instance's freeze; where there is none, what *owed_since* names.
@@ -38,7 +47,11 @@ def add_thaws(draft: PlanDraft, owed_since: Callable[[InstanceId], StepId | None
         return frozen.get(instance) or (owed_since(instance) if owed_since else None)
 
     for title, is_wanted in (("thaw computes", _is_compute), ("thaw services", _is_service)):
-        instances = draft.having(FS_FINALIZE, is_wanted)
+        instances = [
+            instance
+            for instance in draft.having(FS_FINALIZE, is_wanted)
+            if not _needs_no_freeze(draft, instance, stopped)
+        ]
         draft.add_group(
             title,
             FS_FINALIZE,
@@ -87,6 +100,11 @@ def _makespan_s(steps: Iterable[Step], parallel: int, duration_s: Callable[[Step
             if waiting[name] == 0:
                 ready.append(name)
     return now
+
+
+def _needs_no_freeze(draft: PlanDraft, instance: InstanceId, stopped: Collection[InstanceId]) -> bool:
+    binding = draft.binding(instance, FS_FINALIZE) or draft.binding(instance, FS_PREPARE)
+    return instance in stopped and binding is not None and binding.by_provider
 
 
 def _freezes_for_apply(draft: PlanDraft, instance: InstanceId) -> bool:

@@ -12,6 +12,7 @@ from quiesce.ports.providers import (
     ProviderFactory,
     ProviderSettings,
     RepositoryUser,
+    UsageTeller,
     Verifier,
 )
 from quiesce.ports.storage import Data, Storage
@@ -51,6 +52,7 @@ __all__ = [
     "ProviderSettings",
     "RepositoryUser",
     "Storage",
+    "UsageTeller",
     "Verifier",
     "Workers",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -133,6 +133,19 @@ class FormerStateKeeper(Protocol):
 
     def former_state(self, call: Call, context: Context) -> FormerState | None:
         """Return what is kept of *call*'s instance; None: nothing. Quick: it changes and reads no data."""
+        ...
+
+
+@runtime_checkable
+class UsageTeller(Protocol):
+    """A provider that can tell who uses what a restore would replace."""
+
+    def used_by(self, call: Call, context: Context) -> Mapping[int, str]:
+        """Return the processes that stand in the way of replacing it, each for people; changes nothing."""
+        ...
+
+    def ended_by_stop(self, call: Call, context: Context) -> Collection[int]:
+        """Return the processes that a STOP would end; changes nothing."""
         ...
 
 

@@ -70,6 +70,18 @@ class Operations(ABC, Generic[JobT]):
         """Write what a restore point holds of the instance below a directory; the instance is not touched."""
 
     @abstractmethod
+    def stop(self, job: JobT, /) -> Outcome:
+        """End what runs; what is stopped already is stopped."""
+
+    @abstractmethod
+    def start(self, job: JobT, /) -> Outcome:
+        """Let it run, after whatever of its stop is still on its way; what runs already runs."""
+
+    @abstractmethod
+    def probe(self, job: JobT, /) -> Outcome:
+        """Return when it answers; raise when it does not within the call's time."""
+
+    @abstractmethod
     def measure(self, job: JobT, /) -> Outcome:
         """Return figures."""
 
@@ -136,6 +148,12 @@ def perform(  # noqa: C901, PLR0912, PLR0915  one line for each operation
             method = operations.confirm
         case Operation.EXTRACT:
             method = operations.extract
+        case Operation.STOP:
+            method = operations.stop
+        case Operation.START:
+            method = operations.start
+        case Operation.PROBE:
+            method = operations.probe
         case Operation.MEASURE:
             method = operations.measure
         case unknown:

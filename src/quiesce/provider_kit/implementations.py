@@ -24,6 +24,9 @@ IMPLEMENTED: Final = frozenset(
         Operation.REVERT,
         Operation.CONFIRM,
         Operation.EXTRACT,
+        Operation.STOP,
+        Operation.START,
+        Operation.PROBE,
         Operation.MEASURE,
     }
 )
@@ -79,6 +82,18 @@ class ImplementedOperations(Operations[JobT]):
 
     def extract(self, job: JobT, /) -> Outcome:
         """Run what writes the restore point's data elsewhere."""
+        return Outcome(result=self.run(job))
+
+    def stop(self, job: JobT, /) -> Outcome:
+        """Run what stops it before it is restored."""
+        return Outcome(result=self.run(job))
+
+    def start(self, job: JobT, /) -> Outcome:
+        """Run what starts it again."""
+        return Outcome(result=self.run(job))
+
+    def probe(self, job: JobT, /) -> Outcome:
+        """Run what tells that it answers."""
         return Outcome(result=self.run(job))
 
     def measure(self, job: JobT, /) -> Outcome:

@@ -70,6 +70,8 @@ def _execution_lines(report: ExecutionReport) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in report.warnings)
     if report.owed:
         yield f"NOT THAWED: {', '.join(report.owed)}"
+    if report.stopped:
+        yield f"NOT STARTED: {', '.join(report.stopped)}"
     if report.advice:
         yield report.advice
 
@@ -253,7 +255,7 @@ def executions_text(executions: Sequence[Execution], interrupted: Iterable[str])
                 execution.workflow,
                 execution.deployment,
                 ("INTERRUPTED" if execution.id in dead else execution.state)
-                + (" OWES A THAW" if execution.owes else ""),
+                + (" OWES A THAW OR A START" if execution.owes else ""),
                 moment(execution.created_at),
                 execution.message,
             )

@@ -16,6 +16,7 @@ from quiesce.model.operation import (
     FS_PREPARE,
     LIFECYCLE_RESUME,
     LIFECYCLE_SUSPEND,
+    RESTORE_STOP,
     SNAPSHOT_APPLY,
     SNAPSHOT_CREATE,
     SNAPSHOT_DELETE,
@@ -28,7 +29,7 @@ from quiesce.model.restore_point import PointState
 from quiesce.model.topology import Topology
 from quiesce.planning import WORKFLOWS, workflow_named
 
-from .made import ACME, comes_before, groups, node, planned, point, settled_by, topology
+from .made import ACME, SCRIPT, comes_before, groups, node, planned, point, settled_by, topology
 
 
 @pytest.fixture
@@ -73,28 +74,76 @@ def test_backup_freezes_services_then_computes_cuts_and_thaws_in_reverse(three_t
     assert comes_before(plan, Operation.SNAPSHOT) == set()
 
 
-def test_restore_freezes_applies_and_thaws(three_tiers: Topology) -> None:
+def test_restore_goes_through_its_groups(three_tiers: Topology) -> None:
     plan = planned("restore", three_tiers)
     assert groups(plan) == [
+        ("stop", ["app", "db", "vm1", "vm2"]),
         ("freeze services", ["app", "db"]),
         ("freeze computes", ["vm1", "vm2"]),
         ("apply", ["app", "db", "vm1", "vm2"]),
         ("thaw computes", ["vm1", "vm2"]),
         ("thaw services", ["app", "db"]),
+        ("start", ["app", "db", "vm1", "vm2"]),
+        ("probe", ["app", "db", "vm1", "vm2"]),
         ("keep the undo", ["app", "db", "vm1", "vm2"]),
     ]
-    assert comes_before(plan, Operation.APPLY) == {("vm1", "app"), ("db", "app"), ("vm2", "db")}
+    dependents_last = {("vm1", "app"), ("db", "app"), ("vm2", "db")}
+    assert comes_before(plan, Operation.STOP) == {(dependent, on) for on, dependent in dependents_last}
+    for operation in (Operation.APPLY, Operation.START, Operation.PROBE):
+        assert comes_before(plan, operation) == dependents_last
+
+
+def test_a_start_is_owed_from_the_moment_its_stop_begins(three_tiers: Topology) -> None:
+    plan = planned("restore", three_tiers)
+    starts = {step.of: step for step in plan.steps if step.operation is Operation.START}
+    stops = [step for step in plan.steps if step.operation is Operation.STOP]
+    assert {start.role for start in starts.values()} == {Role.SETTLE}
+    assert {stop.id: stop.instance for stop in stops} == {of: s.instance for of, s in starts.items()}
+
+
+def test_what_could_not_be_started_again_is_not_stopped() -> None:
+    where = topology([node("db", operations=[SNAPSHOT_APPLY, RESTORE_STOP])])
+    with pytest.raises(PlanError, match=r"db has quiesce\.interfaces\.restore\.stop but no"):
+        planned("restore", where)
+
+
+def test_a_blueprint_without_the_new_interfaces_keeps_the_order_of_calls(three_tiers: Topology) -> None:
+    old = [
+        replace(each, operations={n: i for n, i in each.operations.items() if ".restore." not in n})
+        for each in three_tiers.nodes.values()
+    ]
+    plan = planned("restore", replace(three_tiers, nodes={each.id: each for each in old}))
+    assert [title for title, _ in groups(plan)] == [
+        "freeze services",
+        "freeze computes",
+        "apply",
+        "thaw computes",
+        "thaw services",
+    ]
+
+
+def test_an_operation_that_needs_a_property_is_only_where_that_is_set() -> None:
+    needs = {Operation.STOP: frozenset({"start"}), Operation.START: frozenset({"start"})}
+    (kind,) = ACME.kinds
+    acme = replace(ACME, kinds=(replace(kind, capabilities=replace(kind.capabilities, needs=needs)),))
+    for properties, expected in (({}, False), ({"start": "run"}, True), ({"start": ""}, False)):
+        machine = replace(node("vm", operations=(), kind="acme.Machine"), properties=properties)
+        titles = dict(groups(planned("restore", topology([machine]), descriptions=[acme])))
+        assert ("stop" in titles, "start" in titles) == (expected, expected)
 
 
 def test_an_undo_freezes_exchanges_and_thaws_what_is_kept(three_tiers: Topology) -> None:
     former = {InstanceId(f"{name}_1"): kept() for name in ("app", "db", "vm1")}
     plan = planned("undo_restore", three_tiers, former=former)
     assert groups(plan) == [
+        ("stop", ["app", "db", "vm1", "vm2"]),
         ("freeze services", ["app", "db"]),
         ("freeze computes", ["vm1", "vm2"]),
         ("exchange with what is kept", ["app", "db", "vm1"]),
         ("thaw computes", ["vm1", "vm2"]),
         ("thaw services", ["app", "db"]),
+        ("start", ["app", "db", "vm1", "vm2"]),
+        ("probe", ["app", "db", "vm1", "vm2"]),
     ]
     assert comes_before(plan, Operation.REVERT) == {("vm1", "app"), ("db", "app")}
 
@@ -137,12 +186,15 @@ def test_restore_leaves_alone_what_is_only_half_there(three_tiers: Topology) -> 
 def test_restore_takes_a_safety_cut_within_the_freeze_when_asked(three_tiers: Topology) -> None:
     titles = [title for title, _ in groups(planned("restore", three_tiers, safety_snapshot=True))]
     assert titles == [
+        "stop",
         "freeze services",
         "freeze computes",
         "safety cut",
         "apply",
         "thaw computes",
         "thaw services",
+        "start",
+        "probe",
         "keep the undo",
         "remove the unused safety cut",
     ]
@@ -229,7 +281,17 @@ def test_a_freeze_that_is_only_offered_is_left_out_of_restore() -> None:
     assert "freeze computes" in dict(groups(planned("backup", where)))
     restore = dict(groups(planned("restore", where)))
     assert "freeze computes" not in restore
-    assert "thaw computes" in restore
+
+
+def test_what_is_stopped_is_frozen_only_where_the_blueprint_brings_the_freeze() -> None:
+    ours = node("vm", compute=True, operations=(), kind="acme.Machine")
+    theirs = node("db", kind="acme.Machine")
+    (kind,) = ACME.kinds
+    eager = replace(kind.capabilities, freeze_for_apply=True)
+    acme = replace(ACME, kinds=(replace(kind, capabilities=eager),))
+    plan = planned("restore", topology([ours, theirs]), descriptions=[SCRIPT, acme])
+    for operation in (Operation.FREEZE, Operation.THAW):
+        assert {step.instance for step in plan.steps if step.operation is operation} == {"db_1"}
 
 
 def test_what_a_blueprint_brings_wins_over_what_is_offered() -> None:

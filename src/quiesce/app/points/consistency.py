@@ -32,8 +32,10 @@ class ConsistencyAssessment:
     @classmethod
     def of(cls, plan: Plan, history: History, topology: Topology) -> ConsistencyAssessment:
         """Find the freezes of *plan*, and whose cut each concerns."""
-        freezes = {step.instance: step for step in plan.steps if step.operation is Operation.FREEZE}
-        thaws = {step.of: step for step in plan.steps if step.operation is Operation.THAW and step.of}
+        # what is stopped is at rest more surely than what is frozen
+        resting = (Operation.FREEZE, Operation.STOP)
+        freezes = {step.instance: step for what in resting for step in plan.steps if step.operation is what}
+        thaws = {step.of: step for step in plan.steps if step.role is Role.SETTLE and step.of}
         return cls(
             plan=plan,
             history=history,

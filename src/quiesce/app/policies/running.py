@@ -194,7 +194,7 @@ def _tell(services: Services, policy: Policy) -> Iterable[str]:
     if state.overdue_since is not None:
         good = state.last_good
         lines.append(f"no good restore point since {_when(None if good is None else good.due_at)}")
-    lines += [f"{', '.join(each.owed)} may still be frozen by {each.execution.id}" for each in owed]
+    lines += [f"{each.owed} (by {each.execution.id})" for each in owed]
     title = f"quiesce: {policy.name} of {policy.deployment} needs you"
     failures = [
         why

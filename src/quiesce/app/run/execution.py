@@ -13,6 +13,8 @@ from quiesce.engine import CANCEL_LOOK_S, Purpose, RunEnvironment, Runner, Threa
 from quiesce.errors import (
     CancelledError,
     ExecutionFailedError,
+    ExitStatus,
+    InUseError,
     NotConsistentError,
     NotThawedError,
     QuiesceError,
@@ -22,7 +24,7 @@ from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import InstanceId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan
 from quiesce.model.records import Ending, Record
 from quiesce.model.restore_point import PointState, RestorePoint
@@ -155,7 +157,7 @@ class ExecutionRun:
         return runner.run()
 
     def note_debts(self, history: History) -> Execution:
-        """Keep whether a thaw is still owed."""
+        """Keep whether a thaw or a start is still owed."""
         noted = replace(self.execution, owes=bool(history.debts(self.plan)))
         if noted != self.execution:
             self.services.executions.update(noted)
@@ -229,7 +231,14 @@ def _durations(plan: Plan, history: History) -> Mapping[tuple[InstanceId, Operat
     }
 
 
-_IN_WINDOW = (Operation.FREEZE, Operation.SNAPSHOT, Operation.THAW, Operation.APPLY)
+_IN_WINDOW = (
+    Operation.STOP,
+    Operation.FREEZE,
+    Operation.SNAPSHOT,
+    Operation.APPLY,
+    Operation.THAW,
+    Operation.START,
+)
 
 
 _ERRORS = {
@@ -238,7 +247,7 @@ _ERRORS = {
 }
 
 
-def failure_of(execution: Execution, history: History) -> QuiesceError | None:
+def failure_of(execution: Execution, plan: Plan, history: History, *, way_back: str) -> QuiesceError | None:
     """Return the error that tells why *execution* did not complete; None when it did."""
     told = f"execution {execution.id}: {execution.message}"
     if execution.owes:
@@ -248,8 +257,17 @@ def failure_of(execution: Execution, history: History) -> QuiesceError | None:
     if (kind := _ERRORS.get(execution.state)) is not None:
         return kind(told)
     aborted = history.aborted
+    code = aborted.code if aborted is not None else ExecutionFailedError.code
+    hint = aborted.hint if aborted is not None else f"See: quiesce events {execution.id}"
+    replaced = any(step.operation in REPLACING and step.id in history.done for step in plan.steps)
+    refused = code == InUseError.code and not replaced
     return ExecutionFailedError(
         told,
-        code=aborted.code if aborted is not None else ExecutionFailedError.code,
-        hint=aborted.hint if aborted is not None else f"See: quiesce events {execution.id}",
+        code=code,
+        hint=" ".join(filter(None, (hint, way_back if _failed_to_answer(plan, history) else ""))),
+        exit_status=ExitStatus.REFUSED if refused else ExitStatus.FAILED,
     )
+
+
+def _failed_to_answer(plan: Plan, history: History) -> bool:
+    return any(step.operation is Operation.PROBE and step.id in history.failed for step in plan.steps)

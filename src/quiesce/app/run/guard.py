@@ -1,4 +1,4 @@
-"""What the guard process does: wait, and thaw what the journal owes when the engine does not."""
+"""What the guard process does: wait, and thaw and start what the journal owes when the engine does not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from quiesce.engine import Purpose
 from quiesce.errors import BusyError, QuiesceError, StoreError, SupersededError
 from quiesce.model.history import History
 from quiesce.model.ids import ExecutionId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import INDEBTING, Operation
+from quiesce.model.plan import Role
 from quiesce.model.records import Begun, Record
 from quiesce.ports import Journal
 
@@ -49,16 +50,17 @@ class GuardLoop:
     """The guard of one execution."""
 
     def __init__(self, services: Services, execution: ExecutionId, pause: Callable[[float], None]) -> None:
-        """Load everything that a thaw will need, so that nothing has to be loaded then."""
+        """Load everything that a thaw or a start will need, so that nothing has to be loaded then."""
         self._services = services
         self._execution_run = prepare_run(services, services.executions.get(execution))
         self._pause = pause
-        for name in {s.provider for s in self._execution_run.plan.steps if s.operation is Operation.THAW}:
+        for name in {s.provider for s in self._execution_run.plan.steps if s.role is Role.SETTLE}:
             services.provider(name)
 
     def run(self, orders: Orders, max_freeze_s: float) -> None:
         """Return when nothing is owed and the engine is done, or dead and settled."""
         bound: float | None = None
+        latest: float | None = None
         while True:
             match orders.next(bound):
                 case Order.OPENED:
@@ -69,9 +71,12 @@ class GuardLoop:
                     self._settle_with_lease()
                     return
                 case Order.GONE:
-                    self._thaw_again_what_never_answered()
+                    self._owe_again_what_never_answered()
                     self._settle_with_lease()
                     return
+                case None if self._only_starts_are_owed() and bound != latest:
+                    # the engine is alive and starts what it has stopped, which takes its time
+                    bound = latest = self._services.clock.tick() + Operation.START.timeout_s
                 case None:
                     bound = None
                     self._settle()  # the engine is alive but does not act: take its journal over
@@ -115,13 +120,20 @@ class GuardLoop:
         except QuiesceError:
             return True
 
+    def _only_starts_are_owed(self) -> bool:
+        try:
+            debts = self._history().debts(self._execution_run.plan)
+        except QuiesceError:
+            return False
+        return bool(debts) and all(step.operation is Operation.START for step in debts)
+
     def _history(self) -> History:
         return History.of(self._services.executions.journal(self._execution_run.execution.id).read())
 
-    def _thaw_again_what_never_answered(self) -> None:
-        """Owe a thaw again for each freeze that the dead engine began without receiving an answer.
+    def _owe_again_what_never_answered(self) -> None:
+        """Owe it again for each freeze or stop that the dead engine began without receiving an answer.
 
-        Its effect may have come after an earlier thaw of ours.
+        Its effect may have come after an earlier thaw or start of ours.
         """
         with suppress(StoreError, SupersededError):
             unanswered = self._unanswered(self._history())
@@ -134,7 +146,7 @@ class GuardLoop:
         return [
             Begun(at=clock.now(), tick=clock.tick(), step=step.id, attempt=history.attempts[step.id])
             for step in self._execution_run.plan.steps
-            if step.operation is Operation.FREEZE
+            if step.operation in INDEBTING
             and history.begun_at.get(step.id, -1) > history.done_at.get(step.id, -1)
             and (step.id not in history.failed or step.id in given_up)
         ]

@@ -9,20 +9,19 @@ from quiesce.app.run.execution import Watching, execute
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
 from quiesce.errors import BusyError, UnfinishedError
+from quiesce.model.debts import Owed
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
-from quiesce.model.ids import DeploymentName, InstanceId
-from quiesce.model.plan import Plan
+from quiesce.model.ids import DeploymentName
 from quiesce.planning import Workflow, workflow_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
-    """One interrupted execution, or one that still owes a thaw."""
+    """One interrupted execution, or one that still owes a thaw or a start."""
 
     execution: Execution
-    #: instances that may be frozen
-    owed: tuple[InstanceId, ...]
+    owed: Owed
 
 
 def find_unfinished(services: Services, deployment: DeploymentName | None = None) -> Sequence[Unfinished]:
@@ -32,16 +31,14 @@ def find_unfinished(services: Services, deployment: DeploymentName | None = None
         mutating = workflow_named(execution.workflow).mutating
         if not mutating or services.leases.holder(execution.deployment) == execution.id:
             continue
-        _, owed = _debts(services, execution)
-        found.append(Unfinished(execution=execution, owed=owed))
+        found.append(Unfinished(execution=execution, owed=_owed(services, execution)))
     return found
 
 
 def settle(services: Services, execution: Execution, watching: Watching) -> Unfinished:
     """Settle what *execution* owes, and return what is left."""
     execute(services, execution, Purpose.SETTLE, watching)
-    _, owed = _debts(services, execution)
-    return Unfinished(execution=services.executions.get(execution.id), owed=owed)
+    return Unfinished(execution=services.executions.get(execution.id), owed=_owed(services, execution))
 
 
 def take_up_unfinished(
@@ -59,7 +56,7 @@ def take_up_unfinished(
         if interrupted.safe_to_end:
             execute(services, execution, _how_to_end(services, execution), watching)
             continue
-        if _debts(services, execution)[1]:
+        if _owed(services, execution):
             settle(services, execution, watching)
         if execution.state is not ExecutionState.RUNNING:
             continue
@@ -111,7 +108,6 @@ def _write_off(services: Services, execution: Execution) -> None:
     )
 
 
-def _debts(services: Services, execution: Execution) -> tuple[Plan, tuple[InstanceId, ...]]:
-    plan = services.executions.plan(execution.id)
+def _owed(services: Services, execution: Execution) -> Owed:
     history = History.of(services.executions.journal(execution.id).read())
-    return plan, tuple(step.instance for step in history.debts(plan))
+    return Owed.of(history.debts(services.executions.plan(execution.id)))

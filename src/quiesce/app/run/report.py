@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from quiesce.app.points.window import frozen_intervals, window_s
+from quiesce.model.debts import Owed
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, InstanceId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.report import ExecutionReport, PlanReport, StepReport
 from quiesce.model.restore_point import RestorePoint
@@ -34,7 +35,8 @@ def report_execution(
         frozen_s={instance: end - begin for instance, (begin, end) in intervals.items()},
         frozen=len(begun) - len(without_thaw),
         thawed=sum(step.id not in owing for step in begun) - len(without_thaw),
-        owed=tuple(step.instance for step in owed),
+        owed=Owed.of(owed).frozen,
+        stopped=Owed.of(owed).stopped,
         points=tuple(point for point in points if point.name in execution.points),
         measurements={
             step.instance: done.outcome.measurements
@@ -122,13 +124,24 @@ def _notes(plan: Plan, history: History) -> dict[InstanceId, str]:
     return {instance: "; ".join(dict.fromkeys(texts)) for instance, texts in notes.items()}
 
 
-def _advice(execution: Execution, plan: Plan, history: History) -> str:
+def way_back(execution: Execution, plan: Plan, history: History) -> str:
+    """Return how to go back from what *execution* has replaced; empty when there is no way that we know."""
+    replaced = [step for step in plan.steps if step.operation in REPLACING and step.id in history.begun_at]
+    keeping = {step.instance for step in plan.steps if step.operation is Operation.CONFIRM}
+    if replaced and keeping.issuperset(step.instance for step in replaced):
+        return f"To go back: quiesce restore --undo {execution.deployment}"
     safety = {step.point for step in plan.steps if step.id.endswith(".safety") and step.id in history.done}
-    if safety:
-        (name,) = safety
-        return f"To go back: quiesce restore {execution.deployment} -p snapshot_name={name}"
+    if not safety:
+        return ""
+    (name,) = safety
+    return f"To go back: quiesce restore {execution.deployment} -p snapshot_name={name}"
+
+
+def _advice(execution: Execution, plan: Plan, history: History) -> str:
+    if back := way_back(execution, plan, history):
+        return back
     if execution.owes:
-        return "Something may still be frozen: quiesce recover"
+        return "Something may still be frozen or stopped: quiesce recover"
     if execution.state is ExecutionState.FAILED:
         return workflow_named(execution.workflow).advice.format(deployment=execution.deployment)
     return ""

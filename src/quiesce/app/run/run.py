@@ -15,17 +15,18 @@ from quiesce.app.points.former import (
 )
 from quiesce.app.points.verify import refuse_damaged, refuse_found_damaged
 from quiesce.app.run.execution import Watching, execute, failure_of
+from quiesce.app.run.in_use import refuse_in_use, users_that_stay
 from quiesce.app.run.recover import take_up_unfinished
-from quiesce.app.run.report import report_execution, report_plan
+from quiesce.app.run.report import report_execution, report_plan, way_back
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
-from quiesce.errors import BusyError, PlanError, QuiesceError, UsageError
+from quiesce.errors import BusyError, InUseError, PlanError, QuiesceError, UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
 from quiesce.model.ids import BackupName, ExecutionId, InstanceId, Json
-from quiesce.model.operation import Operation
+from quiesce.model.operation import INDEBTING, Operation
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Plan
 from quiesce.model.report import ExecutionReport, PlanReport
@@ -69,6 +70,7 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
     applied = _read_by(plan)
     for point in points if applied else ():
         refuse_found_damaged(point, applied)
+    plan = _with_usage_warnings(services, deployment, plan, points)
     predicted = _predicted_s(services, deployment, plan)
     return report_plan(
         deployment.name, _with_window_warning(plan, predicted), predicted, _labels(plan, deployment)
@@ -147,13 +149,15 @@ def _check_first(
             mode=plan.parameters.verify_first,
             cancelled=watching.cancel_asked,
         )
+    refuse_in_use(services, deployment, plan, points)
 
 
 def result_of(services: Services, ended: Execution, plan: Plan, history: History) -> Result:
     """Return the report of a run that is over, and its error where there is one."""
     points = services.catalog.list(ended.deployment)
     report = report_execution(ended, plan, history, points)
-    return Result(report=report, error=failure_of(ended, history))
+    error = failure_of(ended, plan, history, way_back=way_back(ended, plan, history))
+    return Result(report=report, error=error)
 
 
 def _plan(
@@ -275,6 +279,17 @@ def _with_window_warning(plan: Plan, predicted_s: float) -> Plan:
     return replace(plan, warnings=(*plan.warnings, warning))
 
 
+def _with_usage_warnings(
+    services: Services, deployment: Deployment, plan: Plan, points: Sequence[RestorePoint]
+) -> Plan:
+    used = users_that_stay(services, deployment, plan, points)
+    warnings = (
+        f"{instance} is in use by {', '.join(users)}: it would be refused ({InUseError.hint})"
+        for instance, users in used.items()
+    )
+    return replace(plan, warnings=(*plan.warnings, *warnings))
+
+
 def _labels(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, str]:
     return {instance: consistency.label for instance, consistency in _reachable(plan, deployment).items()}
 
@@ -301,8 +316,8 @@ def _refuse_unreachable_consistency(plan: Plan, deployment: Deployment) -> None:
 
 
 def _guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | None:
-    """Return a guard that gets ready for *execution*; None when it freezes nothing."""
-    if not any(step.operation is Operation.FREEZE for step in plan.steps):
+    """Return a guard that gets ready for *execution*; None when it freezes and stops nothing."""
+    if not any(step.operation in INDEBTING for step in plan.steps):
         return None
     guard = services.guard()
     guard.prepare(execution.id)

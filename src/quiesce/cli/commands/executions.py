@@ -179,7 +179,10 @@ def report(execution: str, output: str) -> None:
 @click.argument("deployment", required=False)
 @json_option
 def recover(deployment: str | None, as_json: bool) -> None:
-    """Thaw all that interrupted executions may have left frozen; of DEPLOYMENT only, when it is named."""
+    """Thaw and start all that interrupted executions may have left frozen or stopped.
+
+    Of DEPLOYMENT only, when it is named.
+    """
     with services(warn=False) as given:
         name = given.deployments.get(deployment).name if deployment else None
         left = recover_all(given, Watching(by="recover", settle_patience_s=30.0), name)
@@ -188,16 +191,15 @@ def recover(deployment: str | None, as_json: bool) -> None:
     for unfinished in left:
         execution = unfinished.execution
         if unfinished.owed:
-            names = ", ".join(unfinished.owed)
-            raise NotThawedError(f"{names} of {execution.deployment} could not be thawed ({execution.id})")
+            raise NotThawedError(f"{execution.deployment}: {unfinished.owed} ({execution.id})")
         if not as_json:
             say(
-                f"{execution.id} was interrupted; nothing of it is frozen. "
+                f"{execution.id} was interrupted; nothing of it is frozen, and nothing is left stopped. "
                 f"Resume it: quiesce executions resume {execution.id}; "
                 f"or roll back: quiesce executions cancel {execution.id}"
             )
     if not left and not as_json:
-        say("no thaw is owed: everything is thawed")
+        say("nothing is owed: everything is thawed, and nothing is left stopped")
 
 
 def _report(given: Services, execution: str) -> ExecutionReport:

@@ -5,12 +5,16 @@ The smallest whole provider, too: begin with a copy of this folder (CONTRIBUTING
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quiesce.model.capabilities import (
     EXTRACTING,
     FREEZING,
     MEASURING,
+    PROBING,
     REVERTING,
     SAVING,
+    STOPPING,
     SUSPENDING,
     Capabilities,
     Description,
@@ -19,6 +23,14 @@ from quiesce.model.capabilities import (
 from quiesce.model.operation import Operation
 from quiesce.providers.fake.options import FakeOptions
 
+_MACHINE = Capabilities(
+    operations=FREEZING | SUSPENDING | SAVING | REVERTING | EXTRACTING | MEASURING,
+    copies_backups=True,
+    self_thaw=True,
+    cheap_snapshot=True,
+    freeze_for_apply=True,
+)
+
 DESCRIPTION = Description(
     name="fake",
     factory="quiesce.providers.fake.provider:FakeProvider",
@@ -26,15 +38,14 @@ DESCRIPTION = Description(
     kinds=(
         Kind(
             name="machine",
-            types=frozenset({"quiesce.nodes.fake.Machine", "quiesce.nodes.fake.Service"}),
-            capabilities=Capabilities(
-                operations=FREEZING | SUSPENDING | SAVING | REVERTING | EXTRACTING | MEASURING,
-                copies_backups=True,
-                self_thaw=True,
-                cheap_snapshot=True,
-                freeze_for_apply=True,
-            ),
+            types=frozenset({"quiesce.nodes.fake.Machine"}),
+            capabilities=_MACHINE,
             functions=frozenset({"quiesce.fake."}),
+        ),
+        Kind(
+            name="service",
+            types=frozenset({"quiesce.nodes.fake.Service"}),
+            capabilities=replace(_MACHINE, operations=_MACHINE.operations | STOPPING | PROBING),
         ),
         Kind(
             name="idle",

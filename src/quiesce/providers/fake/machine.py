@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quiesce.errors import ForeignObjectError, ResourceNotFoundError
+from quiesce.errors import ForeignObjectError, ProbeFailedError, ResourceNotFoundError
 from quiesce.model.former_state import FormerState, Side
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
@@ -160,6 +160,25 @@ class FakeMachine(CheckedOperations[FakeJob]):
             return NOTHING
         if not job.call.undo or thing.maker == job.call.execution:
             del self.world.things[job.object_name]
+        return NOTHING
+
+    def stop(self, job: FakeJob, /) -> Outcome:
+        """End it, and with it every freeze."""
+        self.world.stopped.add(job.call.instance)
+        return NOTHING
+
+    def start(self, job: FakeJob, /) -> Outcome:
+        """Let it run, after whatever is still on its way."""
+        self.world.let_late_effects_happen(job.call.instance)
+        self.world.stopped.discard(job.call.instance)
+        return NOTHING
+
+    def probe(self, job: FakeJob, /) -> Outcome:
+        """Tell whether it runs and nothing holds it."""
+        instance = job.call.instance
+        for state, members in {"stopped": self.world.stopped, "frozen": self.world.frozen}.items():
+            if instance in members:
+                raise ProbeFailedError(f"{instance} is {state}")
         return NOTHING
 
     def measure(self, job: FakeJob, /) -> Outcome:

@@ -34,7 +34,7 @@ class FakeProvider(PlatformProvider[FakeJob]):
         self.settings = settings
         self.world = world or FakeWorld()
         self._sleep = sleep
-        super().__init__(DESCRIPTION, {"machine": FakeMachine(self.world), "idle": FakeMachine(self.world)})
+        super().__init__(DESCRIPTION, {kind.name: FakeMachine(self.world) for kind in DESCRIPTION.kinds})
 
     def job(self, call: Call, context: Context) -> FakeJob:
         """Return the call with its options."""

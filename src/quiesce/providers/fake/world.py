@@ -71,6 +71,7 @@ class FakeWorld:
     contents: dict[str, str] = field(default_factory=dict)
     frozen: set[str] = field(default_factory=set)
     suspended: set[str] = field(default_factory=set)
+    stopped: set[str] = field(default_factory=set)
     things: dict[str, FakeThing] = field(default_factory=dict)
     #: what restores have replaced, by instance
     former: dict[str, FakeFormer] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from quiesce.files.trust import require_trusted
 from quiesce.isolation.child import Command
 from quiesce.isolation.context_data import context_data
 from quiesce.isolation.reaper import Reaper
-from quiesce.isolation.run import ADDRESS, grace_s, inherited_environment, run_child
+from quiesce.isolation.run import ADDRESS, facts_of, grace_s, inherited_environment, run_child
 from quiesce.isolation.runtime_files import RUNTIME
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
@@ -89,7 +89,7 @@ class FunctionOperations(ImplementedOperations[Job]):
             require_trusted(call.blueprint_dir)  # modules are imported from it
         return Command(
             argv=[self._python, _RUNNER, call.function],
-            env={**inherited_environment(), ADDRESS: address},
+            env={**inherited_environment(), **facts_of(call), ADDRESS: address},
             cwd=call.blueprint_dir or "/",
             grace_s=grace_s(call.operation),
         )

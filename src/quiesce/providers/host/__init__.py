@@ -6,8 +6,10 @@ from quiesce.model.capabilities import (
     EXTRACTING,
     FREEZING,
     MEASURING,
+    PROBING,
     REVERTING,
     SAVING,
+    STOPPING,
     SUSPENDING,
     Capabilities,
     Description,
@@ -18,6 +20,15 @@ from quiesce.model.operation import Operation
 from quiesce.providers.host.options import HostOptions
 
 _FREEZE_S = {Operation.FREEZE: 0.01, Operation.THAW: 0.005}
+
+_RUNNING = SUSPENDING | STOPPING | PROBING | MEASURING
+_STARTED_BY = frozenset({"start", "systemd_unit"})
+#: what cannot be started is not stopped
+_NEEDS = {
+    Operation.STOP: _STARTED_BY,
+    Operation.START: _STARTED_BY,
+    Operation.PROBE: frozenset({"probe"}),
+}
 
 PROCESS = "quiesce.nodes.host.Process"
 PAUSED_PROCESS = "quiesce.nodes.host.PausedProcess"
@@ -37,13 +48,14 @@ DESCRIPTION = Description(
         Kind(
             name="process",
             types=frozenset({PROCESS}),
-            capabilities=Capabilities(operations=SUSPENDING | MEASURING),
+            capabilities=Capabilities(operations=_RUNNING, needs=_NEEDS),
         ),
         Kind(
             name="paused process",
             types=frozenset({PAUSED_PROCESS}),
             capabilities=Capabilities(
-                operations=SUSPENDING | FREEZING | MEASURING,
+                operations=FREEZING | _RUNNING,
+                needs=_NEEDS,
                 self_thaw=True,
                 # it is stopped wherever it is: what it holds in memory is not written
                 ceiling=Consistency.CRASH,

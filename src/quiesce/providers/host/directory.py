@@ -49,6 +49,7 @@ class DirectoryOperations(StoredOperations):
     """Answers for ``quiesce.nodes.host.Directory``."""
 
     freeze = thaw = suspend = resume = unsupported
+    stop = start = probe = unsupported
 
     def __init__(self, extracted: Path) -> None:
         """*extracted* is where it is remembered what was extracted."""

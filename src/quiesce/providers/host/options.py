@@ -6,8 +6,11 @@ Nothing that is given for one execution may say which path is replaced, or which
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from quiesce.model.ids import Json
 from quiesce.model.options import option
@@ -34,6 +37,43 @@ def read_path(value: Json) -> Path:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What is asked to learn whether a process answers: exactly one of these."""
+
+    command: str = ""
+    #: host and port
+    address: tuple[str, int] | None = None
+    url: str = ""
+
+
+def read_probe(value: Json) -> Probe:
+    """Return a probe: a port of this machine, an address, a URL, or a command."""
+    if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
+        return Probe(address=("127.0.0.1", _PORT(value)))
+    text = read_text(value)
+    parts = urlsplit(text)
+    if parts.scheme in ("http", "https") and parts.hostname:
+        return Probe(url=text)
+    if parts.scheme == "tcp":
+        match = re.fullmatch(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/]+):([0-9]+)/?", text)
+        if match is None:
+            raise WrongValueError(value, "an address such as tcp://127.0.0.1:5432")
+        return Probe(address=(match[1].strip("[]"), _PORT(match[2])))
+    return Probe(command=text)
+
+
+def read_unit(value: Json) -> str:
+    """Return the name of a unit of systemd."""
+    text = read_text(value)
+    if re.fullmatch(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*", text) is None:
+        raise WrongValueError(value, "the name of a unit, such as postgresql@15-main.service")
+    return text
+
+
+_PORT: Final = whole_number(1, 65535)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostOptions:
     """The properties of a node; which of them it has depends on its type."""
 
@@ -53,5 +93,16 @@ class HostOptions:
     )
     command: str | None = option(
         None, "regular expression that the first process's command line matches", per_node=True
+    )
+    start: str | None = option(None, "command that starts it", per_node=True)
+    stop: str | None = option(None, "command that stops it (default: SIGTERM)", per_node=True)
+    systemd_unit: str | None = option(
+        None, "unit of systemd that it is: stopped and started by systemctl", read=read_unit, per_node=True
+    )
+    probe: Probe | None = option(
+        None,
+        "how to tell that it answers: a command, a TCP port, tcp://HOST:PORT, http:// or https://",
+        read=read_probe,
+        per_node=True,
     )
     scope: ProcessScope = option(ProcessScope.TREE, "which other processes belong to it", per_node=True)

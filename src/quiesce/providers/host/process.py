@@ -21,8 +21,10 @@ from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
-from quiesce.providers.host import processes
+from quiesce.providers.host import processes, restarting
+from quiesce.providers.host.commands import NodeCommands
 from quiesce.providers.host.job import HostJob
+from quiesce.providers.host.probing import wait_for_answer
 from quiesce.providers.host.processes import Member, Stat
 
 _SAMPLE_S: Final = 0.2
@@ -40,9 +42,10 @@ class ProcessOperations(CheckedOperations[HostJob]):
     snapshot = copy = apply = delete = unsupported
     verify = nothing_stored
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, commands: NodeCommands) -> None:
         """*directory* keeps what was suspended."""
         self._directory = directory
+        self._commands = commands
 
     def suspend(self, job: HostJob, /) -> Outcome:
         """Stop every process of the group; returns when all have stopped."""
@@ -59,6 +62,26 @@ class ProcessOperations(CheckedOperations[HostJob]):
         with storage_errors("forget what was suspended"):
             self._record(job).unlink(missing_ok=True)
         return NOTHING
+
+    def stop(self, job: HostJob, /) -> Outcome:
+        """Stop it by its command, by systemd or by SIGTERM; returns when every process is gone."""
+        if not _can_be_started(job):
+            return Outcome(note="it is left running: nothing says how it is started")
+        return restarting.stop(job, self._commands, lambda: self._found(job))
+
+    def start(self, job: HostJob, /) -> Outcome:
+        """Start it by its command or by systemd; returns when it is there."""
+        return restarting.start(job, self._commands, lambda: self._found(job))
+
+    def probe(self, job: HostJob, /) -> Outcome:
+        """Ask until it answers."""
+        if job.options.probe is not None:
+            wait_for_answer(job, self._commands, job.options.probe)
+        return NOTHING
+
+    def ended_by_stop(self, job: HostJob) -> list[int]:
+        """Return the processes that a stop would end."""
+        return [stat.member.pid for stat in self._found(job)] if _can_be_started(job) else []
 
     def measure(self, job: HostJob, /) -> Outcome:
         """Return processor, memory, threads, open files and bytes read and written."""
@@ -89,7 +112,7 @@ class ProcessOperations(CheckedOperations[HostJob]):
 
     def _members(self, job: HostJob) -> list[Stat]:
         every = processes.every_process()
-        found = processes.with_descendants(_leaders(job, every), every, job.options.scope)
+        found = processes.with_descendants(self._leaders(job, every), every, job.options.scope)
         if ours := processes.ourselves(every) & {stat.member.pid for stat in found}:
             raise NonRecoverableError(
                 f"{job.call.instance} includes process {min(ours)}, which runs quiesce itself",
@@ -97,9 +120,21 @@ class ProcessOperations(CheckedOperations[HostJob]):
             )
         return found
 
+    def _leaders(self, job: HostJob, every: dict[int, Stat]) -> list[Stat]:
+        options = job.options
+        if options.systemd_unit is None or any((options.pid_file, options.pid, options.command)):
+            return _leaders(job, every)
+        pid = restarting.main_process(job, self._commands, options.systemd_unit)
+        if pid not in every:
+            raise ResourceNotFoundError(f"{options.systemd_unit} does not run")
+        return [every[pid]]
+
     def _present(self, job: HostJob) -> list[Member]:
+        return [stat.member for stat in self._found(job)]
+
+    def _found(self, job: HostJob) -> list[Stat]:
         try:
-            return [stat.member for stat in self._members(job)]
+            return self._members(job)
         except ResourceNotFoundError:
             return []
 
@@ -164,6 +199,10 @@ class PausedProcessOperations(ProcessOperations):
         return all(processes.is_stopped(member) for member in _members_in(held))
 
 
+def _can_be_started(job: HostJob) -> bool:
+    return job.options.start is not None or job.options.systemd_unit is not None
+
+
 def _leaders(job: HostJob, every: dict[int, Stat]) -> list[Stat]:
     options = job.options
     noted = None if options.pid_file is None else _pid_file(job, options.pid_file)
@@ -171,7 +210,7 @@ def _leaders(job: HostJob, every: dict[int, Stat]) -> list[Stat]:
     if named is None and options.command is None:
         raise NonRecoverableError(
             f"{job.call.instance} does not say which process it stands for",
-            hint="Set one of its properties pid_file, pid and command.",
+            hint="Set one of its properties pid_file, pid, command and systemd_unit.",
         )
     candidates = every.values() if named is None else [every[named]] if named in every else []
     leaders = [stat for stat in candidates if _fits(job, stat, noted)]

@@ -145,7 +145,7 @@ def stop(find: Callable[[], list[Stat]], announce: Callable[[list[Member]], None
         running = [stat for stat in found if not is_stopped(stat.member)]
         if not running and not fresh:
             return len(found)
-        _signal(running, signal.SIGSTOP)
+        signal_all(running, signal.SIGSTOP)
         _wait(ends, running, "do not stop")
 
 
@@ -158,7 +158,7 @@ def let_go_on(members: Iterable[Member], timeout_s: float) -> None:
     ends = time.monotonic() + timeout_s
     chosen = list(members)
     while stopped := [stat for stat in _living(chosen) if stat.state == "T"]:
-        _signal(stopped, signal.SIGCONT)
+        signal_all(stopped, signal.SIGCONT)
         _wait(ends, stopped, "do not go on")
 
 
@@ -170,6 +170,11 @@ def is_stopped(member: Member) -> bool:
 def stopped_members(members: Iterable[Member]) -> list[Member]:
     """Return those of *members* that are stopped."""
     return [stat.member for stat in _living(members) if stat.state in _STOPPED]
+
+
+def living(members: Iterable[Member]) -> list[Member]:
+    """Return those of *members* that are still there."""
+    return [stat.member for stat in _living(members)]
 
 
 def _living(members: Iterable[Member]) -> Iterator[Stat]:
@@ -195,7 +200,12 @@ def _thread_states(member: Member) -> Iterator[str]:
             yield state
 
 
-def _signal(stats: Iterable[Stat], number: signal.Signals) -> None:
+def signal_all(stats: Iterable[Stat], number: signal.Signals) -> None:
+    """Send a signal to each that is still there.
+
+    Raises:
+        NonRecoverableError: when one belongs to another user.
+    """
     for stat in stats:
         try:
             send_signal(stat.member.pid, stat.member.started, number)

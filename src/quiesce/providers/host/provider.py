@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from quiesce.model.call import Call
@@ -9,6 +10,7 @@ from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.dispatch import PlatformProvider
 from quiesce.provider_kit.options import read_options
 from quiesce.providers.host import DESCRIPTION
+from quiesce.providers.host.commands import NodeCommands
 from quiesce.providers.host.database import DatabaseAloneOperations, DatabaseOperations
 from quiesce.providers.host.directory import DirectoryOperations
 from quiesce.providers.host.file_system import FileSystemOperations
@@ -25,12 +27,14 @@ class HostProvider(PlatformProvider[HostJob]):
         state = Path(settings.state_dir)
         self._freezes = FreezeClient(state / "holds")
         self._default_repository = Path(settings.repository_dir)
+        self._commands = NodeCommands(state / "commands")
         suspended = state / "suspended"
+        self._processes = ProcessOperations(suspended, self._commands)
         super().__init__(
             DESCRIPTION,
             {
-                "process": ProcessOperations(suspended),
-                "paused process": PausedProcessOperations(suspended),
+                "process": self._processes,
+                "paused process": PausedProcessOperations(suspended, self._commands),
                 "directory": DirectoryOperations(extracted=state / "extracted"),
                 "database": DatabaseOperations(),
                 "database alone": DatabaseAloneOperations(),
@@ -52,6 +56,18 @@ class HostProvider(PlatformProvider[HostJob]):
         """Return where the instance's backups are kept."""
         return str(read_options(HostOptions, "host", call).repository or self._default_repository)
 
+    def used_by(self, call: Call, context: Context) -> Mapping[int, str]:
+        """Return who uses the directory that an APPLY would replace."""
+        job = self.job(call, context)
+        if self.kind_of(call).name != "directory" or job.options.allow_in_use:
+            return {}
+        return {user.pid: str(user) for user in job.snapshots.users()}
+
+    def ended_by_stop(self, call: Call, context: Context) -> Collection[int]:
+        """Return the processes that a STOP would end."""
+        return self._processes.ended_by_stop(self.job(call, context))
+
     def close(self) -> None:
         """Give back what was started; what is still frozen stays so until its THAW or its timer."""
         self._freezes.close()
+        self._commands.close()

@@ -31,6 +31,7 @@ from quiesce.files.exchange import Named, move
 from quiesce.files.mounts import require_no_mounts_below
 from quiesce.files.system_calls import mount_id, sync_file_system
 from quiesce.files.trust import Declared, open_declared, why_directory_not_trusted, why_entries_not_trusted
+from quiesce.files.usage import User
 from quiesce.files.writing import make_directory
 from quiesce.model.call import Call
 from quiesce.model.former_state import Side
@@ -254,13 +255,16 @@ class SnapshotDirectory:
 
     def require_unused(self) -> None:
         """Raise `InUseError` when programs use what is there: they would go on in the former state."""
+        if users := self.users():
+            raise InUseError(f"{self.path} is in use by {shown(users)}")
+
+    def users(self) -> tuple[User, ...]:
+        """Return the programs that use what is there."""
         try:
             with open_declared(self.path) as declared, _directory_declared(declared) as present:
-                users = users_of(present, self._own_processes())
+                return users_of(present, self._own_processes())
         except (FileNotFoundError, NotADirectoryError, ResourceNotFoundError):
-            return
-        if users:
-            raise InUseError(f"{self.path} is in use by {shown(users)}")
+            return ()
 
     def require_exchangeable(self) -> None:
         """Raise, before anything is touched, when what is there cannot be replaced.

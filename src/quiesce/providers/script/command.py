@@ -11,7 +11,7 @@ from pathlib import Path
 
 from quiesce.errors import NonRecoverableError
 from quiesce.isolation.child import Command
-from quiesce.isolation.run import ADDRESS, grace_s, inherited_environment
+from quiesce.isolation.run import ADDRESS, facts_of, grace_s, inherited_environment
 from quiesce.isolation.runtime_files import BIN, PYTHON_PATH, RUNTIME
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
@@ -24,7 +24,7 @@ def script_command(
     """Return how *script* is run for *call*, with its ``ctx`` at *address*."""
     return Command(
         argv=[*_interpreter(script, process), str(script), *process.args],
-        env=_environment({**inputs, **(process.env or {})}, address),
+        env=_environment({**inputs, **(process.env or {})}, address) | facts_of(call),
         cwd=process.cwd or call.blueprint_dir or "/",
         log_stdout=process.log_stdout,
         log_stderr=process.log_stderr,

@@ -25,6 +25,7 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
     """Freezes, stops, saves and brings back whole domains."""
 
     revert = confirm = extract = unsupported
+    stop = start = probe = unsupported
 
     def __init__(self, statistics: DomainStatistics) -> None:
         self._statistics = statistics

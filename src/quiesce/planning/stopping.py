@@ -1,0 +1,41 @@
+"""What runs is stopped before it is replaced, started afterwards whatever happens, and probed."""
+
+from __future__ import annotations
+
+from quiesce.errors import PlanError
+from quiesce.model.ids import InstanceId
+from quiesce.model.operation import RESTORE_PROBE, RESTORE_START, RESTORE_STOP
+from quiesce.model.plan import Role
+from quiesce.planning.drafting import PlanDraft, step_id
+
+
+def add_stops(draft: PlanDraft) -> tuple[InstanceId, ...]:
+    """Append the group that stops, dependents first, and return the instances that it stops.
+
+    Raises:
+        PlanError: when one of them could not be started again.
+    """
+    stopped = draft.having(RESTORE_STOP)
+    for instance in stopped:
+        if draft.binding(instance, RESTORE_START) is None:
+            raise PlanError(
+                f"{draft.request.topology.instances[instance].node} has {RESTORE_STOP} but no "
+                f"{RESTORE_START}: it would be left stopped",
+                hint="Bring the operation that starts it; an empty script, where applying does that already.",
+            )
+    draft.add_group("stop", RESTORE_STOP, stopped, order=draft.dependents_first(stopped))
+    return stopped
+
+
+def add_starts_and_probes(draft: PlanDraft, stopped: tuple[InstanceId, ...]) -> None:
+    """Append the groups that start what was *stopped*, owed since then, and that ask whether all answers."""
+    draft.add_group(
+        "start",
+        RESTORE_START,
+        stopped,
+        order=draft.dependents_last(stopped),
+        role=Role.SETTLE,
+        of=lambda instance: step_id(instance, RESTORE_STOP),
+    )
+    probed = draft.having(RESTORE_PROBE)
+    draft.add_group("probe", RESTORE_PROBE, probed, order=draft.dependents_last(probed))
