@@ -91,7 +91,7 @@ class Till:
 
     def works_where(self) -> str:
         """Return what the running program has as its working directory."""
-        return os.readlink(f"/proc/{self.pid()}/cwd")
+        return str(Path(f"/proc/{self.pid()}/cwd").readlink())
 
 
 def _open(quiesce: CommandLine, probe: str, blueprint: str = BLUEPRINT) -> Till:
@@ -172,7 +172,7 @@ def test_what_was_stopped_is_started_when_quiesce_is_killed(
     before = till.pid()
     (till.here / "slow").touch()
     restoring = quiesce.start("restore", "shop", "-p", "snapshot_name=one")
-    _wait_until(lambda: (till.here / "started").exists())
+    _wait_until((till.here / "started").exists)
     assert till.pid() is None, "it runs while the data are replaced"
     guards = _children(restoring.pid) if victims == "engine and guard" else []
     restoring.kill()
@@ -196,8 +196,9 @@ def test_a_probe_that_fails_fails_the_restore_and_all_runs(quiesce: CommandLine)
     )  # fmt: skip
     assert "probe-failed" in failed.err
     assert "it is empty" in failed.err
-    assert "To go back: quiesce restore shop -p snapshot_name=safety-" in failed.err
-    assert (pid := till.pid()) is not None
+    assert "To go back: quiesce restore --undo shop" in failed.err
+    pid = till.pid()
+    assert pid is not None
     os.kill(pid, signal.SIGKILL)
 
 

@@ -14,6 +14,7 @@ from quiesce.testing import ProviderContract, Subject
 class FakeSubject(Subject):
     provider_name = DESCRIPTION.name
     capabilities = DESCRIPTION.kinds[0].capabilities
+    operations = capabilities.operations
     node_type = "quiesce.nodes.fake.Machine"
 
     def __init__(self) -> None:
@@ -36,6 +37,9 @@ class FakeSubject(Subject):
     def suspended(self) -> bool:
         return self.instance in self.world.suspended
 
+    def running(self) -> bool:
+        return self.instance not in self.world.stopped
+
     def objects(self) -> frozenset[str]:
         return frozenset(self.world.things)
 
@@ -55,6 +59,20 @@ class TestFakeProvider(ProviderContract):
     @pytest.fixture
     def subject(self) -> Subject:
         return FakeSubject()
+
+
+class ServiceSubject(FakeSubject):
+    """It can be stopped and started, too."""
+
+    node_type = "quiesce.nodes.fake.Service"
+    capabilities = DESCRIPTION.kinds[2].capabilities
+    operations = capabilities.operations
+
+
+class TestService(ProviderContract):
+    @pytest.fixture
+    def subject(self) -> ServiceSubject:
+        return ServiceSubject()
 
 
 class IdleSubject(FakeSubject):

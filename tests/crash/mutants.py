@@ -64,7 +64,7 @@ MUTANTS = (
     Mutant(
         name="a thaw is tried once only",
         file="engine/attempts.py",
-        old="        return THAW_PAUSES_S[min(tries, len(THAW_PAUSES_S)) - 1]",
+        old="        return SETTLING_PAUSES_S[min(tries, len(SETTLING_PAUSES_S)) - 1]",
         new="        return None",
     ),
     Mutant(
@@ -76,8 +76,8 @@ MUTANTS = (
     Mutant(
         name="cuts from both sides of a thaw are mixed",
         file="engine/recovery.py",
-        old="        return _BROKEN\n    if not began_freezing",
-        new="        return CONTINUE\n    if not began_freezing",
+        old="        return _BROKEN\n    if not began_resting",
+        new="        return CONTINUE\n    if not began_resting",
     ),
     Mutant(
         name="incomplete things are left behind",
@@ -94,8 +94,56 @@ MUTANTS = (
     Mutant(
         name="a restore goes on without freezing again",
         file="engine/recovery.py",
-        old="    return RecoveryDecision(again=(Operation.FREEZE,))",
-        new="    return CONTINUE",
+        old="    return RecoveryDecision(again=(Operation.STOP, Operation.FREEZE))",
+        new="    return RecoveryDecision(again=(Operation.STOP,))",
+    ),
+    Mutant(
+        name="a restore goes on without stopping again",
+        file="engine/recovery.py",
+        old="    return RecoveryDecision(again=(Operation.STOP, Operation.FREEZE))",
+        new="    return RecoveryDecision(again=(Operation.FREEZE,))",
+    ),
+    Mutant(
+        name="a stop owes nothing",
+        file="planning/stopping.py",
+        old="        of=lambda instance: step_id(instance, RESTORE_STOP),",
+        new="        of=lambda instance: step_id(instance, RESTORE_PROBE),",
+    ),
+    Mutant(
+        name="what never answered its stop is started at once",
+        file="app/calls.py",
+        old="            self._finish_stop(step.of)\n",
+        new="            pass\n",
+    ),
+    Mutant(
+        name="something is started while it is replaced",
+        file="engine/debts.py",
+        old="        if not self._owed or any(step.operation in REPLACING for step in running.values()):",
+        new="        if not self._owed:",
+    ),
+    Mutant(
+        name="a start does not wait for what it depends on",
+        file="engine/debts.py",
+        old="        if step.operation is Operation.START and self._awaits(step):",
+        new="        if False:",
+    ),
+    Mutant(
+        name="the guard is not asked to watch over what is stopped",
+        file="engine/runner.py",
+        old="        self._indebting = {step.id for step in plan.steps if step.operation in INDEBTING}",
+        new="        self._indebting = {s.id for s in plan.steps if s.operation is Operation.FREEZE}",
+    ),
+    Mutant(
+        name="the guard forgets stops that never answered",
+        file="app/run/guard.py",
+        old="            if step.operation in INDEBTING",
+        new="            if step.operation in INDEBTING and step.operation == 'freeze'",
+    ),
+    Mutant(
+        name="a probe that fails is passed over",
+        file="engine/runner.py",
+        old="        if step.operation is not Operation.FREEZE:\n            return False",
+        new="        if step.operation is not Operation.FREEZE:\n            return step.operation is Operation.PROBE",
     ),
     Mutant(
         name="a lost journal stops the thaw",
@@ -139,7 +187,7 @@ MUTANTS = (
     Mutant(
         name="the guard forgets freezes that never answered",
         file="app/run/guard.py",
-        old="                    self._thaw_again_what_never_answered()\n",
+        old="                    self._owe_again_what_never_answered()\n",
         new="",
     ),
     Mutant(

@@ -123,8 +123,11 @@ class Guardless:
     def watch(self, max_freeze_s: float) -> None:
         self.watched = True
 
+    opened: bool = False
+
     def window_opened(self) -> None:
         assert self.watched, "a freeze began before the guard was ready"
+        self.opened = True
 
     def release(self, *, settled: bool) -> None:
         self.released.append(settled)
@@ -145,6 +148,7 @@ class Scene:
             fault.misbehaviour is FakeMisbehaviour.PERMANENT for fault in removals
         )
         self.kept = MemoryRecords()
+        self.guard = Guardless()
         self.workflow = workflow
         self.epoch = 0
         self.write_everywhere()
@@ -192,7 +196,7 @@ class Scene:
                 perform=performer,
                 workers=InlineWorkers(self.clock),
                 clock=self.clock,
-                guard=Guardless(),
+                guard=self.guard,
                 cancel_asked=cancel,
             ),
             purpose,

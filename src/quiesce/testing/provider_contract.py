@@ -73,6 +73,10 @@ class Subject:
         """Tell whether it is suspended, seen from outside the provider."""
         raise NotImplementedError
 
+    def running(self) -> bool:
+        """Tell whether it runs, seen from outside the provider."""
+        raise NotImplementedError
+
     def objects(self) -> frozenset[str]:
         """Return every object on the platform and in the repository that could leak."""
         raise NotImplementedError
@@ -192,6 +196,47 @@ class ProviderContract:
         still_frozen = _or_skip(subject.frozen)
         _perform(subject, provider, Operation.THAW)
         assert still_frozen
+
+    # -- stop, start and probe --------------------------------------------------------------------------
+
+    def test_stop_and_start_may_each_run_twice(self, subject: Subject) -> None:
+        provider = _needs(subject, Operation.STOP)
+        assert _or_skip(subject.running)
+        for _ in range(2):
+            _perform(subject, provider, Operation.STOP)
+            assert not subject.running()
+        for _ in range(2):
+            _perform(subject, provider, Operation.START)
+            assert subject.running()
+
+    def test_another_process_can_start_what_this_one_has_stopped(self, subject: Subject) -> None:
+        provider = _needs(subject, Operation.STOP)
+        assert _or_skip(subject.running)
+        _perform(subject, provider, Operation.STOP)
+        assert not subject.running()
+        _perform(subject, subject.provider(), Operation.START)
+        assert subject.running()
+
+    def test_an_unconfirmed_stop_can_be_brought_to_its_end_and_started(self, subject: Subject) -> None:
+        provider = _needs(subject, Operation.STOP)
+        assert _or_skip(subject.running)
+        _lose(subject, Operation.STOP)
+        with pytest.raises(ProviderError):
+            _perform(subject, provider, Operation.STOP)
+        for operation in (Operation.STOP, Operation.START):
+            _perform(subject, provider, operation)
+        assert subject.running()
+
+    def test_what_runs_answers_and_what_is_stopped_does_not(self, subject: Subject) -> None:
+        provider = _needs(subject, Operation.PROBE)
+        _needs(subject, Operation.STOP)
+        assert _or_skip(subject.running)
+        _perform(subject, provider, Operation.PROBE)
+        _perform(subject, provider, Operation.STOP)
+        with pytest.raises(ProviderError):
+            provider.perform(subject.call(Operation.PROBE), RecordingContext(timeout_s=0.5))
+        _perform(subject, provider, Operation.START)
+        _perform(subject, provider, Operation.PROBE)
 
     # -- suspend and resume -----------------------------------------------------------------------------
 

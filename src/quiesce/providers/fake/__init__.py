@@ -43,14 +43,14 @@ DESCRIPTION = Description(
             functions=frozenset({"quiesce.fake."}),
         ),
         Kind(
-            name="service",
-            types=frozenset({"quiesce.nodes.fake.Service"}),
-            capabilities=replace(_MACHINE, operations=_MACHINE.operations | STOPPING | PROBING),
-        ),
-        Kind(
             name="idle",
             types=frozenset({"quiesce.nodes.fake.Idle"}),
             capabilities=Capabilities(operations=FREEZING | {Operation.SNAPSHOT}),
+        ),
+        Kind(
+            name="service",
+            types=frozenset({"quiesce.nodes.fake.Service"}),
+            capabilities=replace(_MACHINE, operations=_MACHINE.operations | STOPPING | PROBING),
         ),
     ),
     options=FakeOptions,
