@@ -196,7 +196,7 @@ def test_a_probe_that_fails_fails_the_restore_and_all_runs(quiesce: CommandLine)
     )  # fmt: skip
     assert "probe-failed" in failed.err
     assert "it is empty" in failed.err
-    assert "To go back: quiesce restore --undo shop" in failed.err
+    assert "To go back: quiesce restore shop -p snapshot_name=safety-" in failed.err
     pid = till.pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)

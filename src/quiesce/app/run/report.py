@@ -126,13 +126,14 @@ def _notes(plan: Plan, history: History) -> dict[InstanceId, str]:
 
 def way_back(execution: Execution, plan: Plan, history: History) -> str:
     """Return how to go back from what *execution* has replaced; empty when there is no way that we know."""
-    replaced = [step for step in plan.steps if step.operation in REPLACING and step.id in history.begun_at]
-    keeping = {step.instance for step in plan.steps if step.operation is Operation.CONFIRM}
-    if replaced and keeping.issuperset(step.instance for step in replaced):
-        return f"To go back: quiesce restore --undo {execution.deployment}"
+    replaced = {s.instance for s in plan.steps if s.operation in REPLACING and s.id in history.begun_at}
+    kept = replaced & {step.instance for step in plan.steps if step.operation is Operation.CONFIRM}
+    undo = f"To go back: quiesce restore --undo {execution.deployment}"
+    if kept and kept == replaced:
+        return undo
     safety = {step.point for step in plan.steps if step.id.endswith(".safety") and step.id in history.done}
     if not safety:
-        return ""
+        return f"{undo} (of {', '.join(sorted(kept))})" if kept else ""
     (name,) = safety
     return f"To go back: quiesce restore {execution.deployment} -p snapshot_name={name}"
 
