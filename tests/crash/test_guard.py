@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +204,71 @@ def test_a_guard_that_cannot_write_thaws_all_the_same(
 
     monkeypatch.setattr(SqlExecutions, "take_over", full)
     theatre.guard(Order.GONE)
+    assert theatre.scene.world.frozen == set()
+    assert theatre.history().debts(theatre.scene.plan) == []
+
+
+def _lock_until_thawed(theatre: Theatre, database: Path) -> tuple[threading.Thread, list[bool]]:
+    """Hold the database's write lock, as an engine does that is stopped within a commit."""
+    locked = threading.Event()
+    in_time: list[bool] = []
+
+    def hold() -> None:
+        connection = sqlite3.connect(database, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        locked.set()
+        for _ in range(1000):
+            if not theatre.scene.world.frozen:
+                break
+            time.sleep(0.01)
+        in_time.append(not theatre.scene.world.frozen)
+        connection.execute("ROLLBACK")
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert locked.wait(10)
+    return holder, in_time
+
+
+@pytest.mark.parametrize("orders", [(Order.OPENED, None, Order.SETTLED), (Order.GONE,), (Order.OWING,)])
+@pytest.mark.parametrize("touches", [4, 6, 8])
+def test_the_guard_thaws_before_it_writes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, orders: tuple[Order | None, ...], touches: int
+) -> None:
+    """Somebody who is stopped within a commit holds up the journal, and not the thaw."""
+    monkeypatch.setattr("quiesce.stores.database.BUSY_TIMEOUT_S", 60.0)
+    monkeypatch.setattr("quiesce.app.run.execution.ThreadWorkers", InlineWorkers)
+    theatre = Theatre(tmp_path)
+    theatre.engine_dies_at(touches)
+    assert theatre.scene.world.frozen
+    holder, in_time = _lock_until_thawed(theatre, tmp_path / "quiesce.db")
+    theatre.guard(*orders)
+    holder.join()
+    assert in_time == [True], "it waited for the database's lock with everything frozen"
+    assert theatre.history().debts(theatre.scene.plan) == [], "it was not written down afterwards"
+    assert not theatre.services().executions.get(theatre.execution.id).owes
+
+
+def test_what_the_engine_still_wrote_before_it_was_fenced_off_is_thawed_too(theatre: Theatre) -> None:
+    """Its last commit may come while the guard thaws what it knows of."""
+    early, late = (s for s in theatre.scene.plan.steps if s.operation is Operation.FREEZE)
+    executions = theatre.services().executions
+    take_over = SqlExecutions.take_over
+    journal = take_over(executions, theatre.execution.id)  # type: ignore[arg-type]
+    digest = theatre.scene.plan.digest
+    journal.append([Started(at=1.0, tick=1.0, plan_digest=digest), Begun(at=1.0, tick=1.0, step=early.id)])
+    theatre.scene.world.frozen.add(early.instance)
+
+    def after_its_last_commit(self: SqlExecutions, execution: ExecutionId) -> object:
+        if late.id not in theatre.history().begun_at:
+            journal.append([Begun(at=2.0, tick=2.0, step=late.id)])
+            theatre.scene.world.frozen.add(late.instance)
+        return take_over(self, execution)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqlExecutions, "take_over", after_its_last_commit)
+        theatre.guard(Order.OPENED, None, Order.SETTLED)
     assert theatre.scene.world.frozen == set()
     assert theatre.history().debts(theatre.scene.plan) == []
 

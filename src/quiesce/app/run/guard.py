@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from quiesce.app.run.execution import Watching, prepare_run
+from quiesce.app.run.write_behind import WriteBehindJournal
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
 from quiesce.errors import BusyError, QuiesceError, StoreError, SupersededError
@@ -17,12 +18,13 @@ from quiesce.model.ids import ExecutionId
 from quiesce.model.operation import INDEBTING, Operation
 from quiesce.model.plan import Role
 from quiesce.model.records import Begun, Record
-from quiesce.ports import Journal
 
 #: how much longer than ``max_freeze`` the guard gives a living engine, in seconds
 GRACE_S: Final = 1.0
 #: pause before the guard tries again when it could not even try, in seconds
 PAUSE_S: Final = 0.2
+#: how long the guard waits, in seconds, for what it did to be written before it looks at everything anew
+WRITE_PATIENCE_S: Final = 10.0
 
 
 class Order(enum.Enum):
@@ -71,8 +73,7 @@ class GuardLoop:
                     self._settle_with_lease()
                     return
                 case Order.GONE:
-                    self._owe_again_what_never_answered()
-                    self._settle_with_lease()
+                    self._settle_with_lease(self._never_answered())
                     return
                 case None if self._only_starts_are_owed() and bound != latest:
                     # the engine is alive and starts what it has stopped, which takes its time
@@ -80,9 +81,10 @@ class GuardLoop:
                 case None:
                     bound = None
                     self._settle()  # the engine is alive but does not act: take its journal over
+                    self._settle()  # and what it had still written until then
 
-    def _settle_with_lease(self) -> None:
-        while self._owes():
+    def _settle_with_lease(self, again: Sequence[Record] = ()) -> None:
+        while again or self._owes():
             try:
                 lease = self._services.leases.acquire(
                     self._execution_run.execution.deployment, self._execution_run.execution.id
@@ -91,28 +93,29 @@ class GuardLoop:
                 self._pause(PAUSE_S)
                 continue
             try:
-                self._settle()
+                if self._settle(again):
+                    again = ()
             finally:
                 lease.release()
 
-    def _settle(self) -> None:
-        if not self._owes():
-            return
+    def _settle(self, again: Sequence[Record] = ()) -> bool:
+        """Thaw first, write later; tell whether it is written. *again* are signs of freezes to be added."""
+        if not again and not self._owes():
+            return True
+        execution = self._execution_run.execution.id
+        journal = WriteBehindJournal(self._services.executions, execution, again)
         watching = Watching(by="guard", settle_patience_s=math.inf)
         try:
-            history = self._execution_run.run(Purpose.SETTLE, self._journal(), watching)
+            try:
+                self._execution_run.run(Purpose.SETTLE, journal, watching)
+            finally:
+                journal.close(WRITE_PATIENCE_S)
         except (StoreError, SupersededError):
             self._pause(PAUSE_S)
-            return  # thawed all the same; whether it could be written is looked at again
+            return False  # thawed all the same; whether it could be written is looked at again
         with suppress(StoreError):
-            self._execution_run.note_debts(history)
-
-    def _journal(self) -> Journal:
-        executions, execution = self._services.executions, self._execution_run.execution.id
-        try:
-            return executions.take_over(execution)
-        except StoreError:
-            return executions.journal(execution)  # cannot be written: thaw first, and say so later
+            self._execution_run.note_debts(self._history())
+        return True
 
     def _owes(self) -> bool:
         try:
@@ -130,15 +133,15 @@ class GuardLoop:
     def _history(self) -> History:
         return History.of(self._services.executions.journal(self._execution_run.execution.id).read())
 
-    def _owe_again_what_never_answered(self) -> None:
+    def _never_answered(self) -> Sequence[Record]:
         """Owe it again for each freeze or stop that the dead engine began without receiving an answer.
 
         Its effect may have come after an earlier thaw or start of ours.
         """
-        with suppress(StoreError, SupersededError):
-            unanswered = self._unanswered(self._history())
-            if unanswered:
-                self._services.executions.take_over(self._execution_run.execution.id).append(unanswered)
+        try:
+            return self._unanswered(self._history())
+        except QuiesceError:
+            return ()
 
     def _unanswered(self, history: History) -> Sequence[Record]:
         clock = self._services.clock
