@@ -62,6 +62,7 @@ class FreezeClient:
         self.release(key, timeout_s=timeout_s)
         make_private_directory(self._directory)
         body = {**request, "state": str(self._path(key)), "thaw_after_s": thaw_after_s, "key": key}
+        body["asker"] = os.getpid()
         with self._lock:
             connection = self._watched[key] = self._send(body)
         try:

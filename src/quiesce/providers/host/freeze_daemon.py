@@ -10,6 +10,7 @@ A lock on the state file lasts as long as the holder: whoever gets that lock kno
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -35,6 +36,8 @@ _THAW_RETRY_S: Final = 0.05
 _STATE_TRIES: Final = 20
 _STATE_PAUSE_S: Final = 0.005
 _COPY_RETRY_S: Final = 0.02
+#: input, output, errors
+_STANDARD: Final = range(3)
 
 
 class FreezeRefusedError(Exception):
@@ -64,25 +67,136 @@ def main(daemon: socket.socket) -> None:
     os.chdir("/")
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN)
+    rescue = Rescue()
     while True:
-        request, descriptors, _, _ = socket.recv_fds(daemon, LONGEST_MESSAGE, 1)
+        data, descriptors, _, _ = socket.recv_fds(daemon, LONGEST_MESSAGE, 1)
         if not descriptors:
             return
+        request = json.loads(data)
+        if request["kind"] in _OUTLIVING:
+            rescue.be_there()
         if os.fork() == 0:
             daemon.close()
-            _serve(json.loads(request), socket.socket(fileno=descriptors[0]))
+            _serve(request, socket.socket(fileno=descriptors[0]), rescue)
             os._exit(0)
         os.close(descriptors[0])
 
 
-def _serve(request: dict[str, Any], watcher: socket.socket) -> None:
+class Rescue:
+    """The way to the rescue process, which thaws when all of us are killed; see `freeze_rescue`."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._key = ""
+
+    def be_there(self) -> None:
+        """Start it unless it runs; what is told before it listens is kept for it."""
+        if self._socket is not None:
+            poll = select.poll()
+            poll.register(self._socket, 0)
+            if not poll.poll(0):
+                return
+            self._socket.close()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            _start_rescue(theirs)
+
+    def begin(self, request: dict[str, Any]) -> None:
+        """Say what is going to be frozen, by this process."""
+        if request["kind"] not in _OUTLIVING:
+            self._socket = None
+            return
+        self._key = request["state"]
+        told: dict[str, Any] = {
+            name: request[name] for name in ("path", "members", "thaw_after_s") if name in request
+        }
+        pid, asker = os.getpid(), request["asker"]
+        self._tell({**told, "holder": [pid, start_time(pid)], "asker": [asker, start_time(asker) or 0]})
+
+    def extend(self, members: list[list[int]]) -> None:
+        """Say what else is going to be stopped."""
+        self._tell({"members": members})
+
+    def thawed(self) -> None:
+        """Say that nothing is held any more."""
+        self._tell({"thawed": True})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.send(json.dumps({"key": self._key, **message}).encode())
+        except OSError:
+            self._socket = None  # it was killed: the timer, the guard and later commands are left
+
+
+def _start_rescue(orders: socket.socket) -> None:
+    """Start the process that reads *orders*: nobody's child, in a session of its own."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            _become_rescue(orders.fileno())
+        os._exit(0)
+    with contextlib.suppress(ChildProcessError):  # it may be reaped by itself
+        os.wait()
+
+
+def _become_rescue(orders: int) -> None:
+    try:
+        # by descriptor: whoever kills by the name of our files does not mean this one
+        source = os.open(Path(__file__).with_name("freeze_rescue.py"), os.O_RDONLY)
+        _leave_everything({source, orders})
+        kept = ("PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+        environment = {name: os.environ[name] for name in kept if name in os.environ}
+        scope = rescue_scope(systemd=Path("/run/systemd/system").is_dir(), root=os.geteuid() == 0)
+        if scope and not _can_be_run([*scope, "true"], environment):
+            scope = []
+        own = [sys.executable, "-I", "-S", f"/dev/fd/{source}", str(orders)]
+        os.execvpe([*scope, *own][0], [*scope, *own], environment)  # noqa: S606  of our own making
+    finally:
+        os._exit(1)
+
+
+def rescue_scope(*, systemd: bool, root: bool) -> list[str]:
+    """Return what runs a command where the kill of our own unit or session does not reach it."""
+    if not systemd:
+        return []
+    return ["systemd-run", "--system" if root else "--user", "--scope", "--quiet", "--collect"]
+
+
+def _can_be_run(command: list[str], environment: dict[str, str]) -> bool:
+    try:
+        child = os.posix_spawnp(command[0], command, environment)
+    except OSError:
+        return False
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _leave_everything(kept: set[int]) -> None:
+    os.chdir("/")
+    for number in (signal.SIGCHLD, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until it knows what to do then
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in _STANDARD:
+        os.dup2(nothing, descriptor)
+    descriptors = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    for descriptor in descriptors:
+        if descriptor in kept:
+            os.set_inheritable(descriptor, True)
+        elif descriptor not in _STANDARD:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def _serve(request: dict[str, Any], watcher: socket.socket, rescue: Rescue) -> None:
     os.setsid()
     try:
         if request["kind"] in _JOBS:
             _JOBS[request["kind"]](request)
             watcher.send(b"{}")
         else:
-            _hold(request, watcher)
+            _hold(request, watcher, rescue)
     except BrokenPipeError:
         return
     except FreezeRefusedError as refusal:
@@ -91,18 +205,20 @@ def _serve(request: dict[str, Any], watcher: socket.socket) -> None:
         _answer(watcher, {"code": "failed", "error": f"{type(error).__name__}: {error}"})
 
 
-def _hold(request: dict[str, Any], watcher: socket.socket) -> None:
+def _hold(request: dict[str, Any], watcher: socket.socket, rescue: Rescue) -> None:
     hold = _KINDS[request["kind"]](request)
     wakeup = _arm(request["thaw_after_s"])
     state = _take_state(request)
+    rescue.begin(request)
     try:
         hold.freeze()
         try:
             _answer(watcher, {})
-            _wait(wakeup, watcher, hold)
+            _wait(wakeup, watcher, hold, rescue)
         finally:
             hold.thaw()
     finally:
+        rescue.thawed()
         Path(request["state"]).unlink(missing_ok=True)
         os.close(state)
 
@@ -151,7 +267,7 @@ def write_state(descriptor: int, state: dict[str, Any]) -> None:
     os.ftruncate(descriptor, len(data))
 
 
-def _wait(wakeup: int, watcher: socket.socket, hold: Hold) -> None:
+def _wait(wakeup: int, watcher: socket.socket, hold: Hold, rescue: Rescue) -> None:
     """Return when it is time to thaw."""
     poll = select.poll()
     poll.register(wakeup, select.POLLIN)
@@ -167,6 +283,7 @@ def _wait(wakeup: int, watcher: socket.socket, hold: Hold) -> None:
         if message.get("handed_over"):
             poll.unregister(watcher)
         else:
+            rescue.extend(message["members"])
             hold.extend(message)
             _answer(watcher, {})
 
@@ -370,6 +487,8 @@ def _sqlite_code(error: sqlite3.OperationalError) -> str:
 
 
 _FREEZE_ERRORS: Final = {errno.EBUSY: "busy", errno.EOPNOTSUPP: "unsupported", errno.EPERM: "forbidden"}
+#: freezes that do not end with the process that holds them
+_OUTLIVING: Final = frozenset({"file_system", "processes"})
 #: what is done at once, and holds nothing
 _JOBS: Final[dict[str, Any]] = {"copy": copy_database, "thaw": thaw_file_system}
 _KINDS: Final[dict[str, Any]] = {
