@@ -15,6 +15,7 @@ from typing import Final
 
 from quiesce.app.masking import Masking
 from quiesce.app.services import Services
+from quiesce.archives import KEYS_FILE, Keyring
 from quiesce.clock import SystemClock
 from quiesce.errors import NonRecoverableError
 from quiesce.files.durable import make_private_directory
@@ -44,6 +45,11 @@ class Settings:
 
     home: Path
     database_url: str
+
+    @property
+    def keys_file(self) -> Path:
+        """Where the keys lie by which what is in repositories is known again."""
+        return self.home / KEYS_FILE
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -79,7 +85,7 @@ class Application:
             deployments=deployments,
             executions=SqlExecutions(self._database),
             catalog=SqlCatalog(self._database),
-            manifests=RepositoryManifests(),
+            manifests=RepositoryManifests(Keyring(settings.keys_file)),
             leases=FileLeases(settings.home / "leases"),
             policies=SqlPolicies(self._database),
             schedulers=FileLeases(settings.home / "schedulers"),
@@ -196,6 +202,7 @@ def _provider_settings(
         description.name: ProviderSettings(
             state_dir=str(settings.home / "providers" / description.name),
             repository_dir=str(settings.home / "repository"),
+            keys_file=str(settings.keys_file),
         )
         for description in descriptions
     }

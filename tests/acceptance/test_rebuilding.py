@@ -31,11 +31,15 @@ def with_two_backups(quiesce: CommandLine, shop: Shop) -> None:
     quiesce("backup", "shop", "-p", "snapshot_name=two", *FULL)
 
 
-def lose_database(quiesce: CommandLine) -> None:
-    """Lose everything below QUIESCE_HOME but the repository."""
+def lose_database(quiesce: CommandLine, *, keys: bool = True) -> None:
+    """Lose everything below QUIESCE_HOME but the repository; the *keys* are brought back from the safe."""
+    safe = quiesce.directory / "safe.keys"
+    quiesce("keys", "export", "--output", str(safe))
     for path in quiesce.home.iterdir():
         if path.name != "repository":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if keys:
+        assert "1 new key" in quiesce("keys", "import", str(safe)).out
 
 
 def init(quiesce: CommandLine, shop: Shop, *options: str) -> Answer:
@@ -95,7 +99,7 @@ def test_a_node_with_a_repository_of_its_own_is_found_there(quiesce: CommandLine
     init(quiesce, shop)
     shop.order("tea")
     quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL)
-    shutil.rmtree(quiesce.home)
+    lose_database(quiesce)
     shop.order("coffee")
     init(quiesce, shop, "--from-repository", str(shop.directory / "vault"))
     quiesce("backups", "rebuild", "shop")

@@ -58,7 +58,9 @@ class HostSubject(Subject):
 
     def provider(self) -> HostProvider:
         settings = ProviderSettings(
-            state_dir=str(self.root / "state"), repository_dir=str(self.root / "repository")
+            state_dir=str(self.root / "state"),
+            repository_dir=str(self.root / "repository"),
+            keys_file=str(self.root / "keys"),
         )
         self.providers.append(ForgetfulProvider(settings, self.lost))
         return self.providers[-1]

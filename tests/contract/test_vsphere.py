@@ -73,7 +73,11 @@ class RememberedMachine(Subject):
         }
 
     def provider(self) -> VSphereProvider:
-        settings = ProviderSettings(state_dir="", repository_dir=str(self.directory / "backups"))
+        settings = ProviderSettings(
+            state_dir="",
+            repository_dir=str(self.directory / "backups"),
+            keys_file=str(self.directory / "keys"),
+        )
         return VSphereProvider(settings, connect=lambda _: self.center)
 
     def write(self, token: str) -> None:
@@ -142,7 +146,9 @@ class SimulatedMachine(Subject):
 
     def provider(self) -> VSphereProvider:
         settings = ProviderSettings(
-            state_dir=str(self.directory / "state"), repository_dir=str(self.directory / "backups")
+            state_dir=str(self.directory / "state"),
+            repository_dir=str(self.directory / "backups"),
+            keys_file=str(self.directory / "keys"),
         )
         self.providers.append(VSphereProvider(settings))
         return self.providers[-1]

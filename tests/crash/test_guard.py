@@ -35,6 +35,7 @@ from quiesce.stores.manifests import RepositoryManifests
 from quiesce.stores.policies import SqlPolicies
 from quiesce.testing import Fuse, FusedProvider, InlineWorkers, PowerCut, hang
 from tests.crash.scenes import Guardless, Scene
+from tests.unit.fixed_keyring import FixedKeyring
 
 
 class Theatre:
@@ -66,7 +67,7 @@ class Theatre:
             deployments=SqlDeployments(self.database),
             executions=SqlExecutions(self.database),
             catalog=SqlCatalog(self.database),
-            manifests=RepositoryManifests(),
+            manifests=RepositoryManifests(FixedKeyring()),
             leases=self.leases,
             policies=SqlPolicies(self.database),
             schedulers=self.leases,

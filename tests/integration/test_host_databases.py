@@ -43,7 +43,9 @@ class Node(Subject):
 @pytest.fixture
 def provider(tmp_path: Path) -> Iterator[HostProvider]:
     settings = ProviderSettings(
-        state_dir=str(tmp_path / "state"), repository_dir=str(tmp_path / "repository")
+        state_dir=str(tmp_path / "state"),
+        repository_dir=str(tmp_path / "repository"),
+        keys_file=str(tmp_path / "keys"),
     )
     provider = HostProvider(settings)
     yield provider

@@ -48,7 +48,10 @@ def mounted(name, where, size="320M"):
     return point
 
 def provider():
-    return HostProvider(ProviderSettings(state_dir=str(root / "state"), repository_dir=str(root / "backups")))
+    settings = ProviderSettings(
+        state_dir=str(root / "state"), repository_dir=str(root / "backups"), keys_file=str(root / "keys")
+    )
+    return HostProvider(settings)
 
 def do(who, subject, operation, **changes):
     return who.perform(subject.call(operation, **changes), RecordingContext(timeout_s=20))
@@ -177,7 +180,11 @@ subprocess.run(["umount", inner], check=True)
 REFUSED = """
 point = mounted("a", root)
 for path, state in (("/", root / "state"), (point, point / "state")):
-    one = HostProvider(ProviderSettings(state_dir=str(state), repository_dir=str(root / "backups")))
+    one = HostProvider(
+        ProviderSettings(
+            state_dir=str(state), repository_dir=str(root / "backups"), keys_file=str(root / "keys")
+        )
+    )
     try:
         do(one, FileSystem(path), Operation.FREEZE)
         raise AssertionError(f"{path} must not be frozen")
@@ -277,7 +284,9 @@ class Contracted(FileSystem):
         super().__init__(point)
         self.writer = Writer(point)
     def provider(self):
-        settings = ProviderSettings(state_dir=str(root / "state"), repository_dir=str(root / "backups"))
+        settings = ProviderSettings(
+            state_dir=str(root / "state"), repository_dir=str(root / "backups"), keys_file=str(root / "keys")
+        )
         return Forgetful(settings)
     def frozen(self):
         return self.writer.stands_still()

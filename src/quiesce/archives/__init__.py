@@ -10,7 +10,7 @@ Beside the instances lies the manifest of the whole restore point, the catalog's
 Everything is private to the user. What is there is safe against a power cut: a manifest is either
 absent (a *draft*) or complete, and every byte that it vouches for is on the disk before it.
 
-    repository = Archives(Path(settings.repository_dir))
+    repository = Archives(Path(settings.repository_dir), Keyring(Path(settings.keys_file)))
     draft = repository.begin(place, execution=call.execution, provider="host")
     with draft.create("tree.tar", Compression.GZIP) as out:
         out.write(b"...")
@@ -19,10 +19,12 @@ absent (a *draft*) or complete, and every byte that it vouches for is on the dis
 
 from quiesce.archives.archives import MARK, Archives, Contents, Damage
 from quiesce.archives.draft import Draft
+from quiesce.archives.keyring import KEYS_FILE, Keyring
 from quiesce.archives.manifest import BackupKey, Compression, Manifest, StoredFile
 from quiesce.archives.streams import FileReader, FileWriter, require_same
 
 __all__ = [
+    "KEYS_FILE",
     "MARK",
     "Archives",
     "BackupKey",
@@ -32,6 +34,7 @@ __all__ = [
     "Draft",
     "FileReader",
     "FileWriter",
+    "Keyring",
     "Manifest",
     "StoredFile",
     "require_same",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from quiesce.archives.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
 from quiesce.archives.entries import read_entry
+from quiesce.archives.keyring import Keyring
 from quiesce.archives.manifest import BackupKey, Manifest, describe, read_manifest
 from quiesce.archives.streams import FileReader, Progress, absence_of, damage_of, nobody
 from quiesce.errors import (
@@ -28,7 +29,7 @@ from quiesce.files.durable import (
     sync_directory,
     write_durably,
 )
-from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId
+from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, Json
 
 _REMOVING: Final = ".removing-"
 #: lies in the root: without it, the directory is (the place where) something else (is to be mounted)
@@ -58,8 +59,10 @@ class Contents:
 class Archives:
     """Backups of many deployments under one directory. Safe from many threads and processes at once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, keyring: Keyring) -> None:
+        """Believe manifests that a key of *keyring* has signed, and sign with it."""
         self.root = root
+        self.keyring = keyring
 
     def directory(self, place: BackupKey) -> Path:
         """Return where the backup of *place* lies, whether it exists or not."""
@@ -104,7 +107,7 @@ class Archives:
             make_private_directory(directory)
             if (directory / MANIFEST).exists():
                 raise ForeignObjectError(f"there is a backup of {describe(place)} already: {directory}")
-            draft = Draft(directory, place, execution, provider)
+            draft = Draft(directory, place, execution, provider, self.keyring)
             draft.take_up()
         return draft
 
@@ -114,29 +117,26 @@ class Archives:
         Raises:
             DamagedArtifactError: when there is one that cannot be trusted.
         """
-        path = self.directory(place) / MANIFEST
-        with storage_errors(f"read {path}"):
-            try:
-                data = read_entry(path)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        manifest = read_manifest(data, str(path))
-        if manifest.place != place:
-            raise DamagedArtifactError(f"the manifest {path} belongs to {describe(manifest.place)}")
-        return manifest
+        return self._read(place, self.keyring)
 
-    def manifest(self, place: BackupKey) -> Manifest:
-        """Return the manifest of *place*.
+    def manifest(self, place: BackupKey, known: Mapping[str, Json] | None = None) -> Manifest:
+        """Return the manifest of *place*, with exactly the content that is *known* of it, when any is.
+
+        What the catalog knows is enough to believe it; else one of our keys must have signed it.
 
         Raises:
             UnreachableError: when the repository is not there.
             ResourceNotFoundError: when there is no complete backup.
             DamagedArtifactError: when there is one that cannot be trusted.
         """
-        manifest = self.find(place)
+        manifest = self._read(place, self.keyring if known is None else None)
         if manifest is None:
             self.require()
             raise ResourceNotFoundError(f"{self.root} has no complete backup of {describe(place)}")
+        if known is not None and manifest.content != known:
+            raise DamagedArtifactError(
+                f"the manifest of {describe(place)} in {self.root} is not the one that the catalog knows"
+            )
         return manifest
 
     def path(self, manifest: Manifest, name: str) -> Path:
@@ -184,7 +184,7 @@ class Archives:
 
     def owner(self, place: BackupKey) -> ExecutionId | None:
         """Return which execution made the backup or draft of *place*; None when nothing of ours is there."""
-        manifest = self.find(place)
+        manifest = self._read(place, None)
         return manifest.execution if manifest else drafted_by(self.directory(place))
 
     def made_before(self, place: BackupKey, execution: ExecutionId) -> Manifest | None:
@@ -220,6 +220,18 @@ class Archives:
                 _remove_tree(doomed)
             self._remove_empty(directory.parent)
 
+    def _read(self, place: BackupKey, keyring: Keyring | None) -> Manifest | None:
+        path = self.directory(place) / MANIFEST
+        with storage_errors(f"read {path}"):
+            try:
+                data = read_entry(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        manifest = read_manifest(data, str(path), keyring)
+        if manifest.place != place:
+            raise DamagedArtifactError(f"the manifest {path} belongs to {describe(manifest.place)}")
+        return manifest
+
     def _manifest_paths(
         self, deployment: DeploymentName | None, instance: InstanceId | None
     ) -> Iterator[Path]:
@@ -228,7 +240,7 @@ class Archives:
                 yield path
 
     def _manifest_at(self, path: Path) -> Manifest:
-        manifest = read_manifest(read_entry(path), str(path))
+        manifest = read_manifest(read_entry(path), str(path), self.keyring)
         if self.directory(manifest.place) != path.parent:
             raise DamagedArtifactError(f"the manifest {path} belongs to {describe(manifest.place)}")
         return manifest

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.archives.entries import read_entry
+from quiesce.archives.keyring import Keyring
 from quiesce.archives.manifest import BackupKey, Compression, Manifest, StoredFile, file_name
 from quiesce.archives.streams import FileWriter, Progress, checksum, nobody
 from quiesce.errors import ForeignObjectError, NonRecoverableError
@@ -29,7 +30,10 @@ class Draft:
     Several threads may write a file each.
     """
 
-    def __init__(self, directory: Path, place: BackupKey, execution: ExecutionId, provider: str) -> None:
+    def __init__(
+        self, directory: Path, place: BackupKey, execution: ExecutionId, provider: str, keyring: Keyring
+    ) -> None:
+        self._keyring = keyring
         self.directory = directory
         self.place = place
         self.execution = execution
@@ -109,7 +113,7 @@ class Draft:
         )
         with storage_errors(f"complete {self.directory}"):
             self._remove_strangers()
-            write_durably(self.directory / MANIFEST, manifest.as_bytes())
+            write_durably(self.directory / MANIFEST, manifest.as_bytes(self._keyring))
             (self.directory / DRAFT).unlink(missing_ok=True)
         return manifest
 

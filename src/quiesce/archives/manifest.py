@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
+from quiesce.archives.keyring import IMPORT_HINT, Keyring
 from quiesce.errors import DamagedArtifactError, NonRecoverableError, UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import (
@@ -120,10 +121,11 @@ class Manifest:
                 return file
         raise DamagedArtifactError(f"the manifest of {describe(self.place)} names no file {path!r}")
 
-    def as_bytes(self) -> bytes:
-        """Return it as it is stored: JSON that carries its own checksum."""
+    def as_bytes(self, keyring: Keyring) -> bytes:
+        """Return it as it is stored: JSON that carries its own checksum and authentication code."""
         body = self._body()
-        return _dump({**body, "checksum": _checksum(body)}) + b"\n"
+        code = keyring.sign(_dump(body))
+        return _dump({**body, "checksum": _checksum(body), "code": code}) + b"\n"
 
     def _body(self) -> dict[str, Json]:
         return {
@@ -144,21 +146,23 @@ class Manifest:
         }
 
 
-def read_manifest(data: bytes, where: str) -> Manifest:
-    """Return the manifest that *data* holds.
+def read_manifest(data: bytes, where: str, keyring: Keyring | None) -> Manifest:
+    """Return the manifest that *data* holds; without a *keyring*, whoever wrote it.
 
     Raises:
-        DamagedArtifactError: when it is not what was written.
+        DamagedArtifactError: when it is not what was written, or by nobody who has one of the keys.
         NonRecoverableError: when a newer version of quiesce wrote it.
     """
     try:
         body = json.loads(data)
         if body.get("format") != FORMAT:
             raise ValueError("not a manifest")
-        checksum = body.pop("checksum", None)
+        checksum, code = body.pop("checksum", None), body.pop("code", None)
         if checksum != _checksum(body):
             raise ValueError("the checksum differs")
         _refuse_newer(body["version"], where)
+        if keyring is not None and not keyring.has_signed(_dump(body), code):
+            raise _not_ours(where)
         return _manifest_of(body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
         raise DamagedArtifactError(f"the manifest {where} is damaged: {error}") from error
@@ -173,6 +177,13 @@ def file_name(text: str) -> str:
     if not _FILE_NAME.fullmatch(text) or ".." in text or text in {"manifest.json", "draft.json"}:
         raise UsageError(f"{text[:60]!r} cannot be the name of a file in a backup")
     return text
+
+
+def _not_ours(where: str) -> DamagedArtifactError:
+    return DamagedArtifactError(
+        f"the manifest {where} was not written by anybody who has a key of this QUIESCE_HOME",
+        hint=IMPORT_HINT,
+    )
 
 
 def describe(place: BackupKey) -> str:

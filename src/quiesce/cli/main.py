@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "run-due": "policies",
     "schedule": "schedule",
     "metrics": "policies",
+    "keys": "keys",
     "doctor": "platforms",
     "discover": "platforms",
     "providers": "platforms",

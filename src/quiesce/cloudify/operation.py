@@ -13,6 +13,7 @@ from typing import Any
 from cloudify import ctx as current_context
 from cloudify.decorators import operation as resumable_operation
 
+from quiesce.archives import KEYS_FILE
 from quiesce.cloudify.calls import call_of, capabilities_of
 from quiesce.cloudify.errors import in_cloudifys_words
 from quiesce.errors import NonRecoverableError, QuiesceError
@@ -169,7 +170,9 @@ def _providers() -> Providers:
     home = Path(os.environ.get("QUIESCE_HOME") or Path(data) / "quiesce").absolute()
     settings = {
         description.name: ProviderSettings(
-            state_dir=str(home / "providers" / description.name), repository_dir=str(home / "repository")
+            state_dir=str(home / "providers" / description.name),
+            repository_dir=str(home / "repository"),
+            keys_file=str(home / KEYS_FILE),
         )
         for description in descriptions
     }

@@ -92,6 +92,8 @@ class ProviderSettings:
     state_dir: str
     #: default directory repository for full backups
     repository_dir: str
+    #: the file with the keys of this home, by which what is in a repository is known again
+    keys_file: str = ""
 
 
 ProviderFactory: TypeAlias = Callable[[ProviderSettings], Provider]

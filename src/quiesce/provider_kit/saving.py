@@ -66,6 +66,18 @@ class Saving:
             note=note,
         )
 
+    def manifest(self) -> Manifest:
+        """Return the copy's manifest: the very one that the catalog knows, or one that our keys have signed.
+
+        Raises:
+            ResourceNotFoundError: when there is no complete copy.
+            DamagedArtifactError: when there is one that cannot be trusted.
+        """
+        known = self._job.call.artifact
+        return self.repository.manifest(
+            self._job.place, known if known is not None and "files" in known else None
+        )
+
     def checked(self) -> Manifest:
         """Return the copy's manifest after every byte was read and compared.
 
@@ -73,7 +85,7 @@ class Saving:
             ResourceNotFoundError: when there is no complete copy.
             DamagedArtifactError: when it is not what was written.
         """
-        manifest = self.repository.manifest(self._job.place)
+        manifest = self.manifest()
         damages = self.repository.verify(manifest, watched(self._job.context, manifest.size_bytes))
         if damages:
             raise DamagedArtifactError("; ".join(f"{damage.path}: {damage.reason}" for damage in damages))

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from quiesce.archives import Archives, BackupKey, Manifest
+from quiesce.archives import Archives, BackupKey, Keyring, Manifest
 from quiesce.archives.entries import read_entry
+from quiesce.archives.keyring import IMPORT_HINT
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, UnsupportedError
 from quiesce.files.durable import make_private_directory, storage_errors, sync_directory, write_durably
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, backup_name, deployment_name
@@ -28,16 +29,20 @@ _NAME: Final = "manifest.json"
 class RepositoryManifests:
     """Answers the port `Manifests`."""
 
+    def __init__(self, keyring: Keyring) -> None:
+        """Believe manifests that a key of *keyring* has signed, and sign with it."""
+        self._keyring = keyring
+
     def write(self, directory: str, manifest: PointManifest, *, known: bool = False) -> str:
         """Write *manifest*, or replace it, durably and private to the user; return its digest."""
         path = _path(directory, manifest.point)
         body = json.loads(encode(manifest))
         content = {"format": FORMAT, "version": VERSION, "body": body, "checksum": _checksum(body)}
-        data = _dump(content) + b"\n"
+        data = _dump({**content, "code": self._keyring.sign(_dump(content))}) + b"\n"
         with storage_errors(f"write {path}"):
             if os.path.lexists(path) and not _is_made_by(path, manifest.point.execution, unreadable=known):
                 raise ForeignObjectError(f"another execution made {path}; it was not touched")
-            Archives(Path(directory)).mark()
+            Archives(Path(directory), self._keyring).mark()
             make_private_directory(path.parent)
             write_durably(path, data)
         return hashlib.sha256(data).hexdigest()
@@ -58,14 +63,14 @@ class RepositoryManifests:
 
     def why_away(self, directory: str) -> str:
         """Return why *directory* is no repository now (it is not mounted, say); empty when it is one."""
-        return Archives(Path(directory)).why_away()
+        return Archives(Path(directory), self._keyring).why_away()
 
     def digest(self, directory: str, point: RestorePoint, instance: InstanceId | None = None) -> str | None:
         """Return the digest of *point*'s own manifest, or of its copy of *instance*; None: there is none."""
         path = _path(directory, point)
         if instance is not None:
             place = BackupKey(deployment=point.deployment, point=point.name, instance=instance)
-            path = Archives(Path(directory)).directory(place) / _NAME
+            path = Archives(Path(directory), self._keyring).directory(place) / _NAME
         with storage_errors(f"read {path}"):
             data = _entry_at(path)
         return None if data is None else hashlib.sha256(data).hexdigest()
@@ -75,11 +80,11 @@ class RepositoryManifests:
         manifests: list[PointManifest] = []
         left_out: list[LeftOut] = []
         names: set[DeploymentName] = set()
-        repository = Archives(Path(directory))
+        repository = Archives(Path(directory), self._keyring)
         with storage_errors(f"read {directory}"):
             for path in sorted(repository.root.glob(f"*/*/{_NAME}")):
                 try:
-                    found = _read(path)
+                    found = _read(path, self._keyring)
                 except QuiesceError as error:
                     left_out.append(LeftOut(path=str(path), reason=str(error), damaged=True))
                     continue
@@ -111,7 +116,7 @@ def _path(directory: str, point: RestorePoint) -> Path:
 def _is_made_by(path: Path, execution: ExecutionId, *, unreadable: bool) -> bool:
     """Tell whether *execution* made the manifest at *path*; of a damaged one, *unreadable* is the answer."""
     try:
-        return _read(path).point.execution == execution
+        return _read(path, None).point.execution == execution
     except (QuiesceError, OSError):
         return unreadable
 
@@ -124,11 +129,12 @@ def _entry_at(path: Path) -> bytes | None:
         return None
 
 
-def _read(path: Path) -> PointManifest:
+def _read(path: Path, keyring: Keyring | None) -> PointManifest:
     """Return the manifest at *path*, its restore point with the manifest's digest.
 
     Raises:
-        DamagedArtifactError: when it is not what was written, or not where it was written.
+        DamagedArtifactError: when it is not what was written, or not where it was written; with a *keyring*
+            also when none of its keys has signed it.
         UnsupportedError: when a newer version of quiesce wrote it.
     """
     try:
@@ -136,8 +142,14 @@ def _read(path: Path) -> PointManifest:
         content = json.loads(data)
         if content["format"] != FORMAT or content["checksum"] != _checksum(content["body"]):
             raise ValueError("the checksum differs")
+        code = content.pop("code", None)
         if content["version"] > VERSION:
             raise UnsupportedError(f"a newer quiesce has written {path}", hint="Upgrade quiesce.")
+        if keyring is not None and not keyring.has_signed(_dump(content), code):
+            raise DamagedArtifactError(
+                f"the manifest {path} was not written by anybody who has a key of this QUIESCE_HOME",
+                hint=IMPORT_HINT,
+            )
         manifest = decode(PointManifest, json.dumps(content["body"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedArtifactError(f"the manifest {path} is damaged: {error}") from error

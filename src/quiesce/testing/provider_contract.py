@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pytest
 
-from quiesce.archives import Archives, BackupKey
+from quiesce.archives import Archives, BackupKey, Keyring
 from quiesce.errors import ForeignObjectError, OperationTimeoutError, ProviderError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Capabilities
@@ -311,7 +311,8 @@ class ProviderContract:
         place = BackupKey(
             deployment=call.deployment, point=call.point or BackupName(""), instance=call.instance
         )
-        assert Archives(Path(provider.repository(call))).find(place) is not None
+        repository = Archives(Path(provider.repository(call)), Keyring(Path()))
+        assert repository.manifest(place, known=artifact).execution == call.execution
 
     @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
     def test_a_half_made_one_is_deleted_by_its_name(self, subject: Subject, full: bool) -> None:

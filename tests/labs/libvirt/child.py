@@ -18,7 +18,9 @@ def main() -> None:
     subject.instance = f"{name}_ab12cd"
     subject.node_type = "quiesce.nodes.libvirt.Domain"
     subject.properties = {"libvirt_auth": uri, "resource_id": name, "scratch_dir": scratch}
-    provider = LibvirtProvider(ProviderSettings(state_dir=repository, repository_dir=repository))
+    provider = LibvirtProvider(
+        ProviderSettings(state_dir=repository, repository_dir=repository, keys_file=f"{repository}.keys")
+    )
     steps = {"frozen": [Operation.FREEZE], "cut": [Operation.SNAPSHOT]}[until]
     for operation in steps:
         call = subject.call(operation, full=True, execution="exec-one", inputs={"backup_mode": "incremental"})

@@ -129,7 +129,11 @@ class Bench(Subject):
         return LibvirtProvider(self.settings())
 
     def settings(self) -> ProviderSettings:
-        return ProviderSettings(state_dir=str(self.folder / "state"), repository_dir=str(self.repository))
+        return ProviderSettings(
+            state_dir=str(self.folder / "state"),
+            repository_dir=str(self.repository),
+            keys_file=str(self.folder / "keys"),
+        )
 
     def do(
         self, operation: Operation, point: str = "one", *, timeout_s: float = 60.0, **changes: Any

@@ -196,7 +196,11 @@ class Site:
         self.machine = machine._moId
         self.others = set(simulator.machines())
         self.context = RecordingContext()
-        settings = ProviderSettings(state_dir=str(directory), repository_dir=str(directory / "backups"))
+        settings = ProviderSettings(
+            state_dir=str(directory),
+            repository_dir=str(directory / "backups"),
+            keys_file=str(directory / "keys"),
+        )
         self.provider = VSphereProvider(settings)
 
     def perform(self, operation: Operation, *, timeout_s: float = 30.0, **changes: Any) -> Outcome:

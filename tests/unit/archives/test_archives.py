@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from tests.unit.fixed_keyring import FixedKeyring
 
 from quiesce.archives import MARK, Archives, BackupKey, Compression, Draft, Manifest
 from quiesce.errors import (
@@ -30,7 +31,7 @@ EXECUTION = ExecutionId("e-1")
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Archives:
-    return Archives(tmp_path / "repository")
+    return Archives(tmp_path / "repository", FixedKeyring())
 
 
 def begin(repository: Archives, execution: str = EXECUTION, place: BackupKey = PLACE) -> Draft:
@@ -305,7 +306,7 @@ def flip(path: Path, offset: int) -> None:
 
 def rewrite_version(path: Path, version: int) -> None:
     body = json.loads(path.read_bytes())
-    del body["checksum"]
+    del body["checksum"], body["code"]
     body["version"] = version
     text = json.dumps(body, sort_keys=True, indent=1).encode()
     path.write_text(json.dumps({**body, "checksum": hashlib.sha256(text).hexdigest()}))
@@ -346,4 +347,4 @@ def test_a_directory_in_which_a_writer_was_killed_can_be_deleted(repository: Arc
 def test_below_a_link_that_leads_nowhere_there_is_no_repository(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(NonRecoverableError, match="Not a directory"):
-        Archives(tmp_path / "link" / "repository").mark()
+        Archives(tmp_path / "link" / "repository", FixedKeyring()).mark()

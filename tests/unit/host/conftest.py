@@ -17,7 +17,9 @@ from .machine import Machine, Node
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     settings = ProviderSettings(
-        state_dir=str(tmp_path / "state"), repository_dir=str(tmp_path / "repository")
+        state_dir=str(tmp_path / "state"),
+        repository_dir=str(tmp_path / "repository"),
+        keys_file=str(tmp_path / "keys"),
     )
     provider = HostProvider(settings)
     yield Machine(root=tmp_path, provider=provider)

@@ -46,7 +46,9 @@ class FakeSubject(Subject):
         }
 
     def provider(self) -> Any:
-        settings = ProviderSettings(state_dir="", repository_dir=str(self.folder / "repository"))
+        settings = ProviderSettings(
+            state_dir="", repository_dir=str(self.folder / "repository"), keys_file=str(self.folder / "keys")
+        )
         return _Forgetful(settings, lambda _: FakeHypervisor(self.world), self.lost)
 
     def write(self, token: str) -> None:
@@ -64,7 +66,9 @@ class FakeSubject(Subject):
         return self.machine.state == "paused"
 
     def objects(self) -> frozenset[str]:
-        files = [str(path) for path in self.folder.rglob("*") if path.is_file() and path.name != MARK]
+        files = [
+            str(path) for path in self.folder.rglob("*") if path.is_file() and path.name not in {MARK, "keys"}
+        ]
         return frozenset([*files, *self.machine.snapshots, *self.machine.checkpoints])
 
     def plant_foreign(self, point: str, *, full: bool) -> None:

@@ -9,6 +9,7 @@ import resource
 from pathlib import Path
 
 import pytest
+from tests.unit.fixed_keyring import FixedKeyring
 
 from quiesce.archives import Archives, BackupKey, Manifest, StoredFile
 from quiesce.errors import DamagedArtifactError, ProviderError
@@ -26,7 +27,7 @@ PLACE = BackupKey(deployment=DeploymentName("shop"), point=BackupName("one"), in
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Archives:
-    return Archives(tmp_path / "repository")
+    return Archives(tmp_path / "repository", FixedKeyring())
 
 
 @pytest.fixture

@@ -20,11 +20,14 @@ from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.job import Job, RuntimeState
 from quiesce.provider_kit.saving import Saving, proof_of, watched
 from quiesce.testing.contexts import RecordingContext
+from tests.unit.fixed_keyring import FixedKeyring
 from tests.unit.provider_kit.calls import a_call
 
 
 def saving(root: Path, **changes: object) -> Saving:
-    return Saving(Job(call=a_call(**changes), context=RecordingContext()), Archives(root), "acme")
+    return Saving(
+        Job(call=a_call(**changes), context=RecordingContext()), Archives(root, FixedKeyring()), "acme"
+    )
 
 
 def store(root: Path, content: bytes = b"data") -> None:

@@ -23,6 +23,7 @@ from quiesce.model.manifest import PointManifest
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Instance, Link
 from quiesce.stores.manifests import RepositoryManifests
+from tests.unit.fixed_keyring import FixedKeyring
 
 from . import made
 from .test_catalog import ONE, SHOP
@@ -40,7 +41,7 @@ MANIFEST = PointManifest(point=ONE, instances=INSTANCES, runtime_properties={VM:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the manifest of ONE lies, written."""
-    RepositoryManifests().write(str(tmp_path), MANIFEST)
+    RepositoryManifests(FixedKeyring()).write(str(tmp_path), MANIFEST)
     return tmp_path / "shop" / "one" / "manifest.json"
 
 
@@ -55,8 +56,8 @@ def test_what_was_written_is_read_again(
 ) -> None:
     directory = str(tmp_path_factory.mktemp("repository"))
     manifest = replace(MANIFEST, point=replace(point, deployment=SHOP, name=BackupName("one")))
-    digest = RepositoryManifests().write(directory, manifest)
-    survey = RepositoryManifests().survey(directory, SHOP)
+    digest = RepositoryManifests(FixedKeyring()).write(directory, manifest)
+    survey = RepositoryManifests(FixedKeyring()).survey(directory, SHOP)
     assert survey.manifests == (_known(manifest, digest),)
     assert survey.left_out == ()
     assert survey.deployments == {"shop"}
@@ -65,24 +66,26 @@ def test_what_was_written_is_read_again(
 def test_it_is_private_and_a_second_one_takes_its_place(path: Path, tmp_path: Path) -> None:
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     again = replace(MANIFEST, point=replace(ONE, type="weekly"))
-    digest = RepositoryManifests().write(str(tmp_path), again)
-    assert RepositoryManifests().survey(str(tmp_path), SHOP).manifests == (_known(again, digest),)
+    digest = RepositoryManifests(FixedKeyring()).write(str(tmp_path), again)
+    assert RepositoryManifests(FixedKeyring()).survey(str(tmp_path), SHOP).manifests == (
+        _known(again, digest),
+    )
 
 
 def test_removing_it_twice_is_fine_and_leaves_no_empty_directory(path: Path, tmp_path: Path) -> None:
     for _ in range(2):
-        RepositoryManifests().remove(str(tmp_path), ONE)
+        RepositoryManifests(FixedKeyring()).remove(str(tmp_path), ONE)
     assert [each.name for each in tmp_path.iterdir()] == [MARK]
 
 
 def test_what_lies_beside_it_stays_when_it_is_removed(path: Path, tmp_path: Path) -> None:
     (path.parent / "vm_1").mkdir()
-    RepositoryManifests().remove(str(tmp_path), ONE)
+    RepositoryManifests(FixedKeyring()).remove(str(tmp_path), ONE)
     assert [each.name for each in path.parent.iterdir()] == ["vm_1"]
 
 
 def test_a_manifest_of_another_deployment_is_left_out(path: Path, tmp_path: Path) -> None:
-    survey = RepositoryManifests().survey(str(tmp_path), DeploymentName("bank"))
+    survey = RepositoryManifests(FixedKeyring()).survey(str(tmp_path), DeploymentName("bank"))
     assert survey.manifests == ()
     assert [(each.path, each.damaged) for each in survey.left_out] == [(str(path), False)]
 
@@ -106,7 +109,7 @@ def test_a_manifest_that_cannot_be_trusted_is_left_out(
     path: Path, tmp_path: Path, spoil: Callable[[Path], object]
 ) -> None:
     spoil(path)
-    survey = RepositoryManifests().survey(str(tmp_path), SHOP)
+    survey = RepositoryManifests(FixedKeyring()).survey(str(tmp_path), SHOP)
     assert survey.manifests == ()
     assert [each.damaged for each in survey.left_out] == [True]
 
@@ -114,13 +117,13 @@ def test_a_manifest_that_cannot_be_trusted_is_left_out(
 def test_names_never_lead_out_of_the_repository(tmp_path: Path) -> None:
     evil = replace(MANIFEST, point=replace(ONE, name=BackupName("../one")))
     with pytest.raises(UsageError):
-        RepositoryManifests().write(str(tmp_path), evil)
+        RepositoryManifests(FixedKeyring()).write(str(tmp_path), evil)
 
 
 def test_a_directory_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NonRecoverableError, match="cannot write"):
-        RepositoryManifests().write(str(tmp_path / "file"), MANIFEST)
+        RepositoryManifests(FixedKeyring()).write(str(tmp_path / "file"), MANIFEST)
 
 
 ATTACKS = ["pipe", "link", "device", "directory", "deep", "huge", "socket", "unreadable text"]
@@ -155,9 +158,9 @@ def put_instead(path: Path, attack: str) -> None:
 def test_one_bad_entry_costs_one_entry(path: Path, tmp_path: Path, attack: str) -> None:
     """Nothing hangs, nothing else is lost, and the entry is named."""
     other = replace(MANIFEST, point=replace(ONE, name=BackupName("two")))
-    digest = RepositoryManifests().write(str(tmp_path), other)
+    digest = RepositoryManifests(FixedKeyring()).write(str(tmp_path), other)
     put_instead(path, attack)
-    survey = RepositoryManifests().survey(str(tmp_path), SHOP)
+    survey = RepositoryManifests(FixedKeyring()).survey(str(tmp_path), SHOP)
     assert survey.manifests == (_known(other, digest),)
     assert [left.path for left in survey.left_out] == [str(path)]
 
@@ -170,7 +173,7 @@ def test_one_bad_copy_costs_one_copy(tmp_path: Path, attack: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("")
     put_instead(path, attack)
-    contents = Archives(tmp_path).contents(SHOP)
+    contents = Archives(tmp_path, FixedKeyring()).contents(SHOP)
     assert contents.complete == ()
     assert [damage.path for damage in contents.damaged] == [str(path)]
 
@@ -191,8 +194,8 @@ OTHERS = replace(ONE, execution=ExecutionId("backup-of-somebody-else"))
 def test_what_another_execution_made_is_neither_replaced_nor_removed(path: Path, tmp_path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(ForeignObjectError):
-        RepositoryManifests().write(str(tmp_path), replace(MANIFEST, point=OTHERS))
-    RepositoryManifests().remove(str(tmp_path), OTHERS)
+        RepositoryManifests(FixedKeyring()).write(str(tmp_path), replace(MANIFEST, point=OTHERS))
+    RepositoryManifests(FixedKeyring()).remove(str(tmp_path), OTHERS)
     assert path.read_bytes() == before
 
 
@@ -201,7 +204,9 @@ def test_a_damaged_one_is_touched_only_when_the_catalog_knows_it(
     path: Path, tmp_path: Path, known: bool
 ) -> None:
     path.write_text("{")
-    RepositoryManifests().remove(str(tmp_path), replace(ONE, manifest_sha256="00" if known else ""))
+    RepositoryManifests(FixedKeyring()).remove(
+        str(tmp_path), replace(ONE, manifest_sha256="00" if known else "")
+    )
     assert path.exists() is not known
 
 
@@ -212,11 +217,11 @@ def test_a_damaged_one_is_touched_only_when_the_catalog_knows_it(
 )
 def test_what_is_no_file_has_no_digest(path: Path, tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     spoil(path)
-    assert RepositoryManifests().digest(str(tmp_path), ONE) is None
+    assert RepositoryManifests(FixedKeyring()).digest(str(tmp_path), ONE) is None
 
 
 def test_an_empty_mount_point_is_no_repository(path: Path, tmp_path: Path) -> None:
-    assert RepositoryManifests().why_away(str(tmp_path)) == ""
+    assert RepositoryManifests(FixedKeyring()).why_away(str(tmp_path)) == ""
     (tmp_path / "elsewhere").mkdir()
-    assert MARK in RepositoryManifests().why_away(str(tmp_path / "elsewhere"))
-    assert RepositoryManifests().why_away(str(tmp_path / "not" / "there"))
+    assert MARK in RepositoryManifests(FixedKeyring()).why_away(str(tmp_path / "elsewhere"))
+    assert RepositoryManifests(FixedKeyring()).why_away(str(tmp_path / "not" / "there"))

@@ -38,7 +38,9 @@ class Site:
         self.machine = self.world.add("web")
 
     def provider(self, center: VCenter | None = None) -> VSphereProvider:
-        settings = ProviderSettings(state_dir="", repository_dir=str(self.directory))
+        settings = ProviderSettings(
+            state_dir="", repository_dir=str(self.directory), keys_file=str(self.directory / "keys")
+        )
         found = center or FakeVCenter(self.world)
         return VSphereProvider(settings, connect=lambda _: found)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from quiesce.app.inquiry import Inquiry, question
 from quiesce.app.services import Services
-from quiesce.errors import PlanError, ProviderError, UnknownNameError
+from quiesce.errors import DamagedError, PlanError, ProviderError, UnknownNameError
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId, deployment_name
 from quiesce.model.manifest import PointManifest
@@ -115,8 +115,16 @@ def newest_manifest(services: Services, directory: str, deployment: str) -> Poin
 
     Raises:
         UnknownNameError: when there is none; the message lists the deployments of which there is one.
+        DamagedError: when there are only such that cannot be trusted.
     """
     survey = services.manifests.survey(directory, deployment_name(deployment))
+    refused = [left for left in survey.left_out if left.damaged]
+    if refused and not survey.manifests:
+        raise DamagedError(
+            f"no manifest in {directory} can be trusted; the first of {len(refused)}: {refused[0].reason}",
+            hint="Were they written by another machine, or with a QUIESCE_HOME that is lost? Then bring its "
+            "keys: quiesce keys import. If not, they are forged or damaged.",
+        )
     if not survey.manifests:
         raise UnknownNameError(f"backup in {directory} of deployment", deployment, survey.deployments)
     now = services.clock.now()

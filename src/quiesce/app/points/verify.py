@@ -86,6 +86,7 @@ def refuse_damaged(
     """
     refuse_found_damaged(point, instances)
     if mode is not VerifyFirst.FULL or _is_fresh(point, services.clock.now()):
+        _refuse_other_manifests(services, deployment, point, instances)
         return
     checked = _check(services, deployment, point, instances, cancelled)
     if checked.damages or set(instances) >= {artifact.instance for artifact in point.artifacts}:
@@ -111,6 +112,23 @@ def refuse_found_damaged(point: RestorePoint, instances: Collection[InstanceId])
             hint="Restore from another restore point, or only instances that are whole; if this one was "
             f"repaired: quiesce backups verify {point.deployment} {point.name}",
         )
+
+
+def _refuse_other_manifests(
+    services: Services, deployment: Deployment, point: RestorePoint, instances: Collection[InstanceId]
+) -> None:
+    """Refuse copies whose manifests are not the ones that the catalog knows: that costs nothing to see."""
+    kept = repositories(services, deployment, instances) if point.full else {}
+    there = {i: where for i, where in kept.items() if not services.manifests.why_away(where)}
+    results = {
+        artifact.instance: Proof(at=services.clock.now(), kind="checksums", passed=False, detail=damage)
+        for artifact in point.artifacts
+        if (damage := _manifest_damage(services, point, artifact, there.get(artifact.instance)))
+    }
+    own = _own_manifest_damage(services, point, set(there.values()))
+    found = Verification(results=results, manifest=own, unreachable={})
+    if found.damages:
+        raise DamagedError(f"{_damage_text(point, found)}; nothing was touched")
 
 
 def unreachable_error(point: RestorePoint, checked: Verification) -> UnreachableError:

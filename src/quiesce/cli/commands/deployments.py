@@ -10,6 +10,7 @@ import click
 
 from quiesce.app.deployments import add_deployment, remove_deployment
 from quiesce.app.points.manifests import newest_manifest
+from quiesce.archives import Keyring
 from quiesce.blueprint import (
     LocalDeployment,
     default_profile,
@@ -18,6 +19,7 @@ from quiesce.blueprint import (
     read_cfy_local,
     with_instances,
 )
+from quiesce.bootstrap import Settings
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.sources import import_options, import_policy, show_warnings
@@ -88,11 +90,17 @@ def init(
             blueprint_dir=str(path.absolute().parent),
             runtime_properties=kept.runtime_properties if kept is not None else {},
         )
+    new_key = Keyring(Settings.of(os.environ).keys_file).ensure()
     if as_json:
         say(render_json("deployment", added))
         return
     count = len(topology.instances)
     say(f"deployment {added.name}: {len(topology.nodes)} nodes, {count} instances")
+    if new_key:
+        say(
+            "a key was made for this QUIESCE_HOME; without a copy of it (quiesce keys export) its backups are"
+        )
+        say("of no use once this directory is lost")
     say(f"next: quiesce {'plan backup' if repository is None else 'backups rebuild'} {added.name}")
 
 

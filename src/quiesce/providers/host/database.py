@@ -181,7 +181,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
             _dress_like(cut.content, incoming)
             return
         repository = job.repository
-        manifest = repository.manifest(job.place)
+        manifest = job.saving.manifest()
         told = watched(job.context, manifest.size_bytes)
         with repository.open(manifest, ARCHIVE, told) as stored, incoming.open("xb") as out:
             shutil.copyfileobj(stored, out, _CHUNK_BYTES)

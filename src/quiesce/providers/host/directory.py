@@ -197,7 +197,7 @@ class DirectoryOperations(StoredOperations):
 
     def _unpack(self, job: HostJob, place: int) -> TreeProblems:
         repository = job.repository
-        manifest = repository.manifest(job.place)
+        manifest = job.saving.manifest()
         told = watched(job.context, manifest.size_bytes)
         with (
             repository.open(manifest, INDEX_FILE) as index,

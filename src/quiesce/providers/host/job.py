@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from quiesce.archives import Archives
+from quiesce.archives import Archives, Keyring
 from quiesce.errors import NonRecoverableError, OperationTimeoutError
 from quiesce.provider_kit.job import Job
 from quiesce.provider_kit.saving import Saving
@@ -27,6 +27,7 @@ class HostJob(Job):
     options: HostOptions
     freezes: FreezeClient
     default_repository: Path
+    keyring: Keyring
 
     @property
     def path(self) -> Path:
@@ -58,7 +59,7 @@ class HostJob(Job):
     @property
     def repository(self) -> Archives:
         """Where the node's backups are kept."""
-        return Archives(self.options.repository or self.default_repository)
+        return Archives(self.options.repository or self.default_repository, self.keyring)
 
     @property
     def saving(self) -> Saving:

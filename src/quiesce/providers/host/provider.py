@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from quiesce.archives import Keyring
 from quiesce.model.call import Call
 from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.dispatch import PlatformProvider
@@ -28,6 +29,7 @@ class HostProvider(PlatformProvider[HostJob]):
         self._freezes = FreezeClient(state / "holds")
         self._default_repository = Path(settings.repository_dir)
         self._commands = NodeCommands(state / "commands")
+        self._keyring = Keyring(Path(settings.keys_file))
         suspended = state / "suspended"
         self._processes = ProcessOperations(suspended, self._commands)
         super().__init__(
@@ -50,6 +52,7 @@ class HostProvider(PlatformProvider[HostJob]):
             options=read_options(HostOptions, "host", call),
             freezes=self._freezes,
             default_repository=self._default_repository,
+            keyring=self._keyring,
         )
 
     def repository(self, call: Call) -> str:

@@ -76,7 +76,7 @@ class DefinitionOperations(CheckedOperations[LibvirtJob]):
 
     def apply(self, job: LibvirtJob, /) -> Outcome:
         """Tell what differs from the stored definition; put it back when that was asked for."""
-        manifest = job.repository.manifest(job.place)
+        manifest = job.saving.manifest()
         with job.repository.open(manifest, _FILE) as stored:
             text = stored.read().decode(errors="replace")
             stored.check()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from quiesce.archives import Archives
+from quiesce.archives import Archives, Keyring
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
@@ -30,6 +31,7 @@ class LibvirtProvider(PlatformProvider[LibvirtJob]):
     def __init__(self, settings: ProviderSettings, connect: Callable[[str], Hypervisor] = Hypervisor) -> None:
         """*connect* opens a connection to a URI; a port for tests."""
         self._default_repository = settings.repository_dir
+        self._keyring = Keyring(Path(settings.keys_file))
         self._hypervisors: Hypervisors = Connections(
             lambda key: connect(key[0]), is_alive=lambda hypervisor: hypervisor.is_alive()
         )
@@ -51,7 +53,7 @@ class LibvirtProvider(PlatformProvider[LibvirtJob]):
             context=context,
             options=options,
             resource=resource_of(call),
-            repository=Archives(options.repository_or(self._default_repository)),
+            repository=Archives(options.repository_or(self._default_repository), self._keyring),
             hypervisors=self._hypervisors,
         )
 

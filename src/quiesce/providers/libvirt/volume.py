@@ -183,7 +183,7 @@ def _store(job: LibvirtJob, cut: VolumeArtifact) -> Manifest:
 
 
 def _restore(job: LibvirtJob) -> None:
-    manifest = job.repository.manifest(job.place)
+    manifest = job.saving.manifest()
     disks = read_artifact(VolumeArtifact, manifest.content).disks
     if not disks:
         raise NonRecoverableError("the manifest names no disk")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from quiesce.archives import Archives
+from quiesce.archives import Archives, Keyring
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
@@ -39,6 +39,7 @@ class VSphereProvider(PlatformProvider[VSphereJob]):
             DESCRIPTION, {"machine": VirtualMachineOperations(), "disk": VirtualDiskOperations()}
         )
         self._settings = settings
+        self._keyring = Keyring(Path(settings.keys_file))
         self._vcenters = Connections(connect)
 
     def job(self, call: Call, context: Context) -> VSphereJob:
@@ -47,7 +48,7 @@ class VSphereProvider(PlatformProvider[VSphereJob]):
             call=call,
             context=context,
             options=read_options(VSphereOptions, "vsphere", call),
-            repository=Archives(Path(self.repository(call))),
+            repository=Archives(Path(self.repository(call)), self._keyring),
             connect=self._vcenters.get,
         )
 

@@ -59,7 +59,7 @@ class DomainRestore:
 
     def __init__(self, job: LibvirtJob) -> None:
         self._job = job
-        self._manifest = job.repository.manifest(job.place)
+        self._manifest = job.saving.manifest()
 
     def apply(self) -> Outcome:
         """Put the domain back, or make another one of it under the name *restore_as*."""

@@ -84,7 +84,7 @@ class ExportedCopy:
             datastore=job.options.datastore,
             connected=connected,
         )
-        manifest = job.repository.manifest(job.place)
+        manifest = self._saving.manifest()
         with ExitStack() as stack:
             uploads = {disk.key: self._upload(stack, manifest, disk) for disk in artifact.disks}
             return job.vcenter.build(request, uploads, job.time)

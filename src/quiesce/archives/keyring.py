@@ -1,0 +1,167 @@
+"""The keys of one `QUIESCE_HOME`: they sign its manifests, and seal what is secret beside them.
+
+Whoever can write to a repository can write a manifest with good checksums; only who has a key can write one
+with a good authentication code. Every key that the file holds is believed; the first one signs and seals.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+from pathlib import Path
+from typing import Final
+
+from quiesce.errors import DamagedArtifactError, UsageError
+from quiesce.files.durable import make_private_directory, storage_errors, sync_directory, write_durably
+from quiesce.files.reading import read_regular
+from quiesce.files.trust import require_trusted
+
+#: where they lie, below QUIESCE_HOME
+KEYS_FILE: Final = "repository.keys"
+#: what a key begins with where it is written down
+_PREFIX: Final = "quiesce-key-1-"
+_KEY_BYTES: Final = 32
+_FILE_BYTES: Final = 1 << 20
+_NONCE_BYTES: Final = 12
+#: what each use of a key makes of it, so that no use tells anything of another
+_SIGNING: Final = b"quiesce: sign a manifest"
+_SEALING: Final = b"quiesce: seal a secret"
+#: what to do when a manifest was signed by a key that is not here
+IMPORT_HINT: Final = (
+    "If another machine or a lost QUIESCE_HOME made it: quiesce keys import. Else it is forged."
+)
+
+
+class Keyring:
+    """Keys in a private file, made when first needed. Safe from many threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: tuple[bytes, ...] = ()
+        self._lock = threading.Lock()
+
+    def sign(self, data: bytes) -> str:
+        """Return the authentication code of *data*."""
+        return _code(self._first(), data)
+
+    def has_signed(self, data: bytes, code: object) -> bool:
+        """Tell whether *code* is one that `sign` gave for *data*, here or where a key came from."""
+        told = code.encode(errors="replace") if isinstance(code, str) else b""
+        return any(hmac.compare_digest(_code(key, data).encode(), told) for key in self._keys())
+
+    def seal(self, data: bytes, purpose: bytes) -> bytes:
+        """Return *data* so that only a key opens it, and only for the same *purpose*."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + AESGCM(_derived(self._first(), _SEALING)).encrypt(nonce, data, purpose)
+
+    def unseal(self, sealed: bytes, purpose: bytes) -> bytes:
+        """Return what was sealed.
+
+        Raises:
+            DamagedArtifactError: when no key opens it: it was changed, or its key is not here.
+        """
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        for key in self._keys():
+            with contextlib.suppress(InvalidTag, ValueError):
+                return AESGCM(_derived(key, _SEALING)).decrypt(nonce, rest, purpose)
+        raise DamagedArtifactError(f"no key in {self.path} opens it", hint=IMPORT_HINT)
+
+    def ensure(self) -> bool:
+        """Make a key where there is none; tell whether that was needed."""
+        with self._lock:
+            return not self._read() and self._make()
+
+    def export(self) -> str:
+        """Return every key, one a line, to be kept where nobody else reads it."""
+        self.ensure()
+        return "".join(f"{_written(key)}\n" for key in self._keys())
+
+    def add(self, text: str) -> int:
+        """Believe the keys that `export` gave, too; return how many of them were new.
+
+        Raises:
+            UsageError: when *text* holds something else, or nothing.
+        """
+        given = [_read_key(line) for line in text.split()]
+        if not given:
+            raise UsageError("there is no key in what was given")
+        with self._lock:
+            known = self._read()
+            new = [key for key in dict.fromkeys(given) if key not in known]
+            if new:
+                self._write((*known, *new))
+        return len(new)
+
+    def _first(self) -> bytes:
+        if not self._keys():
+            self.ensure()
+        return self._keys()[0]
+
+    def _keys(self) -> tuple[bytes, ...]:
+        with self._lock:
+            return self._known or self._read()
+
+    def _read(self) -> tuple[bytes, ...]:
+        if not os.path.lexists(self.path):
+            return ()
+        require_trusted(
+            self.path, private=True, hint=f"Make it yours alone: chown, and chmod 600 {self.path}"
+        )
+        with storage_errors(f"read {self.path}"):
+            text = read_regular(self.path, at_most=_FILE_BYTES).decode(errors="replace")
+        self._known = tuple(_read_key(line) for line in text.split())
+        return self._known
+
+    def _write(self, keys: tuple[bytes, ...]) -> None:
+        with storage_errors(f"write {self.path}"):
+            make_private_directory(self.path.parent)
+            write_durably(self.path, "".join(f"{_written(key)}\n" for key in keys).encode())
+        self._known = keys
+
+    def _make(self) -> bool:
+        """Make the first key, unless another process is quicker."""
+        made = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
+        with storage_errors(f"write {self.path}"):
+            make_private_directory(self.path.parent)
+            write_durably(made, f"{_written(secrets.token_bytes(_KEY_BYTES))}\n".encode())
+            try:
+                os.link(made, self.path)
+            except FileExistsError:
+                return False
+            finally:
+                made.unlink()
+                sync_directory(self.path.parent)
+                self._read()
+        return True
+
+
+def _code(key: bytes, data: bytes) -> str:
+    return hmac.new(_derived(key, _SIGNING), data, hashlib.sha256).hexdigest()
+
+
+def _derived(key: bytes, use: bytes) -> bytes:
+    return hmac.new(key, use, hashlib.sha256).digest()
+
+
+def _written(key: bytes) -> str:
+    return _PREFIX + base64.urlsafe_b64encode(key).decode().rstrip("=")
+
+
+def _read_key(text: str) -> bytes:
+    try:
+        key = base64.urlsafe_b64decode(text.removeprefix(_PREFIX) + "=")
+    except ValueError:
+        key = b""
+    if not text.startswith(_PREFIX) or len(key) != _KEY_BYTES:
+        raise UsageError(f"a line is no key: it must begin with {_PREFIX}, as quiesce keys export writes it")
+    return key

@@ -1,0 +1,68 @@
+"""keys: what backups are signed with, taken to a safe place and brought back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from quiesce.archives import Keyring
+from quiesce.bootstrap import Settings, require_trusted_home
+from quiesce.cli.printing import say
+from quiesce.errors import UsageError
+from quiesce.files.durable import storage_errors, write_durably
+
+#: how much a file of keys may hold
+_MOST_BYTES = 1 << 20
+
+
+@click.group()
+def keys() -> None:
+    """Keep a copy of what backups are signed with, or bring it back.
+
+    Manifests in a repository are signed with a key of QUIESCE_HOME, and secrets in them sealed: a manifest
+    that nobody here has signed is not restored from. When QUIESCE_HOME is lost and no copy of its keys
+    exists, its backups cannot be told from forged ones, and what is sealed in them is lost.
+    """
+
+
+@keys.command("export")
+@click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="A file (mode 0600) instead.")
+def export_keys(output: str | None) -> None:
+    """Print every key, one a line. Keep them where nobody else reads them.
+
+    \b
+    Example:
+      quiesce keys export --output /media/safe/quiesce.keys
+    """
+    text = _keyring().export()
+    if output is None:
+        say(text.rstrip())
+        return
+    with storage_errors(f"write {output}"):
+        write_durably(Path(output).absolute(), text.encode())
+    say(f"the keys are in {output}: whoever has them can forge backups")
+
+
+@keys.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+def import_keys(file: str) -> None:
+    """Believe the keys in FILE ('-': standard input), too. Those that are here stay.
+
+    \b
+    Example:
+      quiesce keys import /media/safe/quiesce.keys
+    """
+    with storage_errors(f"read {file}"), click.open_file(file, "rb") as source:
+        content = source.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise UsageError(f"{file} is too large to hold keys")
+    new = _keyring().add(content.decode(errors="replace"))
+    say(f"{new} new keys" if new != 1 else "1 new key")
+
+
+def _keyring() -> Keyring:
+    settings = Settings.of(os.environ)
+    require_trusted_home(settings.home)
+    return Keyring(settings.keys_file)
