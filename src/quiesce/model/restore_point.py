@@ -100,7 +100,10 @@ class RestorePoint:
     execution: ExecutionId
     state: PointState
     consistency: Consistency
+    #: by the wall clock, which may have been wrong
     made_at: float
+    #: its place in the order in which restore points were made, whatever the clock said; 0: not yet kept
+    sequence: int = 0
     #: time from the first freeze to the last thaw, in seconds; 0 when nothing was frozen
     window_s: float = 0.0
     #: time between the first cut's end and the last one's, in seconds

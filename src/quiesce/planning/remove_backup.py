@@ -11,7 +11,7 @@ def plan_remove_backup(request: PlanRequest) -> Plan:
     """Delete each chosen restore point, one after the other; newest first, because older may be its base."""
     draft = PlanDraft(request)
     able = frozenset(draft.having(SNAPSHOT_DELETE))
-    for point in sorted(request.points, key=lambda point: point.made_at, reverse=True):
+    for point in sorted(request.points, key=lambda point: (point.sequence, point.made_at), reverse=True):
         held = [a.instance for a in point.artifacts if a.instance in able]
         draft.add_group(
             f"delete {point.name}", SNAPSHOT_DELETE, held, suffix=f".{point.name}", point=point.name

@@ -6,8 +6,9 @@ themselves: a snapshot an hour old is no reason to remove last night's backup, n
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -51,7 +52,7 @@ def plan_retention(
     chosen = list(filter(_of_type(policy), newest_first))
     to_come = [point for point in chosen if is_from_future(point, now)]
     present = tuple(point for point in chosen if not is_from_future(point, now))
-    judging = _Judging(policy=policy, day_of=day_of, points=present)
+    judging = _Judging(policy=policy, day_of=day_of, points=present, times=believed_times(present))
     judging.judge()
     for name in busy:
         judging.keep(name, "an unfinished execution uses it")
@@ -68,6 +69,8 @@ class _Judging:
     day_of: DayOf
     #: newest first
     points: tuple[RestorePoint, ...]
+    #: when each was made, without what the order of their making contradicts
+    times: Mapping[BackupName, float]
     kept: dict[BackupName, list[str]] = field(default_factory=dict)
     removed: dict[BackupName, str] = field(default_factory=dict)
 
@@ -122,13 +125,13 @@ class _Judging:
     ) -> None:
         newest: dict[Hashable, RestorePoint] = {}
         for point in group:
-            newest.setdefault(period_of(self.day_of(point.made_at)), point)
+            newest.setdefault(period_of(self.day_of(self.times[point.name])), point)
         for place, point in enumerate(list(newest.values())[: count or 0], start=1):
             self.keep(point.name, f"{rule} {place} of {count}")
 
     def _keep_if_within(self, point: RestorePoint, newest: RestorePoint) -> bool:
         bound = self.policy.within_s
-        within = bound is not None and newest.made_at - point.made_at <= bound
+        within = bound is not None and self.times[newest.name] - self.times[point.name] <= bound
         if within:
             self.keep(point.name, "young enough")
         return within
@@ -166,6 +169,40 @@ class _Judging:
         )
 
 
+def believed_times(points: Sequence[RestorePoint]) -> Mapping[BackupName, float]:
+    """Return when each of *points* (newest first) was made, as far as it can be believed.
+
+    Their order is sure, the clock was not always right: the longest run of times that never go back is
+    believed. Of any other it is only known that it was made after the believed one before it.
+    """
+    oldest_first = points[::-1]
+    believed = _longest_rising([point.made_at for point in oldest_first])
+    times: dict[BackupName, float] = {}
+    last = next((oldest_first[place].made_at for place in sorted(believed)), 0.0)
+    for place, point in enumerate(oldest_first):
+        last = point.made_at if place in believed else last
+        times[point.name] = last
+    return times
+
+
+def _longest_rising(values: Sequence[float]) -> frozenset[int]:
+    """Return the places of a longest subsequence of *values* that never goes down."""
+    ends: list[float] = []
+    places: list[int] = []
+    before: list[int | None] = []
+    for place, value in enumerate(values):
+        length = bisect.bisect_right(ends, value)
+        ends[length : length + 1] = [value]
+        places[length : length + 1] = [place]
+        before.append(places[length - 1] if length else None)
+    chosen: set[int] = set()
+    place_or_none = places[-1] if places else None
+    while place_or_none is not None:
+        chosen.add(place_or_none)
+        place_or_none = before[place_or_none]
+    return frozenset(chosen)
+
+
 def is_from_future(point: RestorePoint, now: float) -> bool:
     """Tell whether *point* says that it was made later than *now*: the clock was wrong, then or now."""
     return point.made_at > now + _CLOCKS_DIFFER_S
@@ -198,5 +235,5 @@ def _of_type(policy: RetentionPolicy) -> Callable[[RestorePoint], bool]:
     return lambda point: policy.type is None or point.type == policy.type
 
 
-def _age(point: RestorePoint) -> tuple[float, str]:
-    return point.made_at, point.name
+def _age(point: RestorePoint) -> tuple[int, float, str]:
+    return point.sequence, point.made_at, point.name

@@ -120,8 +120,11 @@ class Executions(Protocol):
 class Catalog(Protocol):
     """The restore points."""
 
-    def save(self, point: RestorePoint) -> None:
-        """Keep *point* as it is now, whether it was known or not. Proofs already kept stay."""
+    def save(self, point: RestorePoint) -> RestorePoint:
+        """Keep *point* as it is now, whether it was known or not. Proofs already kept stay.
+
+        Returned is what is kept: with its `sequence`, which no clock can change.
+        """
         ...
 
     def get(self, deployment: DeploymentName, name: str) -> RestorePoint:

@@ -22,26 +22,22 @@ class SqlCatalog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def save(self, point: RestorePoint) -> None:
-        """Keep *point* as it is now."""
-        row = {
-            "deployment": point.deployment,
-            "name": point.name,
-            "state": point.state.value,
-            "made_at": point.made_at,
-            "body": encode(replace(point, proofs=())),
-        }
+    def save(self, point: RestorePoint) -> RestorePoint:
+        """Keep *point* as it is now, and return it with its place in the order of all."""
         table = restore_points
         own = sa.and_(table.c.deployment == point.deployment, table.c.name == point.name)
         with self._database.write() as connection:
-            connection.execute(sa.delete(table).where(own))
+            before = connection.execute(sa.delete(table).where(own).returning(table.c.body)).scalar()
+            if not point.sequence:
+                point = replace(point, sequence=_sequence(connection, point, before))
             if point.state is PointState.REMOVED:
                 connection.execute(
                     sa.delete(proofs).where(
                         proofs.c.deployment == point.deployment, proofs.c.point == point.name
                     )
                 )
-            connection.execute(sa.insert(table).values(row))
+            connection.execute(sa.insert(table).values(_row(point)))
+        return point
 
     def get(self, deployment: DeploymentName, name: str) -> RestorePoint:
         """Return a restore point that is not removed."""
@@ -63,7 +59,7 @@ class SqlCatalog:
         if deployment is not None:
             query = query.where(table.c.deployment == deployment)
         with self._database.read() as connection:
-            bodies = connection.execute(query.order_by(table.c.made_at)).scalars().all()
+            bodies = connection.execute(query.order_by(table.c.sequence, table.c.made_at)).scalars().all()
             kept = self._proofs(connection)
         points = [decode(RestorePoint, body) for body in bodies]
         return [replace(p, proofs=tuple(kept.get((p.deployment, p.name), ()))) for p in points]
@@ -79,3 +75,25 @@ class SqlCatalog:
         for row in connection.execute(sa.select(proofs).order_by(proofs.c.id)):
             found.setdefault((row.deployment, row.point), []).append(decode(Proof, row.body))
         return found
+
+
+def _row(point: RestorePoint) -> dict[str, object]:
+    return {
+        "deployment": point.deployment,
+        "name": point.name,
+        "state": point.state.value,
+        "made_at": point.made_at,
+        "sequence": point.sequence,
+        "body": encode(replace(point, proofs=())),
+    }
+
+
+def _sequence(connection: sa.Connection, point: RestorePoint, before: str | None) -> int:
+    """Return its place: after all that are there, and about the time, for catalogs that are merged later."""
+    kept = decode(RestorePoint, before) if before is not None else None
+    if kept is not None and kept.execution == point.execution:
+        return kept.sequence
+    last = sa.select(sa.func.max(restore_points.c.sequence)).where(
+        restore_points.c.deployment == point.deployment
+    )
+    return max((connection.execute(last).scalar() or 0) + 1, int(point.made_at))

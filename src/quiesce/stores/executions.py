@@ -30,9 +30,10 @@ class SqlExecutions:
 
     def add(self, execution: Execution, plan: Plan) -> None:
         """Keep a new execution."""
+        last = sa.select(sa.func.coalesce(sa.func.max(executions.c.sequence), 0)).scalar_subquery()
         row = _columns(execution) | {"id": execution.id, "plan": pack(plan), "fence": 0, "length": 0}
         with self._database.write() as connection:
-            connection.execute(sa.insert(executions).values(row))
+            connection.execute(sa.insert(executions).values({**row, "sequence": last + 1}))
 
     def get(self, execution: str) -> Execution:
         """Return an execution."""
@@ -123,7 +124,7 @@ class SqlExecutions:
             }
 
     def _select(self, *where: sa.ColumnElement[bool]) -> builtins.list[Execution]:
-        query = sa.select(executions.c.body).where(*where).order_by(executions.c.created_at)
+        query = sa.select(executions.c.body).where(*where).order_by(executions.c.sequence)
         with self._database.read() as connection:
             return [decode(Execution, body) for body in connection.execute(query).scalars()]
 

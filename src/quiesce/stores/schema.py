@@ -34,6 +34,8 @@ executions = sa.Table(
     sa.Column("deployment", sa.String(128), nullable=False, index=True),
     sa.Column("workflow", sa.Text, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
+    #: its place in the order in which executions were begun, whatever the clock said
+    sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("state", sa.String(16), nullable=False, index=True),
     sa.Column("owes", sa.Boolean, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
@@ -68,6 +70,7 @@ restore_points = sa.Table(
     sa.Column("name", sa.String(128), primary_key=True),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("made_at", sa.Float, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
 )
 proofs = sa.Table(

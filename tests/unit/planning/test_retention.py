@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -288,3 +289,27 @@ def test_a_point_from_the_future_is_named_and_displaces_none(rules: dict[str, An
     assert {v.point.name for v in plan.verdicts if v.kept} == without | {"later"}
     (named,) = (v for v in plan.verdicts if v.point.name == "later")
     assert "from the future" in named.reasons[0]
+
+
+def in_order(*points: RestorePoint) -> list[RestorePoint]:
+    """Made one after the other, whatever they say themselves."""
+    return [replace(each, sequence=place) for place, each in enumerate(points, start=1)]
+
+
+@pytest.mark.parametrize("wrong_by", [-20000 * DAY, -3 * DAY, 3 * DAY, 5 * DAY])
+def test_a_clock_that_was_wrong_for_one_night_takes_nobody_s_place(wrong_by: float) -> None:
+    """It does not count as newer than what was made after it, nor as too old for what it is."""
+    nights = [point(f"n{n}", n * DAY) for n in range(7)]
+    nights[3] = point("wrong", 3 * DAY + wrong_by)
+    points = in_order(*nights)
+    assert kept(points, last=3) == {"n6", "n5", "n4"}
+    assert kept(points, daily=3) == {"n6", "n5", "n4"}
+    assert kept(points, within_s=4 * DAY) == {"n6", "n5", "n4", "wrong", "n2"}
+    assert kept(points[:4], last=1) == {"wrong"}, "it is the newest by its order"
+
+
+@given(st.permutations(range(6)), st.lists(st.floats(-9e8, 9e8), min_size=6, max_size=6))
+def test_only_the_order_counts_for_the_newest(order: list[int], at: list[float]) -> None:
+    """Whatever the clock said at any of them, and in whatever order they are listed."""
+    points = in_order(*(point(f"p{n}", at[n]) for n in range(6)))
+    assert kept([points[n] for n in order], last=2) == {"p5", "p4"}

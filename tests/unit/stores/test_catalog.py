@@ -51,7 +51,7 @@ def catalog(database: Database) -> SqlCatalog:
 def test_a_restore_point_is_kept_as_it_is_now(catalog: SqlCatalog) -> None:
     catalog.save(replace(ONE, state=PointState.INCOMPLETE))
     catalog.save(ONE)
-    assert catalog.list(SHOP) == [ONE]
+    assert catalog.list(SHOP) == [replace(ONE, sequence=10)]
 
 
 def test_proofs_outlive_saving_again_but_not_removal(catalog: SqlCatalog) -> None:
@@ -65,13 +65,30 @@ def test_proofs_outlive_saving_again_but_not_removal(catalog: SqlCatalog) -> Non
     assert catalog.get(SHOP, "one").proofs == ()
 
 
-def test_restore_points_are_listed_oldest_first_and_by_deployment(catalog: SqlCatalog) -> None:
-    for name, made_at, deployment in (("b", 3.0, "shop"), ("a", 2.0, "shop"), ("c", 1.0, "bank")):
-        catalog.save(
-            replace(ONE, name=BackupName(name), made_at=made_at, deployment=DeploymentName(deployment))
+def test_restore_points_are_listed_in_the_order_of_their_making(catalog: SqlCatalog) -> None:
+    """The clock was ahead at b, and then put right; a name that is used again is a new one."""
+    at = {"a": 20.0, "b": 9e9, "c": 30.0}
+    for name, made_at in at.items():
+        catalog.save(replace(ONE, name=BackupName(name), made_at=made_at))
+    other = catalog.save(replace(ONE, deployment=DeploymentName("bank"), made_at=40.0))
+    assert other.sequence == 40
+    assert [point.name for point in catalog.list(SHOP)] == ["a", "b", "c"]
+    for name in ("b", "a"):
+        catalog.save(replace(ONE, name=BackupName(name), made_at=at[name], type="weekly"))
+    assert [point.name for point in catalog.list(SHOP)] == ["a", "b", "c"], "saving again moves nothing"
+    catalog.save(replace(ONE, name=BackupName("a"), state=PointState.REMOVED))
+    catalog.save(replace(ONE, name=BackupName("a"), made_at=50.0, execution=ExecutionId("backup-2")))
+    assert [point.name for point in catalog.list(SHOP)] == ["b", "c", "a"]
+
+
+def test_executions_are_listed_in_the_order_of_their_beginning(database: Database) -> None:
+    executions = SqlExecutions(database)
+    plan = Plan(workflow="backup", parameters=Parameters(), groups=(), steps=())
+    for name, at in (("first", 9e9), ("second", 10.0), ("third", 5.0)):
+        executions.add(
+            Execution(id=ExecutionId(name), deployment=SHOP, workflow="backup", created_at=at), plan
         )
-    assert [point.name for point in catalog.list(SHOP)] == ["a", "b"]
-    assert [point.name for point in catalog.list()] == ["c", "a", "b"]
+    assert [each.id for each in executions.list(SHOP)] == ["first", "second", "third"]
 
 
 def test_an_unknown_restore_point_is_answered_with_those_there_are(catalog: SqlCatalog) -> None:

@@ -128,7 +128,9 @@ def newest_manifest(services: Services, directory: str, deployment: str) -> Poin
     if not survey.manifests:
         raise UnknownNameError(f"backup in {directory} of deployment", deployment, survey.deployments)
     now = services.clock.now()
-    return max(
-        survey.manifests,
-        key=lambda manifest: (not is_from_future(manifest.point, now), manifest.point.made_at),
-    )
+
+    def age(manifest: PointManifest) -> tuple[bool, int, float]:
+        point = manifest.point
+        return not is_from_future(point, now), point.sequence, point.made_at
+
+    return max(survey.manifests, key=age)

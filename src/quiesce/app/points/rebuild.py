@@ -74,7 +74,7 @@ def judge_surveys(
         if copy.point not in told and copy.point not in known
     ]
     return Rebuilt(
-        added=tuple(sorted(added, key=lambda point: point.made_at)),
+        added=tuple(sorted(added, key=lambda point: (point.sequence, point.made_at))),
         known=tuple(name for name in told if name in known),
         left_out=tuple(left_out),
         directories=tuple(survey.directory for survey in surveys),

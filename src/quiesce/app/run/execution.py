@@ -165,9 +165,8 @@ class ExecutionRun:
 
     def conclude(self, history: History) -> Execution:
         """Store the result."""
-        made, left = self._made(history), points_removed(self.plan, history, self.points)
-        for point in (*made, *left):
-            self.services.catalog.save(point)
+        made = [self.services.catalog.save(point) for point in self._made(history)]
+        left = [self.services.catalog.save(p) for p in points_removed(self.plan, history, self.points)]
         changed = left if self._removes_points() else made
         problem = keep_manifests(self.services, self.deployment, changed)
         self.services.executions.keep_durations(self.execution.deployment, _durations(self.plan, history))

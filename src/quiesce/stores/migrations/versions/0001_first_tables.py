@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("deployment", sa.String(128), nullable=False, index=True),
         sa.Column("workflow", sa.Text, nullable=False),
         sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.Column("state", sa.String(16), nullable=False, index=True),
         sa.Column("owes", sa.Boolean, nullable=False),
         sa.Column("body", sa.Text, nullable=False),
@@ -58,6 +59,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(128), primary_key=True),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("made_at", sa.Float, nullable=False),
+        sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.Column("body", sa.Text, nullable=False),
     )
     op.create_table(
