@@ -26,6 +26,7 @@ from quiesce.blueprint.loader import load_blueprint
 from quiesce.blueprint.reading.sources import ImportPolicy
 from quiesce.errors import QuiesceError
 from quiesce.files.descriptors import DIRECTORY
+from quiesce.files.metadata import EVERYTHING
 from quiesce.files.mounts import parse_mounts
 from quiesce.isolation.answers import ContextAnswers
 from quiesce.model.ids import DeploymentName
@@ -212,7 +213,7 @@ def _unpacked(index: bytes, stored: bytes) -> object:
     descriptor = os.open(place, DIRECTORY)
     try:
         with _as_device_errors():
-            archive.read_archive(io.BytesIO(index), io.BytesIO(stored), descriptor, b"content")
+            archive.read_archive(io.BytesIO(index), io.BytesIO(stored), descriptor, b"content", EVERYTHING)
     finally:
         os.close(descriptor)
         assert os.listdir(outside) == []

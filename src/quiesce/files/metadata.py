@@ -80,6 +80,13 @@ class Allowed:
 EVERYTHING: Final = Allowed(devices=True, set_id=True, capabilities=True)
 
 
+def gives_rights(metadata: Metadata) -> bool:
+    """Tell whether an entry comes back as it was only where `Allowed` says so."""
+    kind = stat.S_IFMT(metadata.mode)
+    set_id = metadata.mode & _SET_ID and kind != stat.S_IFDIR
+    return bool(set_id) or kind in {stat.S_IFCHR, stat.S_IFBLK} or CAPABILITY in metadata.attributes
+
+
 def read_attributes(where: int | bytes) -> dict[bytes, bytes]:
     """Return the extended attributes of an open file, or of a path that is followed to its end."""
     found: dict[bytes, bytes] = {}

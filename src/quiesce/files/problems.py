@@ -47,6 +47,10 @@ class TreeProblems:
     def __iter__(self) -> Iterator[EntryProblem]:
         return iter(self.first)
 
+    def counted(self) -> str:
+        """Say how many there are of each kind."""
+        return ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items())
+
     def __str__(self) -> str:
         shown = "; ".join(str(problem) for problem in self.first[:5])
         return shown + (f" and {self.count - 5} more" if self.count > 5 else "")

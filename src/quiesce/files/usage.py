@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -169,6 +171,27 @@ def _link(path: bytes) -> bytes:
         return os.readlink(path)
     except (FileNotFoundError, ProcessLookupError):
         return b""
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _above(path)
+
+
+def _above(path: bytes) -> bytes:
+    """Return the nearest directory above one so deep that its own path cannot be told; empty for a file."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        while True:
+            above = os.open(b"..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = above
+            with contextlib.suppress(OSError):
+                return path_of(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _command(process: bytes) -> str:

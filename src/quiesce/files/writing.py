@@ -28,6 +28,7 @@ from quiesce.files.system_calls import sync_file_system
 
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOKED_AT: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+_NO_DEVICES: Final = "devices are not allowed here and were left out"
 _ABSENT: Final = {errno.ENODATA, errno.EOPNOTSUPP}
 
 
@@ -108,6 +109,7 @@ class TreeWriter:
         self._parent = root
         self._directories: dict[bytes, Metadata] = {}
         self._locked: list[tuple[bytes, int]] = []
+        self._left_out: set[bytes] = set()
         #: what could not be restored, or was not allowed to be
         self.problems = TreeProblems()
         self._allowed = allowed or Allowed()
@@ -162,7 +164,8 @@ class TreeWriter:
         parent, name = self._place(path)
         is_device = stat.S_ISCHR(metadata.mode) or stat.S_ISBLK(metadata.mode)
         if is_device and not self._allowed.devices:
-            self.problems.add(path, "devices are not allowed here and were left out")
+            self._left_out.add(path)
+            self.problems.add(path, _NO_DEVICES)
             return
         try:
             os.mknod(name, stat.S_IFMT(metadata.mode) | 0o600, device if is_device else 0, dir_fd=parent)
@@ -174,9 +177,14 @@ class TreeWriter:
     def hard_link(self, path: bytes, first: bytes) -> None:
         """Make *path* another name of *first*, which this writer has made and which is no directory.
 
+        Of what was left out the other names are, too.
+
         Raises:
-            FileNotFoundError: when *first* is not there, because it was left out, or never made.
+            FileNotFoundError: when *first* is not there.
         """
+        if first in self._left_out:
+            self.problems.add(path, _NO_DEVICES)
+            return
         directory, first_name = _split(checked_path(first))
         source = open_below(self._root, directory, PASSAGE) if directory else os.dup(self._root)
         try:

@@ -87,6 +87,10 @@ class Trust(enum.StrEnum):
     DAMAGED = "damaged"
 
 
+#: of an artifact's content: how many entries come back as they were only where the node allows it
+PRIVILEGED: Final = "privileged"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePoint:
     """A named set of artifacts that can be restored together."""

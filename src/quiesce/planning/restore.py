@@ -11,7 +11,7 @@ from quiesce.model.operation import (
     Operation,
 )
 from quiesce.model.plan import Plan
-from quiesce.model.restore_point import PointState, RestorePoint
+from quiesce.model.restore_point import PRIVILEGED, PointState, RestorePoint
 from quiesce.planning.drafting import PlanDraft, PlanRequest, step_id
 from quiesce.planning.stopping import add_starts_and_probes, add_stops
 from quiesce.planning.undo import add_confirmation
@@ -49,6 +49,7 @@ def plan_restore(request: PlanRequest) -> Plan:
     add_confirmation(draft, instances)
     draft.add_undo("remove the unused safety cut", safety_cuts)
     _warn_of_missing_thaws(draft, instances)
+    _warn_of_privileges(draft, point, instances)
     return draft.finish()
 
 
@@ -75,6 +76,20 @@ def _wants_safety(draft: PlanDraft, instance: InstanceId) -> bool:
     if binding is None or wanted is False:
         return False
     return wanted is True or binding.capabilities.cheap_snapshot
+
+
+def _warn_of_privileges(draft: PlanDraft, point: RestorePoint, instances: tuple[InstanceId, ...]) -> None:
+    for artifact in point.artifacts:
+        count = artifact.content.get(PRIVILEGED)
+        if artifact.instance not in instances or not isinstance(count, int) or not count:
+            continue
+        allowed = draft.request.topology.node_of(artifact.instance).properties.get("allow_privileged")
+        if allowed is not True:
+            draft.warnings.append(
+                f"{artifact.instance}: {count} entries of {point.name} (files with set-user-ID, set-group-ID "
+                "or capabilities, devices) come back without it, or not at all, unless its node says "
+                "allow_privileged"
+            )
 
 
 def _warn_of_missing_thaws(draft: PlanDraft, instances: tuple[InstanceId, ...]) -> None:

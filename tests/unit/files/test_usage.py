@@ -126,3 +126,25 @@ def test_a_process_with_a_mount_of_its_own_is_found(
 
 def _down(what: str) -> str:
     return 'cd "a b\\\\tree" &&' if what == ".." else ""
+
+
+def test_a_directory_too_deep_for_its_path_to_be_told_is_found_and_harms_nobody(deep: int) -> None:
+    """Any user can be in one; it must not keep root from looking at the others."""
+    code = """
+import os, sys
+os.chdir(sys.argv[1])
+for _ in range(30):
+    os.mkdir("d" * 200); os.chdir("d" * 200)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+    where = f"/proc/{os.getpid()}/fd/{deep}"
+    command = [sys.executable, "-I", "-c", code, os.readlink(where)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert [user.pid for user in usage_of(deep).users] == [process.pid]
+        other = os.open("/proc/self", os.O_RDONLY)
+        assert usage_of(other).users == ()
+        os.close(other)
+        process.kill()

@@ -98,7 +98,8 @@ def attributes(path: Path) -> list[str]:
 
 
 @BOTH
-def test_everything_of_a_tree_comes_back(machine: Machine, node: Node, data: Path, full: bool) -> None:
+def test_everything_of_a_tree_comes_back(machine: Machine, data: Path, full: bool) -> None:
+    node = Node(host.DIRECTORY, path=str(data), allow_privileged=True)
     fill(data)
     before = picture(data)
     machine.save(node, full=full)
@@ -112,6 +113,34 @@ def test_everything_of_a_tree_comes_back(machine: Machine, node: Node, data: Pat
     assert picture(data) == before
     assert (data / "sparse").stat().st_blocks * 512 < (5 << 20), "holes are holes again"
     assert (data / "only a hole").stat().st_blocks == 0
+
+
+@BOTH
+def test_what_gives_rights_comes_back_only_where_that_is_allowed(
+    machine: Machine, node: Node, data: Path, full: bool
+) -> None:
+    """It is counted when it is saved, so that a plan can tell, and again when it is restored."""
+    (data / "suid").touch()
+    (data / "suid").chmod(0o4755)
+    (data / "sgid").mkdir()
+    (data / "sgid").chmod(0o2755)
+    found = 1
+    if os.geteuid() == 0:
+        os.mknod(data / "device", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        (data / "sgid/other").hardlink_to(data / "device")
+        found = 3
+    outcome = machine.save(node, full=full)
+    assert outcome.artifact is not None
+    assert outcome.artifact["privileged"] == found
+
+    applied = machine.do(node, Operation.APPLY, full=full)
+
+    assert "set-user-ID and set-group-ID are not allowed here and were left out: 1" in applied.note
+    assert found == 1 or "devices are not allowed here and were left out: 2" in applied.note
+    assert sorted(os.listdir(data)) == ["sgid", "suid"]
+    assert os.listdir(data / "sgid") == []
+    assert (data / "suid").stat().st_mode & 0o7777 == 0o755
+    assert (data / "sgid").stat().st_mode & 0o7777 == 0o2755
 
 
 @BOTH
@@ -369,8 +398,9 @@ def test_a_snapshot_that_died_half_way_is_made_anew(
 
 @BOTH
 def test_a_copy_that_died_half_way_is_finished(
-    machine: Machine, node: Node, data: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+    machine: Machine, data: Path, monkeypatch: pytest.MonkeyPatch, full: bool
 ) -> None:
+    node = Node(host.DIRECTORY, path=str(data), allow_privileged=True)
     fill(data)
     before = picture(data)
     machine.do(node, Operation.SNAPSHOT, full=full)

@@ -183,6 +183,19 @@ def test_restore_leaves_alone_what_is_only_half_there(three_tiers: Topology) -> 
     assert [warning for warning in plan.warnings if "incomplete" in warning and "vm1" in warning]
 
 
+def test_restore_tells_what_comes_back_without_its_rights() -> None:
+    """Unless the node allows it; nothing is said of what holds nothing of the kind."""
+    nodes = [node("a"), node("b", properties={"allow_privileged": True}), node("c")]
+    where = topology(nodes)
+    held = point(where.instances)
+    content = [{"privileged": 2}, {"privileged": 2}, {"privileged": 0}]
+    artifacts = [replace(each, content=facts) for each, facts in zip(held.artifacts, content, strict=True)]
+    plan = planned("restore", where, points=[replace(held, artifacts=tuple(artifacts))])
+    (warning,) = plan.warnings
+    assert "a_1: 2 entries" in warning
+    assert "allow_privileged" in warning
+
+
 def test_restore_takes_a_safety_cut_within_the_freeze_when_asked(three_tiers: Topology) -> None:
     titles = [title for title, _ in groups(planned("restore", three_tiers, safety_snapshot=True))]
     assert titles == [

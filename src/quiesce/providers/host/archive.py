@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 from quiesce.errors import DamagedArtifactError
 from quiesce.files.content import Progress, data_ranges
 from quiesce.files.descriptors import READING
-from quiesce.files.metadata import EVERYTHING
+from quiesce.files.metadata import Allowed
 from quiesce.files.problems import TreeProblems
 from quiesce.files.writing import TreeFileWriter, TreeWriter, make_directory
 from quiesce.providers.host.cuts import INDEX, CutEntry, entries_of, open_content, parsed, write_plain
@@ -53,7 +53,9 @@ def write_index(raw: int, out: _Stream) -> None:
         shutil.copyfileobj(index, _stream(out), _BUFFER_BYTES)
 
 
-def read_archive(index: _Stream, stored: _Stream, directory: int, name: bytes) -> TreeProblems:
+def read_archive(
+    index: _Stream, stored: _Stream, directory: int, name: bytes, allowed: Allowed
+) -> TreeProblems:
     """Make the new directory *name* in *directory* from an index and an archive.
 
     Raises:
@@ -61,7 +63,7 @@ def read_archive(index: _Stream, stored: _Stream, directory: int, name: bytes) -
     """
     root = make_directory(directory, name)
     try:
-        writer = TreeWriter(root, allowed=EVERYTHING)
+        writer = TreeWriter(root, allowed=allowed)
         with tarfile.open(fileobj=_stream(stored), mode="r|", bufsize=_BUFFER_BYTES, tarinfo=_Member) as tar:
             members = (member for member in tar if member.isfile())
             for entry in parsed(io.TextIOWrapper(io.BufferedReader(_Readable(index)), "utf-8")):

@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 from quiesce.errors import DamagedArtifactError, NonRecoverableError, TreeChangedError
 from quiesce.files.content import Progress, copy_content
 from quiesce.files.descriptors import PASSAGE, READING, open_below, open_regular
-from quiesce.files.metadata import EVERYTHING, Metadata
+from quiesce.files.metadata import EVERYTHING, Allowed, Metadata, gives_rights
 from quiesce.files.mounts import require_no_mounts_below
 from quiesce.files.problems import TreeProblems
 from quiesce.files.removal import remove_tree
@@ -52,6 +52,8 @@ class CutTally:
     copied_bytes: int = 0
     #: sockets and, without root, devices: they are not data and are left out
     left_out: list[bytes] = field(default_factory=list)
+    #: entries that come back as they were only where the node allows it: set-user-ID, devices, capabilities
+    privileged: int = 0
     #: what was written to, made or removed meanwhile
     changed: list[bytes] = field(default_factory=list)
 
@@ -155,11 +157,13 @@ def spend(raw: int) -> None:
             raise NonRecoverableError(f"what a cut was made from could not be removed: {removal.left}")
 
 
-def copy_back(raw: int, content: int, directory: int, name: bytes, progress: Progress) -> TreeProblems:
+def copy_back(
+    raw: int, content: int, directory: int, name: bytes, progress: Progress, *, allowed: Allowed
+) -> TreeProblems:
     """Make the new directory *name* in *directory* from an assembled tree and its index."""
     root = make_directory(directory, name)
     try:
-        writer = TreeWriter(root, allowed=EVERYTHING)
+        writer = TreeWriter(root, allowed=allowed)
         for entry in entries_of(raw):
             if not entry.has_content:
                 write_plain(writer, entry)
@@ -223,6 +227,7 @@ class _Cutter:
         descriptor = entry.open()
         try:
             metadata = Metadata.of_descriptor(descriptor)
+            self._tally.privileged += gives_rights(metadata)
             if entry.is_directory:
                 self._directories.append((entry.path, _version(entry.status)))
                 self._write(entry, metadata)

@@ -27,6 +27,7 @@ from quiesce.model.consistency import Consistency
 from quiesce.model.former_state import FormerState
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.restore_point import PRIVILEGED
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import unsupported
 from quiesce.provider_kit.saving import watched
@@ -91,10 +92,10 @@ class DirectoryOperations(StoredOperations):
             with snapshots.incoming() as place:
                 problems = self._build(job, place)
                 if problems:
-                    job.say(f"{snapshots.path}: {problems.count} not restored as they were: {problems}")
+                    job.warn(f"{snapshots.path}: {problems.count} not restored as they were: {problems}")
                 job.refuse_when_given_up()
                 job.say(snapshots.put_in_place(job.call, allow_in_use=job.options.allow_in_use))
-            return NOTHING
+            return Outcome(note=_not_as_it_was(problems))
 
     def revert(self, job: HostJob, /) -> Outcome:
         """Let the tree that a restore replaced and the present one change places, at one instant."""
@@ -193,7 +194,7 @@ class DirectoryOperations(StoredOperations):
         with job.snapshots.opened(cut) as directory:
             require_unchanged(cut, directory)
             with _opened(directory, RAW) as raw, _opened(directory, CONTENT) as content:
-                return copy_back(raw, content, place, CONTENT, watched(job.context))
+                return copy_back(raw, content, place, CONTENT, watched(job.context), allowed=job.allowed)
 
     def _unpack(self, job: HostJob, place: int) -> TreeProblems:
         repository = job.repository
@@ -204,7 +205,7 @@ class DirectoryOperations(StoredOperations):
             repository.open(manifest, ARCHIVE, told) as stored,
         ):
             try:
-                problems = read_archive(index, stored, place, CONTENT)
+                problems = read_archive(index, stored, place, CONTENT, job.allowed)
             except (OSError, ValueError, NonRecoverableError, DamagedArtifactError):
                 # say that it is damaged rather than what the damage has led to
                 _check(index, stored)
@@ -248,6 +249,7 @@ def _facts(tally: CutTally) -> dict[str, Json]:
         "copied_bytes": tally.copied_bytes,
         "left_out": [os.fsdecode(name) for name in tally.left_out[:_SHOWN]],
         "left_out_count": len(tally.left_out),
+        PRIVILEGED: tally.privileged,
         "changed": [os.fsdecode(name) for name in tally.changed[:_SHOWN]],
         "changed_count": len(tally.changed),
     }
@@ -273,6 +275,10 @@ def _artifact_of(cut: StoredCut) -> dict[str, Json]:
 
 def _worth(facts: Mapping[str, Json]) -> Consistency | None:
     return Consistency.NONE if facts.get("changed_count") else None
+
+
+def _not_as_it_was(problems: TreeProblems) -> str:
+    return f"not restored as they were: {problems.counted()}" if problems else ""
 
 
 def _note(facts: Mapping[str, Json]) -> str:

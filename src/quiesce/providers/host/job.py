@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from quiesce.archives import Archives, Keyring
 from quiesce.errors import NonRecoverableError, OperationTimeoutError
+from quiesce.files.metadata import EVERYTHING, Allowed
 from quiesce.provider_kit.job import Job
 from quiesce.provider_kit.saving import Saving
 from quiesce.providers.host.freeze_client import FreezeClient
@@ -42,6 +43,11 @@ class HostJob(Job):
                 hint="Set its property 'path'.",
             )
         return self.options.path
+
+    @property
+    def allowed(self) -> Allowed:
+        """What of a restore point may come back although it gives rights."""
+        return EVERYTHING if self.options.allow_privileged else Allowed()
 
     @property
     def key(self) -> str:

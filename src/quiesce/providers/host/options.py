@@ -82,6 +82,11 @@ class HostOptions:
         None, "where snapshots are kept, instead of beside the path", read=read_path, per_node=True
     )
     allow_in_use: bool = option(False, "whether a directory is restored although programs use it")
+    allow_privileged: bool = option(
+        False,
+        "whether set-user-ID and set-group-ID of files, capabilities and devices are restored",
+        per_node=True,
+    )
     repository: Path | None = option(
         None, "directory of the node's own repository", read=read_path, per_node=True
     )
