@@ -137,8 +137,8 @@ def test_what_gives_rights_comes_back_only_where_that_is_allowed(
 
     assert "set-user-ID and set-group-ID are not allowed here and were left out: 1" in applied.note
     assert found == 1 or "devices are not allowed here and were left out: 2" in applied.note
-    assert sorted(os.listdir(data)) == ["sgid", "suid"]
-    assert os.listdir(data / "sgid") == []
+    assert sorted(path.name for path in data.iterdir()) == ["sgid", "suid"]
+    assert not list((data / "sgid").iterdir())
     assert (data / "suid").stat().st_mode & 0o7777 == 0o755
     assert (data / "sgid").stat().st_mode & 0o7777 == 0o2755
 
