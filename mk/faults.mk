@@ -1,6 +1,9 @@
 # Every call that changes files fails once, in every way; and what is stored is damaged in hundreds of ways.
-.PHONY: sweep
+.PHONY: sweep planted
 SHARE ?= 0.5
 
 sweep: $(VENV)/.ready  ## let each write, fsync, rename and unlink fail (SHARE=1 takes hours)
 	$(BIN)/python -m tests.faults.sweep --share $(SHARE)
+
+planted: $(VENV)/.ready  ## damage 500 stored things: each is found, and refused before a restore touches anything
+	$(BIN)/python -m tests.faults.planted

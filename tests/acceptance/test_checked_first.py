@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,3 +163,34 @@ def test_a_repository_that_is_not_mounted_is_unreachable_and_nothing_is_removed_
     quiesce("backups", "verify", "shop", "two")
     quiesce("remove-backup", "shop", "-p", "snapshot_name=one")
     assert "one" not in quiesce.points("shop")
+
+
+def _spoil_entry(quiesce: CommandLine) -> None:
+    with contextlib.closing(sqlite3.connect(quiesce.home / "quiesce.db")) as rows, rows:
+        rows.execute("UPDATE restore_points SET body = substr(body, 1, 99) WHERE name = 'one'")
+
+
+def test_a_damaged_entry_of_the_catalog_is_refused_and_brought_back(
+    quiesce: CommandLine, saved_shop: Shop
+) -> None:
+    _spoil_entry(quiesce)
+    assert "DAMAGED" in quiesce("backups", "list", "shop").out
+    assert "catalog" in refused(quiesce, saved_shop, "one")
+    assert quiesce.points("shop")["two"]["trust"] == "never"
+    quiesce("backups", "rebuild", "shop")
+    quiesce("restore", "shop", "-p", "snapshot_name=one")
+    assert saved_shop.orders() == ["tea"]
+
+
+def test_what_a_damaged_entry_stands_for_is_removed_with_it(quiesce: CommandLine, saved_shop: Shop) -> None:
+    directory = manifest(quiesce, "one").parent
+    _spoil_entry(quiesce)
+    quiesce("remove-backup", "shop", "-p", "snapshot_name=one")
+    assert "one" not in quiesce.points("shop")
+    assert not directory.exists()
+
+
+def test_a_good_check_does_not_cover_what_is_damaged_after_it(quiesce: CommandLine, saved_shop: Shop) -> None:
+    quiesce("backups", "verify", "shop", "one")
+    flip_data(quiesce, "one", "files")
+    refused(quiesce, saved_shop, "one")

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .world import Answer, Fault, Kind, World, WrongError, build, world
+from .world import FULL, Answer, Fault, Kind, World, WrongError, build, import_everything, world
 
-FULL: Final = ("-p", "snapshot_incremental=false")
 KINDS: Final = (
     Kind.EIO,
     Kind.EIO_ONCE,
@@ -292,7 +291,7 @@ def main() -> int:
             environment = os.environ | {"LD_PRELOAD": str(build(Path(scratch)))}
             command = [sys.executable, "-m", "tests.faults.sweep", *sys.argv[1:]]
             return os.spawnve(os.P_WAIT, sys.executable, command, environment)
-    _import_everything()
+    import_everything()
     tally = Tally(came_of_it=Counter(), wrong=[])
     with tempfile.TemporaryDirectory(prefix="quiesce-sweep-") as scratch:
         for scene in chosen(options.scenes):
@@ -303,19 +302,6 @@ def main() -> int:
     came = ", ".join(f"{number} {what}" for what, number in sorted(tally.came_of_it.items()))
     print(f"{tally.injections} injections ({came}): {len(tally.wrong)} wrong")
     return 1 if tally.wrong else 0
-
-
-def _import_everything() -> None:
-    """Import what commands need: the children inherit it."""
-    with world() as given:
-        _ = given
-    import quiesce.blueprint
-    import quiesce.cli.commands.backups
-    import quiesce.cli.commands.workflows
-    import quiesce.provider_kit.installed
-    import quiesce.providers.host.provider
-
-    quiesce.provider_kit.installed.installed_providers()
 
 
 if __name__ == "__main__":

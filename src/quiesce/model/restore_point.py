@@ -118,13 +118,15 @@ class RestorePoint:
     proofs: tuple[Proof, ...] = ()
     #: digest of its own manifest, as it lies beside the data; empty when none was written
     manifest_sha256: str = ""
+    #: what is wrong with its entry in the catalog; empty: nothing
+    damage: str = ""
 
     @property
     def trust(self) -> Trust:
         """What its last check found."""
+        if self.damage or (self.proofs and not self.proofs[-1].passed):
+            return Trust.DAMAGED
         if not self.proofs:
             return Trust.UNPROVEN
         last = self.proofs[-1]
-        if not last.passed:
-            return Trust.DAMAGED
         return Trust.PARTLY if last.partial else Trust.PROVEN

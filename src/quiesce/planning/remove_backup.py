@@ -12,7 +12,10 @@ def plan_remove_backup(request: PlanRequest) -> Plan:
     draft = PlanDraft(request)
     able = frozenset(draft.having(SNAPSHOT_DELETE))
     for point in sorted(request.points, key=lambda point: (point.sequence, point.made_at), reverse=True):
-        held = [a.instance for a in point.artifacts if a.instance in able]
+        held = [artifact.instance for artifact in point.artifacts if artifact.instance in able]
+        if not point.artifacts:
+            # nothing can be read of it any more: everybody looks for what bears its name
+            held = sorted(able)
         draft.add_group(
             f"delete {point.name}", SNAPSHOT_DELETE, held, suffix=f".{point.name}", point=point.name
         )

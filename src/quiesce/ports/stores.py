@@ -175,6 +175,10 @@ class Manifests(Protocol):
         """Return the digest of *point*'s own manifest, or of its copy of *instance*; None: there is none."""
         ...
 
+    def changed_since(self, directory: str, point: RestorePoint, at: float) -> bool:
+        """Tell whether anything of *point* was changed or put there after *at*: its content is not read."""
+        ...
+
     def survey(self, directory: str, deployment: DeploymentName) -> Survey:
         """Return what is there of *deployment*; what cannot be trusted is listed separately."""
         ...

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import sqlalchemy as sa
 
 from quiesce.errors import UnknownNameError
-from quiesce.model.ids import BackupName, DeploymentName
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId
 from quiesce.model.restore_point import PointState, Proof, RestorePoint
 from quiesce.stores.codec import decode, encode
 from quiesce.stores.database import Database
@@ -55,13 +58,13 @@ class SqlCatalog:
     def list(self, deployment: DeploymentName | None = None) -> Sequence[RestorePoint]:
         """Return restore points that are not removed, oldest first."""
         table = restore_points
-        query = sa.select(table.c.body).where(table.c.state != PointState.REMOVED.value)
+        query = sa.select(table).where(table.c.state != PointState.REMOVED.value)
         if deployment is not None:
             query = query.where(table.c.deployment == deployment)
         with self._database.read() as connection:
-            bodies = connection.execute(query.order_by(table.c.sequence, table.c.made_at)).scalars().all()
+            rows = connection.execute(query.order_by(table.c.sequence, table.c.made_at)).mappings().all()
             kept = self._proofs(connection)
-        points = [decode(RestorePoint, body) for body in bodies]
+        points = [_point(row) for row in rows]
         return [replace(p, proofs=tuple(kept.get((p.deployment, p.name), ()))) for p in points]
 
     def add_proof(self, deployment: DeploymentName, name: BackupName, proof: Proof) -> None:
@@ -73,12 +76,13 @@ class SqlCatalog:
     def _proofs(self, connection: sa.Connection) -> dict[tuple[str, str], builtins.list[Proof]]:
         found: dict[tuple[str, str], builtins.list[Proof]] = {}
         for row in connection.execute(sa.select(proofs).order_by(proofs.c.id)):
-            found.setdefault((row.deployment, row.point), []).append(decode(Proof, row.body))
+            with suppress(Exception):  # the result of a check that cannot be read is none
+                found.setdefault((row.deployment, row.point), []).append(decode(Proof, row.body))
         return found
 
 
 def _row(point: RestorePoint) -> dict[str, object]:
-    return {
+    row: dict[str, object] = {
         "deployment": point.deployment,
         "name": point.name,
         "state": point.state.value,
@@ -86,14 +90,52 @@ def _row(point: RestorePoint) -> dict[str, object]:
         "sequence": point.sequence,
         "body": encode(replace(point, proofs=())),
     }
+    return row | {"digest": _digest(**row)}
 
 
 def _sequence(connection: sa.Connection, point: RestorePoint, before: str | None) -> int:
     """Return its place: after all that are there, and about the time, for catalogs that are merged later."""
-    kept = decode(RestorePoint, before) if before is not None else None
-    if kept is not None and kept.execution == point.execution:
-        return kept.sequence
+    with suppress(Exception):  # what was there cannot be read any more
+        kept = decode(RestorePoint, before) if before is not None else None
+        if kept is not None and kept.execution == point.execution:
+            return kept.sequence
     last = sa.select(sa.func.max(restore_points.c.sequence)).where(
         restore_points.c.deployment == point.deployment
     )
     return max((connection.execute(last).scalar() or 0) + 1, int(point.made_at))
+
+
+def _digest(**columns: object) -> str:
+    return hashlib.sha256(repr(sorted(columns.items())).encode()).hexdigest()
+
+
+def _point(row: sa.RowMapping) -> RestorePoint:
+    """Return the restore point of a row; of a damaged one, what can be read of it and that it is damaged."""
+    columns = dict(row)
+    damage = ""
+    if columns.pop("digest") != _digest(**columns):
+        damage = "its entry in the catalog is not what was written"
+    try:
+        point = decode(RestorePoint, columns["body"])
+    except Exception:  # noqa: BLE001  whatever a converter raises
+        return _unreadable(**columns)
+    named = replace(point, deployment=columns["deployment"], name=columns["name"])
+    return replace(named, damage=damage or point.damage)
+
+
+def _unreadable(
+    deployment: DeploymentName, name: BackupName, made_at: object, sequence: object, **_: object
+) -> RestorePoint:
+    return RestorePoint(
+        deployment=deployment,
+        name=name,
+        full=True,
+        type="",
+        rotation=0,
+        execution=ExecutionId(""),
+        state=PointState.PARTIAL,
+        consistency=Consistency.NONE,
+        made_at=made_at if isinstance(made_at, float) else 0.0,
+        sequence=sequence if isinstance(sequence, int) else 0,
+        damage="its entry in the catalog cannot be read",
+    )

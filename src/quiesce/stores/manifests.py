@@ -24,6 +24,8 @@ from quiesce.stores.codec import decode, encode
 FORMAT: Final = "quiesce-restore-point"
 VERSION: Final = 1
 _NAME: Final = "manifest.json"
+#: how far the time of a change may lag behind the clock, in seconds
+_TICK_S: Final = 0.05
 
 
 class RepositoryManifests:
@@ -53,7 +55,9 @@ class RepositoryManifests:
         with storage_errors(f"remove {path}"):
             if not os.path.lexists(path):
                 return
-            if not _is_made_by(path, point.execution, unreadable=bool(point.manifest_sha256)):
+            # of a damaged entry nobody knows any more which execution made it
+            ours = point.damage or _is_made_by(path, point.execution, unreadable=bool(point.manifest_sha256))
+            if not ours:
                 return
             path.unlink()
             sync_directory(path.parent)
@@ -74,6 +78,12 @@ class RepositoryManifests:
         with storage_errors(f"read {path}"):
             data = _entry_at(path)
         return None if data is None else hashlib.sha256(data).hexdigest()
+
+    def changed_since(self, directory: str, point: RestorePoint, at: float) -> bool:
+        """Tell whether anything of *point* was changed or put there after *at*: its content is not read."""
+        root = _path(directory, point).parent
+        newest = max((path.lstat().st_ctime for path in (root, *root.rglob("*"))), default=0.0)
+        return newest > at - _TICK_S
 
     def survey(self, directory: str, deployment: DeploymentName) -> Survey:
         """Return what is there of *deployment*; what cannot be trusted is listed separately."""

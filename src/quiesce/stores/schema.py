@@ -72,6 +72,8 @@ restore_points = sa.Table(
     sa.Column("made_at", sa.Float, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
+    #: of everything else in the row
+    sa.Column("digest", sa.String(64), nullable=False),
 )
 proofs = sa.Table(
     "proofs",

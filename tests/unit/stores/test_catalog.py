@@ -15,7 +15,7 @@ from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceI
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Plan
 from quiesce.model.records import Begun
-from quiesce.model.restore_point import PointState, Proof, RestorePoint
+from quiesce.model.restore_point import PointState, Proof, RestorePoint, Trust
 from quiesce.stores.catalog import SqlCatalog
 from quiesce.stores.database import Database
 from quiesce.stores.deployments import SqlDeployments
@@ -144,3 +144,27 @@ def test_an_unknown_deployment_is_answered_with_those_there_are(database: Databa
     SqlDeployments(database).add(DEPLOYMENT, {})
     with pytest.raises(UnknownNameError, match="there is: shop"):
         SqlDeployments(database).get("shoop")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "SET body = replace(body, '\"full\":true', '\"full\":false')",
+        "SET body = substr(body, 1, 20)",
+        "SET body = ''",
+        "SET made_at = 5.0",
+        "SET digest = ''",
+        "SET name = 'other'",
+    ],
+)
+def test_one_damaged_entry_is_listed_as_damaged_and_costs_no_other(
+    catalog: SqlCatalog, database: Database, change: str
+) -> None:
+    catalog.save(ONE)
+    two = catalog.save(replace(ONE, name=BackupName("two")))
+    with database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE restore_points {change} WHERE name = 'one'")
+    damaged, sound = sorted(catalog.list(SHOP), key=lambda point: point.name != "two", reverse=True)
+    assert sound == two
+    assert damaged.trust is Trust.DAMAGED
+    assert "catalog" in damaged.damage

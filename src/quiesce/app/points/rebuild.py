@@ -37,7 +37,7 @@ def rebuild(services: Services, deployment: str) -> Rebuilt:
                 f"no node of {deployment} keeps backups in a repository, so there is nothing to rebuild from"
             )
         surveys = [services.manifests.survey(each, found.name) for each in sorted(set(kept.values()))]
-        known = [point.name for point in services.catalog.list(found.name)]
+        known = [point.name for point in services.catalog.list(found.name) if not point.damage]
         rebuilt = judge_surveys(surveys, known, instances=instances, keeping=kept.keys())
         for point in rebuilt.added:
             services.catalog.save(point)

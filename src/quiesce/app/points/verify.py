@@ -64,8 +64,9 @@ def verify(services: Services, deployment: str, name: str) -> tuple[RestorePoint
     found = services.deployments.get(deployment)
     point = services.catalog.get(found.name, name)
     whole = {artifact.instance for artifact in point.artifacts}
+    began = services.clock.now()
     checked = _check(services, found, point, whole, nobody)
-    return _kept(services, point, checked), checked
+    return _kept(services, point, checked, began), checked
 
 
 def refuse_damaged(
@@ -85,12 +86,13 @@ def refuse_damaged(
         CancelledError: when it was cancelled meanwhile.
     """
     refuse_found_damaged(point, instances)
-    if mode is not VerifyFirst.FULL or _is_fresh(point, services.clock.now()):
+    began = services.clock.now()
+    if mode is not VerifyFirst.FULL or _is_fresh(services, deployment, point, began):
         _refuse_other_manifests(services, deployment, point, instances)
         return
     checked = _check(services, deployment, point, instances, cancelled)
     if checked.damages or set(instances) >= {artifact.instance for artifact in point.artifacts}:
-        _kept(services, point, checked)
+        _kept(services, point, checked, began)
     if checked.damages:
         raise DamagedError(f"{_damage_text(point, checked)}; nothing was touched")
     if checked.unreachable:
@@ -105,6 +107,7 @@ def refuse_found_damaged(point: RestorePoint, instances: Collection[InstanceId])
     """
     if point.trust is not Trust.DAMAGED:
         return
+    refuse_damaged_entry(point)
     last = point.proofs[-1]
     if not last.damaged or set(last.damaged).intersection(instances):
         raise DamagedError(
@@ -131,6 +134,19 @@ def _refuse_other_manifests(
         raise DamagedError(f"{_damage_text(point, found)}; nothing was touched")
 
 
+def refuse_damaged_entry(point: RestorePoint) -> None:
+    """Refuse a restore point of which the catalog does not say any more what was written.
+
+    Raises:
+        DamagedError: when that is so.
+    """
+    if point.damage:
+        raise DamagedError(
+            f"{point.name} is damaged: {point.damage}; nothing was touched",
+            hint=f"Bring it back from its repository: quiesce backups rebuild {point.deployment}",
+        )
+
+
 def unreachable_error(point: RestorePoint, checked: Verification) -> UnreachableError:
     """Return the error that tells what of *point* could not be looked at."""
     told = "; ".join(f"{instance}: {why}" for instance, why in checked.unreachable.items())
@@ -142,13 +158,22 @@ def _damage_text(point: RestorePoint, checked: Verification) -> str:
     return f"{point.name} is damaged: {damages}"
 
 
-def _is_fresh(point: RestorePoint, now: float) -> bool:
-    """Tell whether a good check is young; one from the future is not: the clock was wrong, then or now."""
-    return point.trust is Trust.PROVEN and 0 <= now - point.proofs[-1].at < _FRESH_S
+def _is_fresh(services: Services, deployment: Deployment, point: RestorePoint, now: float) -> bool:
+    """Tell whether a good check is young, and nothing that it has read was changed since it began.
+
+    One from the future is not: the clock was wrong, then or now.
+    """
+    if point.trust is not Trust.PROVEN or not 0 <= now - point.proofs[-1].at < _FRESH_S:
+        return False
+    held = {artifact.instance for artifact in point.artifacts}
+    directories = set(repositories(services, deployment, held).values()) if point.full else set()
+    began = point.proofs[-1].at
+    return not any(services.manifests.changed_since(each, point, began) for each in directories)
 
 
-def _kept(services: Services, point: RestorePoint, checked: Verification) -> RestorePoint:
-    proof = checked.proof(services.clock.now())
+def _kept(services: Services, point: RestorePoint, checked: Verification, began: float) -> RestorePoint:
+    """Keep what was found; what was changed after the check *began* is not in it."""
+    proof = checked.proof(began)
     if proof is not None:
         services.catalog.add_proof(point.deployment, point.name, proof)
     return services.catalog.get(point.deployment, point.name)
@@ -179,7 +204,7 @@ def _check(
             unreachable[instance] = answer
         else:
             results[instance] = answer
-    own = _own_manifest_damage(services, point, set(kept.values()) - away.keys())
+    own = point.damage or _own_manifest_damage(services, point, set(kept.values()) - away.keys())
     return Verification(results=results, manifest=own, unreachable=unreachable)
 
 

@@ -13,7 +13,7 @@ from quiesce.app.points.former import (
     refuse_half_undo,
     wanted_side,
 )
-from quiesce.app.points.verify import refuse_damaged, refuse_found_damaged
+from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry, refuse_found_damaged
 from quiesce.app.run.execution import Watching, execute, failure_of
 from quiesce.app.run.in_use import refuse_in_use, users_that_stay
 from quiesce.app.run.recover import take_up_unfinished
@@ -223,6 +223,8 @@ def _points(
             hint=f"quiesce {workflow.command} {deployment.name} -p snapshot_name=NAME",
         )
     point = services.catalog.get(deployment.name, str(name))
+    if workflow.reads_points:
+        refuse_damaged_entry(point)
     wanted_full = given.setdefault("snapshot_incremental", not point.full) in (False, "false")
     if wanted_full != point.full:
         kind = "backup (a full copy)" if point.full else "snapshot"

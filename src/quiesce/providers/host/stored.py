@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from quiesce.errors import DamagedArtifactError
 from quiesce.files.durable import storage_errors
 from quiesce.model.ids import Json
@@ -12,7 +14,7 @@ from quiesce.provider_kit.saving import proof_of
 from quiesce.providers.host.counting import fingerprint_of
 from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
-from quiesce.providers.host.snapshot_dir import StoredCut
+from quiesce.providers.host.snapshot_dir import RAW, StoredCut
 
 
 class StoredOperations(CheckedOperations[HostJob]):
@@ -34,7 +36,7 @@ class StoredOperations(CheckedOperations[HostJob]):
 
 def with_fingerprint(cut: StoredCut, directory: int) -> dict[str, Json]:
     """Return the facts of *cut*, whose *directory* is open, with what tells whether anybody changes it."""
-    return {**cut.facts, "fingerprint": fingerprint_of(directory, CONTENT)}
+    return {**cut.facts, "fingerprint": _fingerprint(directory)}
 
 
 def require_unchanged(cut: StoredCut, directory: int) -> None:
@@ -44,11 +46,17 @@ def require_unchanged(cut: StoredCut, directory: int) -> None:
         DamagedArtifactError: when something was changed, added or removed.
     """
     try:
-        unchanged = cut.durable and fingerprint_of(directory, CONTENT) == cut.facts.get("fingerprint")
+        unchanged = cut.durable and _fingerprint(directory) == cut.facts.get("fingerprint")
     except FileNotFoundError:
         unchanged = False
     if not unchanged:
         raise DamagedArtifactError(f"{cut.content} is not what it was when it was made")
+
+
+def _fingerprint(directory: int) -> str:
+    """Return what changes as soon as anything does that a restore reads: the tree, and its index if any."""
+    index = [RAW] if os.fsdecode(RAW) in os.listdir(directory) else []
+    return "+".join(fingerprint_of(directory, name) for name in (CONTENT, *index))
 
 
 def _looked_at(job: HostJob) -> str:
