@@ -109,6 +109,49 @@ def restored(name: str) -> Callable[[World, Answer], object]:
     return judge
 
 
+def over_and_back(name: str, *more: str) -> Callable[[World], object]:
+    """Return what restores the old state over a new one, so that there is a former state."""
+    make = restored_over(name, *more)
+
+    def make_and_restore(given: World) -> None:
+        make(given)
+        given.good("restore", "shop", "-p", f"snapshot_name={name}")
+
+    return make_and_restore
+
+
+def undone(name: str) -> Callable[[World, Answer], object]:
+    """Return what judges an undo: each directory is the old or the new one, and it can be gone on with."""
+
+    def judge(given: World, answer: Answer) -> None:
+        for directory, found in zip(given.directories, given.data(), strict=True):
+            whose = (directory / "small").read_text().partition(" ")[0]
+            _require(found == given.known[directory.name, whose], f"{directory.name} is neither old nor new")
+            _require(answer.status != 0 or whose == "new", f"not undone: {answer}")
+        for wanted, state in (("former", "new"), ("restored", "old")):
+            given.good("restore", "shop", "--undo", "--undo-to", wanted)
+            for directory, found in zip(given.directories, given.data(), strict=True):
+                _require(found == given.known[directory.name, state], f"{directory.name} is not {wanted}")
+        _nothing_left(given, names=(name,))
+
+    return judge
+
+
+def forgotten(name: str) -> Callable[[World, Answer], object]:
+    """Return what judges a former state's removal: the data are untouched, and nothing of it stays."""
+
+    def judge(given: World, answer: Answer) -> None:
+        for directory, found in zip(given.directories, given.data(), strict=True):
+            _require(found == given.known[directory.name, "old"], f"the removal changed {directory.name}")
+        if answer.status != 0:
+            # what is given up is removed by the next restore, if not at once
+            given.good("restore", "shop", "-p", f"snapshot_name={name}")
+            given.good("restore", "shop", "--forget-undo")
+        _nothing_left(given, names=(name,), undo=False)
+
+    return judge
+
+
 def removed(name: str, *more: str) -> Callable[[World, Answer], object]:
     """Return what judges a removal: what is not listed is gone, and what is listed can be removed."""
 
@@ -141,6 +184,18 @@ SCENES: Final = tuple(
             command=("restore", "shop", "-p", "snapshot_name=p"),
             before=restored_over("p", *more),
             after=restored("p"),
+        ),
+        Scene(
+            name=f"undo the restore of a {kind}",
+            command=("restore", "shop", "--undo"),
+            before=over_and_back("p", *more),
+            after=undone("p"),
+        ),
+        Scene(
+            name=f"forget what a {kind} replaced",
+            command=("restore", "shop", "--forget-undo"),
+            before=over_and_back("p", *more),
+            after=forgotten("p"),
         ),
         Scene(
             name=f"remove a {kind}",
@@ -191,6 +246,8 @@ def _tried(given: World, scene: Scene, fault: Fault, tally: Tally) -> bool:
         tally.injections += 1
         came = "killed" if answer.status < 0 else "succeeded" if answer.status == 0 else "failed"
         tally.came_of_it[came] += 1
+        if tally.injections % 100 == 0:
+            print(f"{tally.injections} injections, {len(tally.wrong)} wrong", flush=True)
         _require(answer.status != 70, f"a bug: {answer}")
         scene.after(given, answer)
     except WrongError as error:
@@ -233,14 +290,14 @@ def _same(one: Sequence[str], other: Sequence[str]) -> bool:
     return list(one) == list(other)
 
 
-def _nothing_left(given: World, names: Sequence[str]) -> None:
+def _nothing_left(given: World, names: Sequence[str], *, undo: bool = True) -> None:
     """Raise when there is any name that a run without faults would not have left."""
     found = set(given.names().splitlines())
-    allowed = {line for line in found if _is_expected(line, names)}
+    allowed = {line for line in found if _is_expected(line, names, undo=undo)}
     _require(found == allowed, f"left behind: {sorted(found - allowed)[:8]}")
 
 
-def _is_expected(line: str, names: Sequence[str]) -> bool:
+def _is_expected(line: str, names: Sequence[str], *, undo: bool) -> bool:
     path = line.rpartition(" ")[0]
     if path in _ALWAYS:
         return True
@@ -249,7 +306,7 @@ def _is_expected(line: str, names: Sequence[str]) -> bool:
         inside = parts[1:]
         if not inside:
             return True
-        if inside[0] == ".undo":
+        if inside[0] == ".undo" and undo:
             # what an interrupted restore had put there is kept as long as the former state is
             kept = inside[1:2] in ([], ["content"]) or inside[1].startswith("replaced-by-")
             return kept or inside[1:] == ["mark.json"]
