@@ -22,7 +22,10 @@ from quiesce.errors import (
     RecoverableError,
     UnsupportedError,
 )
+from quiesce.model.ids import BackupName
 from quiesce.model.operation import Operation
+from quiesce.providers.libvirt.domain.domain_xml import read_definition
+from quiesce.testing import RecordingContext
 
 from ..labs.libvirt import lab  # noqa: TID252  shared by several test modules
 from ..labs.libvirt.fixtures import Bench, libvirt_lab, make_guest  # noqa: F401, TID252
@@ -366,3 +369,75 @@ def _run_and_kill(bench: Bench, *, after: str) -> None:
         assert child.stdout is not None
         assert child.stdout.readline().strip() == after
         child.kill()
+
+
+def test_a_snapshot_below_which_somebody_merged_is_refused_and_told(bench: Bench) -> None:
+    guest = bench.guest
+    made = {}
+    for point in ("s1", "s2"):
+        guest.shell(f"echo {point} >/data/token; sync")
+        made[point] = bench.do(Operation.SNAPSHOT, point).artifact
+    guest.shell("echo now >/data/token; sync")
+    merge = [
+        "virsh",
+        "-q",
+        "-c",
+        guest.uri,
+        "blockcommit",
+        guest.name,
+        "vda",
+        "--active",
+        "--pivot",
+        "--wait",
+    ]
+    subprocess.run(merge, check=True, capture_output=True)
+    with pytest.raises(ProviderError):
+        bench.do(Operation.APPLY, "s2", artifact=made["s2"])
+    assert guest.shell("cat /data/token").strip() == "now"
+    call = bench.call(Operation.APPLY, point=BackupName("s2"), artifact=made["s2"])
+    assert not bench.provider().verify(call, RecordingContext()).passed
+    findings = bench.provider().doctor(call, RecordingContext())
+    assert any("was changed since" in finding.detail for finding in findings if not finding.passed)
+
+
+def test_a_snapshot_that_nobody_touched_is_restored_after_our_own_merges(bench: Bench) -> None:
+    guest = bench.guest
+    for point in ("s1", "s2", "s3"):
+        guest.shell(f"echo {point} >/data/token; sync")
+        bench.do(Operation.SNAPSHOT, point)
+    guest.shell("echo now >/data/token; sync")
+    for gone in ("s2", "s1"):
+        bench.do(Operation.DELETE, gone)
+    bench.do(Operation.APPLY, "s3")
+    guest.wait_for_agent()
+    assert guest.shell("cat /data/token").strip() == "s3"
+    bench.do(Operation.DELETE, "s3")
+
+
+def test_the_header_of_an_image_in_a_raw_disk_is_data(
+    make_guest: Callable[[str], lab.Guest],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """A guest writes what looks like a qcow2 image that is read through a file of the host."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"of the host" + bytes(1 << 20))
+    header = tmp_path / "header"
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", secret, header]
+    subprocess.run(command, check=True)
+    guest = make_guest("rawguest")
+    guest.define(disk_format="raw")
+    with guest.disk().open("r+b") as disk:
+        disk.write(header.read_bytes()[: 1 << 16])
+    bench = Bench(guest, tmp_path)
+    bench.do(Operation.SNAPSHOT, "s1")
+    bench.do(Operation.APPLY, "s1")
+    overlay = read_definition(guest.domain.XMLDesc(0)).disks[0].path
+    told = subprocess.run(
+        ["qemu-img", "info", "-f", "qcow2", "-U", overlay], check=True, capture_output=True, text=True
+    ).stdout
+    assert "backing file format: raw" in told
+    findings = bench.provider().doctor(bench.call(Operation.SNAPSHOT), RecordingContext())
+    assert not any(str(secret) in finding.detail for finding in findings)
+    bench.do(Operation.DELETE, "s1")
+    assert b"of the host" not in guest.disk().read_bytes()
+    guest.forget()

@@ -132,7 +132,7 @@ class Bench(Subject):
         return ProviderSettings(
             state_dir=str(self.folder / "state"),
             repository_dir=str(self.repository),
-            keys_file=str(self.folder / "keys"),
+            keys_file=f"{self.folder}.keys",
         )
 
     def do(

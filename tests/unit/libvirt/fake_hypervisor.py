@@ -79,6 +79,8 @@ class Machine:
     encrypted: frozenset[str] = frozenset()
     persistent: bool = True
     has_tpm: bool = False
+    #: of its display
+    password: str | None = None
 
     @property
     def disk(self) -> str:
@@ -149,6 +151,8 @@ class FakeDomain:
         metadata = "" if live else machine.config_metadata or ""
         mirror = "<mirror ready='yes'/>" if live and machine.merging else ""
         tpm = "<tpm><backend type='emulator'/></tpm>" if machine.has_tpm else ""
+        told = f" passwd='{machine.password}'" if secrets else ""
+        display = f"<graphics type='vnc'{told}/>" if machine.password else ""
         disks = "".join(
             "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
             f"<source file='{path}'/><target dev='{target}'/>{mirror}"
@@ -157,7 +161,7 @@ class FakeDomain:
         )
         return (
             f"<domain><name>{machine.name}</name><uuid>{machine.uuid}</uuid><metadata>{metadata}</metadata>"
-            f"<devices>{tpm}{disks}<channel type='unix'>"
+            f"<devices>{tpm}{display}{disks}<channel type='unix'>"
             "<target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices></domain>"
         )
 
@@ -376,6 +380,7 @@ class FakeHypervisor:
         )
         metadata = tree.find(f"metadata/{{{META}}}points")
         machine.disks = disks
+        machine.password = xml.attribute(tree, "devices/graphics", "passwd") or None
         machine.config_metadata = None if metadata is None else xml.write(metadata)
         return FakeDomain(self.world, machine)
 
@@ -478,7 +483,7 @@ def _merge(base: str, top: str) -> None:
         write_image(Path(base), held, read_image(Path(base))["backing"])
 
 
-def _info(path: str) -> qemu_img.DiskImage:
+def _info(path: str, image_format: str = "qcow2") -> qemu_img.DiskImage:
     return qemu_img.DiskImage(
         path=path,
         format="qcow2",
@@ -491,7 +496,7 @@ def _info(path: str) -> qemu_img.DiskImage:
     )
 
 
-def _chain(path: str) -> list[qemu_img.DiskImage]:
+def _chain(path: str, image_format: str = "qcow2") -> list[qemu_img.DiskImage]:
     found = [_info(path)]
     while found[-1].backing:
         found.append(_info(found[-1].backing))
@@ -502,11 +507,11 @@ def _create_overlay(path: str, backing: qemu_img.DiskImage) -> None:
     write_image(Path(path), None, backing.path)
 
 
-def _rename_backing(path: str, backing: str, backing_format: str) -> None:
+def _rename_backing(path: str, image_format: str, backing: str, backing_format: str) -> None:
     write_image(Path(path), read_image(Path(path))["token"], backing)
 
 
-def _commit(path: str, base: str) -> None:
+def _commit(path: str, image_format: str, base: str) -> None:
     _merge(base, path)
 
 

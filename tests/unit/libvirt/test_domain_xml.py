@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from quiesce.errors import NonRecoverableError
+from quiesce.providers.libvirt import xml
 from quiesce.providers.libvirt.domain.domain_xml import (
     as_new_domain,
+    files_below,
     read_definition,
     with_disks_of,
     with_metadata_of,
+    with_passwords,
     with_sources,
     without_other_disks,
 )
@@ -94,3 +98,41 @@ def test_firmware_variables_are_found_in_both_forms_and_a_new_domain_has_its_own
 def test_an_encrypted_disk_is_known_in_both_forms(changed: tuple[str, str]) -> None:
     found = read_definition(DOMAIN.replace(*changed)).disks
     assert [disk.encrypted for disk in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!DOCTYPE d [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;&a;&a;'>]><d>&b;</d>",
+        "<!DOCTYPE d [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><d>&a;</d>",
+        "<!DOCTYPE d SYSTEM 'http://elsewhere/d.dtd'><d/>",
+        "<a>" * 100_000 + "</a>" * 100_000,
+        "<a>" + " " * (17 << 20) + "</a>",
+        "<a>",
+    ],
+    ids=["entities", "outside", "document type", "deep", "long", "cut off"],
+)
+def test_what_libvirt_would_not_write_is_refused(text: str) -> None:
+    with pytest.raises(NonRecoverableError):
+        xml.read(text)
+
+
+CHAIN = """<domain><devices><disk><source file='/top'/><backingStore type='file'><source file='/middle'/>
+<backingStore type='file'><source file='/base'/>{end}</backingStore></backingStore></disk></devices>
+</domain>"""
+
+
+def test_a_running_domain_tells_what_a_disk_is_read_through() -> None:
+    text = CHAIN.format(end="<backingStore/>")
+    assert files_below(text, "/middle") == ["/middle", "/base"]
+    assert files_below(text, "/elsewhere") == []
+    assert files_below(CHAIN.format(end=""), "/middle") == []
+
+
+def test_a_display_never_comes_back_without_a_password() -> None:
+    stored = "<domain><devices><graphics type='vnc'/><graphics type='sdl'/></devices></domain>"
+    now = "<domain><devices><graphics type='vnc' passwd='of now'/></devices></domain>"
+    assert 'passwd="of now"' in with_passwords(stored, now)
+    made = xml.read(with_passwords(stored, None))
+    assert len(xml.attribute(made, "devices/graphics", "passwd")) == 8
+    assert "passwd" not in made.findall("devices/graphics")[1].attrib

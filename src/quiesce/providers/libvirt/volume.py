@@ -34,6 +34,7 @@ from quiesce.providers.libvirt.disk import qemu_img
 from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
 from quiesce.providers.libvirt.disk.storing import DiskStore, StoredDisk
 from quiesce.providers.libvirt.domain.backup_job import socket_path
+from quiesce.providers.libvirt.domain.domain_xml import read_definition
 from quiesce.providers.libvirt.domain.restore import require_no_snapshots
 from quiesce.providers.libvirt.job import LibvirtJob
 from quiesce.providers.libvirt.ownership import key_in, tag_of
@@ -83,7 +84,7 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
         user = _running_user(job, path)
         if user is not None:
             return _through(job, user, path)
-        image = qemu_img.info(path)
+        image = _image(job, path)
         if image.format == "qcow2":
             return Outcome(artifact=as_artifact(_cut_qcow2(job, image)))
         if not job.call.full:
@@ -100,7 +101,7 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
             return Outcome(artifact=job.call.artifact)
         made = job.saving.made_before() or _store(job, cut)
         if cut.tag is not None:
-            _drop_snapshot(cut.path, cut.tag)
+            _drop_snapshot(job, cut.path, cut.tag)
         return Outcome(artifact=made.content)
 
     def apply(self, job: LibvirtJob, /) -> Outcome:
@@ -112,7 +113,7 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
             return NOTHING
         path = _path(job)
         _require_free(job, path)
-        tag = next((tag for tag in _tags(path) if made_for(job.call, key_in(tag))), None)
+        tag = next((tag for tag in _tags(job, path) if made_for(job.call, key_in(tag))), None)
         if tag is None:
             raise ResourceNotFoundError(f"{path} has no snapshot {job.object_name} of ours")
         qemu_img.revert(path, tag)
@@ -122,9 +123,9 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
         """Remove the snapshot or the stored copy, finished or half-made."""
         with contextlib.suppress(ResourceNotFoundError):
             path = _path(job)
-            for tag in [tag for tag in _tags(path) if is_removable(job.call, key_in(tag))]:
+            for tag in [tag for tag in _tags(job, path) if is_removable(job.call, key_in(tag))]:
                 _require_free(job, path)
-                _drop_snapshot(path, tag)
+                _drop_snapshot(job, path, tag)
         if job.call.full:
             socket_path(job).unlink(missing_ok=True)
             if note := job.saving.remove():
@@ -135,7 +136,7 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
         """Tell whether it is there, and through what it can be saved."""
         job.require_local()
         path = _path(job)
-        image = qemu_img.info(path)
+        image = _image(job, path)
         findings = [Finding(check="found", passed=True, detail=f"{path}, {image.format}")]
         user = _running_user(job, path)
         if user is not None:
@@ -158,7 +159,7 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
         if job.call.full:
             return job.saving.verify()
         path = _path(job)
-        there = any(made_for(job.call, key_in(tag)) for tag in _tags(path))
+        there = any(made_for(job.call, key_in(tag)) for tag in _tags(job, path))
         return proof("presence", damage="" if there else f"{path} has no snapshot {job.object_name}")
 
 
@@ -196,7 +197,8 @@ def _restore(job: LibvirtJob) -> None:
         layers=disk.layers,
     )
     _require_free(job, disk.path)
-    require_no_snapshots(target)
+    if Path(disk.path).exists():
+        require_no_snapshots(target, _image(job, disk.path).format)
     assembly = Assembly(job.repository, manifest, [target], job.key.point, job.context)
     with assembly.prepared():
         _require_free(job, disk.path)
@@ -206,10 +208,14 @@ def _restore(job: LibvirtJob) -> None:
 
 
 def _path(job: LibvirtJob) -> str:
+    return _volume(job).path()
+
+
+def _volume(job: LibvirtJob) -> HypervisorObject:
     def look_up(name: str) -> HypervisorObject:
         return job.hypervisor.volume(name, job.resource.pool)
 
-    return job.resource.find(look_up).path()
+    return job.resource.find(look_up)
 
 
 def _is_through(job: LibvirtJob) -> bool:
@@ -271,13 +277,43 @@ def _artifact(image: qemu_img.DiskImage, *, tag: str | None) -> VolumeArtifact:
     )
 
 
-def _tags(path: str) -> tuple[str, ...]:
-    return qemu_img.info(path).snapshots if Path(path).exists() else ()
+def _tags(job: LibvirtJob, path: str) -> tuple[str, ...]:
+    return _image(job, path).snapshots if Path(path).exists() else ()
 
 
-def _drop_snapshot(path: str, tag: str) -> None:
-    if tag in _tags(path):
+def _drop_snapshot(job: LibvirtJob, path: str, tag: str) -> None:
+    if tag in _tags(job, path):
         qemu_img.delete_snapshot(path, tag)
+
+
+def _image(job: LibvirtJob, path: str) -> qemu_img.DiskImage:
+    """Return what the volume is, in the format that its domain gives it.
+
+    Where no domain has it, libvirt says what its pool has found, which is what a guest may have written: then
+    it is believed as long as nothing but the file itself would be read.
+
+    Raises:
+        UnsupportedError: when another file would be, which no domain has asked for.
+    """
+    told = _format_in_domains(job, path)
+    image = qemu_img.info(path, told or _format_in_pool(job))
+    if told is None and (image.backing is not None or image.has_data_file):
+        raise UnsupportedError(
+            f"{path} says that its data are in {image.backing or 'another file'}, and no domain uses it: its "
+            "last guest may have written that",
+            hint="Let a domain have it as a disk with its format, or save it as that domain's disk.",
+        )
+    return image
+
+
+def _format_in_domains(job: LibvirtJob, path: str) -> str | None:
+    definitions = (read_definition(domain.xml()) for domain in job.hypervisor.domains())
+    found = [disk.format for each in definitions for disk in each.disks if disk.path == path]
+    return found[0] if found else None
+
+
+def _format_in_pool(job: LibvirtJob) -> str:
+    return xml.attribute(xml.read(_volume(job).xml()), "target/format", "type", "raw")
 
 
 @contextlib.contextmanager

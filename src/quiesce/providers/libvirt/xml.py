@@ -9,16 +9,37 @@ from quiesce.errors import NonRecoverableError
 
 Element: TypeAlias = ET.Element
 
+#: how long and how deep libvirt's own XML is at most, with room
+_LONGEST: Final = 16 * 1024 * 1024
+_DEEPEST: Final = 600
 #: the name space of what we write into a domain's metadata
 METADATA_URI: Final = "urn:quiesce:libvirt:1"
 
 
 def read(text: str) -> Element:
-    """Return *text*, which libvirt or quiesce itself wrote, as a tree."""
+    """Return *text* as a tree; document types, and with them entities, are refused, and so is what is huge.
+
+    Raises:
+        NonRecoverableError: when it is not what libvirt would write.
+    """
+    if len(text) > _LONGEST or "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise NonRecoverableError("libvirt's XML cannot be read: it is too long, or has a document type")
     try:
-        return ET.fromstring(text)  # noqa: S314  not from strangers
+        tree = ET.fromstring(text)  # noqa: S314  without entities
     except ET.ParseError as error:
         raise NonRecoverableError(f"libvirt's XML cannot be read: {error}") from error
+    if _is_deep(tree):
+        raise NonRecoverableError(f"libvirt's XML cannot be read: it is deeper than {_DEEPEST} elements")
+    return tree
+
+
+def _is_deep(tree: Element) -> bool:
+    level: list[Element] = [tree]
+    for _ in range(_DEEPEST):
+        level = [child for parent in level for child in parent]
+        if not level:
+            return False
+    return True
 
 
 def write(tree: Element) -> str:

@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.archives import BackupKey, Draft, Manifest
-from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError, UnsupportedError
+from quiesce.errors import (
+    DamagedArtifactError,
+    NonRecoverableError,
+    ProviderError,
+    RecoverableError,
+    UnsupportedError,
+)
 from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName
@@ -42,6 +48,8 @@ from quiesce.providers.libvirt.ownership import object_name
 
 DEFINITION: Final = "domain.xml"
 NVRAM: Final = "nvram"
+#: the definition with its secrets, sealed
+SECRETS: Final = "domain.xml.sealed"
 TPM_NOT_SAVED: Final = (
     "the state of its virtual TPM is not saved: what is sealed to it needs its recovery key elsewhere"
 )
@@ -204,7 +212,11 @@ class DomainBackup:
         call = self._job.call
         if owner is None or (owner.deployment, owner.instance) != (call.deployment, call.instance):
             return None
-        return self._job.repository.find(self._place_of(owner.point))
+        try:
+            return self._job.repository.find(self._place_of(owner.point))
+        except DamagedArtifactError as error:
+            self._job.say(f"nothing is built on it: {error}")
+            return None
 
     def _can_follow(self, found: Manifest, disks: Sequence[DomainDisk]) -> bool:
         if found.provider != "libvirt":
@@ -237,7 +249,7 @@ class DomainBackup:
         store = DiskStore(self._job, draft, self._look)
         disks = disks_to_save(self._job, definition)
         stored = tuple(self._store_disk(store, draft, disk, parent) for disk in disks)
-        _store_definition(self._domain, definition, draft)
+        self._store_definition(definition, draft)
         content = DomainCopy(
             domain=definition.name,
             uuid=definition.uuid,
@@ -255,6 +267,20 @@ class DomainBackup:
             cut_at=cut.cut_at,
             note=TPM_NOT_SAVED if definition.has_tpm else "",
         )
+
+    def _store_definition(self, definition: DomainDefinition, draft: Draft) -> None:
+        """Store the definition as everybody may read it, and sealed the one with passwords, if it has any."""
+        plain, whole = self._domain.xml(), self._domain.xml(secrets=True)
+        if DEFINITION not in draft.finished:
+            with draft.create(DEFINITION) as out:
+                out.write(plain.encode())
+        if whole != plain and SECRETS not in draft.finished:
+            sealed = self._job.repository.keyring.seal(whole.encode(), purpose_of(self._job))
+            with draft.create(SECRETS) as out:
+                out.write(sealed)
+        if definition.nvram and NVRAM not in draft.finished and Path(definition.nvram).is_file():
+            with draft.create(NVRAM) as out, storage_errors(f"read {definition.nvram}"):
+                out.write(Path(definition.nvram).read_bytes())
 
     def _with_job(self) -> DomainCut:
         """Return what the cut said of the job that runs now, or what the job tells when that was lost."""
@@ -347,10 +373,6 @@ def _attempts(parent: _Parent | None, *, follow: bool) -> list[tuple[str | None,
     return list(dict.fromkeys([*wanted, (None, follow), (None, False)]))
 
 
-def _store_definition(domain: Domain, definition: DomainDefinition, draft: Draft) -> None:
-    if DEFINITION not in draft.finished:
-        with draft.create(DEFINITION) as out:
-            out.write(domain.xml(secrets=True).encode())
-    if definition.nvram and NVRAM not in draft.finished and Path(definition.nvram).is_file():
-        with draft.create(NVRAM) as out, storage_errors(f"read {definition.nvram}"):
-            out.write(Path(definition.nvram).read_bytes())
+def purpose_of(job: LibvirtJob) -> bytes:
+    """Return what a sealed definition is sealed for: nothing else opens it."""
+    return "/".join(job.place.components()).encode()

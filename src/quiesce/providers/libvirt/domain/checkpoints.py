@@ -97,6 +97,6 @@ def forget_checkpoints(domain: Domain) -> list[str]:
 
 def _remove_bitmaps(domain: Domain, names: Iterable[str]) -> None:
     for disk in read_definition(domain.xml()).disks:
-        if disk.kind == "file":
-            for name in set(qemu_img.info(disk.path).bitmaps) & set(names):
+        if disk.kind == "file" and disk.format == "qcow2":
+            for name in set(qemu_img.info(disk.path, disk.format).bitmaps) & set(names):
                 qemu_img.remove_bitmap(disk.path, name)

@@ -18,6 +18,7 @@ from quiesce.providers.libvirt.domain.backup_job import running_job
 from quiesce.providers.libvirt.domain.checkpoints import owners_of_checkpoints
 from quiesce.providers.libvirt.domain.domain_xml import DomainDefinition, DomainDisk, read_definition
 from quiesce.providers.libvirt.domain.metadata import overlay_snapshots
+from quiesce.providers.libvirt.domain.overlays import changed_images
 from quiesce.providers.libvirt.errors import DomainBusyError
 from quiesce.providers.libvirt.job import LibvirtJob
 
@@ -150,7 +151,7 @@ def _disk(disk: DomainDisk) -> Finding:
             remedy=f"Add {disk.target} to exclude_disks, or encrypt inside the guest.",
         )
     try:
-        return _bitmaps(check, qemu_img.info(disk.path))
+        return _bitmaps(check, qemu_img.info(disk.path, disk.format))
     except ProviderError as error:
         return Finding(check=check, passed=False, detail=str(error), remedy=error.hint)
 
@@ -236,7 +237,7 @@ def _stale(domain: Domain, names: Sequence[str]) -> list[str]:
     if domain.state() is not DomainState.OFF or not names:
         return []
     disks = read_definition(domain.xml()).disks
-    images = [qemu_img.info(disk.path) for disk in disks if disk.kind == "file"]
+    images = [qemu_img.info(disk.path, disk.format) for disk in disks if disk.kind == "file"]
     kept = {name for image in images for name in image.bitmaps if name not in image.bitmaps_in_use}
     return [name for name in names if name not in kept]
 
@@ -256,6 +257,17 @@ def _job(domain: Domain) -> Finding:
     )
 
 
+def _changed(domain: Domain) -> Iterator[Finding]:
+    snapshots = overlay_snapshots(domain)
+    for text in sorted({text for each in snapshots for text in changed_images(each, each.frozen)}):
+        yield Finding(
+            check="snapshot",
+            passed=False,
+            detail=text,
+            remedy="Somebody wrote or merged into it: remove that restore point, and take a new one.",
+        )
+
+
 def _chain(domain: Domain, disks: Sequence[DomainDisk]) -> Iterator[Finding]:
     kept = {path for snapshot in overlay_snapshots(domain) for path in snapshot.frozen.values()}
     missing = sorted(path for path in kept if not Path(path).exists())
@@ -266,7 +278,13 @@ def _chain(domain: Domain, disks: Sequence[DomainDisk]) -> Iterator[Finding]:
             detail=f"{path}, which holds a snapshot, is not there",
             remedy="Bring the file back, or remove that restore point.",
         )
-    deep = [disk.target for disk in disks if len(qemu_img.chain(disk.path)) > _DEEP] if not missing else []
+    if not missing:
+        yield from _changed(domain)
+    deep = (
+        [disk.target for disk in disks if len(qemu_img.chain(disk.path, disk.format)) > _DEEP]
+        if not missing
+        else []
+    )
     if deep:
         yield Finding(
             check="chain",

@@ -41,6 +41,15 @@ class StartedToRead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenImage:
+    """What the file with a disk's state at a cut was then, so that it can be known again."""
+
+    format: str
+    #: of it and of all that it is read through; empty until that is known
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OverlaySnapshot:
     """An external snapshot of ours."""
 
@@ -49,6 +58,8 @@ class OverlaySnapshot:
     active: bool
     #: the file that holds the state at the cut, by disk target
     frozen: Mapping[str, str] = field(default_factory=dict)
+    #: what that file was, by disk target
+    images: Mapping[str, FrozenImage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +134,8 @@ def _snapshots_element(kept: tuple[OverlaySnapshot, ...]) -> str | None:
     for snapshot in kept:
         made = xml.add(tree, "point", active=_word(said=snapshot.active), **snapshot.owner.as_mark(""))
         for target, path in snapshot.frozen.items():
-            xml.add(made, "disk", target=target, frozen=path)
+            image = snapshot.images[target]
+            xml.add(made, "disk", target=target, frozen=path, format=image.format, identity=image.identity)
     return xml.write(tree)
 
 
@@ -160,4 +172,10 @@ def _snapshot(found: xml.Element) -> OverlaySnapshot | None:
         owner=owner,
         active=found.get("active") == "yes",
         frozen={disk.get("target", ""): disk.get("frozen", "") for disk in found},
+        images={
+            disk.get("target", ""): FrozenImage(
+                format=disk.get("format", ""), identity=disk.get("identity", "")
+            )
+            for disk in found
+        },
     )

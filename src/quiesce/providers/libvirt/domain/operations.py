@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
+from quiesce.model.consistency import Consistency
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import Finding
@@ -71,6 +72,8 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
 
     def snapshot(self, job: LibvirtJob, /) -> Outcome:
         """Fix the point in time of a snapshot or of a full copy."""
+        if job.call.restoring and (why := _why_not_replaced(job)):
+            return Outcome(artifact={}, consistency=Consistency.NONE, note=why)
         domain = job.domain()
         if job.call.full:
             return DomainBackup(job, domain).cut()
@@ -118,10 +121,17 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
         domain = job.domain()
         if internal.find(job, domain) is not None:
             return proof("presence", detail=f"libvirt has the snapshot {job.object_name}")
-        missing = overlays.missing_files(job, domain)
-        if missing is None:
+        faults = overlays.faults(job, domain)
+        if faults is None:
             return proof("presence", damage=f"{domain.name} has no snapshot {job.object_name}")
-        return proof("presence", damage=f"gone: {', '.join(missing)}" if missing else "", detail="all files")
+        return proof("presence", damage="; ".join(faults), detail="all files")
+
+
+def _why_not_replaced(job: LibvirtJob) -> str:
+    """Return why a restore replaces nothing that a safety point could hold; empty when it does."""
+    if job.options.restore_as:
+        return f"it is restored as {job.options.restore_as}, so nothing happens to the one that is there"
+    return "" if _domain_if_there(job) is not None else "there is no domain, so nothing is replaced"
 
 
 def _delete_copy(job: LibvirtJob, domain: Domain | None) -> None:

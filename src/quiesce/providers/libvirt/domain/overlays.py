@@ -11,23 +11,26 @@ downwards, so that a chain is never longer than there are restore points.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import ForeignObjectError, ResourceNotFoundError, UnsupportedError
+from quiesce.errors import DamagedArtifactError, ForeignObjectError, ResourceNotFoundError, UnsupportedError
+from quiesce.files.durable import storage_errors
 from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.artifact import as_artifact
-from quiesce.provider_kit.ownership import claim, is_removable, made_for
+from quiesce.provider_kit.ownership import Owner, claim, is_removable, made_for
 from quiesce.providers.libvirt import xml
 from quiesce.providers.libvirt.client import Domain, DomainState
 from quiesce.providers.libvirt.disk import qemu_img
 from quiesce.providers.libvirt.domain.backup_job import require_no_job
 from quiesce.providers.libvirt.domain.checkpoints import drop_checkpoints, forget_checkpoints
-from quiesce.providers.libvirt.domain.domain_xml import DomainDisk, read_definition, with_sources
+from quiesce.providers.libvirt.domain.domain_xml import DomainDisk, files_below, read_definition, with_sources
 from quiesce.providers.libvirt.domain.metadata import (
+    FrozenImage,
     OverlaySnapshot,
     overlay_snapshots,
     set_overlay_snapshots,
@@ -61,6 +64,9 @@ def take(job: LibvirtJob, domain: Domain, disks: Sequence[DomainDisk]) -> Outcom
     if found is not None:
         claim(job.call, found.owner, f"snapshot {job.object_name} of {domain.name}")
         if _was_taken(domain, found):
+            if not all(image.identity for image in found.images.values()):
+                known = identified(domain, found)
+                set_overlay_snapshots(domain, tuple(known if each == found else each for each in kept))
             return _outcome(job, domain, found, overlays)
         kept = tuple(other for other in kept if other != found)
         _remove_files(overlays.values())
@@ -72,10 +78,12 @@ def take(job: LibvirtJob, domain: Domain, disks: Sequence[DomainDisk]) -> Outcom
         owner=job.owner,
         active=domain.state() is not DomainState.OFF,
         frozen={disk.target: disk.path for disk in disks},
+        images={disk.target: FrozenImage(format=disk.format) for disk in disks},
     )
     set_overlay_snapshots(domain, (*kept, snapshot))
     dropped = drop_checkpoints(domain)
     domain.snapshot(_snapshot_xml(job, overlays), disk_only=True, metadata=False)
+    set_overlay_snapshots(domain, (*kept, identified(domain, snapshot)))
     return replace(_outcome(job, domain, snapshot, overlays), note=_NEXT_IS_FULL if dropped else "")
 
 
@@ -87,7 +95,12 @@ def apply(job: LibvirtJob, domain: Domain) -> None:
         raise ResourceNotFoundError(f"{domain.name} has no snapshot {job.object_name}")
     before = read_definition(domain.xml())
     chosen = targets_to_restore(job, domain.name, snapshot.frozen, [disk.target for disk in before.disks])
-    images = {target: qemu_img.chain(snapshot.frozen[target])[0] for target in sorted(chosen)}
+    if changed := changed_images(snapshot, chosen):
+        raise DamagedArtifactError(f"{'; '.join(changed)}, so {job.object_name} was not restored")
+    images = {
+        target: qemu_img.info(snapshot.frozen[target], snapshot.images[target].format)
+        for target in sorted(chosen)
+    }
     domain.destroy()
     domain.drop_managed_save()
     forget_checkpoints(domain)
@@ -120,12 +133,13 @@ def delete(job: LibvirtJob, domain: Domain) -> None:
     set_overlay_snapshots(domain, rest)
 
 
-def missing_files(job: LibvirtJob, domain: Domain) -> list[str] | None:
-    """Return which files of the restore point are gone; None when the domain knows of no such point."""
+def faults(job: LibvirtJob, domain: Domain) -> list[str] | None:
+    """Return what is wrong with the restore point's files; None when the domain knows of no such point."""
     snapshot = _snapshot_of(job, overlay_snapshots(domain))
     if snapshot is None or not _was_taken(domain, snapshot):
         return None
-    return sorted(path for path in snapshot.frozen.values() if not Path(path).exists())
+    gone = sorted(path for path in snapshot.frozen.values() if not Path(path).exists())
+    return [f"gone: {path}" for path in gone] or changed_images(snapshot, snapshot.frozen)
 
 
 class _Tree:
@@ -154,13 +168,18 @@ class _Tree:
 
     def _chain(self) -> list[qemu_img.DiskImage]:
         disk = read_definition(self._domain.xml()).disk(self._target)
-        return qemu_img.chain(disk.path) if disk else []
+        return qemu_img.chain(disk.path, disk.format) if disk else []
 
     def _parents(self) -> dict[str, str | None]:
         """Return every file we know of the disk, and the one it is read through."""
         known: dict[str, str | None] = {}
-        tops = [path for path in _frozen(self._snapshots, self._target) if Path(path).exists()]
-        for images in (self._chain(), *(qemu_img.chain(path) for path in tops)):
+        tops = {
+            each.frozen[self._target]: each.images[self._target].format
+            for each in self._snapshots
+            if self._target in each.frozen
+        }
+        chains = [qemu_img.chain(path, told) for path, told in tops.items() if Path(path).exists()]
+        for images in (self._chain(), *chains):
             known.update({found.path: found.backing for found in images})
         return known
 
@@ -177,6 +196,12 @@ class _Tree:
     def _merge(self, top: qemu_img.DiskImage, base: qemu_img.DiskImage, active: bool) -> None:
         drop_checkpoints(self._domain)
         children = [path for path, parent in self._parents().items() if parent == top.path]
+        sound = [
+            each.owner
+            for each in self._snapshots
+            if not changed_images(each, {self._target} & each.frozen.keys())
+        ]
+        self._forget_identities(sound)
         if self._domain.state() is DomainState.OFF:
             self._merge_off(top, base, active=active, children=children)
         else:
@@ -184,20 +209,31 @@ class _Tree:
         in_chain = {found.path for found in self._chain()}
         for child in children:
             if child not in in_chain:
-                qemu_img.rename_backing(child, base.path, base.format)
-        self._snapshots = tuple(_moved(each, self._target, top.path, base.path) for each in self._snapshots)
+                qemu_img.rename_backing(child, "qcow2", base.path, base.format)
+        moved = (_moved(each, self._target, top.path, base) for each in self._snapshots)
+        self._snapshots = tuple(
+            identified(self._domain, each, self._target) if each.owner in sound else each for each in moved
+        )
         set_overlay_snapshots(self._domain, _with(overlay_snapshots(self._domain), self._snapshots))
         Path(top.path).unlink(missing_ok=True)
+
+    def _forget_identities(self, owners: Sequence[Owner]) -> None:
+        """Let nobody take for a change of somebody else's what a merge, cut off perhaps, is about to do."""
+        self._snapshots = tuple(
+            _without_identity(each, self._target) if each.owner in owners else each
+            for each in self._snapshots
+        )
+        set_overlay_snapshots(self._domain, _with(overlay_snapshots(self._domain), self._snapshots))
 
     def _merge_off(
         self, top: qemu_img.DiskImage, base: qemu_img.DiskImage, *, active: bool, children: Sequence[str]
     ) -> None:
-        qemu_img.commit(top.path, base.path)
+        qemu_img.commit(top.path, top.format, base.path)
         if active:
             changed = with_sources(self._domain.xml(), {self._target: base.path}, {self._target: base.format})
             self._job.hypervisor.define_domain(changed)
         for child in children:
-            qemu_img.rename_backing(child, base.path, base.format)
+            qemu_img.rename_backing(child, "qcow2", base.path, base.format)
 
     def _merge_running(self, top: qemu_img.DiskImage, base: qemu_img.DiskImage, *, active: bool) -> None:
         domain, target = self._domain, self._target
@@ -217,7 +253,7 @@ class _Tree:
         """Remove *path*, and what it alone was read through, when nothing needs them."""
         doomed: str | None = path
         while doomed and doomed not in self._parents() and self._is_ours(doomed):
-            below = qemu_img.info(doomed).backing if Path(doomed).exists() else None
+            below = qemu_img.info(doomed, "qcow2").backing if Path(doomed).exists() else None
             Path(doomed).unlink(missing_ok=True)
             doomed = below
 
@@ -285,7 +321,7 @@ def _is_overlay(job: LibvirtJob, domain: Domain, target: str, path: str) -> bool
     named = found.name.startswith(f"{domain.name}-{target}.") and found.name.count(".") >= 2
     if not (named or f"-{target}.{job.call.instance}-" in found.name) or not found.exists():
         return False
-    return found.suffix == _EXTENSION and qemu_img.info(path).backing is not None
+    return found.suffix == _EXTENSION and qemu_img.info(path, "qcow2").backing is not None
 
 
 def _remove_files(paths: Iterable[str]) -> None:
@@ -304,7 +340,8 @@ def _require_files(disks: Sequence[DomainDisk]) -> None:
 
 def _unused(job: LibvirtJob, domain: Domain, target: str, frozen: str) -> str:
     """Return a file for the overlay of a domain that goes back."""
-    taken = {found.path for found in qemu_img.chain(_path_now(domain, target))}
+    disk = _disk_now(domain, target)
+    taken = {found.path for found in qemu_img.chain(disk.path, disk.format)}
     taken |= {path for each in overlay_snapshots(domain) for path in each.frozen.values()}
     number = 1
     while True:
@@ -314,21 +351,68 @@ def _unused(job: LibvirtJob, domain: Domain, target: str, frozen: str) -> str:
         number += 1
 
 
-def _path_now(domain: Domain, target: str) -> str:
+def _disk_now(domain: Domain, target: str) -> DomainDisk:
     disk = read_definition(domain.xml()).disk(target)
     if disk is None:
         raise ResourceNotFoundError(f"{domain.name} has no disk {target} any more")
-    return disk.path
+    return disk
+
+
+def identified(domain: Domain, snapshot: OverlaySnapshot, *targets: str) -> OverlaySnapshot:
+    """Return the snapshot with what its files (those of *targets*, or all) are by now."""
+    text = domain.xml(live=True)
+    chosen = [target for target in targets or snapshot.frozen if target in snapshot.frozen]
+    images = {
+        target: replace(image, identity=_identity(snapshot.frozen[target], image.format, text))
+        for target, image in snapshot.images.items()
+        if target in chosen
+    }
+    return replace(snapshot, images={**snapshot.images, **images})
+
+
+def changed_images(snapshot: OverlaySnapshot, targets: Iterable[str]) -> list[str]:
+    """Return which of the files that hold the state at the cut, or are below one, are not what they were."""
+    known = {target: snapshot.images[target] for target in targets}
+    return [
+        f"{snapshot.frozen[target]}, or what it is read through, was changed since the snapshot"
+        for target, image in sorted(known.items())
+        if image.identity and image.identity != _identity(snapshot.frozen[target], image.format, "")
+    ]
+
+
+def _identity(path: str, image_format: str, live: str) -> str:
+    """Return a digest that differs when the image, or any that it is read through, was written or replaced.
+
+    A running domain's definition *live* says faster which they are.
+    """
+    files = files_below(live, path) if live else []
+    if not files:
+        files = [image.path for image in qemu_img.chain(path, image_format)]
+    with storage_errors(f"look at {path}"):
+        found = [Path(each).stat() for each in files]
+    told = [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _without_identity(snapshot: OverlaySnapshot, target: str) -> OverlaySnapshot:
+    if target not in snapshot.images:
+        return snapshot
+    unknown = replace(snapshot.images[target], identity="")
+    return replace(snapshot, images={**snapshot.images, target: unknown})
 
 
 def _frozen(snapshots: Sequence[OverlaySnapshot], target: str) -> set[str]:
     return {snapshot.frozen[target] for snapshot in snapshots if target in snapshot.frozen}
 
 
-def _moved(snapshot: OverlaySnapshot, target: str, old: str, new: str) -> OverlaySnapshot:
+def _moved(snapshot: OverlaySnapshot, target: str, old: str, new: qemu_img.DiskImage) -> OverlaySnapshot:
     if snapshot.frozen.get(target) != old:
         return snapshot
-    return replace(snapshot, frozen={**snapshot.frozen, target: new})
+    return replace(
+        snapshot,
+        frozen={**snapshot.frozen, target: new.path},
+        images={**snapshot.images, target: FrozenImage(format=new.format)},
+    )
 
 
 def _with(

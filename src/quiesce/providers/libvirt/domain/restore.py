@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quiesce.errors import (
+    DamagedArtifactError,
     ForeignObjectError,
     NonRecoverableError,
     ResourceNotFoundError,
@@ -25,7 +26,7 @@ from quiesce.providers.libvirt.client import Domain
 from quiesce.providers.libvirt.disk import qemu_img
 from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
 from quiesce.providers.libvirt.disk.storing import StoredDisk
-from quiesce.providers.libvirt.domain.backup import DEFINITION, NVRAM, DomainCopy
+from quiesce.providers.libvirt.domain.backup import DEFINITION, NVRAM, SECRETS, DomainCopy, purpose_of
 from quiesce.providers.libvirt.domain.checkpoints import forget_checkpoints
 from quiesce.providers.libvirt.domain.domain_xml import (
     DomainDisk,
@@ -34,6 +35,7 @@ from quiesce.providers.libvirt.domain.domain_xml import (
     with_disks_of,
     with_identity,
     with_metadata_of,
+    with_passwords,
     with_sources,
     without_other_disks,
 )
@@ -76,8 +78,9 @@ class DomainRestore:
 
     def _plan(self) -> _RestorePlan:
         copy = read_artifact(DomainCopy, self._manifest.content)
-        wanted, definition = self._job.options.restore_as, self._definition()
+        wanted = self._job.options.restore_as
         domain = self._find(wanted) if wanted else self._find_saved(copy)
+        definition = self._definition(domain)
         if domain is not None:
             _require_persistent(domain)
         if wanted:
@@ -122,11 +125,23 @@ class DomainRestore:
             if disk.target in chosen
         )
 
-    def _definition(self) -> str:
-        with self._job.repository.open(self._manifest, DEFINITION) as stored:
-            text = stored.read().decode(errors="replace")
+    def _definition(self, there: Domain | None) -> str:
+        """Return the stored definition with its secrets, or what comes closest to them."""
+        definition = self._stored(DEFINITION).decode(errors="replace")
+        if SECRETS not in {file.path for file in self._manifest.files}:
+            return definition
+        try:
+            sealed = self._stored(SECRETS)
+            return self._job.repository.keyring.unseal(sealed, purpose_of(self._job)).decode(errors="replace")
+        except DamagedArtifactError as error:
+            self._job.warn(f"the passwords of its displays are those of now, or new ones: {error}")
+            return with_passwords(definition, there.xml(secrets=True) if there is not None else None)
+
+    def _stored(self, name: str) -> bytes:
+        with self._job.repository.open(self._manifest, name) as stored:
+            content = stored.read()
             stored.check()
-        return text
+        return content
 
     def _find(self, name: str) -> Domain | None:
         try:
@@ -147,8 +162,9 @@ class DomainRestore:
             shared = paths & {disk.path for disk in read_definition(other.xml()).disks}
             if shared:
                 raise ForeignObjectError(f"{', '.join(sorted(shared))} belongs to domain {other.name}")
+        current = {} if plan.domain is None else _formats(plan.domain)
         for target in plan.targets:
-            require_no_snapshots(target)
+            require_no_snapshots(target, current.get(str(target.path), target.format))
 
     def _stop(self, domain: Domain) -> None:
         """Let the domain be off, with nothing left that speaks of its old disks."""
@@ -218,15 +234,19 @@ def _require_device(path: Path, disk: StoredDisk, wanted: str | None) -> None:
             raise NonRecoverableError(f"{path} is smaller than disk {disk.target} was; nothing was restored")
 
 
-def require_no_snapshots(target: DiskTarget) -> None:
-    """Return when replacing the file destroys no snapshot inside it.
+def _formats(domain: Domain) -> dict[str, str]:
+    return {disk.path: disk.format for disk in read_definition(domain.xml()).disks}
+
+
+def require_no_snapshots(target: DiskTarget, present_format: str) -> None:
+    """Return when replacing the file, which has the *present_format* now, destroys no snapshot inside it.
 
     Raises:
         UnsupportedError: when it would.
     """
-    if target.is_device or not target.path.exists():
+    if target.is_device or not target.path.exists() or present_format == "raw":
         return
-    kept = qemu_img.info(str(target.path)).snapshots
+    kept = qemu_img.info(str(target.path), present_format).snapshots
     if kept:
         raise UnsupportedError(
             f"{target.path} holds the snapshots {', '.join(kept)}, which restoring would destroy",
