@@ -18,10 +18,10 @@ help:  ## this list
 	    sed -nE 's/^([a-z][a-z-]*):.*  ## (.*)/  \1\t\2/p' $$file | sort | expand -t 26; \
 	done
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml requirements-dev.lock
 	$(PY) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable '.[ssh]' --group dev
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 test: $(VENV)/.ready  ## everything that needs no platform (K=words selects, JOBS=1 runs one after the other)
@@ -56,6 +56,6 @@ bench: $(VENV)/.ready  ## figures, each beside a baseline of the same run
 	for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove the environment, the labs' folder and what was built
-	rm -rf $(VENV) .lab build dist
+	rm -rf $(VENV) $(RELEASE) .lab build dist
 
 include $(wildcard mk/*.mk)

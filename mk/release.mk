@@ -1,0 +1,31 @@
+# What is locked and delivered. The tools are locked by hash, too, and have an environment of their own.
+.PHONY: lock audit wheel sbom
+RELEASE := .venv-release
+COMPILE = $(RELEASE)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+    --no-emit-index-url --no-header
+
+$(RELEASE)/.ready: requirements-release.lock
+	$(PY) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install --quiet --require-hashes --requirement requirements-release.lock
+	touch $@
+
+lock: $(RELEASE)/.ready  ## renew both lock files (UPGRADE=1: to the newest that pyproject.toml allows)
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra ssh --group dev --output-file requirements-dev.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group release --output-file requirements-release.lock
+
+audit: $(RELEASE)/.ready  ## ask what is known against the versions that are locked
+	$(RELEASE)/bin/pip-audit --disable-pip --require-hashes --requirement requirements-dev.lock
+
+wheel: $(VENV)/.ready  ## dist/: the wheel, the sources, and a bill of materials
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(MAKE) sbom
+
+# the wheel alone with what it needs, in the versions that are locked
+sbom: $(RELEASE)/.ready  ## dist/quiesce.cdx.json: what the wheel brings with it (CycloneDX)
+	$(PY) -m venv --clear --without-pip $(RELEASE)/wheel
+	grep -o '^[a-z][^ ;]*==[^ ;]*' requirements-dev.lock >$(RELEASE)/constraints.txt
+	$(RELEASE)/bin/pip --python $(RELEASE)/wheel/bin/python install --quiet \
+	    --constraint $(RELEASE)/constraints.txt dist/*.whl
+	$(RELEASE)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+	    --output-file dist/quiesce.cdx.json $(RELEASE)/wheel/bin/python
