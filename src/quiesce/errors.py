@@ -311,6 +311,14 @@ class StorageUnavailableError(UnreachableError):
     hint = "Look at the network and at the storage's own state, then run it again."
 
 
+class WrongKeyError(StorageError):
+    """No key that was given opens the repository."""
+
+    code = "wrong-key"
+    exit_status = ExitStatus.REFUSED
+    hint = "Give the passphrase or key file that it was made with, or one that was added since."
+
+
 class TreeChangedError(RecoverableError):
     """A file or directory was replaced while it was worked on; what took its place was not touched."""
 

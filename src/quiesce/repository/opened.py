@@ -1,0 +1,111 @@
+"""An open repository, as all that works with it sees it: storage, keys, and what is known of packs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from quiesce.errors import DamagedArtifactError, ObjectNotFoundError
+from quiesce.model.stored_object import ObjectName, StoredObject
+from quiesce.ports.storage import Storage
+from quiesce.repository.index import PACK_ID_BYTES, BlobIndex, PackId, PackListing, read_listings
+from quiesce.repository.keys import Keys
+from quiesce.repository.packs import PACKS, pack_of
+from quiesce.repository.sealing import Addresses, ObjectSealer
+
+INDEX: Final = "index"
+#: packs that are going to be deleted when their grace is over
+CONDEMNED: Final = "condemned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedRepository:
+    """What every part of this package is given."""
+
+    storage: Storage
+    keys: Keys
+    #: for how long what nobody needs is kept, in case that somebody is just beginning to
+    grace_s: float
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    objects: ObjectSealer = field(init=False)
+    addresses: Addresses = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "objects", ObjectSealer(self.keys))
+        object.__setattr__(self, "addresses", Addresses(self.keys))
+
+    def put_sealed(self, name: ObjectName, plain: bytes, *, exclusive: bool = False) -> None:
+        """Store one sealed object."""
+        self.storage.put(name, self.objects.seal(name, plain), exclusive=exclusive)
+
+    def get_sealed(self, name: ObjectName) -> bytes:
+        """Return what was sealed under *name*."""
+        return self.objects.open(name, self.storage.get(name))
+
+    def put_index(self, listings: Iterable[PackListing]) -> ObjectName:
+        """Tell everybody what some packs hold, which are there already."""
+        name = fresh_name(INDEX)
+        self.put_sealed(name, b"".join(listing.as_bytes() for listing in listings))
+        return name
+
+    def stored_packs(self) -> dict[PackId, StoredObject]:
+        """Return the packs that are there now."""
+        found = ((pack_of(stored.name), stored) for stored in self.storage.list(PACKS))
+        return {pack: stored for pack, stored in found if pack is not None}
+
+    def condemned(self) -> dict[ObjectName, frozenset[PackId]]:
+        """Return the packs that are going to be deleted, by the object that says so."""
+        return {name: _pack_set(data) for name, data in self.sealed_below(CONDEMNED)}
+
+    def load_index(self, damaged: list[ObjectName] | None = None) -> BlobIndex:
+        """Return where all blobs lie; what is in packs that are gone or condemned is not to be found.
+
+        A pack that is gone is as if it had never been, so whoever writes stores its blobs anew. An index
+        that cannot be read is added to *damaged*, or raised.
+        """
+        index = BlobIndex()
+        for _, data in self.sealed_below(INDEX, damaged):
+            for listing in read_listings(data):
+                index.add(listing)
+        # looked at after the indexes: what they name and is not there now will not come
+        there = self.stored_packs()
+        index.avoid(pack for pack in index.packs if pack not in there)
+        for packs in self.condemned().values():
+            index.avoid(packs)
+        return index
+
+    def sealed_below(
+        self, folder: str, damaged: list[ObjectName] | None = None
+    ) -> Iterator[tuple[ObjectName, bytes]]:
+        """Yield all sealed objects of *folder*, those too that took the place of others meanwhile.
+
+        One that cannot be read is added to *damaged*, or raised.
+        """
+        seen: set[ObjectName] = set()
+        again = True
+        while again:
+            again = False
+            for name in sorted({stored.name for stored in self.storage.list(folder)} - seen):
+                seen.add(name)
+                try:
+                    yield name, self.get_sealed(name)
+                except ObjectNotFoundError:
+                    # somebody gathered several in a new one, and deleted them
+                    again = True
+                except DamagedArtifactError:
+                    if damaged is None:
+                        raise
+                    damaged.append(name)
+
+
+def fresh_name(folder: str) -> ObjectName:
+    """Return a name that nobody else has or will have."""
+    return ObjectName(f"{folder}/{os.urandom(16).hex()}")
+
+
+def _pack_set(data: bytes) -> frozenset[PackId]:
+    return frozenset(PackId(data[at : at + PACK_ID_BYTES]) for at in range(0, len(data), PACK_ID_BYTES))

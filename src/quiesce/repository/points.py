@@ -1,0 +1,141 @@
+"""Points: what one instance was at one cut; written last, so that what is there is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from quiesce.errors import DamagedArtifactError
+from quiesce.model.ids import Json
+from quiesce.model.stored_object import ObjectName
+from quiesce.repository.keys import Keys
+
+POINTS: Final = "points"
+_FORMAT: Final = "quiesce-point"
+_VERSION: Final = 1
+
+ItemKind: TypeAlias = Literal["tree", "disk", "stream"]
+_KINDS: Final = {"tree": "tree", "disk": "disk", "stream": "stream"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class PointKey:
+    """Which point it is."""
+
+    deployment: str
+    point: str
+    #: empty for the point of the whole deployment, which is written after those of its instances
+    instance: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.deployment, self.point, self.instance)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointItem:
+    """One tree, disk or stream of a point."""
+
+    kind: ItemKind
+    #: the address of the blob that lists the rest
+    root: bytes
+    size_bytes: int
+    #: entries of a tree
+    entries: int = 0
+    #: what the tree's clock said before it was walked, in nanoseconds
+    begun_ns: int = 0
+
+    def as_json(self) -> dict[str, Json]:
+        """Return it as a point has it."""
+        return {
+            "kind": self.kind,
+            "root": self.root.hex(),
+            "size_bytes": self.size_bytes,
+            "entries": self.entries,
+            "begun_ns": self.begun_ns,
+        }
+
+    @classmethod
+    def of(cls, data: Mapping[str, Json]) -> PointItem:
+        """Read what `as_json` wrote."""
+        kind: ItemKind = _KINDS[str(data["kind"])]  # type: ignore[assignment]
+        return cls(
+            kind=kind,
+            root=bytes.fromhex(str(data["root"])),
+            size_bytes=_number(data["size_bytes"]),
+            entries=_number(data["entries"]),
+            begun_ns=_number(data["begun_ns"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """Everything that one instance needs to come back; no point needs another."""
+
+    key: PointKey
+    #: seconds since the epoch
+    made_at: float
+    items: Mapping[str, PointItem] = field(default_factory=dict)
+    #: of a deployment's point: its instances
+    instances: tuple[str, ...] = ()
+    #: whatever the provider, or the catalog, has to keep with it
+    content: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """How large everything is when it is restored."""
+        return sum(item.size_bytes for item in self.items.values())
+
+    def as_bytes(self) -> bytes:
+        """Return it as it is sealed."""
+        body: dict[str, Json] = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "deployment": self.key.deployment,
+            "point": self.key.point,
+            "instance": self.key.instance,
+            "made_at": self.made_at,
+            "items": {name: item.as_json() for name, item in self.items.items()},
+            "instances": list(self.instances),
+            "content": dict(self.content),
+        }
+        return json.dumps(body).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Point:
+        """Read what `as_bytes` wrote.
+
+        Raises:
+            DamagedArtifactError: when it is something else.
+        """
+        try:
+            body = json.loads(data)
+            if (body["format"], body["version"]) != (_FORMAT, _VERSION):
+                raise ValueError(f"it is {body['format']} of version {body['version']}")
+            return cls(
+                key=PointKey(deployment=body["deployment"], point=body["point"], instance=body["instance"]),
+                made_at=float(body["made_at"]),
+                items={str(name): PointItem.of(item) for name, item in body["items"].items()},
+                instances=tuple(body["instances"]),
+                content=body["content"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedArtifactError(f"a point cannot be read: {error}") from error
+
+
+def point_name(keys: Keys, key: PointKey) -> ObjectName:
+    """Return the name under which a point is stored: it tells nothing to who has not the keys."""
+    hashed = hashlib.blake2b(
+        json.dumps([key.deployment, key.point, key.instance]).encode(),
+        key=keys.derived(b"quiesce points"),
+        digest_size=20,
+    )
+    return ObjectName(f"{POINTS}/{hashed.hexdigest()}")
+
+
+def _number(value: Json) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not a number")
+    return value

@@ -1,0 +1,301 @@
+"""A repository: made, opened, written, read, checked, copied and cleaned up."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from quiesce.errors import (
+    DamagedArtifactError,
+    ForeignObjectError,
+    ObjectNotFoundError,
+    ResourceNotFoundError,
+    UnreachableError,
+    UsageError,
+)
+from quiesce.model.ids import Json
+from quiesce.model.stored_object import ObjectName
+from quiesce.ports.storage import Storage
+from quiesce.repository.checking import KEYS, CheckRange, RepositoryChecked, RepositoryChecker
+from quiesce.repository.collecting import Collected, Collector
+from quiesce.repository.fetching import BlobFetcher
+from quiesce.repository.index import PackListing
+from quiesce.repository.keys import Credential, Keys, WrappedKeys, no_key_fits
+from quiesce.repository.needs import addresses_of
+from quiesce.repository.opened import OpenedRepository
+from quiesce.repository.packs import read_trailer
+from quiesce.repository.points import POINTS, Point, PointKey, point_name
+from quiesce.repository.restoring import PointReader
+from quiesce.repository.session import WriterSession
+from quiesce.repository.storing import StoredFigures
+
+CONFIG: Final = ObjectName("config")
+_FORMAT: Final = "quiesce-repository"
+_VERSION: Final = 1
+_DAY_S: Final = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryKey:
+    """One of the credentials that open a repository, as far as it can be told."""
+
+    id: str
+    kind: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryFigures:
+    """How much is in a repository."""
+
+    points: int
+    #: of everything restored, point by point
+    restored_bytes: int
+    blobs: int
+    packs: int
+    #: as it lies there
+    stored_bytes: int
+    #: what the points of each deployment are when they are restored
+    by_deployment: dict[str, int]
+
+
+class Repository:
+    """Points of any number of deployments, encrypted, in one storage. See ``docs/repository-format.md``."""
+
+    def __init__(self, opened: OpenedRepository) -> None:
+        """Use what `create` and `open` return instead."""
+        self._opened = opened
+
+    @classmethod
+    def create(
+        cls,
+        storage: Storage,
+        credential: Credential,
+        *,
+        label: str = "",
+        like: Repository | None = None,
+        grace_s: float = _DAY_S,
+    ) -> Repository:
+        """Make a repository where none is; *like* another, so that points can be copied between the two.
+
+        Raises:
+            ForeignObjectError: when there is one, or something else.
+        """
+        storage.prepare()
+        others = (stored.name for stored in storage.list() if not stored.name.startswith(f"{KEYS}/"))
+        if (other := next(others, None)) is not None:
+            what = "a repository" if other == CONFIG else f"something else ({other})"
+            raise ForeignObjectError(
+                f"{storage.location} holds {what} already", hint="Choose an empty place."
+            )
+        keys = Keys.new(like.addressing if like is not None else None)
+        made = cls(OpenedRepository(storage=storage, keys=keys, grace_s=grace_s))
+        made.add_key(credential, label=label)
+        storage.put(CONFIG, _config(keys, grace_s), exclusive=True)
+        return made
+
+    @classmethod
+    def open(
+        cls,
+        storage: Storage,
+        credentials: Iterable[Credential],
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Repository:
+        """Open the repository that is there with the first of *credentials* that fits.
+
+        Raises:
+            UnreachableError: there is none: not mounted, or another place is meant.
+            WrongKeyError: no credential fits.
+            DamagedArtifactError: it was changed by somebody without the key.
+        """
+        try:
+            config = storage.get(CONFIG)
+        except ObjectNotFoundError:
+            raise UnreachableError(f"there is no repository in {storage.location}") from None
+        repository, grace_s = _read_config(config)
+        keys = _opened_keys(storage, repository, list(credentials))
+        _require_authentic(keys, config, grace_s)
+        return cls(
+            OpenedRepository(storage=storage, keys=keys, grace_s=grace_s, clock=clock, monotonic=monotonic)
+        )
+
+    @property
+    def addressing(self) -> bytes:
+        """The key of its addresses: a secret, equal for repositories between which points are copied."""
+        return self._opened.keys.addressing
+
+    def write(self, *, threads: int | None = None) -> WriterSession:
+        """Begin to write; close what is returned."""
+        return WriterSession(self._opened, threads=threads)
+
+    def points(self) -> Iterator[Point]:
+        """Yield all points, in no order."""
+        for _, data in self._opened.sealed_below(POINTS):
+            yield Point.parse(data)
+
+    def point(self, key: PointKey) -> Point:
+        """Return one point.
+
+        Raises:
+            ResourceNotFoundError: there is none of that name.
+        """
+        try:
+            point = Point.parse(self._opened.get_sealed(point_name(self._opened.keys, key)))
+        except ObjectNotFoundError:
+            raise ResourceNotFoundError(f"the repository has no point {key}") from None
+        if point.key != key:
+            raise DamagedArtifactError(f"the point {key} is another one: {point.key}")
+        return point
+
+    def read(self, *keys: PointKey, threads: int | None = None) -> Iterator[PointReader]:
+        """Yield a reader of each point."""
+        fetcher = BlobFetcher(self._opened, self._opened.load_index())
+        for key in keys:
+            yield PointReader(fetcher, self.point(key), threads=threads)
+
+    def reader(self, key: PointKey, *, threads: int | None = None) -> PointReader:
+        """Return a reader of one point."""
+        return next(self.read(key, threads=threads))
+
+    def remove(self, key: PointKey) -> None:
+        """Remove one point, in whatever order; fine when it is not there. Room is made by `collect`."""
+        self._opened.storage.delete(point_name(self._opened.keys, key))
+
+    def collect(self, *, simulate: bool = False, most_waste: float = 0.25) -> Collected:
+        """Delete what no point needs, when its grace is over; see `Collector`."""
+        return Collector(self._opened, most_waste=most_waste).run(simulate=simulate)
+
+    def check(self, reading: CheckRange | None = None) -> RepositoryChecked:
+        """Check that all is there, and with *reading* that it is what was written."""
+        return RepositoryChecker(self._opened).run(reading)
+
+    def rebuild_index(self) -> int:
+        """Tell anew what those packs hold of which no index tells; return how many there were."""
+        index = self._opened.load_index(damaged=[])
+        found: list[PackListing] = []
+        for pack, stored in self._opened.stored_packs().items():
+            if pack not in index:
+                data = self._opened.storage.get(stored.name)
+                found.append(read_trailer(pack, data, self._opened.objects))
+        if found:
+            self._opened.put_index(found)
+        return len(found)
+
+    def copy_to(self, other: Repository, keys: Iterable[PointKey] | None = None) -> StoredFigures:
+        """Copy points to a repository that was created like this one; those that are there are left out.
+
+        Raises:
+            UsageError: when it was not.
+        """
+        if self.addressing != other.addressing:
+            raise UsageError(
+                "the two repositories address their content differently",
+                hint="Create the one to copy to like the other, so that points fit both.",
+            )
+        there = {point.key for point in other.points()}
+        wanted = None if keys is None else set(keys)
+        chosen = [p for p in self.points() if p.key not in there and (wanted is None or p.key in wanted)]
+        fetcher = BlobFetcher(self._opened, self._opened.load_index())
+        # a deployment's own point is the last of its points
+        chosen.sort(key=lambda point: (point.made_at, not point.key.instance))
+        with other.write() as session:
+            for point in chosen:
+                session.take_over(addresses_of(fetcher, point), fetcher)
+                session.commit(point)
+            return session.figures
+
+    def statistics(self) -> RepositoryFigures:
+        """Return how much is stored."""
+        points, packs = list(self.points()), self._opened.stored_packs()
+        by_deployment: dict[str, int] = {}
+        for point in points:
+            name = point.key.deployment
+            by_deployment[name] = by_deployment.get(name, 0) + point.size_bytes
+        return RepositoryFigures(
+            points=len(points),
+            restored_bytes=sum(by_deployment.values()),
+            blobs=len(self._opened.load_index()),
+            packs=len(packs),
+            stored_bytes=sum(stored.size_bytes for stored in self._opened.storage.list()),
+            by_deployment=by_deployment,
+        )
+
+    def credentials(self) -> Iterator[RepositoryKey]:
+        """Yield the credentials that open it."""
+        for name, wrapped in _wrapped_keys(self._opened.storage, self._opened.keys.repository):
+            yield RepositoryKey(id=name.rpartition("-")[2], kind=wrapped.kind, label=wrapped.label)
+
+    def add_key(self, credential: Credential, *, label: str = "") -> str:
+        """Let one more credential open it; return its id. No data are written anew."""
+        wrapped = WrappedKeys.of(self._opened.keys, credential, label)
+        id_ = os.urandom(8).hex()
+        self._opened.storage.put(self._key_name(id_), wrapped.as_bytes(), exclusive=True)
+        return id_
+
+    def remove_key(self, id_: str) -> None:
+        """Let a credential open it no more; the last one stays. Who copied it before can still use it.
+
+        Raises:
+            UsageError: when it is the last one, or there is none of that id.
+        """
+        ids = [key.id for key in self.credentials()]
+        if id_ not in ids or len(ids) == 1:
+            raise UsageError(f"{id_!r} is " + ("the last key" if id_ in ids else f"none of {ids}"))
+        self._opened.storage.delete(self._key_name(id_))
+
+    def _key_name(self, id_: str) -> ObjectName:
+        return ObjectName(f"{KEYS}/{self._opened.keys.repository.hex()}-{id_}")
+
+
+def _config(keys: Keys, grace_s: float) -> bytes:
+    body: dict[str, Json] = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "id": keys.repository.hex(),
+        "grace_s": grace_s,
+    }
+    return json.dumps({**body, "mac": keys.mac(json.dumps(body).encode())}).encode() + b"\n"
+
+
+def _read_config(data: bytes) -> tuple[bytes, float]:
+    try:
+        body = json.loads(data)
+        if body["format"] != _FORMAT:
+            raise ValueError(f"it is {body['format']}")
+        if body["version"] != _VERSION:
+            raise UsageError(f"the repository has version {body['version']}; this quiesce knows {_VERSION}")
+        return bytes.fromhex(body["id"]), float(body["grace_s"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedArtifactError(f"the mark of the repository ({CONFIG}) is damaged: {error}") from error
+
+
+def _require_authentic(keys: Keys, config: bytes, grace_s: float) -> None:
+    if config != _config(keys, grace_s):
+        raise DamagedArtifactError(f"the mark of the repository ({CONFIG}) was changed without its key")
+
+
+def _wrapped_keys(storage: Storage, repository: bytes) -> Iterator[tuple[ObjectName, WrappedKeys]]:
+    for stored in storage.list(KEYS):
+        if stored.name.startswith(f"{KEYS}/{repository.hex()}-"):
+            yield stored.name, WrappedKeys.parse(storage.get(stored.name))
+
+
+def _opened_keys(storage: Storage, repository: bytes, credentials: list[Credential]) -> Keys:
+    for stored in sorted(storage.list(KEYS)):
+        if not stored.name.startswith(f"{KEYS}/{repository.hex()}-"):
+            continue
+        try:
+            wrapped = WrappedKeys.parse(storage.get(stored.name))
+        except DamagedArtifactError:
+            continue  # another one may fit
+        for credential in credentials:
+            keys = wrapped.open(repository, credential)
+            if keys is not None:
+                return keys
+    raise no_key_fits(storage.location)
