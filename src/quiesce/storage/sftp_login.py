@@ -69,6 +69,9 @@ class SftpLogin:
                 hint="Add the right one to known_hosts, after comparing it with the server's own.",
             ) from error
         except paramiko.AuthenticationException as error:
+            # paramiko says so too of a connection that was lost meanwhile
+            if "EOF" in str(error):
+                raise StorageUnavailableError(f"{server} hung up: {error}") from error
             raise StorageDeniedError(
                 f"{server} refuses user {self._url.user or 'of this process'}"
             ) from error

@@ -178,6 +178,7 @@ def radosgw(directory: Path) -> Iterator[S3]:
         tool(name)
     if os.geteuid():
         pytest.skip("Ceph's daemons want root")
+    directory.mkdir(exist_ok=True)
     port = free_port()
     command = [str(Path(__file__).with_name("radosgw.sh")), str(directory), str(port), str(_two_free_ports())]
     server = Server(command=command, port=port, log=directory / "up.log")
