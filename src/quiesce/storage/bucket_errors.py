@@ -17,9 +17,17 @@ from quiesce.errors import (
     UnreachableError,
 )
 
-_STATUS: Final = re.compile(r"status code: (\d{3})")
+#: of the answer, or of its part for one object of several
+_STATUS: Final = re.compile(r"(?:status code: |\(code: )(\d{3})")
+_NO_BUCKET: Final = re.compile(r"specified (container|bucket) does not exist", re.IGNORECASE)
+_BEHIND_THE_END: Final = re.compile(r"Wanted range starting at \d+, but object was only")
+#: what is said where there was no answer, or not a whole one
+_NO_ANSWER: Final = re.compile(
+    r"HTTP error|error sending|error decoding|body error|timed? ?out|connection", re.I
+)
+_IMMUTABLE: Final = re.compile(r"immutable|retention|under active hold", re.IGNORECASE)
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>|\"(?:code|reason)\": ?\"(\w+)\"|\bcode: \"?([A-Za-z]\w+)")
-_MESSAGE: Final = re.compile(r"<Message>([^<]{1,300})")
+_MESSAGE: Final = re.compile(r"<Message>([^<\n]{1,300})")
 _QUERY: Final = re.compile(r"\?[^\s\"']*")
 #: what is not repeated to people: obstore adds its own structures after this
 _DETAILS: Final = "\n\nDebug source:"
@@ -83,17 +91,29 @@ def meaning_of(error: Exception, what: str) -> StorageError:
 
 
 def says_range_not_satisfiable(text: str) -> bool:
-    """Tell whether the answer was that the object ends before the range begins."""
+    """Tell whether the answer was that the object ends before the range begins.
+
+    Azure's answers to such a range are whole objects, of which obstore finds that out by itself.
+    """
     status = _STATUS.search(text)
-    return status is not None and status[1] == "416"
+    return (status is not None and status[1] == "416") or _BEHIND_THE_END.search(text) is not None
 
 
 def _kind_of(answer: _Answer) -> type[StorageError]:
     if answer.code in _CODES:
         return _CODES[answer.code]
-    if answer.status is not None:
-        return _STATUSES.get(answer.status, StorageError)
-    return _kind_without_answer(answer.text)
+    if answer.status is None:
+        return _kind_without_answer(answer.text)
+    return _kind_by_words(answer) or _STATUSES.get(answer.status, StorageError)
+
+
+def _kind_by_words(answer: _Answer) -> type[StorageError] | None:
+    """Return the kind of an answer without a code, by the words that go with its status."""
+    if answer.status == 404 and _NO_BUCKET.search(answer.text):
+        return UnreachableError
+    if answer.status in {403, 409} and _IMMUTABLE.search(answer.text):
+        return ObjectLockedError
+    return None
 
 
 def _kind_without_answer(text: str) -> type[StorageError]:
@@ -102,7 +122,7 @@ def _kind_without_answer(text: str) -> type[StorageError]:
         return StorageError
     if "169.254.169.254" in lower or "credential" in lower:
         return StorageDeniedError
-    return StorageUnavailableError
+    return StorageUnavailableError if _NO_ANSWER.search(text) else StorageError
 
 
 def _shown(answer: _Answer) -> str:

@@ -32,6 +32,15 @@ def answer(status: int, code: str = "", message: str = "") -> Exception:
         (answer(404), ObjectNotFoundError),
         (answer(404, "NoSuchBucket"), UnreachableError),
         (answer(404, "ContainerNotFound"), UnreachableError),
+        (
+            Exception("Bulk delete failed: The specified container does not exist. (code: 404)"),
+            UnreachableError,
+        ),
+        (Exception("Bulk delete failed: blob is immutable due to a policy. (code: 409)"), ObjectLockedError),
+        (
+            Exception("Bulk delete failed: The specified blob does not exist. (code: 404)"),
+            ObjectNotFoundError,
+        ),
         (answer(412, "PreconditionFailed"), ObjectExistsError),
         (answer(409, "BlobAlreadyExists"), ObjectExistsError),
         (answer(304), ObjectExistsError),
@@ -52,6 +61,7 @@ def answer(status: int, code: str = "", message: str = "") -> Exception:
         (answer(400, "InvalidRequest"), StorageError),
         (Exception("Generic S3 error: ... - HTTP error: error sending request"), StorageUnavailableError),
         (Exception("... error sending request\n\nDebug source: invalid peer certificate"), StorageError),
+        (Exception("Generic S3 error: something that nobody foresaw"), StorageError),
         (Exception("Encountered object with invalid path: a//b"), StorageError),
         (Exception("Error performing PUT http://169.254.169.254/latest/api/token"), StorageDeniedError),
     ],
@@ -75,4 +85,6 @@ def test_neither_a_signature_nor_the_librarys_inner_life_is_shown() -> None:
 
 def test_a_range_behind_the_end_is_known_by_its_status_alone() -> None:
     assert says_range_not_satisfiable(str(answer(416, "InvalidRange")))
+    behind = "Generic MicrosoftAzure error: Wanted range starting at 10, but object was only 10 bytes long"
+    assert says_range_not_satisfiable(behind)
     assert not says_range_not_satisfiable(str(answer(404, "Code416")))
