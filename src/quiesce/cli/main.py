@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "schedule": "schedule",
     "metrics": "policies",
     "keys": "keys",
+    "serve": "service",
+    "users": "service",
     "doctor": "platforms",
     "discover": "platforms",
     "providers": "platforms",

@@ -44,6 +44,10 @@ class Deployments(Protocol):
         """Return every deployment, by name, without their topologies' instances being changed."""
         ...
 
+    def names(self) -> Sequence[DeploymentName]:
+        """Return every deployment's name, sorted; quick where there are thousands."""
+        ...
+
     def remove(self, name: DeploymentName) -> None:
         """Forget a deployment and its executions. Its platform objects are not touched."""
         ...
@@ -137,6 +141,10 @@ class Catalog(Protocol):
 
     def list(self, deployment: DeploymentName | None = None) -> Sequence[RestorePoint]:
         """Return restore points that are not removed, oldest first."""
+        ...
+
+    def newest(self, deployments: Sequence[DeploymentName]) -> Mapping[DeploymentName, RestorePoint]:
+        """Return the newest complete restore point of each of *deployments* that has one."""
         ...
 
     def add_proof(self, deployment: DeploymentName, name: BackupName, proof: Proof) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -67,11 +67,33 @@ class SqlCatalog:
         points = [_point(row) for row in rows]
         return [replace(p, proofs=tuple(kept.get((p.deployment, p.name), ()))) for p in points]
 
+    def newest(self, deployments: Sequence[DeploymentName]) -> Mapping[DeploymentName, RestorePoint]:
+        """Return the newest complete restore point of each of *deployments* that has one."""
+        table = restore_points
+        good = sa.and_(table.c.state == PointState.COMPLETE.value, table.c.deployment.in_(deployments))
+        last = sa.select(table.c.deployment, sa.func.max(table.c.sequence).label("last")).where(good)
+        newest = last.group_by(table.c.deployment).subquery()
+        query = sa.select(table).join(
+            newest,
+            sa.and_(table.c.deployment == newest.c.deployment, table.c.sequence == newest.c.last),
+        )
+        with self._database.read() as connection:
+            points = [_point(row) for row in connection.execute(query.where(good)).mappings()]
+            return {
+                point.deployment: replace(point, proofs=self._proofs_of(connection, point))
+                for point in points
+            }
+
     def add_proof(self, deployment: DeploymentName, name: BackupName, proof: Proof) -> None:
         """Keep the result of a check."""
         row = {"deployment": deployment, "point": name, "body": encode(proof)}
         with self._database.write() as connection:
             connection.execute(sa.insert(proofs).values(row))
+
+    def _proofs_of(self, connection: sa.Connection, point: RestorePoint) -> tuple[Proof, ...]:
+        own = sa.and_(proofs.c.deployment == point.deployment, proofs.c.point == point.name)
+        query = sa.select(proofs.c.body).where(own).order_by(proofs.c.id)
+        return tuple(decode(Proof, body) for body in connection.execute(query).scalars())
 
     def _proofs(self, connection: sa.Connection) -> dict[tuple[str, str], builtins.list[Proof]]:
         found: dict[tuple[str, str], builtins.list[Proof]] = {}

@@ -75,7 +75,7 @@ class SqlDeployments:
             raise UnknownNameError(
                 "deployment",
                 name,
-                self._names(),
+                self.names(),
                 hint="Make one: quiesce init BLUEPRINT -b NAME",
             )
         return _deployment(row)
@@ -85,6 +85,12 @@ class SqlDeployments:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(deployments).order_by(deployments.c.name))
             return [_deployment(row) for row in rows]
+
+    def names(self) -> Sequence[DeploymentName]:
+        """Return every deployment's name, sorted."""
+        query = sa.select(deployments.c.name).order_by(deployments.c.name)
+        with self._database.read() as connection:
+            return [DeploymentName(name) for name in connection.execute(query).scalars()]
 
     def remove(self, name: DeploymentName) -> None:
         """Forget a deployment, its executions, its restore points and its policies."""
@@ -107,10 +113,6 @@ class SqlDeployments:
         """Replace the runtime properties of one instance."""
         with self._database.write() as connection:
             _replace(connection, name, instance, properties)
-
-    def _names(self) -> Sequence[str]:
-        with self._database.read() as connection:
-            return connection.execute(sa.select(deployments.c.name)).scalars().all()
 
 
 def _replace(

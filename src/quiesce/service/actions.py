@@ -1,0 +1,74 @@
+"""What changes something: each is checked, written down, and then started as a command of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from quiesce.app.run.run import cancel
+from quiesce.app.services import Services
+from quiesce.model.ids import DeploymentName, Json
+from quiesce.planning import workflow_named
+from quiesce.service.access import ConsoleSession
+from quiesce.service.audit import Audit, Deed
+from quiesce.service.launching import Launcher
+from quiesce.service.pages import chosen_parameters
+
+_SEE_OTHER: Final = 303
+
+
+class Actions:
+    """Does what forms ask for."""
+
+    def __init__(self, services: Services, launcher: Launcher, audit: Audit) -> None:
+        self._services = services
+        self._launcher = launcher
+        self._audit = audit
+
+    def run(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
+        """Start a workflow and go to its execution."""
+        deployment = self._services.deployments.get(request.path_params["deployment"]).name
+        workflow = workflow_named(request.path_params["workflow"])
+        parameters = chosen_parameters(form)
+        self._note(session, workflow.name, deployment, str(parameters.get("snapshot_name", "")))
+        assignments = [
+            text for name, value in parameters.items() for text in ("-p", _assignment(name, value))
+        ]
+        command = ["executions", "start", workflow.name, "-b", deployment, *assignments]
+        return self._follow(deployment, command)
+
+    def verify(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
+        """Read a restore point again and go back to it."""
+        del form
+        deployment = self._services.deployments.get(request.path_params["deployment"]).name
+        point = self._services.catalog.get(deployment, request.path_params["point"]).name
+        self._note(session, "verify", deployment, point)
+        self._launcher.start(self._services, deployment, ["backups", "verify", deployment, point])
+        return RedirectResponse(f"/deployments/{deployment}/points/{point}", _SEE_OTHER)
+
+    def cancel(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
+        """Ask for an execution to be cancelled; a dead one is rolled back."""
+        del form
+        execution = self._services.executions.get(request.path_params["execution"])
+        self._note(session, f"cancel {execution.id}", execution.deployment)
+        cancel(self._services, execution.id)
+        if self._services.leases.holder(execution.deployment) != execution.id:
+            self._launcher.start(self._services, execution.deployment, ["executions", "cancel", execution.id])
+        return RedirectResponse(f"/executions/{execution.id}", _SEE_OTHER)
+
+    def _follow(self, deployment: DeploymentName, command: Sequence[str]) -> Response:
+        execution = self._launcher.start(self._services, deployment, command)
+        where = f"/executions/{execution}" if execution is not None else f"/deployments/{deployment}"
+        return RedirectResponse(where, _SEE_OTHER)
+
+    def _note(self, session: ConsoleSession, what: str, deployment: str, point: str = "") -> None:
+        at = self._services.clock.now()
+        self._audit.add(Deed(at=at, user=session.user.name, what=what, deployment=deployment, point=point))
+
+
+def _assignment(name: str, value: Json) -> str:
+    return f"{name}={value if isinstance(value, str) else json.dumps(value)}"

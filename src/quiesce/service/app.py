@@ -1,0 +1,192 @@
+"""The console as an ASGI application: every route with the role that it needs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from quiesce.app.masking import masked_error
+from quiesce.app.services import Services
+from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.service.access import COOKIE, Access, ConsoleSession, RequestRefusedError, secured
+from quiesce.service.actions import Actions
+from quiesce.service.audit import Audit
+from quiesce.service.launching import Launcher
+from quiesce.service.pages import Pages, role_for
+from quiesce.service.users import UserRole
+
+_SEE_OTHER: Final = 303
+#: forms are small
+_FORM_BYTES: Final = 64 * 1024
+_ASSETS: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_STATUS: Final = {
+    ExitStatus.NOT_FOUND: 404,
+    ExitStatus.USAGE: 400,
+    ExitStatus.REFUSED: 409,
+    ExitStatus.STORE: 503,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleRoute:
+    """One route."""
+
+    path: str
+    #: a page, by a method of `Pages`, or an action, by a method of `Actions`
+    answer: Callable[..., Any]
+    #: the role that it needs; None: it depends on the workflow that is named
+    role: UserRole | None
+    changes: bool = False
+
+
+def places(pages: Pages, actions: Actions) -> tuple[ConsoleRoute, ...]:
+    """Return every route that somebody has to be logged in for."""
+    point = "/deployments/{deployment}/points/{point}"
+    return (
+        ConsoleRoute(path="/", answer=pages.home, role=UserRole.VIEWER),
+        ConsoleRoute(path="/deployments/{deployment}", answer=pages.deployment, role=UserRole.VIEWER),
+        ConsoleRoute(path=point, answer=pages.point, role=UserRole.VIEWER),
+        ConsoleRoute(
+            path="/deployments/{deployment}/plan/{workflow}", answer=pages.plan, role=UserRole.VIEWER
+        ),
+        ConsoleRoute(path="/executions/{execution}", answer=pages.execution, role=UserRole.VIEWER),
+        ConsoleRoute(path="/executions/{execution}/live", answer=pages.live, role=UserRole.VIEWER),
+        ConsoleRoute(path="/audit", answer=pages.audit, role=UserRole.ADMIN),
+        ConsoleRoute(
+            path="/deployments/{deployment}/run/{workflow}", answer=actions.run, role=None, changes=True
+        ),
+        ConsoleRoute(path=f"{point}/verify", answer=actions.verify, role=UserRole.OPERATOR, changes=True),
+        ConsoleRoute(
+            path="/executions/{execution}/cancel", answer=actions.cancel, role=UserRole.OPERATOR, changes=True
+        ),
+    )
+
+
+def console(services: Services, access: Access, launcher: Launcher, audit: Audit) -> Starlette:
+    """Return the application."""
+    pages = Pages(services, audit)
+    door = _Door(services, access, pages)
+    routes = [
+        Route("/login", door.login, methods=["GET", "POST"]),
+        Route("/logout", door.logout, methods=["POST"]),
+        Route("/static/{name}", door.asset),
+        *(_route(place, door) for place in places(pages, Actions(services, launcher, audit))),
+    ]
+    return Starlette(routes=routes)
+
+
+def monitored(services: Services, audit: Audit) -> Route:
+    """Return the route of metrics, for whoever may reach it."""
+    pages = Pages(services, audit)
+    return Route("/metrics", lambda request: secured(pages.metrics(request, None)))
+
+
+class _Door:
+    """What stands before every page: host, session, role, form; and what is shown when it is refused."""
+
+    def __init__(self, services: Services, access: Access, pages: Pages) -> None:
+        self._services = services
+        self._access = access
+        self._pages = pages
+
+    async def open(self, request: Request, place: ConsoleRoute) -> Response:
+        """Answer a request for *place*."""
+        try:
+            self._access.check_host(request)
+            form = await _form(request) if place.changes else {}
+            role = place.role or role_for(request.path_params["workflow"])
+            session = self._access.require(request, role, form.get("csrf", ""))
+            answer = await _answer(place, request, session, form)
+        except QuiesceError as error:
+            masked_error(self._services.masking, error)
+            answer = self._refusal(request, error)
+        return secured(answer)
+
+    async def login(self, request: Request) -> Response:
+        """Show the form that asks for a token, or begin a session."""
+        try:
+            self._access.check_host(request)
+            if request.method == "GET":
+                return secured(self._pages.render("login.html", None, wrong=""))
+            form = await _form(request)
+            key = await run_in_threadpool(self._access.log_in, request, form.get("token", "").strip())
+        except RequestRefusedError as error:
+            page = self._pages.render("login.html", None, wrong=str(error), status=error.status)
+            return secured(page)
+        answer = RedirectResponse("/", _SEE_OTHER)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure, path="/")
+        return secured(answer)
+
+    async def logout(self, request: Request) -> Response:
+        """End the session."""
+        form = await _form(request)
+        try:
+            self._access.require(request, UserRole.VIEWER, form.get("csrf", ""))
+        except RequestRefusedError as error:
+            return secured(self._refusal(request, error))
+        self._access.log_out(request)
+        return secured(RedirectResponse("/login", _SEE_OTHER))
+
+    async def asset(self, request: Request) -> Response:
+        """Return a file of ours."""
+        name = request.path_params["name"]
+        if name not in _ASSETS:
+            return secured(Response(status_code=404))
+        content = resources.files("quiesce.service").joinpath("static", name).read_bytes()
+        tag = hashlib.sha256(content).hexdigest()[:16]
+        answer = secured(Response(content, media_type=_ASSETS[name]))
+        answer.headers.update({"Cache-Control": "max-age=300", "ETag": f'"{tag}"'})
+        return answer
+
+    def _refusal(self, request: Request, error: QuiesceError) -> Response:
+        session = self._access.session(request)
+        if session is None:
+            return RedirectResponse("/login", _SEE_OTHER)
+        status = (
+            error.status if isinstance(error, RequestRefusedError) else _STATUS.get(error.exit_status, 500)
+        )
+        return self._pages.render("refused.html", session, status=status, error=error)
+
+
+def _route(place: ConsoleRoute, door: _Door) -> Route:
+    async def endpoint(request: Request) -> Response:
+        return await door.open(request, place)
+
+    return Route(place.path, endpoint, methods=["POST"] if place.changes else ["GET"])
+
+
+async def _answer(
+    place: ConsoleRoute, request: Request, session: ConsoleSession, form: Mapping[str, str]
+) -> Response:
+    given = (request, session, form) if place.changes else (request, session)
+    if getattr(place.answer, "__name__", "") == "live":
+        waiting: Awaitable[Response] = place.answer(*given)
+        return await waiting
+    answer: Response = await run_in_threadpool(place.answer, *given)
+    return answer
+
+
+async def _form(request: Request) -> Mapping[str, str]:
+    """Return the fields of a form; files, and whatever is too large, are refused."""
+    content_type = request.headers.get("content-type", "").partition(";")[0]
+    if content_type != "application/x-www-form-urlencoded":
+        raise RequestRefusedError("this is no form of ours", 415)
+    size = request.headers.get("content-length", "")
+    if not size.isdigit() or int(size) > _FORM_BYTES:
+        raise RequestRefusedError("this form is too large", 413)
+    body = await request.body()
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body)))
+    except ValueError as error:
+        raise RequestRefusedError("this form cannot be read", 400) from error

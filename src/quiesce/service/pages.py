@@ -1,0 +1,192 @@
+"""What is looked at: every page, by the use cases of the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+
+from quiesce.app.metrics import samples
+from quiesce.app.policies.due import state_of
+from quiesce.app.run.recover import find_unfinished
+from quiesce.app.run.report import report_execution
+from quiesce.app.run.run import preview
+from quiesce.app.services import Services
+from quiesce.model.execution import ExecutionState
+from quiesce.model.history import History
+from quiesce.model.ids import Json
+from quiesce.model.report import ExecutionReport
+from quiesce.model.request import WorkflowRequest
+from quiesce.planning import BACKUP, REMOVE_BACKUP, WORKFLOWS, workflow_named
+from quiesce.reports.escaping import printable_block
+from quiesce.reports.prometheus import render_metrics
+from quiesce.reports.text import moment, seconds, size_text
+from quiesce.service.access import ConsoleSession
+from quiesce.service.audit import Audit
+from quiesce.service.overview import overview
+from quiesce.service.pictures import WIDTH, timeline, window_trend
+from quiesce.service.users import UserRole
+
+#: how often a running execution is looked at, in seconds
+_LIVE_S: Final = 0.5
+#: executions on a deployment's page
+_EXECUTIONS: Final = 15
+
+
+class Pages:
+    """Renders pages; nothing is changed by any of them."""
+
+    def __init__(self, services: Services, audit: Audit) -> None:
+        self._services = services
+        self._audit = audit
+        self._templates = Environment(
+            loader=PackageLoader("quiesce.service", "templates"),
+            autoescape=select_autoescape(default=True, default_for_string=True),
+            finalize=lambda value: printable_block(value) if type(value) is str else value,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(seconds=seconds, moment=moment, size=size_text, stored=_stored)
+        self._templates.globals.update(width=WIDTH)
+
+    def render(
+        self, page: str, session: ConsoleSession | None, /, *, status: int = 200, **values: Any
+    ) -> Response:
+        """Return a page for somebody."""
+        text = self._templates.get_template(page).render(session=session, roles=UserRole, **values)
+        return HTMLResponse(text, status_code=status)
+
+    def home(self, request: Request, session: ConsoleSession) -> Response:
+        """Return the first page: how everything stands."""
+        page = request.query_params.get("page", "1")
+        matching = request.query_params.get("q", "")[:128]
+        seen = overview(self._services, page=int(page) if page.isdigit() else 1, matching=matching)
+        return self.render("home.html", session, seen=seen, matching=matching, now=self._services.clock.now())
+
+    def deployment(self, request: Request, session: ConsoleSession) -> Response:
+        """Return one deployment: its restore points, policies and last executions."""
+        found = self._services.deployments.get(request.path_params["deployment"])
+        points = self._services.catalog.list(found.name)
+        policies = self._services.policies.list(found.name)
+        return self.render(
+            "deployment.html",
+            session,
+            name=found.name,
+            points=list(reversed(points)),
+            policies=[state_of(self._services, each) for each in policies],
+            runs={each.name: self._services.policies.runs(each, 5) for each in policies},
+            executions=list(reversed(self._services.executions.list(found.name)))[:_EXECUTIONS],
+            unfinished=find_unfinished(self._services, found.name),
+            trend=window_trend(points),
+            backup=BACKUP,
+            now=self._services.clock.now(),
+        )
+
+    def point(self, request: Request, session: ConsoleSession) -> Response:
+        """Return one restore point."""
+        found = self._services.deployments.get(request.path_params["deployment"])
+        point = self._services.catalog.get(found.name, request.path_params["point"])
+        applying = [row for row in WORKFLOWS.values() if row.takes_points and row.applies_points]
+        return self.render(
+            "point.html",
+            session,
+            point=point,
+            workflows=[*applying, REMOVE_BACKUP],
+            now=self._services.clock.now(),
+        )
+
+    def plan(self, request: Request, session: ConsoleSession) -> Response:
+        """Return what a workflow would do, with the button that does it."""
+        workflow = workflow_named(request.path_params["workflow"])
+        deployment = request.path_params["deployment"]
+        parameters = chosen_parameters(request.query_params)
+        report = preview(
+            self._services,
+            WorkflowRequest(deployment=deployment, workflow=workflow.name, parameters=parameters),
+        )
+        return self.render(
+            "plan.html",
+            session,
+            plan=report,
+            workflow=workflow,
+            deployment=deployment,
+            parameters=parameters,
+            needed=role_for(workflow.name),
+        )
+
+    def execution(self, request: Request, session: ConsoleSession) -> Response:
+        """Return one execution, live while it runs."""
+        report = self._report(request.path_params["execution"])
+        running = report.execution.state is ExecutionState.RUNNING
+        return self.render(
+            "execution.html", session, report=report, picture=timeline(report), running=running
+        )
+
+    async def live(self, request: Request, session: ConsoleSession) -> Response:
+        """Return the execution's middle part as server-sent events, a new one whenever it has changed."""
+        execution = request.path_params["execution"]
+        await run_in_threadpool(self._services.executions.get, execution)
+
+        async def parts() -> AsyncIterator[str]:
+            shown = ""
+            while not await request.is_disconnected():
+                report = await run_in_threadpool(self._report, execution)
+                part = self._templates.get_template("_execution.html").render(
+                    report=report, picture=timeline(report), session=session, roles=UserRole
+                )
+                if part != shown:
+                    shown = part
+                    yield f"data: {json.dumps(part)}\n\n"
+                if report.execution.state is not ExecutionState.RUNNING:
+                    yield "event: over\ndata: {}\n\n"
+                    return
+                await asyncio.sleep(_LIVE_S)
+
+        return StreamingResponse(parts(), media_type="text/event-stream")
+
+    def audit(self, request: Request, session: ConsoleSession) -> Response:
+        """Return who did what."""
+        del request
+        return self.render("audit.html", session, deeds=self._audit.last())
+
+    def metrics(self, request: Request, session: ConsoleSession | None) -> Response:
+        """Return figures for Prometheus."""
+        del request, session
+        figures = ((each.metric, each.labels, each.value) for each in samples(self._services))
+        return PlainTextResponse(render_metrics(figures), media_type="text/plain; version=0.0.4")
+
+    def _report(self, execution: str) -> ExecutionReport:
+        found = self._services.executions.get(execution)
+        history = History.of(self._services.executions.journal(found.id).read())
+        plan = self._services.executions.plan(found.id)
+        return report_execution(found, plan, history, self._services.catalog.list(found.deployment))
+
+
+def chosen_parameters(given: Mapping[str, str]) -> dict[str, Json]:
+    """Return the parameters that a form may carry."""
+    found: dict[str, Json] = {}
+    if given.get("snapshot_name"):
+        found["snapshot_name"] = given["snapshot_name"]
+    if given.get("kind") in ("snapshot", "backup"):
+        found["snapshot_incremental"] = given["kind"] == "snapshot"
+    return found
+
+
+def role_for(workflow: str) -> UserRole:
+    """Return the role that running *workflow* needs: what replaces or removes anything is an admin's."""
+    row = workflow_named(workflow)
+    return (
+        UserRole.ADMIN if row.applies_points or row.removes_points or row.takes_former else UserRole.OPERATOR
+    )
+
+
+def _stored(point: Any) -> str:
+    sizes = [artifact.content.get("size_bytes") for artifact in point.artifacts]
+    known = [size for size in sizes if isinstance(size, int)]
+    return size_text(sum(known)) if known else "-"

@@ -1,0 +1,266 @@
+"""The console from outside: who may do what, what other pages can do, and that what it starts happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from quiesce.bootstrap import Application, Settings
+from quiesce.cli.main import run as quiesce
+from quiesce.model.execution import ExecutionState
+from quiesce.service.access import Access
+from quiesce.service.actions import Actions
+from quiesce.service.app import console, places
+from quiesce.service.audit import Audit
+from quiesce.service.launching import Launcher
+from quiesce.service.pages import Pages, role_for
+from quiesce.service.users import UserRole, Users
+
+BLUEPRINT = """
+tosca_definitions_version: cloudify_dsl_1_4
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+node_templates:
+  files:
+    type: quiesce.nodes.host.Directory
+    properties: {{path: {path}}}
+"""
+
+
+@dataclass
+class Console:
+    """The console of a deployment that was backed up once."""
+
+    application: Application
+    home: Path
+    data: Path
+    app: object
+
+    def client(self, role: UserRole | None, **headers: str) -> TestClient:
+        """Return a browser, logged in as somebody of *role*."""
+        browser = TestClient(
+            self.app,  # type: ignore[arg-type]
+            base_url="http://localhost",
+            headers=headers,
+            follow_redirects=False,
+        )
+        if role is not None:
+            token = Users(self.home / "console-users.json").add(role.label, role)
+            answer = browser.post("/login", data={"token": token})
+            assert answer.status_code == 303, answer.text
+        return browser
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    root = tmp_path_factory.mktemp("console")
+    data = root / "data"
+    data.mkdir()
+    (data / "file").write_text("content")
+    blueprint = root / "blueprint.yaml"
+    blueprint.write_text(BLUEPRINT.format(path=data))
+    home = root / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUIESCE_HOME", str(home))
+        assert quiesce(["init", str(blueprint), "-b", "shop"]) == 0
+        assert quiesce(["backup", "shop", "-p", "snapshot_name=one"]) == 0
+        application = Application(Settings.of(os.environ))
+        launcher = Launcher(home, os.environ)
+        app = console(
+            application.services,
+            Access(Users(home / "console-users.json"), frozenset({"localhost"})),
+            launcher,
+            Audit(home / "console-audit.jsonl"),
+        )
+        yield Console(application=application, home=home, data=data, app=app)
+        launcher.wait()
+        application.close()
+
+
+def filled(path: str, shop: Console) -> str:
+    execution = shop.application.services.executions.list()[0].id
+    names = {"deployment": "shop", "point": "one", "workflow": "restore", "execution": execution}
+    return path.format(**names)
+
+
+def all_places(shop: Console) -> list[tuple[str, bool, UserRole]]:
+    services = shop.application.services
+    audit = Audit(shop.home / "unused")
+    rows = places(Pages(services, audit), Actions(services, Launcher(shop.home, {}), audit))
+    return [(row.path, row.changes, row.role or role_for("restore")) for row in rows]
+
+
+def csrf_of(text: str) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', text)
+    assert found is not None
+    return found[1]
+
+
+def test_every_route_asks_who_it_is(shop: Console) -> None:
+    nobody = shop.client(None)
+    for path, changes, _ in all_places(shop):
+        answer = nobody.request(
+            "POST" if changes else "GET", filled(path, shop), data={} if changes else None
+        )
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login"), path
+
+
+def test_every_route_refuses_a_lower_role(shop: Console) -> None:
+    for path, changes, needed in all_places(shop):
+        for role in UserRole:
+            if role >= needed:
+                continue
+            browser = shop.client(role)
+            data = {"csrf": csrf_of(browser.get("/").text)} if changes else None
+            answer = browser.request("POST" if changes else "GET", filled(path, shop), data=data)
+            assert answer.status_code == 403, (path, role)
+            assert "needs the role" in answer.text
+
+
+def test_whatever_changes_something_is_refused_without_the_pages_own_word(shop: Console) -> None:
+    browser = shop.client(UserRole.ADMIN)
+    for path, changes, _ in all_places(shop):
+        if changes:
+            for data in ({"snapshot_name": "one"}, {"csrf": "guessed"}):
+                assert browser.post(filled(path, shop), data=data).status_code == 403
+            assert browser.get(filled(path, shop)).status_code == 405
+    assert browser.post("/logout", data={"csrf": ""}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+def test_another_sites_page_cannot_act(shop: Console, headers: dict[str, str]) -> None:
+    browser = shop.client(UserRole.ADMIN)
+    data = {"csrf": csrf_of(browser.get("/").text), "snapshot_name": "one"}
+    answer = browser.post("/deployments/shop/run/remove_backup", data=data, headers=headers)
+    assert answer.status_code == 403
+    assert "another site" in answer.text
+    assert shop.application.services.catalog.list()[0].name == "one"
+
+
+def test_a_name_that_is_not_its_own_is_refused(shop: Console) -> None:
+    answer = shop.client(UserRole.VIEWER).get("/", headers={"host": "evil.example"})
+    assert answer.status_code == 421
+    assert "shop" not in answer.text
+
+
+def test_no_page_can_be_framed_or_load_anything_from_elsewhere(shop: Console) -> None:
+    browser = shop.client(UserRole.ADMIN)
+    for path, changes, _ in all_places(shop):
+        if changes or path.endswith("/live"):
+            continue
+        answer = browser.get(filled(path, shop), params={"snapshot_name": "one"})
+        assert answer.status_code == 200, path
+        policy = answer.headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert not re.search(r"(?:src|href)=\"(?:https?:)?//", answer.text)
+        assert not re.search(r"\son[a-z]+=|style=", answer.text)
+    cookie = shop.client(None).post("/login", data={"token": "wrong"})
+    assert cookie.status_code == 401
+
+
+def test_the_cookie_is_out_of_scripts_and_other_sites_reach(shop: Console) -> None:
+    token = Users(shop.home / "console-users.json").add("carol", UserRole.VIEWER)
+    answer = shop.client(None).post("/login", data={"token": token})
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_who_is_removed_or_lowered_is_so_at_once(shop: Console) -> None:
+    users = Users(shop.home / "console-users.json")
+    token = users.add("dave", UserRole.ADMIN)
+    browser = shop.client(None)
+    browser.post("/login", data={"token": token})
+    assert browser.get("/audit").status_code == 200
+    users.add("dave", UserRole.VIEWER)
+    assert browser.get("/audit").status_code == 403
+    users.remove("dave")
+    assert browser.get("/").headers["location"] == "/login"
+
+
+def test_tokens_are_nowhere_kept(shop: Console) -> None:
+    token = Users(shop.home / "console-users.json").add("erin", UserRole.VIEWER)
+    # by another process: reading SQLite's files here would drop the locks that this process has on them
+    found = subprocess.run(["grep", "-rlF", token, shop.home], capture_output=True, check=False)
+    assert (found.returncode, found.stdout) == (1, b"")
+    assert (shop.home / "console-users.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_backup_begun_in_the_browser_is_made_and_written_down(shop: Console) -> None:
+    browser = shop.client(UserRole.OPERATOR)
+    page = browser.get("/deployments/shop/plan/backup?kind=backup").text
+    answer = browser.post("/deployments/shop/run/backup", data={"csrf": csrf_of(page), "kind": "backup"})
+    assert answer.status_code == 303, answer.text
+    where = answer.headers["location"]
+    execution = where.removeprefix("/executions/")
+    services = shop.application.services
+    deadline = time.monotonic() + 60
+    while services.executions.get(execution).state is ExecutionState.RUNNING and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "completed" in browser.get(where).text
+    live = browser.get(f"{where}/live").text
+    assert "event: over" in live
+    deeds = shop.client(UserRole.ADMIN).get("/audit").text
+    assert "operator" in deeds
+    assert "backup" in deeds
+
+
+def test_what_cannot_be_planned_is_said_in_the_page(shop: Console) -> None:
+    browser = shop.client(UserRole.ADMIN)
+    answer = browser.get("/deployments/shop/plan/restore?snapshot_name=nothing")
+    assert answer.status_code == 404
+    assert "nothing" in answer.text
+    assert browser.get("/deployments/none").status_code == 404
+    assert browser.get("/deployments/shop/plan/conquer").status_code == 404
+
+
+def test_a_restore_point_is_read_again(shop: Console) -> None:
+    browser = shop.client(UserRole.OPERATOR)
+    page = browser.get("/deployments/shop/points/one").text
+    answer = browser.post("/deployments/shop/points/one/verify", data={"csrf": csrf_of(page)})
+    assert answer.headers["location"] == "/deployments/shop/points/one"
+    assert shop.application.services.catalog.get(
+        shop.application.services.deployments.list()[0].name, "one"
+    ).proofs
+
+
+def test_names_and_messages_are_text_and_nothing_else(shop: Console) -> None:
+    browser = shop.client(UserRole.VIEWER)
+    answer = browser.get("/", params={"q": "<script>alert(1)</script>\x1b]0;x\x07\u202e"})
+    assert "<script>alert" not in answer.text
+    assert "\x1b" not in answer.text
+    assert "\u202e" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "status"),
+    [
+        ({"content-type": "application/json"}, b"{}", 415),
+        ({"content-type": "multipart/form-data; boundary=x"}, b"--x--", 415),
+        ({"content-type": "application/x-www-form-urlencoded"}, b"a=" + b"b" * 70_000, 413),
+        ({"content-type": "application/x-www-form-urlencoded"}, b"\xff\xfe=\xff", 400),
+    ],
+)
+def test_what_is_no_form_of_ours_is_refused(
+    shop: Console, headers: dict[str, str], content: bytes, status: int
+) -> None:
+    browser = shop.client(UserRole.ADMIN)
+    answer = browser.post("/deployments/shop/run/backup", headers=headers, content=content)
+    assert answer.status_code == status
