@@ -158,6 +158,11 @@ def test_a_repository_that_is_not_mounted_is_unreachable_and_nothing_is_removed_
     assert "one" in points
     assert points["two"]["trust"] == "never"
 
+    told = quiesce("backup", "shop", "-p", "snapshot_name=three", *FULL, status=ExitStatus.REFUSED).err
+    assert "[unreachable]" in told
+    assert ".quiesce-repository" in told
+    assert list(repository.iterdir()) == []
+
     repository.rmdir()
     away.rename(repository)
     quiesce("backups", "verify", "shop", "two")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from quiesce.app.inquiry import Inquiry, question
 from quiesce.app.services import Services
-from quiesce.errors import DamagedError, PlanError, ProviderError, UnknownNameError
+from quiesce.errors import DamagedError, PlanError, ProviderError, UnknownNameError, UnreachableError
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId, deployment_name
 from quiesce.model.manifest import PointManifest
@@ -108,6 +108,29 @@ def repositories(
             step = replace(question(instance, binding), interface=SNAPSHOT_CREATE, declared=binding.declared)
             found[instance.id] = provider.repository(inquiry.call_of(step))
     return found
+
+
+def refuse_missing_repositories(
+    services: Services, deployment: Deployment, instances: Collection[InstanceId]
+) -> None:
+    """Refuse to begin a new repository where the catalog knows full copies of *instances* to be.
+
+    Raises:
+        UnreachableError: when one is not there: it may not be mounted.
+    """
+    held = {
+        artifact.instance
+        for point in services.catalog.list(deployment.name)
+        if point.manifest_sha256
+        for artifact in point.artifacts
+    }
+    kept = repositories(services, deployment, held.intersection(instances))
+    for directory in sorted(set(kept.values())):
+        if why := services.manifests.why_away(directory):
+            raise UnreachableError(
+                f"{why}; the catalog knows backups of {deployment.name} there",
+                hint="Mount it. If backups are to begin anew there, make that file first, empty.",
+            )
 
 
 def newest_manifest(services: Services, directory: str, deployment: str) -> PointManifest:

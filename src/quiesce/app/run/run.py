@@ -13,6 +13,7 @@ from quiesce.app.points.former import (
     refuse_half_undo,
     wanted_side,
 )
+from quiesce.app.points.manifests import refuse_missing_repositories
 from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry, refuse_found_damaged
 from quiesce.app.run.execution import Watching, execute, failure_of
 from quiesce.app.run.in_use import refuse_in_use, users_that_stay
@@ -37,6 +38,7 @@ from quiesce.planning import (
     Workflow,
     declared_options,
     idle_options,
+    makes_full_point,
     plan_workflow,
     predict_window_s,
     predictor,
@@ -139,6 +141,9 @@ def _check_first(
     points: Sequence[RestorePoint],
     watching: Watching,
 ) -> None:
+    if makes_full_point(plan):
+        cut = {step.instance for step in plan.steps if step.operation is Operation.SNAPSHOT}
+        refuse_missing_repositories(services, deployment, cut)
     applied = _read_by(plan)
     for point in points if applied else ():
         refuse_damaged(

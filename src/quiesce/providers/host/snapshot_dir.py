@@ -11,6 +11,8 @@ same, because only there trees can be exchanged.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import (
+    DamagedArtifactError,
     ForeignObjectError,
     InUseError,
     NonRecoverableError,
@@ -313,7 +316,13 @@ class SnapshotDirectory:
             return ""
         where = self.directory / os.fsdecode(name)
         with held(state, name) as directory:
-            cut = self._read(directory, name)
+            try:
+                cut = self._read(directory, name)
+            except DamagedArtifactError:
+                # whoever made it: what did not become a restore point may be removed by its own maker only
+                if call.undo:
+                    raise
+                cut = StoredCut(directory=where, execution=call.execution)
             if cut is None and _holds_anything(directory):
                 return f"quiesce did not make {where}; it was left alone"
             if cut is not None and call.undo and cut.execution != call.execution:
@@ -400,12 +409,14 @@ class SnapshotDirectory:
             "boot": _boot(),
             "facts": dict(cut.facts),
         }
-        write_json(directory, MARK, body)
+        write_json(directory, MARK, body | {"checksum": _checksum(body)})
 
     def _read(self, directory: int, name: bytes) -> StoredCut | None:
         body = read_json(directory, MARK)
         if body.get("format") != FORMAT:
             return None
+        if body.get("checksum") != _checksum({key: body[key] for key in body if key != "checksum"}):
+            raise DamagedArtifactError(f"the mark in {shown_path(directory)} is not what was written")
         facts = body.get("facts")
         return StoredCut(
             directory=self.directory / os.fsdecode(name),
@@ -415,6 +426,10 @@ class SnapshotDirectory:
             durable=bool(body["durable"]),
             facts=facts if isinstance(facts, dict) else {},
         )
+
+
+def _checksum(body: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _require_safe_to_make(path: Path) -> None:
