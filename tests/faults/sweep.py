@@ -323,7 +323,7 @@ def _is_stored(parts: Sequence[str]) -> bool:
 
 _ALWAYS: Final = frozenset(
     {"", "shop.yaml", "home", "home/leases", "home/leases/shop", "home/repository"}
-    | {"home/repository/.quiesce-repository"}
+    | {"home/repository/.quiesce-repository", "home/repository.keys"}
 )
 
 
