@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
 
 import click
 
 from quiesce.app.masking import Masking, masked_error
-from quiesce.app.run.recover import find_unfinished
+from quiesce.app.run.execution import Watching
+from quiesce.app.run.recover import Unfinished, find_unfinished, recover
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings, start_guard
 from quiesce.cli.printing import say
 from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.model.debts import Owed
+
+#: how long a command tries to thaw what an earlier one has left, in seconds, before it does what it is for
+_PATIENCE_S: Final = 10.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,15 +32,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def services(*, freezing: bool = False, warn: bool = True) -> Iterator[Services]:
     """Give the services, and close them afterwards; *freezing* starts a guard ahead.
 
-    Unfinished executions are reported on standard error, by every command, until they are settled.
+    What interrupted executions have left frozen or stopped is settled by every command, without being asked.
+    What could not be settled, and unfinished executions, are reported on standard error.
     """
     settings = Settings.of(os.environ)
     guard = start_guard(settings) if freezing else None
     application = Application(settings, guard)
     try:
-        if warn:
-            _warn_of_unfinished(application.services)
         with without_secrets(application.services.masking):
+            if warn:
+                _settle_unfinished(application.services)
             yield application.services
     finally:
         application.close()
@@ -64,8 +69,23 @@ def _may_be(owed: Owed) -> str:
     return "; ".join(f"{', '.join(names)} {what}" for what, names in told.items() if names)
 
 
-def _warn_of_unfinished(services: Services) -> None:
-    for unfinished in find_unfinished(services):
+def _settle_unfinished(services: Services) -> None:
+    found = find_unfinished(services)
+    if any(unfinished.owed for unfinished in found):
+        with suppress(QuiesceError):  # what is still owed is told
+            recover(services, Watching(by="the next command", settle_patience_s=_PATIENCE_S))
+        left = {each.execution.id: each for each in find_unfinished(services)}
+        for unfinished in found:
+            now = left.get(unfinished.execution.id)
+            if unfinished.owed and (now is None or not now.owed):
+                told = ", ".join(unfinished.owed.instances)
+                say(f"quiesce: {told} was left frozen or stopped, and goes on now", err=True, fg="yellow")
+        found = list(left.values())
+    _warn_of(found)
+
+
+def _warn_of(found: Sequence[Unfinished]) -> None:
+    for unfinished in found:
         execution = unfinished.execution
         if unfinished.owed:
             say(
