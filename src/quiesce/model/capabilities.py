@@ -48,6 +48,10 @@ class Capabilities:
     alone: Consistency = Consistency.CRASH
     #: the highest consistency of a cut within this node's FREEZE
     ceiling: Consistency = Consistency.APPLICATION
+    #: whether FREEZE stops a program in the middle of whatever it does, with all the locks that it has
+    pauses: bool = False
+    #: whether FREEZE waits for what other programs have begun: none of them may be paused before it
+    waits_for_others: bool = False
     #: whether the freeze it offers is wanted around APPLY too; false where APPLY replaces the whole machine
     freeze_for_apply: bool = False
     #: usual duration in seconds, for predicting the frozen window until it was measured here

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from quiesce.model.capabilities import Capabilities
 from quiesce.model.ids import InstanceId, StepId
 from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.topology import Node
-from quiesce.planning.drafting import PlanDraft
+from quiesce.planning.drafting import Edges, PlanDraft
 
 
 def add_freezes(draft: PlanDraft, *, for_apply: bool = False, stopped: Collection[InstanceId] = ()) -> None:
@@ -24,11 +25,61 @@ def add_freezes(draft: PlanDraft, *, for_apply: bool = False, stopped: Collectio
             if not for_apply
             or (_freezes_for_apply(draft, instance) and not _needs_no_freeze(draft, instance, stopped))
         ]
-        draft.add_group(title, FS_PREPARE, instances, order=draft.dependents_first(instances))
+        draft.add_group(title, FS_PREPARE, instances, order=_freeze_order(draft, instances))
     for instance in draft.having(FS_PREPARE):
         if draft.binding(instance, FS_FINALIZE) is None:
             node = draft.request.topology.instances[instance].node
             draft.warnings.append(f"{node} has fs_prepare but no fs_finalize: no thaw is planned for it")
+
+
+def _freeze_order(draft: PlanDraft, instances: Sequence[InstanceId]) -> Edges:
+    """Freeze dependents first, but pause nobody before a freeze that waits for what others have begun.
+
+    A program that is paused in the middle of a transaction would never end it, nor would that freeze.
+    """
+    order = draft.dependents_first(instances)
+    pausing = frozenset(i for i in instances if _offers(draft, i).pauses)
+    waiting = {i for i in instances if _offers(draft, i).waits_for_others}
+    if not pausing:
+        return order
+    depending = _with_dependents(waiting, order)
+    first = tuple(i for i in instances if i in depending and i not in pausing)
+    _warn_of_vain_waits(draft, order, pausing, frozenset(instances) - depending)
+    before = {i: others | set(first) if i in pausing else others for i, others in order.items()}
+    return {**before, **draft.dependents_first(first)}
+
+
+def _with_dependents(instances: Iterable[InstanceId], order: Edges) -> frozenset[InstanceId]:
+    """Return *instances* and all that depend on them, at any distance."""
+    found: set[InstanceId] = set()
+    pending = list(instances)
+    while pending:
+        instance = pending.pop()
+        if instance not in found:
+            found.add(instance)
+            pending.extend(order[instance])
+    return frozenset(found)
+
+
+def _warn_of_vain_waits(
+    draft: PlanDraft, order: Edges, pausing: frozenset[InstanceId], others: Collection[InstanceId]
+) -> None:
+    """Name the freezes of the blueprint's own making that may wait for somebody who is paused before."""
+    for instance in sorted(others):
+        binding = draft.binding(instance, FS_PREPARE)
+        if binding is None or not binding.declared or _offers(draft, instance).pauses:
+            continue
+        paused = sorted(_with_dependents([instance], order) & pausing - {instance})
+        if paused:
+            draft.warnings.append(
+                f"{', '.join(paused)} is paused before fs_prepare of {instance} runs: if that waits for "
+                "what is in the middle of a transaction, it waits in vain"
+            )
+
+
+def _offers(draft: PlanDraft, instance: InstanceId) -> Capabilities:
+    binding = draft.binding(instance, FS_PREPARE)
+    return binding.capabilities if binding is not None else Capabilities()
 
 
 def add_thaws(

@@ -256,8 +256,6 @@ def test_a_restore_does_not_need_the_process_to_run(machine: Machine) -> None:
     outcome = machine.do(node, Operation.FREEZE, restoring=True)
     assert "no process" in outcome.note
     machine.do(node, Operation.THAW, restoring=True)
-    with pytest.raises(ResourceNotFoundError):
-        machine.do(node, Operation.FREEZE, workflow="backup")
 
 
 def test_the_doctor_tells_whether_the_process_runs(machine: Machine, start: Start, tmp_path: Path) -> None:
@@ -300,3 +298,30 @@ def test_a_file_that_others_can_write_is_not_believed(machine: Machine, tmp_path
 
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _is_frozen(machine: Machine, node: Node) -> bool | None:
+    return machine.provider.is_frozen(machine.call(node, Operation.THAW), RecordingContext())
+
+
+def test_a_service_that_does_not_run_needs_no_freeze_and_that_is_said(machine: Machine) -> None:
+    node = Node(host.PAUSED_PROCESS, command="there is nothing to pause")
+    outcome = machine.do(node, Operation.FREEZE)
+    assert outcome.consistency is Consistency.CRASH
+    assert "none of its processes runs" in outcome.note
+    assert _is_frozen(machine, node) is True
+    machine.do(node, Operation.THAW)
+
+
+def test_a_service_that_was_started_within_the_window_was_not_frozen(machine: Machine, start: Start) -> None:
+    """It may have written while the cut was taken."""
+    node = Node(host.PAUSED_PROCESS, command="started.within.the.window")
+    machine.do(node, Operation.FREEZE)
+    service = start("import time; 'started within the window'; time.sleep(600)")
+    wait_until(lambda: _is_frozen(machine, node) is False)
+    machine.do(node, Operation.THAW)
+    assert "are stopped" in machine.do(node, Operation.FREEZE).note
+    assert states([service.pid]) == {"T"}
+    assert _is_frozen(machine, node) is True
+    machine.do(node, Operation.THAW)
+    assert "T" not in states([service.pid])

@@ -57,6 +57,7 @@ DESCRIPTION = Description(
                 operations=FREEZING | _RUNNING,
                 needs=_NEEDS,
                 self_thaw=True,
+                pauses=True,
                 # it is stopped wherever it is: what it holds in memory is not written
                 ceiling=Consistency.CRASH,
                 typical_s=_FREEZE_S,
@@ -76,7 +77,9 @@ DESCRIPTION = Description(
         Kind(
             name="database",
             types=frozenset({SQLITE}),
-            capabilities=Capabilities(operations=FREEZING | MEASURING, self_thaw=True, typical_s=_FREEZE_S),
+            capabilities=Capabilities(
+                operations=FREEZING | MEASURING, self_thaw=True, waits_for_others=True, typical_s=_FREEZE_S
+            ),
         ),
         Kind(
             name="database alone",
@@ -86,6 +89,7 @@ DESCRIPTION = Description(
                 copies_snapshots=True,
                 copies_backups=True,
                 self_thaw=True,
+                waits_for_others=True,
                 alone=Consistency.APPLICATION,
                 typical_s=_FREEZE_S | {Operation.SNAPSHOT: 0.2},
             ),

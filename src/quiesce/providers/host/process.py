@@ -163,13 +163,14 @@ class PausedProcessOperations(ProcessOperations):
         """Stop every process of the group that is not suspended already, its timer armed first."""
         if job.call.restoring and not self._present(job):
             return Outcome(consistency=Consistency.NONE, note="there is no process to be stopped")
+        if not self._present(job):
+            self._hold_nothing(job)
+            return Outcome(
+                consistency=Consistency.CRASH,
+                note="none of its processes runs, so none has to be stopped",
+            )
         suspended = set(processes.stopped_members(self._remembered(job)))
-        job.freezes.hold(
-            job.key,
-            {"kind": "processes", "members": []},
-            thaw_after_s=job.timer_s,
-            timeout_s=job.context.remaining_s(),
-        )
+        self._hold_nothing(job)
         processes.stop(
             lambda: [stat for stat in self._members(job) if stat.member not in suspended],
             lambda fresh: job.freezes.extend(
@@ -196,7 +197,17 @@ class PausedProcessOperations(ProcessOperations):
         held = job.freezes.held(job.key)
         if held is None:
             return None if job.call.restoring else False
-        return all(processes.is_stopped(member) for member in _members_in(held))
+        # without any, none ran at the freeze, or all were suspended: one that runs now was started since
+        members = _members_in(held) or ([] if job.call.restoring else self._present(job))
+        return all(processes.is_stopped(member) for member in members)
+
+    def _hold_nothing(self, job: HostJob) -> None:
+        job.freezes.hold(
+            job.key,
+            {"kind": "processes", "members": []},
+            thaw_after_s=job.timer_s,
+            timeout_s=job.context.remaining_s(),
+        )
 
 
 def _can_be_started(job: HostJob) -> bool:
