@@ -35,7 +35,8 @@ class History:
     void_at: dict[StepId, int] = field(default_factory=dict)
     #: how far the present attempt of a step is
     progress: dict[StepId, Progressed] = field(default_factory=dict)
-    #: first Begun of each step, for measuring
+    #: last Begun of each step, and the first one, for measuring
+    last_begun: dict[StepId, Begun] = field(default_factory=dict)
     first_begun: dict[StepId, Begun] = field(default_factory=dict)
 
     @classmethod
@@ -83,6 +84,7 @@ class History:
         self.begun_at[step] = self.count
         self.attempts[step] = self.attempts.get(step, 0) + 1
         self.tries[step] = self.tries.get(step, 0) + 1
+        self.last_begun[step] = record
         self.first_begun.setdefault(step, record)
         self.progress.pop(step, None)
 

@@ -2,7 +2,7 @@
 
 from quiesce.planning.options import declared_options, idle_options
 from quiesce.planning.parameters import PARAMETERS, default_of, parameters_of, read_parameters
-from quiesce.planning.prediction import predictor
+from quiesce.planning.prediction import lasted_s, predictor
 from quiesce.planning.registry import (
     BACKUP,
     REMOVE_BACKUP,
@@ -25,6 +25,7 @@ __all__ = [
     "declared_options",
     "default_of",
     "idle_options",
+    "lasted_s",
     "makes_full_point",
     "parameters_of",
     "plan_workflow",

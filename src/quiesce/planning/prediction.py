@@ -7,12 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from quiesce.model.capabilities import Description
+from quiesce.model.history import History
 from quiesce.model.ids import InstanceId
 from quiesce.model.operation import Operation
-from quiesce.model.plan import Step
+from quiesce.model.plan import Plan, Step
 
 #: what an operation is taken to last, in seconds, when nothing at all is known of it
 DEFAULT_S: Final = 0.1
+_IN_WINDOW: Final = frozenset(
+    {
+        Operation.STOP,
+        Operation.FREEZE,
+        Operation.SNAPSHOT,
+        Operation.APPLY,
+        Operation.THAW,
+        Operation.START,
+    }
+)
 
 
 def predictor(
@@ -40,3 +51,25 @@ def predictor(
         return typical.get((step.provider, step.operation), usual.get(step.operation, DEFAULT_S))
 
     return duration_s
+
+
+def lasted_s(
+    plan: Plan, history: History, before: Mapping[tuple[InstanceId, Operation], float]
+) -> Mapping[tuple[InstanceId, Operation], float]:
+    """Return how long the operations within the window have lasted, to be remembered, in seconds.
+
+    What failed would have lasted at least as long as it was tried, and no less than it was known to
+    *before*, until it succeeds.
+    """
+    found: dict[tuple[InstanceId, Operation], float] = {}
+    for step in plan.steps:
+        key = step.instance, step.operation
+        done, failed = history.done.get(step.id), history.failed.get(step.id)
+        if step.operation not in _IN_WINDOW:
+            continue
+        if done is not None:
+            found[key] = done.ended - done.began
+        elif failed is not None and step.id in history.last_begun:
+            tried = failed.tick - history.last_begun[step.id].tick
+            found[key] = max(tried, before.get(key, 0.0))
+    return found

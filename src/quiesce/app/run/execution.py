@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from quiesce.app.calls import Performer
@@ -23,12 +23,11 @@ from quiesce.errors import (
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
-from quiesce.model.ids import InstanceId
 from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan
 from quiesce.model.records import Ending, Record
 from quiesce.model.restore_point import PointState, RestorePoint
-from quiesce.planning import workflow_named
+from quiesce.planning import lasted_s, workflow_named
 from quiesce.ports import Guard, Journal
 
 
@@ -169,7 +168,7 @@ class ExecutionRun:
         left = [self.services.catalog.save(p) for p in points_removed(self.plan, history, self.points)]
         changed = left if self._removes_points() else made
         problem = keep_manifests(self.services, self.deployment, changed)
-        self.services.executions.keep_durations(self.execution.deployment, _durations(self.plan, history))
+        self._keep_durations(history)
         ended = history.ended
         concluded = replace(
             self.execution,
@@ -180,6 +179,10 @@ class ExecutionRun:
         )
         self.services.executions.update(concluded)
         return concluded
+
+    def _keep_durations(self, history: History) -> None:
+        name, executions = self.execution.deployment, self.services.executions
+        executions.keep_durations(name, lasted_s(self.plan, history, executions.durations(name)))
 
     def _removes_points(self) -> bool:
         return workflow_named(self.plan.workflow).removes_points
@@ -220,24 +223,6 @@ _STATES = {
     Ending.FAILED: ExecutionState.FAILED,
     Ending.CANCELLED: ExecutionState.CANCELLED,
 }
-
-
-def _durations(plan: Plan, history: History) -> Mapping[tuple[InstanceId, Operation], float]:
-    return {
-        (step.instance, step.operation): history.done[step.id].ended - history.done[step.id].began
-        for step in plan.steps
-        if step.id in history.done and step.operation in _IN_WINDOW
-    }
-
-
-_IN_WINDOW = (
-    Operation.STOP,
-    Operation.FREEZE,
-    Operation.SNAPSHOT,
-    Operation.APPLY,
-    Operation.THAW,
-    Operation.START,
-)
 
 
 _ERRORS = {
