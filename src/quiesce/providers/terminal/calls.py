@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import jinja2
 import jinja2.sandbox
 
 from quiesce.errors import NonRecoverableError
+from quiesce.files.reading import read_regular
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.words import read_flag, read_seconds, whole_number
@@ -19,6 +21,9 @@ from quiesce.providers.terminal.values import text, value
 _USUAL = Reactions()
 _RETRIES = 10
 _RETRY_SLEEP_S = 15.0
+
+
+_LARGEST_TEMPLATE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +103,17 @@ def _text(call: Call, given: Mapping[str, Json]) -> str:
 def _file(call: Call, name: str) -> str:
     root = Path(call.blueprint_dir).resolve()
     path = (root / name.lstrip("/")).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
+    if not path.is_relative_to(root):
         raise NonRecoverableError(f"there is no template {name} below the blueprint's directory {root}")
-    return path.read_text()
+    try:
+        return read_regular(path, at_most=_LARGEST_TEMPLATE).decode()
+    except FileNotFoundError:
+        message = f"there is no template {name} below the blueprint's directory {root}"
+        raise NonRecoverableError(message) from None
+    except OSError as error:
+        raise NonRecoverableError(f"the template {name} cannot be used: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise NonRecoverableError(f"the template {name} is not text in UTF-8") from error
 
 
 def _render(call: Call, source: str, params: Json) -> str:

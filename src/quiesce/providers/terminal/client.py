@@ -17,6 +17,7 @@ from quiesce.providers.terminal.errors import refused, too_slow, unknown_host_ke
 _CONNECT_S = 30.0
 _KEEPALIVE_S = 15
 _KEY_TYPES = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+_LONGEST_ANSWER = 1 << 20
 _COLUMNS, _ROWS = 4096, 100
 
 
@@ -42,7 +43,7 @@ class Connection:
             channel.exec_command(command)
             channel.sendall(stdin.encode())
             channel.shutdown_write()
-            output = b"".join(iter(lambda: channel.recv(65536), b""))
+            output = _received(channel)
             status = channel.recv_exit_status()
             channel.close()
         except TimeoutError:
@@ -70,6 +71,14 @@ class Connection:
         channel = transport.open_session(timeout=remaining_s)
         channel.settimeout(remaining_s)
         return channel
+
+
+def _received(channel: paramiko.Channel) -> bytes:
+    """Read to the end; of an answer that has none, a part that is no answer any more is kept."""
+    output = bytearray()
+    while data := channel.recv(65536):
+        output += data[: max(0, _LONGEST_ANSWER - len(output))]
+    return bytes(output)
 
 
 def connect(auth: TerminalAuth, context: Context) -> Connection:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.errors import NonRecoverableError, RecoverableError
+from quiesce.isolation.output import BoundedLog
 from quiesce.model.records import Level
 from quiesce.ports import Context
 from quiesce.provider_kit.deadline import Deadline
@@ -16,6 +17,7 @@ from quiesce.providers.terminal.auth import Reactions, TerminalAuth
 from quiesce.providers.terminal.calls import Response, TerminalCall
 from quiesce.providers.terminal.client import Connection
 from quiesce.providers.terminal.errors import unreachable
+from quiesce.providers.terminal.heard import Heard
 
 if TYPE_CHECKING:
     import paramiko
@@ -64,7 +66,11 @@ class Dialogue:
         Raises:
             ProviderError: when an output or an exit status means that it failed.
         """
-        outputs = [self._insist(line, call, context) for line in call.lines]
+        said = BoundedLog(context.log)
+        try:
+            outputs = [self._insist(line, call, said, context) for line in call.lines]
+        finally:
+            said.end()
         return "\n".join(outputs).strip()
 
     def is_alive(self) -> bool:
@@ -85,10 +91,10 @@ class Dialogue:
         self._channel.close()
         self.connection.close()
 
-    def _insist(self, line: str, call: TerminalCall, context: Context) -> str:
+    def _insist(self, line: str, call: TerminalCall, said: BoundedLog, context: Context) -> str:
         for _ in range(call.retry_count + 1):
             answer = self._type(line, context, call.reactions.prompts, call.responses)
-            _log(answer.output, context)
+            _log(answer.output, said)
             if not _found(call.reactions.warnings, answer.output):
                 _judge(answer, call.reactions)
                 return answer.output
@@ -119,33 +125,33 @@ class Dialogue:
         self, context: Context, prompts: tuple[str, ...], responses: tuple[Response, ...]
     ) -> tuple[str, int | None]:
         """Read up to the next prompt, answering questions on the way."""
-        text, answered = "", 0
+        heard = Heard()
         deadline = self._deadline(context)
         while True:
             if self._channel.closed:
                 raise unreachable(self.connection.address, "it closed the connection")
             deadline.left_s()
-            text += self._show(self._receive(), context)
-            answered = self._respond(text, answered, responses)
-            end = self._end_of(text, prompts)
+            heard.add(self._show(self._receive(), context))
+            self._respond(heard, responses)
+            end = self._end_of(heard.last, prompts)
             if end is not None:
-                return end
+                return heard.before(end[0]), end[1]
 
-    def _respond(self, text: str, answered: int, responses: tuple[Response, ...]) -> int:
+    def _respond(self, heard: Heard, responses: tuple[Response, ...]) -> None:
         for response in responses:
-            place = text.find(response.question, answered)
-            if place >= 0:
+            if heard.asked(response.question):
                 self._channel.sendall((response.answer + ("\n" if response.newline else "")).encode())
-                return place + len(response.question)
-        return answered
+                return
 
-    def _end_of(self, text: str, prompts: tuple[str, ...]) -> tuple[str, int | None] | None:
+    def _end_of(self, text: str, prompts: tuple[str, ...]) -> tuple[int, int | None] | None:
+        """Return where the answer ends, and the exit status, when *text* ends with a prompt."""
         if self.is_shell:
-            match = re.search(rf"{re.escape(self._mark)}(\d+):$", text)
-            return (text[: match.start()], int(match[1])) if match else None
+            place = text.rfind(self._mark)
+            status = re.fullmatch(r"([0-9]{1,3}):", text[place + len(self._mark) :]) if place >= 0 else None
+            return (place, int(status[1])) if status else None
         before, _, last = text.rpartition("\n")
         if last.strip() and any(last.rstrip().endswith(prompt) for prompt in prompts):
-            return before, None
+            return len(before), None
         return None
 
     def _receive(self) -> str:
@@ -191,7 +197,7 @@ def _without_echo(output: str, line: str) -> str:
     return (rest if first.strip().endswith(line.strip()) else output).strip("\n")
 
 
-def _log(output: str, context: Context) -> None:
+def _log(output: str, said: BoundedLog) -> None:
     for line in output.split("\n"):
         if line.strip():
-            context.log(Level.INFO, line.rstrip())
+            said.add(Level.INFO, line.rstrip())
