@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import importlib.util
 import io
 import json
@@ -17,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from unittest import mock
 
 from quiesce.app.masking import Masking
@@ -40,10 +39,14 @@ from quiesce.providers.terminal.calls import Response, TerminalCall
 from quiesce.providers.terminal.dialogue import Dialogue
 from quiesce.providers.vsphere import vmdk
 from quiesce.reports.escaping import escaped_json, printable, printable_block
+from quiesce.stores import manifests
 from quiesce.stores.manifests import RepositoryManifests
+from tests.unit.fixed_keyring import FixedKeyring
 from tests.unit.provider_kit.calls import a_call
 from tests.unit.stores.test_manifests import MANIFEST
 
+_KEYRING: Final = FixedKeyring()
+_NO_JSON: Final = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 SECRET: Final = "vermilion/quokka+0451"
 
 
@@ -108,29 +111,31 @@ def _a_manifest() -> bytes:
         cut_at=1.0,
         content={"entries": 3, "left_out": ["a"]},
     )
-    return made.as_bytes()
+    return made.as_bytes(_KEYRING)
 
 
 def _parse_manifest(data: bytes) -> object:
-    with contextlib.suppress(QuiesceError):
-        manifest.read_manifest(data, "here")
-    return manifest.read_manifest(_with_checksum(data, lambda body: body), "here")
+    for content, keyring in ((data, None), (_signed_manifest(data), _KEYRING)):
+        with contextlib.suppress(QuiesceError):
+            manifest.read_manifest(content, "here", keyring)
+    return None
 
 
-def _with_checksum(data: bytes, covered: Callable[[Any], Any]) -> bytes:
-    """Return *data* with a right checksum: whoever can write to a repository can do that, too."""
+def _signed_manifest(data: bytes) -> bytes:
+    """Return *data* as if one who has a key had written it."""
     try:
         body = json.loads(data)
-        body.pop("checksum", None)
-        body["checksum"] = manifest._checksum(covered(body))
-        return json.dumps(body).encode()
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        for name in ("checksum", "code"):
+            body.pop(name, None)
+        code = _KEYRING.sign(manifest._dump(body))
+        return manifest._dump({**body, "checksum": manifest._checksum(body), "code": code})
+    except _NO_JSON:
         return data
 
 
 def _a_point() -> bytes:
     with tempfile.TemporaryDirectory() as directory:
-        RepositoryManifests().write(directory, MANIFEST)
+        RepositoryManifests(_KEYRING).write(directory, MANIFEST)
         return (Path(directory) / "shop/one/manifest.json").read_bytes()
 
 
@@ -141,17 +146,17 @@ def _parse_point(data: bytes) -> object:
         path.parent.mkdir(parents=True)
     for content in (data, _signed_point(data)):
         path.write_bytes(content)
-        RepositoryManifests().survey(str(root), DeploymentName("shop"))
+        RepositoryManifests(_KEYRING).survey(str(root), DeploymentName("shop"))
     return None
 
 
 def _signed_point(data: bytes) -> bytes:
     try:
         content = json.loads(data)
-        text = json.dumps(content["body"], sort_keys=True, separators=(",", ":")).encode()
-        content["checksum"] = hashlib.sha256(text).hexdigest()
-        return json.dumps(content).encode()
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        content.pop("code", None)
+        content["checksum"] = manifests._checksum(content["body"])
+        return manifests._dump({**content, "code": _KEYRING.sign(manifests._dump(content))})
+    except _NO_JSON:
         return data
 
 

@@ -164,7 +164,15 @@ def read_manifest(data: bytes, where: str, keyring: Keyring | None) -> Manifest:
         if keyring is not None and not keyring.has_signed(_dump(body), code):
             raise _not_ours(where)
         return _manifest_of(body)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        UsageError,
+    ) as error:
         raise DamagedArtifactError(f"the manifest {where} is damaged: {error}") from error
 
 

@@ -161,7 +161,7 @@ def _read(path: Path, keyring: Keyring | None) -> PointManifest:
                 hint=IMPORT_HINT,
             )
         manifest = decode(PointManifest, json.dumps(content["body"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedArtifactError(f"the manifest {path} is damaged: {error}") from error
     point = manifest.point
     if (point.deployment, point.name) != (path.parent.parent.name, path.parent.name):
