@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from quiesce.errors import CannotFreezeError, OperationTimeoutError, ProviderError, RecoverableError
@@ -46,8 +47,9 @@ def freeze(job: LibvirtJob, domain: Domain) -> Outcome:
         return NOTHING
     thaw_after_s = job.call.thaw_after_s
     timer, note = _arm(domain, thaw_after_s)
-    until = time.time() + (thaw_after_s or 0.0) if timer is not None else None
-    _remember(domain, GuestFreeze(execution=job.call.execution, timer=timer, until=until))
+    until = time.monotonic() + (thaw_after_s or 0.0) if timer is not None else None
+    frozen = GuestFreeze(execution=job.call.execution, timer=timer, until=until, boot=_boot())
+    _remember(domain, frozen)
     mountpoints = job.options.mountpoints
     limit_s = min(job.options.freeze_timeout, max(1.0, job.context.remaining_s()))
     count = _ask_to_freeze(domain, mountpoints, limit_s)
@@ -77,12 +79,21 @@ def is_frozen(domain: Domain) -> bool | None:
     if _cannot_be_frozen(domain):
         return None
     freeze = live_metadata(domain).freeze
-    if freeze is not None and freeze.until is not None and time.time() > freeze.until:
+    if freeze is not None and _has_timed_out(freeze):
         return False
     try:
         return _status(domain, QUESTION_S) == "frozen"
     except ProviderError:
         return None
+
+
+def _has_timed_out(freeze: GuestFreeze) -> bool:
+    """Tell whether the guest's timer has thawed it, as far as this machine's clock can tell."""
+    return freeze.until is not None and freeze.boot == _boot() and time.monotonic() > freeze.until
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _cannot_be_frozen(domain: Domain) -> bool:

@@ -26,8 +26,10 @@ class GuestFreeze:
     execution: str
     #: process id, in the guest, of the timer that thaws it
     timer: int | None = None
-    #: when that timer has thawed it, in seconds since the epoch
+    #: when that timer has thawed it, by the monotonic clock of the machine that froze it
     until: float | None = None
+    #: which start of which machine that clock counts from
+    boot: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ def set_live_metadata(domain: Domain, found: LiveMetadata) -> None:
         made = xml.add(tree, "freeze", execution=found.freeze.execution)
         if found.freeze.timer is not None and found.freeze.until is not None:
             made.attrib |= {"timer": str(found.freeze.timer), "until": str(found.freeze.until)}
+            made.attrib["boot"] = found.freeze.boot
     if found.started:
         xml.add(tree, "started", key=found.started.key, saved=_word(said=found.started.saved))
     domain.set_metadata(xml.write(tree), live=True)
@@ -155,6 +158,7 @@ def _freeze(found: xml.Element | None) -> GuestFreeze | None:
         execution=found.get("execution", ""),
         timer=int(timer) if timer else None,
         until=float(until) if until else None,
+        boot=found.get("boot", ""),
     )
 
 
