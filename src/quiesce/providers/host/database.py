@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import stat
 import time
@@ -17,8 +18,9 @@ from quiesce.files.descriptors import UNTOUCHED, path_of
 from quiesce.files.durable import storage_errors
 from quiesce.files.metadata import EVERYTHING, Metadata, Restorer
 from quiesce.files.problems import TreeProblems
+from quiesce.files.reading import open_regular_file
 from quiesce.files.system_calls import sync_file_system
-from quiesce.files.trust import Declared, open_declared
+from quiesce.files.trust import Declared, open_declared, why_directory_not_trusted
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
@@ -36,6 +38,8 @@ _DEFAULT_TIMER_S: Final = 120.0
 _PATIENCE: Final = 0.9
 _MAGIC: Final = b"SQLite format 3\0"
 _CHUNK_BYTES: Final = 1 << 20
+#: of a user whom this machine does not know
+_NO_GROUP: Final = 65534
 
 
 class DatabaseOperations(CheckedOperations[HostJob]):
@@ -82,7 +86,7 @@ class DatabaseOperations(CheckedOperations[HostJob]):
         path = _file(job)
         if not path.is_file():
             return [Finding(check="database", passed=False, detail=f"there is no database {path}")]
-        with path.open("rb") as file:
+        with storage_errors(f"look at {path}"), open_regular_file(path) as file:
             sound = file.read(len(_MAGIC)) in {_MAGIC, b""}
         writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
         return [
@@ -146,8 +150,9 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
 
     def _cut(self, job: HostJob, cut: StoredCut) -> StoredCut:
         snapshots, began = job.snapshots, time.monotonic()
-        _run_copy(job, _file(job), cut.content, scratch=True)
-        _dress_like(_file(job), cut.content)
+        rights = _rights(job)
+        _run_copy(job, _file(job), cut.content, scratch=True, source_rights=rights)
+        _dress_like(_file(job), cut.content, rights)
         facts: dict[str, Json] = {
             "size_bytes": cut.content.stat().st_size,
             "cut_at": time.time(),
@@ -178,7 +183,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
             with job.snapshots.opened(cut) as directory:
                 require_unchanged(cut, directory)
             _run_copy(job, cut.content, incoming, scratch=True)
-            _dress_like(cut.content, incoming)
+            _dress_like(cut.content, incoming, None)
             return
         repository = job.repository
         manifest = job.saving.manifest()
@@ -192,7 +197,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         job.refuse_when_given_up()
         held = job.freezes.held(job.key)
         if held is None:
-            _run_copy(job, incoming, _file(job), scratch=False)
+            _run_copy(job, incoming, _file(job), scratch=False, target_rights=_rights(job))
             return
         # our own freeze is in the way: its successor restores before it freezes
         thaw_at = held.get("thaw_at")
@@ -228,7 +233,7 @@ def _refuse_other_file(declared: Declared) -> None:
 
 
 def _hold(job: HostJob, thaw_after_s: float, apply: Path | None = None) -> None:
-    request: dict[str, Json] = {"kind": "database", "path": str(_file(job))}
+    request: dict[str, Json] = {"kind": "database", "path": str(_file(job)), "rights": _rights(job)}
     request["busy_s"] = min(job.context.remaining_s(), thaw_after_s) * _PATIENCE
     if apply is not None:
         request["apply"] = str(apply)
@@ -236,7 +241,51 @@ def _hold(job: HostJob, thaw_after_s: float, apply: Path | None = None) -> None:
     job.freezes.hold(job.key, request, thaw_after_s=thaw_after_s, timeout_s=job.context.remaining_s())
 
 
-def _run_copy(job: HostJob, source: Path, target: Path, *, scratch: bool) -> None:
+def _rights(job: HostJob) -> dict[str, Json] | None:
+    """Return whose rights have to be enough: the owner's, where others can put files beside the database.
+
+    None: ours, because nobody else can put anything beside it.
+
+    Raises:
+        UntrustedPathError: when it is root's in a directory that is not.
+    """
+    if os.geteuid() != 0:
+        return None
+    with open_declared(job.path) as declared:
+        reason = why_directory_not_trusted(declared.parent)
+        if not reason:
+            return None
+        try:
+            status = os.stat(declared.name, dir_fd=declared.parent, follow_symlinks=False)
+        except FileNotFoundError:
+            raise ResourceNotFoundError(f"there is no database {job.path}") from None
+        if status.st_uid == 0:
+            raise UntrustedPathError(
+                f"{os.fsdecode(declared.path)} is root's, but others can put files beside it: {reason}",
+                hint="Give the database to the user whose directory it is (chown), or let root alone write "
+                "to the directory.",
+            )
+        return _rights_of(status.st_uid)
+
+
+def _rights_of(user: int) -> dict[str, Json]:
+    try:
+        entry = pwd.getpwuid(user)
+    except KeyError:
+        return {"user": user, "group": _NO_GROUP, "groups": []}
+    groups: list[Json] = [*os.getgrouplist(entry.pw_name, entry.pw_gid)]
+    return {"user": user, "group": entry.pw_gid, "groups": groups}
+
+
+def _run_copy(
+    job: HostJob,
+    source: Path,
+    target: Path,
+    *,
+    scratch: bool,
+    source_rights: dict[str, Json] | None = None,
+    target_rights: dict[str, Json] | None = None,
+) -> None:
     remaining = job.context.remaining_s()
     job.freezes.run(
         {
@@ -245,6 +294,8 @@ def _run_copy(job: HostJob, source: Path, target: Path, *, scratch: bool) -> Non
             "target": str(target),
             "busy_s": remaining * _PATIENCE,
             "scratch": scratch,
+            "source_rights": source_rights,
+            "target_rights": target_rights,
         },
         timeout_s=remaining,
     )
@@ -261,11 +312,16 @@ def _of_cut(cut: StoredCut) -> Outcome:
     return Outcome(artifact={**cut.facts, "objects": [str(cut.directory)]})
 
 
-def _dress_like(model: Path, path: Path) -> None:
-    """Give *path*, of ours, the owner, mode and attributes of *model*."""
+def _dress_like(model: Path, path: Path, rights: Mapping[str, Json] | None) -> None:
+    """Give *path*, of ours, the owner, mode and attributes of *model*, which is of the user with *rights*."""
     descriptor = os.open(model, UNTOUCHED)
     try:
-        _give(path, Metadata.of_descriptor(descriptor))
+        status = os.fstat(descriptor)
+        theirs = rights is None or status.st_uid == rights["user"]
+        if not stat.S_ISREG(status.st_mode) or not theirs:
+            raise UntrustedPathError(f"{model} was replaced while it was copied")
+        found = Metadata.of_descriptor(descriptor)
+        _give(path, replace(found, mode=found.mode & ~(stat.S_ISUID | stat.S_ISGID)))
     finally:
         os.close(descriptor)
 

@@ -22,6 +22,7 @@ import socket
 import sqlite3
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -312,22 +313,28 @@ class DatabaseHold:
     def __init__(self, request: dict[str, Any]) -> None:
         self._path = request["path"]
         self._apply = request.get("apply")
+        self._rights = request.get("rights")
         self._busy_s = request["busy_s"]
         self._connections: list[sqlite3.Connection] = []
 
     def freeze(self) -> None:
         """Take the lock, then write back what the log holds."""
-        holder = self._connect()
-        if self._apply:
-            _copy(self._apply, holder, self._busy_s)
-        _begin(holder)
-        if holder.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-            self._connect().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        source = _open_to_read(self._apply, self._busy_s) if self._apply else None
+        with acting_with(self._rights):
+            holder = self._connect()
+            if source is not None:
+                _copy(source, holder, self._busy_s)
+            _begin(holder)
+            if holder.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                self._connect().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if source is not None:
+            source.close()
 
     def thaw(self) -> None:
         """Give the lock back."""
-        for connection in self._connections:
-            connection.close()
+        with acting_with(self._rights):
+            for connection in self._connections:
+                connection.close()
 
     def extend(self, message: dict[str, Any]) -> None:
         """Do nothing: a database is one thing."""
@@ -440,18 +447,51 @@ def connect(path: str, mode: str, busy_s: float) -> sqlite3.Connection:
         raise FreezeRefusedError(code, f"cannot open {path}: {error}") from error
 
 
+@contextlib.contextmanager
+def acting_with(rights: dict[str, Any] | None) -> Iterator[None]:
+    """Have no more rights than a user has, whose directory it is; with ours when *rights* is None.
+
+    SQLite opens a database, its log and its journal by their names, and follows links. So whoever can put a
+    link there leads it only to what they could have opened themselves.
+    """
+    if rights is None:
+        yield
+        return
+    group, groups = os.getegid(), os.getgroups()
+    os.setgroups(rights["groups"])
+    os.setegid(rights["group"])
+    os.seteuid(rights["user"])
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
+
+
 def copy_database(request: dict[str, Any]) -> None:
     """Replace the target's content by the source's, in one transaction; makes a target that is missing.
 
     A *scratch* target is made durable by somebody else, later.
     """
-    connection = connect(request["target"], "rwc", request["busy_s"])
+    with acting_with(request.get("source_rights")):
+        source = _open_to_read(request["source"], request["busy_s"])
+    try:
+        with acting_with(request.get("target_rights")):
+            _write_copy(source, request)
+    finally:
+        with acting_with(request.get("source_rights")):
+            source.close()
+
+
+def _write_copy(source: sqlite3.Connection, request: dict[str, Any]) -> None:
+    target = connect(request["target"], "rwc", request["busy_s"])
     try:
         if request["scratch"]:
-            connection.execute("PRAGMA synchronous=OFF")
-        _copy(request["source"], connection, request["busy_s"])
+            target.execute("PRAGMA synchronous=OFF")
+        _copy(source, target, request["busy_s"])
     finally:
-        connection.close()
+        target.close()
 
 
 def thaw_file_system(request: dict[str, Any]) -> None:
@@ -459,20 +499,29 @@ def thaw_file_system(request: dict[str, Any]) -> None:
     FileSystemHold(request).thaw()
 
 
-def _copy(source: str, target: sqlite3.Connection, busy_s: float) -> None:
+def _open_to_read(path: str, busy_s: float) -> sqlite3.Connection:
+    """Open a database and all that belongs to it: nothing of it is opened by its name afterwards."""
+    connection = connect(path, "rw", busy_s)
+    try:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise FreezeRefusedError(_sqlite_code(error), f"cannot read {path}: {error}") from error
+    return connection
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, busy_s: float) -> None:
     ends = time.monotonic() + busy_s
 
     def give_up_when_late(status: int, _remaining: int, _total: int) -> None:
         if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} and time.monotonic() > ends:
             raise FreezeRefusedError("busy", "the database is locked")
 
-    connection = connect(source, "rw", busy_s)
     try:
-        connection.backup(target, progress=give_up_when_late, sleep=_COPY_RETRY_S)
+        source.backup(target, progress=give_up_when_late, sleep=_COPY_RETRY_S)
     except sqlite3.OperationalError as error:
         raise FreezeRefusedError(_sqlite_code(error), str(error)) from error
-    finally:
-        connection.close()
 
 
 def _begin(connection: sqlite3.Connection) -> None:
