@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from quiesce.model.stored_object import object_name
 from quiesce.ports import Storage
 from quiesce.testing import Place, StorageContract
 
@@ -13,6 +15,7 @@ pytest.importorskip("obstore", reason="obstore is not installed: make test-stora
 
 from ..labs.storage.servers import S3, BucketPlace, radosgw  # noqa: TID252
 
+NAME = object_name("packs/ab/abcd")
 pytestmark = pytest.mark.platform("radosgw")
 
 
@@ -37,3 +40,25 @@ class TestLockedRadosgw(StorageContract):
 
     def test_of_many_exclusive_puts_one_succeeds(self, place: Place, storage: Storage) -> None:
         pytest.skip("Ceph 16 checks no condition in buckets with versions: see docs/storage.md")
+
+    def test_what_is_overwritten_or_deleted_stays_until_its_time(self, s3: S3, place: BucketPlace) -> None:
+        """Readers see the new one, then nothing; the bucket's owner still has every version."""
+        storage = place.storage()
+        storage.put(NAME, b"first")
+        storage.put(NAME, b"ransom")
+        assert storage.get(NAME) == b"ransom"
+        storage.delete(NAME)
+        assert list(storage.list()) == []
+        client = s3.client()
+        versions = client.list_object_versions(Bucket=place.bucket)["Versions"]
+        for version in versions:
+            with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+                client.delete_object(Bucket=place.bucket, Key=version["Key"], VersionId=version["VersionId"])
+        kept = {_body(client, place.bucket, version) for version in versions}
+        assert kept == {b"first", b"ransom"}
+
+
+def _body(client: Any, bucket: str, version: Any) -> bytes:
+    answer = client.get_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+    content: bytes = answer["Body"].read()
+    return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -34,3 +35,25 @@ class TestLockedS3(StorageContract):
     @pytest.fixture
     def place(self, s3: S3) -> Place:
         return BucketPlace(s3, s3.make_bucket(locked_days=1))
+
+    def test_what_is_overwritten_or_deleted_stays_until_its_time(self, s3: S3, place: BucketPlace) -> None:
+        """Readers see the new one, then nothing; the bucket's owner still has every version."""
+        storage = place.storage()
+        storage.put(NAME, b"first")
+        storage.put(NAME, b"ransom")
+        assert storage.get(NAME) == b"ransom"
+        storage.delete(NAME)
+        assert list(storage.list()) == []
+        client = s3.client()
+        versions = client.list_object_versions(Bucket=place.bucket)["Versions"]
+        for version in versions:
+            with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+                client.delete_object(Bucket=place.bucket, Key=version["Key"], VersionId=version["VersionId"])
+        kept = {_body(client, place.bucket, version) for version in versions}
+        assert kept == {b"first", b"ransom"}
+
+
+def _body(client: Any, bucket: str, version: Any) -> bytes:
+    answer = client.get_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+    content: bytes = answer["Body"].read()
+    return content
