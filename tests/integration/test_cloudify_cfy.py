@@ -315,6 +315,56 @@ def test_nothing_stays_frozen_after_ctrl_c(lab: Lab, times: int) -> None:
     assert lab.made() == []
 
 
+# -- what a restore stops ---------------------------------------------------------------------------------
+
+
+def restarted(**behaves: dict[str, str]) -> dict[str, Any]:
+    """Return a service that is stopped for a restore, on a machine; *behaves* says what goes wrong where."""
+    return two_tiers(**behaves) | {
+        "service": {
+            "type": "lab.nodes.Restarted",
+            "properties": {"behaves": behaves.get("service", {})},
+            "relationships": [{"type": "cloudify.relationships.contained_in", "target": "vm"}],
+        }
+    }
+
+
+def test_a_restore_stops_starts_and_probes(lab: Lab) -> None:
+    lab.init(restarted())
+    lab.start("restore", "-p", "snapshot_name=one")
+    service = [line.split()[1] for line in lab.log() if line.startswith("service")]
+    assert service == ["stop", "fs_prepare", "fs_finalize", "start", "probe"]
+    operations = [line.split()[1] for line in lab.log()]
+    assert operations[0] == "stop"
+    assert operations.index("start") > len(operations) - 1 - operations[::-1].index("fs_finalize")
+    assert lab.stopped() == []
+
+
+@pytest.mark.parametrize(
+    "behaves",
+    [
+        {"vm": {"apply": "fail"}},
+        {"service": {"stop": "fail"}},
+        {"vm": {"apply": "cancel"}},
+        {"service": {"start": "stumble"}},
+    ],
+    ids=str,
+)
+def test_nothing_is_left_stopped(lab: Lab, behaves: dict[str, dict[str, str]]) -> None:
+    lab.init(restarted(**behaves))
+    output = lab.start("restore", "-p", "snapshot_name=one", expect=None)
+    assert any(line.endswith(" stop") for line in lab.log()), output
+    assert lab.stopped() == [], output
+    assert lab.frozen() == [], output
+
+
+def test_nothing_is_left_stopped_after_ctrl_c(lab: Lab) -> None:
+    lab.init(restarted(vm={"apply": "wait"}))
+    status, output = lab.interrupt("restore", "-p", "snapshot_name=one")
+    assert status != 0
+    assert lab.stopped() == [], output
+
+
 def test_a_resumed_backup_thaws_and_asks_to_be_started_again(lab: Lab) -> None:
     lab.init(two_tiers())
     for name in node_instances(lab):

@@ -199,6 +199,10 @@ class Lab:
         """Return what is frozen now."""
         return sorted(path.name.removeprefix("frozen-") for path in self.directory.glob("frozen-*"))
 
+    def stopped(self) -> list[str]:
+        """Return what is stopped now."""
+        return sorted(path.name.removeprefix("stopped-") for path in self.directory.glob("stopped-*"))
+
     def made(self) -> list[str]:
         """Return what snapshots there are."""
         return sorted(path.name.removeprefix("made-") for path in self.directory.glob("made-*"))

@@ -75,6 +75,26 @@ def apply(ctx, **_):
 
 
 @operation
+def stop(ctx, **_):
+    _note(ctx)
+    (_lab() / f"stopped-{ctx.instance.id}").touch()
+    _behave(ctx)
+
+
+@operation
+def start(ctx, **_):
+    _note(ctx)
+    _behave(ctx)
+    (_lab() / f"stopped-{ctx.instance.id}").unlink(missing_ok=True)
+
+
+@operation
+def probe(ctx, **_):
+    _note(ctx)
+    _behave(ctx)
+
+
+@operation
 def show(ctx, **kwargs):
     _note(ctx)
     told = {key: value for key, value in sorted(kwargs.items()) if key != "ctx"}
