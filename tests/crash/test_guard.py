@@ -41,8 +41,8 @@ from tests.unit.fixed_keyring import FixedKeyring
 class Theatre:
     """A scene whose journal, lease and catalog are the real ones."""
 
-    def __init__(self, directory: Path, world: str = "healthy") -> None:
-        self.scene = Scene("backup", "a service on a machine", world)
+    def __init__(self, directory: Path, world: str = "healthy", workflow: str = "backup") -> None:
+        self.scene = Scene(workflow, "a service on a machine", world)
         self.database = Database(f"sqlite:///{directory}/quiesce.db")
         self.leases = FileLeases(directory / "leases")
         self.execution = replace(self.scene.execution, id=ExecutionId("this-execution"))
@@ -175,6 +175,37 @@ def test_a_freeze_whose_answer_never_came_is_thawed_again_when_the_engine_is_dea
     loop = GuardLoop(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)
     loop.run(WakingUp([Order.OPENED, None, Order.GONE], theatre.scene), 30.0)
     assert theatre.scene.world.frozen == set()
+
+
+def test_a_stop_whose_answer_never_came_is_started_again_when_the_engine_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starts get more time of a living engine than thaws; its death settles once more what wakes up late."""
+    theatre = Theatre(tmp_path, workflow="restore")
+    monkeypatch.setattr("quiesce.app.run.execution.ThreadWorkers", InlineWorkers)
+    journal = theatre.services().executions.take_over(theatre.execution.id)
+    stop = next(s for s in theatre.scene.plan.steps if s.operation is Operation.STOP)
+    journal.append(
+        [
+            Started(at=1.0, tick=1.0, plan_digest=theatre.scene.plan.digest),
+            Begun(at=1.0, tick=1.0, step=stop.id),
+        ]
+    )
+    theatre.scene.world.stopped.add(stop.instance)
+    seen: list[bool] = []
+
+    class WakingUp(_Orders):
+        def next(self, until_tick: float | None) -> Order | None:
+            seen.append(stop.instance in self._scene.world.stopped)
+            order = super().next(until_tick)
+            if order is Order.GONE:
+                self._scene.world.stopped.add(stop.instance)  # the engine's call went through after all
+            return order
+
+    loop = GuardLoop(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)
+    loop.run(WakingUp([Order.OPENED, None, None, Order.GONE], theatre.scene), 30.0)
+    assert seen == [True, True, True, False], "a living engine was not given the time to start what it stops"
+    assert theatre.scene.world.stopped == set()
 
 
 def test_the_guard_goes_on_for_as_long_as_it_takes(theatre: Theatre) -> None:

@@ -262,7 +262,7 @@ def test_the_doctor_tells_whether_the_process_runs(machine: Machine, start: Star
     running = Node(host.PROCESS, pid=start(COUNTING, str(tmp_path / "out")).pid)
     missing = Node(host.PROCESS, command="no such process at all")
     for node, passed in ((running, True), (missing, False)):
-        [finding] = machine.provider.doctor(machine.call(node, Operation.SUSPEND), RecordingContext())
+        finding, _ = machine.provider.doctor(machine.call(node, Operation.SUSPEND), RecordingContext())
         assert finding.passed is passed
 
 

@@ -189,6 +189,26 @@ def test_what_is_no_unit_is_refused(machine: Machine, unit: str) -> None:
         machine.do(Node(host.PROCESS, systemd_unit=unit), Operation.STOP)
 
 
+@pytest.mark.parametrize(
+    ("properties", "passed", "words"),
+    [
+        ({"command": "x"}, True, "left running"),
+        ({"command": "x", "start": "y"}, True, "stopped and started"),
+        ({"command": "x", "stop": "y"}, False, "start is not"),
+        ({"pid": 1, "start": "y"}, False, "pid names"),
+        ({"systemd_unit": "x"}, True, "stopped and started"),
+    ],
+)
+def test_the_doctor_tells_what_a_restore_does_with_it(
+    machine: Machine, properties: dict[str, str | int], passed: bool, words: str
+) -> None:
+    call = machine.call(Node(host.PROCESS, **properties), Operation.MEASURE)
+    findings = machine.provider.doctor(call, RecordingContext(timeout_s=5))
+    (found,) = (finding for finding in findings if finding.check == "restart")
+    assert found.passed is passed
+    assert words in found.detail
+
+
 # -- probes --------------------------------------------------------------------------------------------
 
 

@@ -100,15 +100,16 @@ class ProcessOperations(CheckedOperations[HostJob]):
         return Outcome(measurements=figures | _open_files(after) | _io(after))
 
     def doctor(self, job: HostJob, /) -> Sequence[Finding]:
-        """Tell whether the processes are there and may be stopped."""
+        """Tell whether the processes are there and may be stopped, and what a restore does with them."""
+        return [self._presence(job), _restart(job)]
+
+    def _presence(self, job: HostJob) -> Finding:
         try:
             members = self._members(job)
         except (ResourceNotFoundError, NonRecoverableError) as error:
-            return [
-                Finding(check="process", passed=False, detail=str(error), remedy=error.hint or "Start it.")
-            ]
+            return Finding(check="process", passed=False, detail=str(error), remedy=error.hint or "Start it.")
         names = ", ".join(f"{stat.member.pid}" for stat in members[:10])
-        return [Finding(check="process", passed=True, detail=f"{len(members)} processes: {names}")]
+        return Finding(check="process", passed=True, detail=f"{len(members)} processes: {names}")
 
     def _members(self, job: HostJob) -> list[Stat]:
         every = processes.every_process()
@@ -208,6 +209,20 @@ class PausedProcessOperations(ProcessOperations):
             thaw_after_s=job.timer_s,
             timeout_s=job.context.remaining_s(),
         )
+
+
+def _restart(job: HostJob) -> Finding:
+    options = job.options
+    problem = remedy = ""
+    if options.stop is not None and options.start is None:
+        problem, remedy = "stop is set and start is not, so a restore leaves it running", "Set start, too."
+    elif options.start is not None and not (options.pid_file or options.command or options.systemd_unit):
+        problem = "a restore could not find it once it is started: pid names the process that runs now"
+        remedy = "Set pid_file, command or systemd_unit."
+    done = (
+        "is stopped and started around a restore" if _can_be_started(job) else "is left running by a restore"
+    )
+    return Finding(check="restart", passed=not problem, detail=problem or f"it {done}", remedy=remedy)
 
 
 def _can_be_started(job: HostJob) -> bool:
