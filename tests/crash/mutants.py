@@ -1,7 +1,7 @@
-"""Break the engine on purpose: every planted bug must make the crash suite fail.
+"""Break the engine, restores, undo, removal and checks on purpose: the tests must find every planted bug.
 
-``make mutants`` copies the package, plants one bug at a time and runs the suite on the copy. A suite that no
-mutant has failed proves nothing.
+``make mutants`` copies the package, plants one bug at a time and runs on the copy those tests that have to
+find it. A suite that no mutant has failed proves nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,20 @@ class Mutant:
     file: str
     old: str
     new: str
+    #: who has to find it, as pytest is told
+    found_by: tuple[str, ...] = ("tests/crash",)
+
+
+_UNDO = ("tests/unit/host/test_undo.py",)
+_REMOVAL = ("tests/unit/files/test_removal.py",)
+_EXCHANGE = ("tests/unit/files/test_exchange.py",)
+_CATALOG = ("tests/unit/stores/test_catalog.py",)
+_SAVING = ("tests/unit/provider_kit/test_saving.py",)
+_ARCHIVES = ("tests/unit/archives",)
+
+
+def _checked(words: str) -> tuple[str, ...]:
+    return ("tests/acceptance/test_checked_first.py", "-k", words)
 
 
 MUTANTS = (
@@ -233,6 +247,132 @@ MUTANTS = (
         old="    if complete == len(cuts):\n        return PointState.COMPLETE",
         new="    if complete >= 0:\n        return PointState.COMPLETE",
     ),
+    Mutant(
+        name="a restore that is run again makes its own result the former state",
+        file="providers/host/former_states.py",
+        old="        if before is not None and _goes_on(before, mark):",
+        new="        if before is None and mark is None:",
+        found_by=_UNDO,
+    ),
+    Mutant(
+        name="the former state goes before the next restore has succeeded",
+        file="providers/host/former_states.py",
+        old="            self._rename(UNDO, _OLDER)",
+        new="            self._rename(UNDO, _KEPT)\n            self._remove_all_unused()",
+        found_by=_UNDO,
+    ),
+    Mutant(
+        name="an undo that is run again takes itself back",
+        file="providers/host/former_states.py",
+        old="        if mark.kept is to:",
+        new="        if to is to:",
+        found_by=_UNDO,
+    ),
+    Mutant(
+        name="an undo is noted after it was made",
+        file="providers/host/former_states.py",
+        old="            self._write_undo(replace(mark, reverting=True, present=now))\n",
+        new="            del now\n",
+        found_by=_UNDO,
+    ),
+    Mutant(
+        name="an interrupted restore is not taken note of",
+        file="providers/host/snapshot_dir.py",
+        old="            former.take()\n            former.let_go_of_expired()",
+        new="            former.let_go_of_expired()",
+        found_by=_UNDO,
+    ),
+    Mutant(
+        name="the expired undo of another time is kept, and the fresh one removed",
+        file="providers/host/former_states.py",
+        old="mark.keep_until <= time.time()",
+        new="mark.keep_until > time.time()",
+        found_by=_UNDO,
+    ),
+    Mutant(
+        name="what was exchanged wrongly is not exchanged back",
+        file="files/exchange.py",
+        old="        _renamed(one.directory, one.name, other.directory, other.name, RENAME_EXCHANGE)\n        raise",
+        new="        raise",
+        found_by=_EXCHANGE,
+    ),
+    Mutant(
+        name="what stays is called removed",
+        file="files/removal.py",
+        old="                self._removal.left.add(level.prefix + name, error)\n                return False\n        except OSError",
+        new="                return False\n        except OSError",
+        found_by=_REMOVAL,
+    ),
+    Mutant(
+        name="another tree than the expected one is removed",
+        file="files/removal.py",
+        old="    if expected is not None and identity != expected:",
+        new="    if expected is None and identity is None:",
+        found_by=_REMOVAL,
+    ),
+    Mutant(
+        name="removing one name unlocks the others",
+        file="files/removal.py",
+        old="                if flags and os.fstat(held).st_nlink:",
+        new="                if flags < 0:",
+        found_by=_REMOVAL,
+    ),
+    Mutant(
+        name="a removal takes what another execution made",
+        file="provider_kit/saving.py",
+        old="made_by=maker_of(self._job.call)",
+        new="made_by=None",
+        found_by=_SAVING,
+    ),
+    Mutant(
+        name="a failed check is forgotten",
+        file="app/points/verify.py",
+        old="    if point.trust is not Trust.DAMAGED:\n        return",
+        new="    if point.trust is Trust.DAMAGED:\n        return",
+        found_by=_checked("whose_last_check_failed"),
+    ),
+    Mutant(
+        name="a manifest of another time is taken for the right one",
+        file="app/points/verify.py",
+        old="        if digest != point.manifest_sha256",
+        new="        if digest is None",
+        found_by=_checked("manifest_is_found and point"),
+    ),
+    Mutant(
+        name="a good check covers what was damaged after it",
+        file="app/points/verify.py",
+        old="    return not any(services.manifests.changed_since(each, point, began) for each in directories)",
+        new="    return began > 0 or not directories",
+        found_by=_checked("good_check"),
+    ),
+    Mutant(
+        name="what was only looked at is proven",
+        file="app/points/verify.py",
+        old="        partial = read < len(told)",
+        new="        partial = read > len(told)",
+        found_by=_checked("only_looked_at"),
+    ),
+    Mutant(
+        name="an empty mount point becomes a new repository",
+        file="app/points/manifests.py",
+        old="        if point.manifest_sha256\n        for artifact in point.artifacts\n    }",
+        new="        if point.damage\n        for artifact in point.artifacts\n    }",
+        found_by=_checked("not_mounted"),
+    ),
+    Mutant(
+        name="a damaged entry of the catalog is believed",
+        file="stores/catalog.py",
+        old='    if columns.pop("digest") != _digest(**columns):',
+        new='    if columns.pop("digest") is None:',
+        found_by=_CATALOG,
+    ),
+    Mutant(
+        name="a stored file's checksum is not compared",
+        file="archives/streams.py",
+        old="    if sha256 != stored.sha256:",
+        new="    if sha256 == stored.path:",
+        found_by=_ARCHIVES,
+    ),
 )
 
 
@@ -256,7 +396,7 @@ def survives(mutant: Mutant) -> str | None:
                 sys.executable,
                 "-m",
                 "pytest",
-                "tests/crash",
+                *mutant.found_by,
                 "-x",
                 "-q",
                 "--no-header",
@@ -282,9 +422,10 @@ def main() -> int:
     """Try every mutant, two at a time; return 1 when one survives."""
     wanted = sys.argv[1:]
     mutants = [m for m in MUTANTS if not wanted or any(word in m.name for word in wanted)]
-    if survives(SOUND) is None:
-        print("the crash suite fails before anything is planted: make crash")
-        return 1
+    for suite in dict.fromkeys(mutant.found_by for mutant in mutants):
+        if survives(replace(SOUND, found_by=suite)) is None:
+            print(f"it fails before anything is planted: pytest {' '.join(suite)}")
+            return 1
     survivors = 0
     with ThreadPoolExecutor(2) as pool:
         for mutant, why in zip(mutants, pool.map(survives, mutants), strict=True):

@@ -179,6 +179,38 @@ def test_another_tar_reads_the_archive(machine: Machine, node: Node, data: Path,
     assert picture(tmp_path / "out") == picture(data)
 
 
+@pytest.mark.skipif(shutil.which("setfacl") is None, reason="needs setfacl (package acl)")
+def test_another_tar_restores_access_lists_links_and_times(
+    machine: Machine, node: Node, data: Path, tmp_path: Path
+) -> None:
+    if b"--acls" not in tar_help():
+        pytest.skip("this tar knows no access lists")
+    (data / "file").touch()
+    (data / "directory").mkdir()
+    (data / "link").symlink_to("./a//b/")
+    for options, name in (("u:54321:rx,g:54322:r", "file"), ("d:u:54321:rwx", "directory")):
+        if subprocess.run(["setfacl", "-m", options, data / name], check=False).returncode:
+            pytest.skip("this file system keeps no access lists")
+    for number, times in enumerate((-1_500_000_000, -500_000_000, -1, -(10**18))):
+        (data / f"old{number}").touch()
+        os.utime(data / f"old{number}", ns=(0, times))
+    machine.save(node, full=True)
+    [archive] = (machine.root / "repository").rglob("tree.tar.gz")
+    (out := tmp_path / "out").mkdir()
+    subprocess.run(["tar", "--acls", "-xzpf", archive, "-C", out], check=True)
+
+    assert access_lists(out) == access_lists(data)
+    assert subprocess.check_output(["readlink", out / "link"]) == b"./a//b/\n"
+    for number in range(4):
+        old = f"old{number}"
+        assert (out / old).stat().st_mtime_ns == (data / old).stat().st_mtime_ns
+
+
+def access_lists(directory: Path) -> bytes:
+    command = ["getfacl", "-R", "-n", "-p", "."]
+    return subprocess.run(command, cwd=directory, capture_output=True, check=True).stdout
+
+
 def tar_help() -> bytes:
     return subprocess.run(["tar", "--help"], capture_output=True, check=True).stdout
 

@@ -117,6 +117,21 @@ def test_the_first_state_survives_restores_that_fail(
     assert kept(machine, node).older == ()
 
 
+def test_a_former_state_is_kept_until_the_next_restore_has_succeeded(
+    machine: Machine, node: Node, data: Path
+) -> None:
+    restored(machine, node, data)
+    machine.do(node, Operation.CONFIRM, execution="restore1")
+    (data / "file").write_text("written since")
+    machine.do(node, Operation.APPLY, execution="restore2")
+    (older,) = kept(machine, node).older
+    assert Path(older, "content", "file").read_text() == "former"
+
+    machine.do(node, Operation.CONFIRM, execution="restore2")
+    assert kept(machine, node).older == ()
+    assert not Path(older).exists()
+
+
 @pytest.mark.parametrize("touch", range(12))
 @pytest.mark.parametrize("to", list(Side))
 def test_an_undo_that_dies_at_any_point_is_finished_by_its_repetition(

@@ -21,6 +21,7 @@ from quiesce.files.descriptors import READING
 from quiesce.files.metadata import Allowed
 from quiesce.files.problems import TreeProblems
 from quiesce.files.writing import TreeFileWriter, TreeWriter, make_directory
+from quiesce.providers.host.access_lists import archived
 from quiesce.providers.host.cuts import INDEX, CutEntry, entries_of, open_content, parsed, write_plain
 
 _BUFFER_BYTES: Final = 1 << 20
@@ -107,11 +108,16 @@ def _header(entry: CutEntry) -> tarfile.TarInfo:
         member.linkname = os.fsdecode(entry.target)
     member.devmajor, member.devminor = os.major(entry.device), os.minor(entry.device)
     member.mtime = metadata.mtime_ns // 10**9
-    member.pax_headers = {"mtime": _decimal(metadata.mtime_ns)} | {
-        f"{_ATTRIBUTE}{os.fsdecode(key)}": value.decode("utf-8", "surrogateescape")
-        for key, value in metadata.attributes.items()
-        if _fits_tar(key)
-    }
+    times = {"mtime": _decimal(metadata.mtime_ns)}
+    member.pax_headers = (
+        times
+        | archived(metadata.attributes)
+        | {
+            f"{_ATTRIBUTE}{os.fsdecode(key)}": value.decode("utf-8", "surrogateescape")
+            for key, value in metadata.attributes.items()
+            if _fits_tar(key)
+        }
+    )
     return member
 
 
