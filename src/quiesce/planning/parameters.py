@@ -349,7 +349,7 @@ PARAMETERS: Final = (
         default="full",
         own_engine=True,
         help="read the restore point before anything is touched: full, unless a check of the last 24 h was "
-        "good; quick: believe the last check; none",
+        "good and nothing was changed since; quick: believe the last check; none",
     ),
     Parameter(
         name="keep_undo",
