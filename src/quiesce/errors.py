@@ -178,6 +178,17 @@ class DamagedError(QuiesceError):
     hint = "Restore from another restore point; 'quiesce backups list' shows them."
 
 
+class TargetError(QuiesceError):
+    """What is to be replaced or written to is not fit for it; *code* tells a reason that is the only one."""
+
+    code = "target"
+    exit_status = ExitStatus.REFUSED
+
+    def __init__(self, message: str, *, code: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
 class ProviderError(QuiesceError):
     """An operation failed on its platform.
 

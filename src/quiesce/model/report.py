@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from quiesce.model.execution import Execution
-from quiesce.model.ids import InstanceId, Json, StepId
+from quiesce.model.former_state import FormerState
+from quiesce.model.ids import BackupName, InstanceId, Json, StepId
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Role
-from quiesce.model.restore_point import RestorePoint
+from quiesce.model.restore_point import RestorePoint, Trust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,47 @@ class ExecutionReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What is written to one place beside what is there, and how much room there is."""
+
+    instances: tuple[InstanceId, ...]
+    needed_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePreview:
+    """What is to be known before a restore point takes the place of what runs."""
+
+    point: BackupName
+    made_at: float
+    #: how old it is, in seconds: whatever was written since is replaced
+    age_s: float
+    #: restore points that are younger, oldest first
+    newer: tuple[BackupName, ...] = ()
+    #: what its last check found, and when
+    trust: Trust
+    checked_at: float | None = None
+    #: how long putting everything back lasted the last time, in seconds; None: that is not known
+    expected_s: float | None = None
+    rooms: tuple[Room, ...] = ()
+    #: who can go back by an undo, or by a restore point that is taken first; and who cannot
+    undoable: tuple[InstanceId, ...] = ()
+    safe: tuple[InstanceId, ...] = ()
+    no_way_back: tuple[InstanceId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why it would be refused before anything is touched."""
+
+    code: str
+    message: str
+    hint: str = ""
+    exit_status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanReport:
     """A plan for people: what would run, and how long things would be frozen."""
 
@@ -80,3 +122,11 @@ class PlanReport:
     #: instances by the class their cut can reach
     consistency: Mapping[InstanceId, str] = field(default_factory=dict)
     digest: str = ""
+    #: of a plan that puts a restore point in place
+    restore: RestorePreview | None = None
+    #: the programs that use what is to be replaced, by instance
+    users: Mapping[InstanceId, Sequence[str]] = field(default_factory=dict)
+    #: what is kept of earlier restores, by instance
+    former: Mapping[InstanceId, FormerState] = field(default_factory=dict)
+    #: None: it would run
+    refused: Refusal | None = None

@@ -13,7 +13,7 @@ from quiesce.planning.registry import (
     plan_workflow,
     workflow_named,
 )
-from quiesce.planning.window import predict_window_s
+from quiesce.planning.window import predict_total_s, predict_window_s
 
 __all__ = [
     "BACKUP",
@@ -29,6 +29,7 @@ __all__ = [
     "makes_full_point",
     "parameters_of",
     "plan_workflow",
+    "predict_total_s",
     "predict_window_s",
     "predictor",
     "read_parameters",

@@ -9,7 +9,7 @@ from typing import Final
 from quiesce.model.capabilities import Description
 from quiesce.model.history import History
 from quiesce.model.ids import InstanceId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan, Step
 
 #: what an operation is taken to last, in seconds, when nothing at all is known of it
@@ -19,7 +19,7 @@ _IN_WINDOW: Final = frozenset(
         Operation.STOP,
         Operation.FREEZE,
         Operation.SNAPSHOT,
-        Operation.APPLY,
+        *REPLACING,
         Operation.THAW,
         Operation.START,
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from quiesce.model.capabilities import Capabilities
 from quiesce.model.ids import InstanceId, StepId
-from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, Operation
+from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, REPLACING, Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.topology import Node
 from quiesce.planning.drafting import Edges, PlanDraft
@@ -128,6 +128,23 @@ def predict_window_s(plan: Plan, duration_s: Callable[[Step], float]) -> float:
         if step.group in groups:
             groups[step.group].append(step)
     return sum(_makespan_s(steps, plan.parameters.parallel, duration_s) for steps in groups.values())
+
+
+def predict_total_s(plan: Plan, measured_s: Mapping[tuple[InstanceId, Operation], float]) -> float | None:
+    """Return how long *plan* lasts, in seconds, if it is as the last time; None when that is not known.
+
+    Of what replaces an instance it has to be known; what else was never measured counts as nothing.
+    """
+    if any((s.instance, s.operation) not in measured_s for s in plan.steps if s.operation in REPLACING):
+        return None
+    groups: dict[int, list[Step]] = {}
+    for step in plan.steps:
+        if step.role is not Role.UNDO:
+            groups.setdefault(step.group, []).append(step)
+    return sum(
+        _makespan_s(steps, plan.parameters.parallel, lambda s: measured_s.get((s.instance, s.operation), 0.0))
+        for steps in groups.values()
+    )
 
 
 def _makespan_s(steps: Iterable[Step], parallel: int, duration_s: Callable[[Step], float]) -> float:

@@ -12,6 +12,7 @@ from quiesce.ports.providers import (
     ProviderFactory,
     ProviderSettings,
     RepositoryUser,
+    TargetInspector,
     UsageTeller,
     Verifier,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "ProviderSettings",
     "RepositoryUser",
     "Storage",
+    "TargetInspector",
     "UsageTeller",
     "Verifier",
     "Workers",

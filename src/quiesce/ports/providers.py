@@ -12,6 +12,7 @@ from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
 from quiesce.model.records import Level
 from quiesce.model.restore_point import Proof
+from quiesce.model.target import RestoreTarget
 
 
 class Context(Protocol):
@@ -148,6 +149,15 @@ class UsageTeller(Protocol):
 
     def ended_by_stop(self, call: Call, context: Context) -> Collection[int]:
         """Return the processes that a STOP would end; changes nothing."""
+        ...
+
+
+@runtime_checkable
+class TargetInspector(Protocol):
+    """A provider that can tell beforehand what an APPLY, a REVERT or an EXTRACT would meet."""
+
+    def inspect_target(self, call: Call, context: Context) -> RestoreTarget:
+        """Look at what *call* would replace, or write to; changes nothing."""
         ...
 
 

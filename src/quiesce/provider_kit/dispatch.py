@@ -13,6 +13,7 @@ from quiesce.model.former_state import FormerState
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
+from quiesce.model.target import NO_OBJECTION, RestoreTarget
 from quiesce.ports import Context, Finding
 
 JobT = TypeVar("JobT")
@@ -100,6 +101,10 @@ class CheckedOperations(Operations[JobT]):
     @abstractmethod
     def verify(self, job: JobT, /) -> Proof:
         """Check what is stored of the call's restore point."""
+
+    def inspect_target(self, job: JobT, /) -> RestoreTarget:
+        """Look at what the job's APPLY, REVERT or EXTRACT would replace, or write to."""
+        return NO_OBJECTION
 
     def former_state(self, job: JobT, /) -> FormerState | None:
         """Tell what is kept of what restores have replaced; None: nothing, or it cannot be undone."""
@@ -243,6 +248,10 @@ class PlatformProvider(DispatchingProvider[JobT]):
     def verify(self, call: Call, context: Context) -> Proof:
         """Check what is stored of the call's restore point; changes nothing."""
         return self._checked[self.kind_of(call).name].verify(self.job(call, context))
+
+    def inspect_target(self, call: Call, context: Context) -> RestoreTarget:
+        """Look at what *call* would replace, or write to; changes nothing."""
+        return self._checked[self.kind_of(call).name].inspect_target(self.job(call, context))
 
     def former_state(self, call: Call, context: Context) -> FormerState | None:
         """Tell what is kept of what restores of the call's instance have replaced; changes nothing."""

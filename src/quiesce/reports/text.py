@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
+from quiesce.model.former_state import FormerState, Side
 from quiesce.model.ids import InstanceId, Json
 from quiesce.model.manifest import Rebuilt
-from quiesce.model.report import ExecutionReport, PlanReport
+from quiesce.model.report import ExecutionReport, PlanReport, RestorePreview
 from quiesce.model.restore_point import ELSEWHERE, PointState, Proof, RestorePoint, Trust
 from quiesce.model.retention import RetentionPlan
 from quiesce.reports.escaping import printable, printable_lines
 
+#: clocks of two machines are never the same
+_CLOCKS_DIFFER_S = 60.0
 #: how many instances of a group a plan names before it counts the rest
 _NAMED = 8
 
@@ -42,8 +45,45 @@ def _plan_lines(report: PlanReport) -> Iterator[str]:
             f" and {len(members) - _NAMED} more" if members[_NAMED:] else ""
         )
         yield f"consistency that can be reached: {label}: {names}"
+    if report.restore is not None:
+        yield from _restore_lines(report.deployment, report.restore)
+    for instance, users in report.users.items():
+        yield f"in use: {instance}, by {', '.join(users)}"
+    for instance, state in report.former.items():
+        yield former_text(instance, state)
     for warning in report.warnings:
         yield f"warning: {warning}"
+
+
+def _restore_lines(deployment: str, restore: RestorePreview) -> Iterator[str]:
+    newer = f"younger: {', '.join(restore.newer)}" if restore.newer else "no restore point is younger"
+    yield f"{restore.point} is {age_text(restore.age_s)} old, what was written since is replaced; {newer}"
+    checked = f" ({moment(restore.checked_at)})" if restore.checked_at is not None else ""
+    yield f"its last check: {restore.trust}{checked}"
+    expected = "unknown, never measured here" if restore.expected_s is None else seconds(restore.expected_s)
+    yield f"how long it takes: {expected}"
+    for room in restore.rooms:
+        needed, free = size_text(room.needed_bytes), size_text(room.free_bytes)
+        yield f"room for {', '.join(room.instances)}: {needed} beside what is there, {free} are free"
+    if restore.undoable:
+        yield f"to go back: quiesce restore --undo {deployment} ({', '.join(restore.undoable)})"
+    if restore.safe:
+        yield f"to go back: the restore point that is taken first ({', '.join(restore.safe)})"
+    if restore.no_way_back:
+        yield f"no way back, unless safety_snapshot=true is given: {', '.join(restore.no_way_back)}"
+
+
+def former_text(instance: InstanceId, state: FormerState) -> str:
+    """Return what is kept of an earlier restore."""
+    kept = (
+        f"the state before {state.execution}"
+        if state.kept is Side.FORMER
+        else f"what {state.execution} restored"
+    )
+    size = "" if state.size_bytes is None else f", {size_text(state.size_bytes)}"
+    until = "the next restore has succeeded" if state.keep_until is None else moment(state.keep_until)
+    older = f"; older ones: {', '.join(state.older)}" if state.older else ""
+    return f"kept: {instance}, {kept}{size}, until {until}: {state.place}{older}"
 
 
 def execution_text(report: ExecutionReport) -> str:
@@ -139,6 +179,11 @@ def _state(point: RestorePoint) -> str:
     )
 
 
+def _age(point: RestorePoint, now: float) -> str:
+    """Return how old it is; one from the future looks like nothing else."""
+    return "in the FUTURE" if point.made_at > now + _CLOCKS_DIFFER_S else age_text(now - point.made_at)
+
+
 def _size(point: RestorePoint) -> str:
     """Return how much is stored of it, as far as its artifacts say."""
     sizes = [artifact.content.get("size_bytes") for artifact in point.artifacts]
@@ -192,10 +237,10 @@ _TRUST = {
 }
 
 
-def points_text(points: Sequence[RestorePoint]) -> str:
-    """Return restore points as a table."""
+def points_text(points: Sequence[RestorePoint], now: float) -> str:
+    """Return restore points as a table; *now* gives their age."""
     return table(
-        ("NAME", "KIND", "STATE", "CONSISTENCY", "MADE", "SIZE", "WINDOW", "INSTANCES", "PROVEN"),
+        ("NAME", "KIND", "STATE", "CONSISTENCY", "MADE", "AGE", "SIZE", "WINDOW", "INSTANCES", "PROVEN"),
         [
             (
                 point.name,
@@ -203,6 +248,7 @@ def points_text(points: Sequence[RestorePoint]) -> str:
                 _state(point),
                 point.consistency.label,
                 moment(point.made_at),
+                _age(point, now),
                 _size(point),
                 seconds(point.window_s) if point.window_s else "-",
                 str(len(point.artifacts)),
@@ -292,6 +338,14 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def moment(at: float) -> str:
     """Return a time for people, in local time."""
     return dt.datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006
+
+
+def age_text(age_s: float) -> str:
+    """Return an age for people, in its largest unit."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if age_s >= 2 * length:
+            return f"{int(age_s // length)} {unit}"
+    return f"{int(max(age_s, 0))} s"
 
 
 def seconds(value: float) -> str:

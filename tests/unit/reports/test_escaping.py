@@ -61,7 +61,7 @@ def test_no_view_shows_it_raw(attack: str) -> None:
     views = [
         execution_text(report),
         point_text(point),
-        points_text([point]),
+        points_text([point], 0.0),
         table(("A",), [(attack,)]),
         str(event),
         render_json("report", report),

@@ -91,7 +91,7 @@ def test_an_error_as_json_has_all_that_a_script_needs() -> None:
 @given(point=made.restore_points)
 def test_any_restore_point_can_be_shown(point: RestorePoint) -> None:
     assert printable(point.name) in point_text(point)
-    assert printable(point.name) in points_text([point])
+    assert printable(point.name) in points_text([point], 0.0)
     assert json.loads(render_json("restore_point", point))["restore_point"]["name"] == point.name
 
 
@@ -136,6 +136,6 @@ def test_the_list_tells_how_much_is_stored_and_what_is_damaged() -> None:
         artifacts=(artifact, artifact),
         proofs=(Proof(at=0.0, kind="checksums", passed=False),),
     )
-    told = points_text([point])
+    told = points_text([point], 0.0)
     assert "6.0 MiB" in told
     assert "DAMAGED" in told

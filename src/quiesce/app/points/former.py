@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from quiesce.app.inquiry import Inquiry, question
 from quiesce.app.services import Services
-from quiesce.errors import PlanError, UnknownNameError
+from quiesce.errors import PlanError, ProviderError, UnknownNameError
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import ExecutionState
 from quiesce.model.former_state import FormerState, Side
@@ -42,6 +42,14 @@ def former_states(services: Services, deployment: Deployment) -> Former:
             if state is not None:
                 found[instance.id] = state
     return found
+
+
+def kept_states(services: Services, deployment: Deployment) -> Former:
+    """Return the same for people: nothing, where it cannot be looked at."""
+    try:
+        return former_states(services, deployment)
+    except (ProviderError, PlanError):
+        return {}
 
 
 def of_last_restore(former: Former, chosen: Sequence[InstanceId]) -> Former:

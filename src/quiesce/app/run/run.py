@@ -14,14 +14,15 @@ from quiesce.app.points.former import (
     wanted_side,
 )
 from quiesce.app.points.manifests import refuse_missing_repositories
-from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry, refuse_found_damaged
+from quiesce.app.points.targets import inspect_targets
+from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry
 from quiesce.app.run.execution import Watching, execute, failure_of
-from quiesce.app.run.in_use import refuse_in_use, users_that_stay
+from quiesce.app.run.foresight import why_refused, with_foresight
 from quiesce.app.run.recover import take_up_unfinished
 from quiesce.app.run.report import report_execution, report_plan, way_back
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
-from quiesce.errors import BusyError, InUseError, PlanError, QuiesceError, UsageError
+from quiesce.errors import BusyError, PlanError, QuiesceError, UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
@@ -69,14 +70,11 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
     """
     deployment = services.deployments.get(request.deployment)
     plan, points = _plan(services, deployment, request)
-    applied = _read_by(plan)
-    for point in points if applied else ():
-        refuse_found_damaged(point, applied)
-    plan = _with_usage_warnings(services, deployment, plan, points)
     predicted = _predicted_s(services, deployment, plan)
-    return report_plan(
+    report = report_plan(
         deployment.name, _with_window_warning(plan, predicted), predicted, _labels(plan, deployment)
     )
+    return with_foresight(services, deployment, plan, points, report)
 
 
 def run_workflow(services: Services, request: WorkflowRequest, watching: Watching) -> Result:
@@ -144,8 +142,12 @@ def _check_first(
     if makes_full_point(plan):
         cut = {step.instance for step in plan.steps if step.operation is Operation.SNAPSHOT}
         refuse_missing_repositories(services, deployment, cut)
+    targets = inspect_targets(services, deployment, plan, points)
     applied = _read_by(plan)
-    for point in points if applied else ():
+    reading = points if applied else ()
+    if error := why_refused(reading, applied, targets):
+        raise error
+    for point in reading:
         refuse_damaged(
             services,
             deployment,
@@ -154,7 +156,6 @@ def _check_first(
             mode=plan.parameters.verify_first,
             cancelled=watching.cancel_asked,
         )
-    refuse_in_use(services, deployment, plan, points)
 
 
 def result_of(services: Services, ended: Execution, plan: Plan, history: History) -> Result:
@@ -284,17 +285,6 @@ def _with_window_warning(plan: Plan, predicted_s: float) -> Plan:
         "raise max_freeze, raise parallel, or back up fewer nodes together"
     )
     return replace(plan, warnings=(*plan.warnings, warning))
-
-
-def _with_usage_warnings(
-    services: Services, deployment: Deployment, plan: Plan, points: Sequence[RestorePoint]
-) -> Plan:
-    used = users_that_stay(services, deployment, plan, points)
-    warnings = (
-        f"{instance} is in use by {', '.join(users)}: it would be refused ({InUseError.hint})"
-        for instance, users in used.items()
-    )
-    return replace(plan, warnings=(*plan.warnings, *warnings))
 
 
 def _labels(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from quiesce.app.points.former import kept_states
 from quiesce.app.points.prune import plan_pruning, remove_unkept
 from quiesce.app.points.rebuild import rebuild as rebuild_catalog
 from quiesce.app.points.verify import unreachable_error
@@ -16,7 +17,14 @@ from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, ExitStatus
 from quiesce.model.retention import RetentionPolicy
 from quiesce.reports.json import render_json, render_json_line
-from quiesce.reports.text import point_text, points_text, rebuilt_text, retention_text, verification_text
+from quiesce.reports.text import (
+    former_text,
+    point_text,
+    points_text,
+    rebuilt_text,
+    retention_text,
+    verification_text,
+)
 
 
 @click.group()
@@ -30,9 +38,16 @@ def backups() -> None:
 def list_points(deployment: str | None, as_json: bool) -> None:
     """List restore points with their consistency, and when each was last verified."""
     with services() as given:
-        name = given.deployments.get(deployment).name if deployment else None
-        points = given.catalog.list(name)
-    say(render_json("restore_points", points) if as_json else points_text(points))
+        found = given.deployments.get(deployment) if deployment else None
+        points = given.catalog.list(found.name if found else None)
+        former = kept_states(given, found) if found else {}
+        now = given.clock.now()
+    if as_json:
+        say(render_json("restore_points", points))
+        return
+    say(points_text(points, now))
+    for instance, state in former.items():
+        say(former_text(instance, state))
 
 
 @backups.command("show")

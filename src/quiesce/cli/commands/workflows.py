@@ -33,7 +33,7 @@ from quiesce.reports.text import execution_text, plan_text
 @json_option
 def plan(
     workflow: str, deployment: str, assignments: tuple[str, ...], allow_custom_parameters: bool, as_json: bool
-) -> None:
+) -> int:
     """Show what WORKFLOW would do to DEPLOYMENT, and the predicted frozen window. Touches nothing.
 
     \b
@@ -47,13 +47,19 @@ def plan(
         allow_custom_parameters=allow_custom_parameters,
     )
     with services() as given:
-        show_plan(given, request, as_json=as_json)
+        return show_plan(given, request, as_json=as_json)
 
 
-def show_plan(given: Services, request: WorkflowRequest, *, as_json: bool) -> None:
-    """Print the plan of *request*."""
+def show_plan(given: Services, request: WorkflowRequest, *, as_json: bool) -> int:
+    """Print the plan of *request*, and why it would be refused; return the exit status that it would have."""
     report = preview(given, request)
     say(render_json("plan", report) if as_json else plan_text(report))
+    if report.refused is None:
+        return ExitStatus.OK
+    say(f"quiesce: {printable_lines(report.refused.message)} [{report.refused.code}]", err=True)
+    if report.refused.hint:
+        say(f"  hint: {printable_lines(report.refused.hint)}", err=True)
+    return report.refused.exit_status
 
 
 def start(request: WorkflowRequest, *, dry_run: bool, as_json: bool) -> int:
@@ -61,8 +67,7 @@ def start(request: WorkflowRequest, *, dry_run: bool, as_json: bool) -> int:
     freezing = workflow_named(request.workflow).freezes
     with services(freezing=freezing and not dry_run) as given:
         if dry_run:
-            show_plan(given, request, as_json=as_json)
-            return ExitStatus.OK
+            return show_plan(given, request, as_json=as_json)
         return follow(lambda watching: run_workflow(given, request, watching), as_json=as_json)
 
 

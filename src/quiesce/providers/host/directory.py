@@ -18,7 +18,6 @@ from quiesce.errors import (
     ResourceNotFoundError,
     UntrustedPathError,
 )
-from quiesce.files.content import share_content
 from quiesce.files.descriptors import open_directory
 from quiesce.files.durable import storage_errors
 from quiesce.files.problems import TreeProblems
@@ -26,8 +25,10 @@ from quiesce.files.trust import open_declared
 from quiesce.model.consistency import Consistency
 from quiesce.model.former_state import FormerState
 from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import PRIVILEGED
+from quiesce.model.target import RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import unsupported
 from quiesce.provider_kit.saving import watched
@@ -37,6 +38,7 @@ from quiesce.providers.host.cuts import CutTally, assemble, copy_back, cut_tree,
 from quiesce.providers.host.entries import remove
 from quiesce.providers.host.extracting import extract
 from quiesce.providers.host.former_states import CONTENT
+from quiesce.providers.host.inspecting import can_share, inspect_path, inspect_place
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import ELSEWHERE, RAW, SnapshotDirectory, StoredCut
 from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
@@ -120,6 +122,12 @@ class DirectoryOperations(StoredOperations):
             job.say(extract(job, self._extracted, build))
         return NOTHING
 
+    def inspect_target(self, job: HostJob, /) -> RestoreTarget:
+        """Look for links, mounts, programs and room."""
+        if job.call.operation is Operation.EXTRACT:
+            return inspect_place(job)
+        return inspect_path(job)
+
     def former_state(self, job: HostJob, /) -> FormerState | None:
         """Tell which tree is kept."""
         snapshots = job.snapshots
@@ -149,6 +157,7 @@ class DirectoryOperations(StoredOperations):
                     _exchangeable(snapshots),
                     _trusted(snapshots),
                     _space(snapshots, source),
+                    *_kept(snapshots),
                 ]
         except (ResourceNotFoundError, UntrustedPathError, NonRecoverableError) as error:
             remedy = error.hint or "Make it, or correct the node's path."
@@ -337,11 +346,23 @@ def _trusted(snapshots: SnapshotDirectory) -> Finding:
     )
 
 
+def _kept(snapshots: SnapshotDirectory) -> Sequence[Finding]:
+    """Tell what a restore has replaced, and how much room that takes."""
+    with snapshots.former_states() as former:
+        state = None if former is None else former.describe()
+    if state is None:
+        return ()
+    size = "" if state.size_bytes is None else f", {state.size_bytes} bytes"
+    older = f", and older states: {', '.join(state.older)}" if state.older else ""
+    detail = f"{state.place} is kept for an undo of {state.execution}{size}{older}"
+    return [Finding(check="undo", passed=True, detail=detail)]
+
+
 def _space(snapshots: SnapshotDirectory, source: int) -> Finding:
     ground = snapshots.directory
     while not ground.exists():
         ground = ground.parent
-    shared = os.fstat(source).st_dev == ground.stat().st_dev and _can_share(ground)
+    shared = os.fstat(source).st_dev == ground.stat().st_dev and can_share(ground)
     size, free = count_tree(source).size_bytes, os.statvfs(ground)
     enough = shared or free.f_bavail * free.f_frsize > size
     how = "is cut by reflink" if shared else "is copied within the frozen window (no reflink)"
@@ -351,17 +372,3 @@ def _space(snapshots: SnapshotDirectory, source: int) -> Finding:
         detail=f"{size} bytes: the tree {how}",
         remedy="" if enough else "Make room beside the directory, or set snapshot_dir.",
     )
-
-
-def _can_share(directory: Path) -> bool:
-    """Tell whether files in *directory*'s file system can share their data; leaves nothing behind."""
-    try:
-        one, other = (os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600) for _ in range(2))
-    except OSError:
-        return False
-    try:
-        os.pwrite(one, bytes(4096), 0)
-        return share_content(one, other)
-    finally:
-        os.close(one)
-        os.close(other)

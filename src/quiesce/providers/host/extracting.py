@@ -53,15 +53,6 @@ def why_not_extracted(job: HostJob) -> str:
         return f"there is no directory {directory.parent}"
 
 
-def free_bytes(job: HostJob) -> int:
-    """Return how much room there is."""
-    ground = _directory(job)
-    while not ground.exists():
-        ground = ground.parent
-    space = os.statvfs(ground)
-    return space.f_bavail * space.f_frsize
-
-
 def _what_is_in_the_way(above: Declared, directory: Path, instance: str) -> str:
     if not exists(above.parent, above.name):
         return ""

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from quiesce.app.inquiry import Inquiry
 from quiesce.app.services import Services
-from quiesce.errors import InUseError, ProviderError
+from quiesce.errors import ProviderError
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId
 from quiesce.model.operation import REPLACING, Operation
@@ -15,20 +15,6 @@ from quiesce.model.plan import Plan, Step
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Topology
 from quiesce.ports import UsageTeller
-
-
-def refuse_in_use(
-    services: Services, deployment: Deployment, plan: Plan, points: Sequence[RestorePoint]
-) -> None:
-    """Refuse to replace what is in use by programs that nothing in *plan* stops.
-
-    Raises:
-        InUseError: naming them all; nothing was touched.
-    """
-    used = users_that_stay(services, deployment, plan, points)
-    if used:
-        told = "; ".join(f"{instance} is in use by {', '.join(users)}" for instance, users in used.items())
-        raise InUseError(f"{told}; nothing was touched")
 
 
 def users_that_stay(

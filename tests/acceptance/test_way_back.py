@@ -1,0 +1,140 @@
+"""The way back from a restore, and looking before it, as an operator meets them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .shop import CommandLine
+
+TREES = """\
+tosca_definitions_version: cloudify_dsl_1_3
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+inputs: {data: {type: string}}
+node_templates:
+  uploads:
+    type: quiesce.nodes.host.Directory
+    properties: {path: {concat: [{get_input: data}, /uploads]}}
+  pages:
+    type: quiesce.nodes.host.Directory
+    properties: {path: {concat: [{get_input: data}, /pages]}}
+"""
+TREE_NAMES = ("uploads", "pages")
+
+
+class Trees:
+    """Two directories, and what is in them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, text: str) -> None:
+        for name in TREE_NAMES:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+            (self.root / name / "file").write_text(text)
+
+    def read(self) -> set[str]:
+        return {(self.root / name / "file").read_text() for name in TREE_NAMES}
+
+
+@pytest.fixture
+def trees(quiesce: CommandLine) -> Trees:
+    """A deployment with a restore point of "saved", which goes on with "former"."""
+    found = Trees(quiesce.directory / "srv")
+    found.write("saved")
+    (quiesce.directory / "trees.yaml").write_text(TREES)
+    quiesce("init", "trees.yaml", "-b", "trees", "-i", f"data={found.root}")
+    quiesce("backup", "trees", "-p", "snapshot_name=one", "-p", "snapshot_incremental=false")
+    found.write("former")
+    return found
+
+
+@pytest.fixture
+def reader(trees: Trees) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that has a file of the deployment open."""
+    with subprocess.Popen(["tail", "-f", trees.root / "pages" / "file"], stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        program.stdout.read(1)
+        yield program
+        program.kill()
+
+
+def test_a_restore_is_undone_and_done_again_by_one_command(quiesce: CommandLine, trees: Trees) -> None:
+    planned = quiesce("plan", "restore", "trees", "-p", "snapshot_name=one").out
+    assert "unknown, never measured here" in planned
+    assert "quiesce restore --undo trees" in planned
+    quiesce("restore", "trees", "-p", "snapshot_name=one")
+    assert trees.read() == {"saved"}
+    trees.write("written since")
+
+    for expected in ("former", "written since", "former"):
+        quiesce("restore", "--undo", "trees")
+        assert trees.read() == {expected}
+
+    planned = quiesce("plan", "restore", "trees", "-p", "snapshot_name=one").out
+    assert "unknown" not in planned
+    assert planned.count("kept: ") == 2
+    assert quiesce("backups", "list", "trees").out.count("kept: ") == 2
+    quiesce("restore", "--forget-undo", "trees")
+    assert quiesce("restore", "--undo", "trees", status=5).err.count("undone") == 1
+    assert sorted(path.name for path in trees.root.iterdir()) == sorted(TREE_NAMES)
+
+
+def test_an_undo_is_of_the_last_restore_of_what_is_chosen(quiesce: CommandLine, trees: Trees) -> None:
+    quiesce("restore", "trees", "-p", "snapshot_name=one")
+    trees.write("second")
+    quiesce("restore", "trees", "-p", "snapshot_name=one", "--include-nodes", "pages")
+
+    quiesce("restore", "--undo", "trees")
+    assert trees.read() == {"second"}, "the last restore has replaced one of them only"
+    quiesce("restore", "--undo", "trees", "--include-nodes", "uploads")
+    assert (trees.root / "uploads" / "file").read_text() == "former"
+
+
+def test_all_that_is_wrong_is_told_before_anything_is_touched(
+    quiesce: CommandLine, trees: Trees, reader: subprocess.Popen[bytes]
+) -> None:
+    (trees.root / "elsewhere").mkdir()
+    uploads = trees.root / "uploads"
+    (uploads / "file").unlink()
+    uploads.rmdir()
+    uploads.symlink_to("elsewhere/nowhere/uploads")
+    for command in (("plan", "restore"), ("restore",)):
+        told = quiesce(*command, "trees", "-p", "snapshot_name=one", status=5).err
+        assert f"pid {reader.pid}" in told
+        assert "tail -f" in told
+        assert "elsewhere" in told
+        assert "nothing was touched" in told
+    assert (trees.root / "pages" / "file").read_text() == "former"
+    assert uploads.is_symlink()
+    [refused] = [
+        quiesce("plan", "restore", "trees", "-p", "snapshot_name=one", "--json", status=5).json["plan"]
+    ]
+    assert refused["refused"]["exit_status"] == 5
+    assert len(refused["users"]) == 1
+
+
+def test_a_program_alone_in_the_way_is_in_use(
+    quiesce: CommandLine, trees: Trees, reader: subprocess.Popen[bytes]
+) -> None:
+    told = quiesce("restore", "trees", "-p", "snapshot_name=one", status=5).err
+    assert "[in-use]" in told
+    assert "allow_in_use" in told
+    quiesce("restore", "trees", "-p", "snapshot_name=one", "-p", "allow_in_use=true")
+    assert trees.read() == {"saved"}
+    assert reader.poll() is None
+
+
+def test_a_restore_point_is_written_below_a_directory(quiesce: CommandLine, trees: Trees) -> None:
+    quiesce("restore", "trees", "-p", "snapshot_name=one", "--target", "look")
+    assert trees.read() == {"former"}
+    written = quiesce.directory / "look"
+    assert {path.name.partition("_")[0] for path in written.iterdir()} == set(TREE_NAMES)
+    assert {(path / "file").read_text() for path in written.iterdir()} == {"saved"}
+
+    told = quiesce("restore", "trees", "-p", "snapshot_name=one", "--target", "look", status=5).err
+    assert told.count("there already") == 2
+    assert "nothing was touched" in told
