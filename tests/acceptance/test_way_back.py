@@ -138,3 +138,55 @@ def test_a_restore_point_is_written_below_a_directory(quiesce: CommandLine, tree
     told = quiesce("restore", "trees", "-p", "snapshot_name=one", "--target", "look", status=5).err
     assert told.count("there already") == 2
     assert "nothing was touched" in told
+
+
+def test_a_restore_point_goes_into_another_deployment(quiesce: CommandLine, trees: Trees) -> None:
+    staging = Trees(quiesce.directory / "staging")
+    staging.write("staging")
+    quiesce("init", "trees.yaml", "-b", "staging", "-i", f"data={staging.root}")
+    before = quiesce.points("trees")
+
+    quiesce("restore", "trees", "--to", "staging", "-p", "snapshot_name=one")
+
+    assert staging.read() == {"saved"}
+    assert trees.read() == {"former"}
+    after = quiesce.points("trees")
+    assert after["one"]["artifacts"] == before["one"]["artifacts"]
+    assert quiesce.points("staging") == {}
+    quiesce("restore", "--undo", "staging")
+    assert staging.read() == {"staging"}
+
+
+def test_instances_go_where_they_are_sent_or_nothing_is_touched(quiesce: CommandLine, trees: Trees) -> None:
+    staging = Trees(quiesce.directory / "staging")
+    staging.write("staging")
+    quiesce("init", "trees.yaml", "-b", "staging", "-i", f"data={staging.root}")
+    of = {
+        (name, step["instance"].partition("_")[0]): step["instance"]
+        for name in ("trees", "staging")
+        for _, steps in quiesce("plan", "statistics", name, "--json").json["plan"]["groups"]
+        for step in steps
+    }
+    uploads, pages = of["trees", "uploads"], of["trees", "pages"]
+    go = ("restore", "trees", "--to", "staging", "-p", "snapshot_name=one", "--map")
+    told = quiesce(*go, f"{uploads}={of['staging', 'pages']}", status=5).err
+    assert f"{uploads}, {pages} would all go to" in told or f"{pages}, {uploads} would all go to" in told
+    quiesce(*go, f"{uploads}=nobody_1", status=4)
+    assert staging.read() == {"staging"}
+
+    quiesce(*go, f"{uploads}={of['staging', 'pages']},{pages}=")
+    assert (staging.root / "pages" / "file").read_text() == "saved"
+    assert (staging.root / "uploads" / "file").read_text() == "staging"
+
+
+def test_the_newest_good_restore_point_is_called_latest(quiesce: CommandLine, trees: Trees) -> None:
+    quiesce("backup", "trees", "-p", "snapshot_name=two", "-p", "snapshot_incremental=false")
+    trees.write("present")
+    assert quiesce("backups", "show", "trees", "latest").out.startswith("restore point two")
+    assert "two is proven" in quiesce("backups", "verify", "trees", "latest").out
+    quiesce("restore", "trees", "-p", "snapshot_name=latest")
+    assert trees.read() == {"former"}
+    assert "AGE" in quiesce("backups", "list", "trees").out
+
+    quiesce("backup", "trees", "-p", "snapshot_name=latest", status=2)
+    quiesce("remove-backup", "trees", "-p", "snapshot_name=latest", status=4)

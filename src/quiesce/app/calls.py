@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from quiesce.app.elsewhere import elsewhere_of
 from quiesce.app.masking import Masking, masked_error, masked_outcome
 from quiesce.app.services import Services
 from quiesce.engine import Attempt
 from quiesce.errors import NotFrozenError, ProviderError
-from quiesce.model.call import Call, Related
+from quiesce.model.call import Call, Origin, Related
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
@@ -159,6 +160,7 @@ class Performer:
         topology = self._deployment.topology
         parameters = self._plan.parameters
         inputs = self._live.inputs(step.instance, step.interface) if step.declared else {}
+        origin = self._origin(step) if step.operation is Operation.APPLY else None
         own = None if step.point is None else self._artifacts.get((step.point, step.instance))
         return Call(
             operation=step.operation,
@@ -183,6 +185,26 @@ class Performer:
             thaw_after_s=parameters.max_freeze_s + TIMER_MARGIN_S if step.self_thaw else None,
             blueprint_dir=self._deployment.blueprint_dir,
             related=self._related(step.instance),
+            origin=origin,
+        )
+
+    def _origin(self, step: Step) -> Origin | None:
+        """Return whose restore point is applied; looked up only then: nothing keeps a thaw waiting."""
+        elsewhere = elsewhere_of(self._services, self._deployment, self._plan.parameters)
+        if elsewhere is None or step.instance not in elsewhere.origins:
+            return None
+        source, instance = elsewhere.source, elsewhere.origins[step.instance]
+        point = elsewhere.mapped_point
+        self._full[point.name] = point.full
+        for artifact in point.artifacts:
+            self._artifacts.setdefault((point.name, artifact.instance), artifact.content)
+        live = self._services.live(source)
+        return Origin(
+            deployment=source.name,
+            instance=instance,
+            node=source.topology.node_of(instance),
+            properties=live.properties(instance),
+            runtime_properties=live.runtime_properties(instance),
         )
 
     def _is_full(self, step: Step) -> bool:

@@ -46,12 +46,26 @@ class Call:
     #: COPY, APPLY, DELETE: what SNAPSHOT (and COPY) answered; None when an incomplete object is removed and
     #: the answer was lost: find it by its deterministic name
     artifact: Mapping[str, Json] | None = None
+    #: APPLY: whose restore point it is, when it is not the instance's own
+    origin: Origin | None = None
     #: FREEZE: the node's own timer, armed before the freeze, thaws after so many seconds
     thaw_after_s: float | None = None
     #: directory of the blueprint, for the scripts it names
     blueprint_dir: str = ""
     #: the instances this one is contained in, nearest first, then those it is connected to
     related: tuple[Related, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The instance, of another deployment, that has saved what is applied."""
+
+    deployment: DeploymentName
+    instance: InstanceId
+    node: Node
+    #: evaluated there, secrets included: never log these
+    properties: Mapping[str, Json] = field(default_factory=dict)
+    runtime_properties: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,8 @@ class Capabilities:
     waits_for_others: bool = False
     #: whether the freeze it offers is wanted around APPLY too; false where APPLY replaces the whole machine
     freeze_for_apply: bool = False
+    #: whether APPLY can take what another instance has saved (`Call.origin`)
+    restores_elsewhere: bool = False
     #: usual duration in seconds, for predicting the frozen window until it was measured here
     typical_s: Mapping[Operation, float] = field(default_factory=dict)
 

@@ -53,6 +53,10 @@ class Parameters:
     verify_first: VerifyFirst = VerifyFirst.FULL
     #: restore: for how many seconds what it replaces is kept; None: until the next restore has succeeded
     keep_undo_s: float | None = None
+    #: restore: into which deployment, which instance into which, and whose restore point it is
+    to: str = ""
+    map: tuple[str, ...] = ()
+    source: str = ""
     #: extract: below which directory
     target: str = ""
     #: undo_restore: which of the two states is wanted

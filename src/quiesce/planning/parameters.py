@@ -367,6 +367,21 @@ PARAMETERS: Final = (
         "not there)",
     ),
     Parameter(
+        name="to",
+        workflows=_applying,
+        read=_text,
+        own_engine=True,
+        help="restore into this deployment instead, of the same or of another blueprint",
+    ),
+    Parameter(
+        name="map",
+        workflows=_applying,
+        read=_names,
+        own_engine=True,
+        help="with to: which instance goes into which: SOURCE=TARGET,…; SOURCE= leaves one out "
+        "(default: the same node's instance of the same index)",
+    ),
+    Parameter(
         name="target",
         workflows=_extracting,
         read=_checked(read_absolute_path),

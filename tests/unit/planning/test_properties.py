@@ -193,6 +193,8 @@ def test_every_declared_parameter_reaches_the_plan(workflow: str) -> None:
         "keep_undo": 0 if workflow == "restore" else 5,
         "undo_to": "restored",
         "target": "/elsewhere",
+        "to": "staging",
+        "map": ["a_1=b_1"],
         "all": True,
         "parallel": 3,
         "task_retries": 9,

@@ -8,6 +8,7 @@ from typing import Final
 
 from quiesce.app.points.asking import Cancelled, ask_verifiers, nobody
 from quiesce.app.points.manifests import repositories
+from quiesce.app.points.naming import point_named
 from quiesce.app.services import Services
 from quiesce.errors import DamagedError, UnreachableError
 from quiesce.model.deployment import Deployment
@@ -62,7 +63,7 @@ def verify(services: Services, deployment: str, name: str) -> tuple[RestorePoint
         UnknownNameError: when there is no such deployment or restore point.
     """
     found = services.deployments.get(deployment)
-    point = services.catalog.get(found.name, name)
+    point = point_named(services, found.name, name)
     whole = {artifact.instance for artifact in point.artifacts}
     began = services.clock.now()
     checked = _check(services, found, point, whole, nobody)

@@ -165,7 +165,8 @@ class ExecutionRun:
     def conclude(self, history: History) -> Execution:
         """Store the result."""
         made = [self.services.catalog.save(point) for point in self._made(history)]
-        left = [self.services.catalog.save(p) for p in points_removed(self.plan, history, self.points)]
+        removed = points_removed(self.plan, history, self.points) if self._removes_points() else []
+        left = [self.services.catalog.save(point) for point in removed]
         changed = left if self._removes_points() else made
         problem = keep_manifests(self.services, self.deployment, changed)
         self._keep_durations(history)

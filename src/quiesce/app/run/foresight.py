@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from quiesce.app.elsewhere import elsewhere_of
 from quiesce.app.points.former import kept_states
 from quiesce.app.points.targets import Targets, inspect_targets
 from quiesce.app.points.verify import refuse_found_damaged
@@ -28,11 +29,11 @@ def with_foresight(
         return report
     targets = inspect_targets(services, deployment, plan, points)
     former = kept_states(services, deployment)
-    error = why_refused(points, reading, targets)
+    error = why_refused(services, deployment, plan, points, targets)
     replaces = any(step.operation is Operation.APPLY for step in plan.steps)
     return replace(
         report,
-        restore=_preview(services, plan, points[0], targets) if points and replaces else None,
+        restore=_preview(services, deployment, plan, points[0], targets) if points and replaces else None,
         users=targets.users,
         former={instance: former[instance] for instance in reading if instance in former},
         refused=None if error is None else _refusal(error),
@@ -40,13 +41,13 @@ def with_foresight(
 
 
 def why_refused(
-    points: Iterable[RestorePoint], reading: Iterable[InstanceId], targets: Targets
+    services: Services, deployment: Deployment, plan: Plan, points: Sequence[RestorePoint], targets: Targets
 ) -> QuiesceError | None:
     """Return all that is known to be wrong with sources and targets, as one error; None: nothing."""
-    wrong, reading = targets.error(), tuple(reading)
-    for point in points:
+    wrong = targets.error()
+    for _, point, held in sources(services, deployment, plan, points, targets.found):
         try:
-            refuse_found_damaged(point, reading)
+            refuse_found_damaged(point, held)
         except QuiesceError as damaged:
             if wrong is None:
                 return damaged
@@ -54,11 +55,27 @@ def why_refused(
     return wrong
 
 
+def sources(
+    services: Services,
+    deployment: Deployment,
+    plan: Plan,
+    points: Sequence[RestorePoint],
+    instances: Iterable[InstanceId],
+) -> Sequence[tuple[Deployment, RestorePoint, set[InstanceId]]]:
+    """Return whose restore points are read for *instances*, and which instances' parts of them."""
+    elsewhere = elsewhere_of(services, deployment, plan.parameters)
+    if elsewhere is None:
+        return [(deployment, point, set(instances)) for point in points]
+    return [(elsewhere.source, elsewhere.point, elsewhere.origins_of(instances))]
+
+
 def _refusal(error: QuiesceError) -> Refusal:
     return Refusal(code=error.code, message=str(error), hint=error.hint, exit_status=int(error.exit_status))
 
 
-def _preview(services: Services, plan: Plan, point: RestorePoint, targets: Targets) -> RestorePreview:
+def _preview(
+    services: Services, deployment: Deployment, plan: Plan, point: RestorePoint, targets: Targets
+) -> RestorePreview:
     known = services.catalog.list(point.deployment)
     names = [each.name for each in known]
     applied, undoable, safe = (
@@ -74,7 +91,7 @@ def _preview(services: Services, plan: Plan, point: RestorePoint, targets: Targe
         newer=tuple(names[names.index(point.name) + 1 :]) if point.name in names else (),
         trust=point.trust,
         checked_at=point.proofs[-1].at if point.proofs else None,
-        expected_s=predict_total_s(plan, services.executions.durations(point.deployment)),
+        expected_s=predict_total_s(plan, services.executions.durations(deployment.name)),
         rooms=_rooms(targets),
         undoable=undoable,
         safe=safe,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from quiesce.app.elsewhere import elsewhere_of
 from quiesce.app.points.consistency import ConsistencyAssessment
 from quiesce.app.points.former import (
     Former,
@@ -14,10 +15,11 @@ from quiesce.app.points.former import (
     wanted_side,
 )
 from quiesce.app.points.manifests import refuse_missing_repositories
+from quiesce.app.points.naming import LATEST, point_named
 from quiesce.app.points.targets import inspect_targets
 from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry
 from quiesce.app.run.execution import Watching, execute, failure_of
-from quiesce.app.run.foresight import why_refused, with_foresight
+from quiesce.app.run.foresight import sources, why_refused, with_foresight
 from quiesce.app.run.recover import take_up_unfinished
 from quiesce.app.run.report import report_execution, report_plan, way_back
 from quiesce.app.services import Services
@@ -27,7 +29,7 @@ from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
-from quiesce.model.ids import BackupName, ExecutionId, InstanceId, Json
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
 from quiesce.model.operation import INDEBTING, Operation
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Plan
@@ -68,7 +70,7 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
     Raises:
         UsageError, UnknownNameError, PlanError: when it would be refused.
     """
-    deployment = services.deployments.get(request.deployment)
+    deployment = _target(services, request)
     plan, points = _plan(services, deployment, request)
     predicted = _predicted_s(services, deployment, plan)
     report = report_plan(
@@ -87,7 +89,7 @@ def run_workflow(services: Services, request: WorkflowRequest, watching: Watchin
         BusyError: another execution runs on the deployment; nothing was touched.
         StoreError: the database could not be written; everything that was frozen is thawed.
     """
-    deployment = services.deployments.get(request.deployment)
+    deployment = _target(services, request)
     workflow = workflow_named(request.workflow)
     execution_id = ExecutionId(f"{workflow.name.replace('_', '-')}-{services.random_text(10)}")
     lease = _lease(services, deployment, execution_id) if workflow.mutating else None
@@ -115,7 +117,7 @@ def _run(
         workflow=plan.workflow,
         parameters=dict(request.parameters),
         created_at=services.clock.now(),
-        points=_points_of(plan, points),
+        points=_points_of(plan, points, deployment),
     )
     for name in {step.provider for step in plan.steps}:
         services.provider(name)  # refused here, before anything is touched, when its SDK is missing
@@ -124,6 +126,11 @@ def _run(
     guard = _guard_of(services, plan, execution)
     ended, plan, history = execute(services, execution, Purpose.FORWARD, watching, guard=guard)
     return result_of(services, ended, plan, history)
+
+
+def _target(services: Services, request: WorkflowRequest) -> Deployment:
+    """Return the deployment that *request* works on: another one, where it is restored elsewhere."""
+    return services.deployments.get(str(request.parameters.get("to") or request.deployment))
 
 
 def _read_by(plan: Plan) -> set[InstanceId]:
@@ -145,14 +152,14 @@ def _check_first(
     targets = inspect_targets(services, deployment, plan, points)
     applied = _read_by(plan)
     reading = points if applied else ()
-    if error := why_refused(reading, applied, targets):
+    if error := why_refused(services, deployment, plan, reading, targets):
         raise error
-    for point in reading:
+    for whose, point, held in sources(services, deployment, plan, reading, applied):
         refuse_damaged(
             services,
-            deployment,
+            whose,
             point,
-            applied,
+            held,
             mode=plan.parameters.verify_first,
             cancelled=watching.cancel_asked,
         )
@@ -171,7 +178,9 @@ def _plan(
 ) -> tuple[Plan, Sequence[RestorePoint]]:
     workflow = workflow_named(request.workflow)
     given = dict(request.parameters)
-    points = _points(services, deployment, workflow, given) if workflow.takes_points else ()
+    elsewhere = bool(given.get("to")) and workflow.applies_points
+    whose = services.deployments.get(request.deployment) if elsewhere else deployment
+    points = _points(services, whose, workflow, given) if workflow.takes_points else ()
     parameters = read_parameters(
         workflow.name,
         given,
@@ -179,6 +188,10 @@ def _plan(
         options=declared_options(services.descriptions),
         allow_custom=request.allow_custom_parameters,
     )
+    if elsewhere:
+        parameters = replace(parameters, source=whose.name)
+        found = elsewhere_of(services, deployment, parameters)
+        points = (found.mapped_point,) if found is not None else ()
     if workflow.makes_point:
         _refuse_known_name(services, deployment, parameters)
     if workflow.applies_points:
@@ -228,7 +241,9 @@ def _points(
             f"{workflow.name} needs a snapshot_name; there is: {names}",
             hint=f"quiesce {workflow.command} {deployment.name} -p snapshot_name=NAME",
         )
-    point = services.catalog.get(deployment.name, str(name))
+    find = point_named if workflow.reads_points else _named_exactly
+    point = find(services, deployment.name, str(name))
+    given["snapshot_name"] = point.name
     if workflow.reads_points:
         refuse_damaged_entry(point)
     wanted_full = given.setdefault("snapshot_incremental", not point.full) in (False, "false")
@@ -247,7 +262,13 @@ def _points(
     return (point,)
 
 
+def _named_exactly(services: Services, deployment: DeploymentName, name: str) -> RestorePoint:
+    return services.catalog.get(deployment, name)
+
+
 def _refuse_known_name(services: Services, deployment: Deployment, parameters: Parameters) -> None:
+    if parameters.snapshot_name == LATEST:
+        raise UsageError(f"{LATEST!r} is what the newest restore point is called: choose another name")
     for point in services.catalog.list(deployment.name):
         if point.name == parameters.snapshot_name:
             raise PlanError(
@@ -266,9 +287,11 @@ def _refuse_lower(points: Sequence[RestorePoint], parameters: Parameters) -> Non
             )
 
 
-def _points_of(plan: Plan, points: Sequence[RestorePoint]) -> tuple[BackupName, ...]:
-    made = {step.point for step in plan.steps if step.point is not None}
-    return tuple(sorted(made | {point.name for point in points}))
+def _points_of(plan: Plan, points: Sequence[RestorePoint], deployment: Deployment) -> tuple[BackupName, ...]:
+    """Return the names of *deployment*'s own restore points that *plan* has to do with."""
+    given = {point.name: point.deployment == deployment.name for point in points}
+    made = {step.point for step in plan.steps if step.point is not None and given.get(step.point, True)}
+    return tuple(sorted(made | {name for name, own in given.items() if own}))
 
 
 def _predicted_s(services: Services, deployment: Deployment, plan: Plan) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from quiesce.app.points.former import kept_states
+from quiesce.app.points.naming import point_named
 from quiesce.app.points.prune import plan_pruning, remove_unkept
 from quiesce.app.points.rebuild import rebuild as rebuild_catalog
 from quiesce.app.points.verify import unreachable_error
@@ -55,9 +56,12 @@ def list_points(deployment: str | None, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(deployment: str, name: str, as_json: bool) -> None:
-    """Show one restore point: its artifacts, its consistency and why, its frozen window, its proofs."""
+    """Show one restore point: its artifacts, its consistency and why, its frozen window, its proofs.
+
+    NAME is "latest" for the newest good one.
+    """
     with services() as given:
-        point = given.catalog.get(given.deployments.get(deployment).name, name)
+        point = point_named(given, given.deployments.get(deployment).name, name)
     say(render_json("restore_point", point) if as_json else point_text(point))
 
 
@@ -66,7 +70,10 @@ def show(deployment: str, name: str, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def verify(deployment: str, name: str, as_json: bool) -> int:
-    """Read a restore point's stored data again and compare every checksum; the result is kept as a proof."""
+    """Read a restore point's stored data again and compare every checksum; the result is kept as a proof.
+
+    NAME is "latest" for the newest good one.
+    """
     with services() as given:
         point, found = verify_point(given, deployment, name)
     if as_json:
@@ -80,7 +87,7 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
     else:
         say(verification_text(point, found.results, found.manifest, found.unreachable))
     if found.damages:
-        raise DamagedError(f"{name} is damaged: {', '.join(found.damages)}")
+        raise DamagedError(f"{point.name} is damaged: {', '.join(found.damages)}")
     if found.unreachable:
         raise unreachable_error(point, found)
     return ExitStatus.OK

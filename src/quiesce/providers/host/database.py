@@ -139,7 +139,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         snapshots = job.snapshots
         with storage_errors(f"restore {snapshots.path}"), snapshots.incoming() as place:
             incoming = Path(os.fsdecode(path_of(place))) / os.fsdecode(CONTENT)
-            self._fetch(job, incoming)
+            self._fetch(job.saved, incoming)
             if not _file(job).exists():
                 sync_file_system(place)
                 job.say(snapshots.put_in_place(job.call))

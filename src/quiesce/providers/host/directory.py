@@ -20,6 +20,7 @@ from quiesce.errors import (
 )
 from quiesce.files.descriptors import open_directory
 from quiesce.files.durable import storage_errors
+from quiesce.files.metadata import Allowed
 from quiesce.files.problems import TreeProblems
 from quiesce.files.trust import open_declared
 from quiesce.model.consistency import Consistency
@@ -197,15 +198,16 @@ class DirectoryOperations(StoredOperations):
 
     def _build(self, job: HostJob, place: int) -> TreeProblems:
         """Build what is to be restored in *place*, an empty directory of ours."""
-        if job.call.full:
-            return self._unpack(job, place)
-        cut = job.snapshots.find(job.call)
-        with job.snapshots.opened(cut) as directory:
+        saved = job.saved
+        if saved.call.full:
+            return self._unpack(saved, place, job.allowed)
+        cut = saved.snapshots.find(saved.call)
+        with saved.snapshots.opened(cut) as directory:
             require_unchanged(cut, directory)
             with _opened(directory, RAW) as raw, _opened(directory, CONTENT) as content:
                 return copy_back(raw, content, place, CONTENT, watched(job.context), allowed=job.allowed)
 
-    def _unpack(self, job: HostJob, place: int) -> TreeProblems:
+    def _unpack(self, job: HostJob, place: int, allowed: Allowed) -> TreeProblems:
         repository = job.repository
         manifest = job.saving.manifest()
         told = watched(job.context, manifest.size_bytes)
@@ -214,7 +216,7 @@ class DirectoryOperations(StoredOperations):
             repository.open(manifest, ARCHIVE, told) as stored,
         ):
             try:
-                problems = read_archive(index, stored, place, CONTENT, job.allowed)
+                problems = read_archive(index, stored, place, CONTENT, allowed)
             except (OSError, ValueError, NonRecoverableError, DamagedArtifactError):
                 # say that it is damaged rather than what the damage has led to
                 _check(index, stored)

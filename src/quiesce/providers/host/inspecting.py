@@ -79,7 +79,7 @@ def _problem_of(check: Callable[[], None]) -> list[TargetProblem]:
 def _needed_bytes(job: HostJob) -> int | None:
     """Return what is written beside the present state: nothing where a snapshot's data can be shared."""
     ground = _ground(job.path)
-    if not job.call.full and can_share(ground):
+    if not job.call.full and job.call.origin is None and can_share(ground):
         return None
     return _size_bytes(job)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from quiesce.archives import Archives, Keyring
 from quiesce.errors import NonRecoverableError, OperationTimeoutError
 from quiesce.files.metadata import EVERYTHING, Allowed
 from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.options import read_options
 from quiesce.provider_kit.saving import Saving
 from quiesce.providers.host.freeze_client import FreezeClient
 from quiesce.providers.host.options import HostOptions
@@ -48,6 +49,23 @@ class HostJob(Job):
     def allowed(self) -> Allowed:
         """What of a restore point may come back although it gives rights."""
         return EVERYTHING if self.options.allow_privileged else Allowed()
+
+    @property
+    def saved(self) -> HostJob:
+        """The job as whoever has saved the restore point would be given it."""
+        origin = self.call.origin
+        if origin is None:
+            return self
+        call = replace(
+            self.call,
+            origin=None,
+            deployment=origin.deployment,
+            instance=origin.instance,
+            node=origin.node,
+            properties=origin.properties,
+            runtime_properties=origin.runtime_properties,
+        )
+        return replace(self, call=call, options=read_options(HostOptions, "host", call))
 
     @property
     def key(self) -> str:
