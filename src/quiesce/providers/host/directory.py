@@ -350,6 +350,8 @@ def _trusted(snapshots: SnapshotDirectory) -> Finding:
 
 def _kept(snapshots: SnapshotDirectory) -> Sequence[Finding]:
     """Tell what a restore has replaced, and how much room that takes."""
+    if snapshots.why_not_used():
+        return ()
     with snapshots.former_states() as former:
         state = None if former is None else former.describe()
     if state is None:
