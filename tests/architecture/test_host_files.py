@@ -12,7 +12,10 @@ from quiesce.providers import host
 
 DIRECTORY = Path(str(host.__file__)).parent
 #: what handles trees; the others ask SQLite, the kernel or ``/proc``
-MODULES = ("archive", "counting", "cuts", "directory", "in_use", "snapshot_dir", "stored")
+MODULES = (
+    *("archive", "counting", "cuts", "directory", "entries", "extracting", "former_states", "in_use"),
+    *("inspecting", "snapshot_dir", "stored"),
+)
 #: these look a name up, so they need the open directory that it is in
 BY_DESCRIPTOR = {"open", "mkdir", "unlink", "rmdir", "stat", "readlink", "link", "symlink", "mknod", "rename"}
 #: these look up a whole path, or follow what is in it
@@ -24,7 +27,7 @@ NEVER = {
 #: what is looked at by path, and why that is harmless
 KNOWN = {
     ("snapshot_dir", "read_text"): "which boot of the machine it is, from /proc",
-    ("directory", "open"): "a file without a name, to see whether the file system can share data",
+    ("inspecting", "open"): "a file without a name, to see whether the file system can share data",
 }
 
 
