@@ -125,8 +125,11 @@ class Doctor(Protocol):
 class Verifier(Protocol):
     """A provider that can check a stored artifact without restoring it."""
 
-    def verify(self, call: Call, context: Context) -> Proof:
-        """Check `Call.artifact` against its checksums; reads everything, changes nothing."""
+    def verify(self, call: Call, context: Context) -> Proof | None:
+        """Check `Call.artifact` against its checksums; reads everything, changes nothing.
+
+        None: there is nothing that could be checked without restoring it.
+        """
         ...
 
 

@@ -116,4 +116,4 @@ def _answer(services: Services, inquiry: Inquiry, attempt: Attempt) -> Answer:
     except (ProviderError, UnreachableError, PlanError) as error:
         # no rights, no answer, no package: that says nothing about the restore point
         return services.masking.text(str(error))
-    return replace(proof, detail=services.masking.text(proof.detail))
+    return None if proof is None else replace(proof, detail=services.masking.text(proof.detail))

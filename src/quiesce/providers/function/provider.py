@@ -15,10 +15,12 @@ from quiesce.isolation.runtime_files import RUNTIME
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
+from quiesce.model.restore_point import Proof
 from quiesce.ports import Context, Finding, ProviderSettings
 from quiesce.provider_kit.dispatch import perform
 from quiesce.provider_kit.implementations import ImplementedOperations
 from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.named_files import verify_named_files
 from quiesce.providers.function.interpreter import SETTING, find_python
 
 _RUNNER = str(RUNTIME / "run_function.py")
@@ -61,6 +63,10 @@ class FunctionProvider:
         reason = check.stderr.strip().rpartition("\n")[2]
         remedy = f"Install its plugin for {self._python}, or name another Python in {SETTING}."
         return [Finding(check="function", passed=False, detail=f"{call.function}: {reason}", remedy=remedy)]
+
+    def verify(self, call: Call, context: Context) -> Proof | None:
+        """Look at the files that the snapshot has named."""
+        return verify_named_files(call, context)
 
     def close(self) -> None:
         """End the process that watches over the children."""

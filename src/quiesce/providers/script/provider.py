@@ -11,10 +11,12 @@ from quiesce.isolation.run import run_child
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
+from quiesce.model.restore_point import Proof
 from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.dispatch import perform
 from quiesce.provider_kit.implementations import ImplementedOperations
 from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.named_files import verify_named_files
 from quiesce.providers.script.command import script_command
 from quiesce.providers.script.location import find_script
 from quiesce.providers.script.options import operation_inputs, process_options
@@ -34,6 +36,10 @@ class ScriptProvider:
     def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell that only the script's author knows."""
         return None
+
+    def verify(self, call: Call, context: Context) -> Proof | None:
+        """Look at the files that the snapshot has named."""
+        return verify_named_files(call, context)
 
     def close(self) -> None:
         """End the process that watches over the children."""

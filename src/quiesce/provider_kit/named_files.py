@@ -1,0 +1,62 @@
+"""Files that a blueprint's own snapshot has named: looked at, and read where it said what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from quiesce.archives.streams import Progress, checksum
+from quiesce.files.reading import open_regular_file
+from quiesce.model.call import Call
+from quiesce.model.ids import Json
+from quiesce.model.restore_point import Proof
+from quiesce.ports import Context
+from quiesce.provider_kit.saving import proof, watched
+
+
+def verify_named_files(call: Call, context: Context) -> Proof | None:
+    """Check the ``files`` of *call*'s artifact, on this machine; None when it names none.
+
+    Each is a path, or a mapping with ``path`` and, if they are known, ``size_bytes`` and ``sha256``. A
+    relative path is one below the blueprint's directory. Without a checksum it is only looked at.
+    """
+    named = _named(call)
+    if not named:
+        return None
+    told = watched(context)
+    damages = [damage for each in named if (damage := _damage(call, each, told))]
+    read = sum(_text(each, "sha256") != "" for each in named)
+    kind = "checksums" if read == len(named) else "presence"
+    return proof(kind, damage="; ".join(damages), detail=f"{len(named)} files are there, {read} of them read")
+
+
+def _named(call: Call) -> Sequence[dict[str, Json]]:
+    files = (call.artifact or {}).get("files")
+    entries = files if isinstance(files, list) else [] if files is None else [files]
+    return [each if isinstance(each, dict) else {"path": each} for each in entries]
+
+
+def _damage(call: Call, named: dict[str, Json], told: Progress) -> str:
+    path = Path(call.blueprint_dir or "/") / _text(named, "path")
+    try:
+        size_bytes, sha256 = _looked_at(path, read=bool(_text(named, "sha256")), told=told)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return f"{path} cannot be read: {reason}"
+    if named.get("size_bytes") not in {None, size_bytes}:
+        return f"{path} has {size_bytes} bytes, {named['size_bytes']} were named"
+    if sha256 != _text(named, "sha256").lower():
+        return f"{path} is not what was named: its checksum is another one"
+    return ""
+
+
+def _looked_at(path: Path, *, read: bool, told: Progress) -> tuple[int, str]:
+    if read:
+        return checksum(path, told)
+    with open_regular_file(path) as file:
+        return file.seek(0, 2), ""
+
+
+def _text(named: dict[str, Json], key: str) -> str:
+    value = named.get(key)
+    return value if isinstance(value, str) else ""
