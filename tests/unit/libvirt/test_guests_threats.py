@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from quiesce.errors import DamagedArtifactError, ResourceNotFoundError
+from quiesce.errors import DamagedArtifactError, NonRecoverableError, ResourceNotFoundError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, ExecutionId
 from quiesce.model.operation import Operation
@@ -21,7 +21,9 @@ from quiesce.testing import RecordingContext
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[libvirt])")
 
-from .fake_hypervisor import read_image, token_of, write_image
+from quiesce.providers.libvirt.disk import qemu_img
+
+from .fake_hypervisor import FakeDomain, read_image, token_of, write_image
 from .fake_subject import FakeSubject
 
 
@@ -150,3 +152,40 @@ def test_restoring_as_another_domain_takes_no_snapshot_of_the_first(subject: Gua
     before = replace(subject.machine)
     subject.do(Operation.SNAPSHOT, "more", restoring=True, inputs={"libvirt_restore_as": "other"})
     assert (subject.machine.disks, subject.machine.config_metadata) == (before.disks, None)
+
+
+@pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="qemu-nbd is not installed")
+def test_a_domain_whose_memory_is_saved_is_read_without_being_started(
+    subject: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that whoever is killed meanwhile leaves it as it was."""
+    subject.machine.state, subject.machine.saved = "off", True
+
+    def start(*_: object, **__: object) -> None:
+        raise AssertionError("it was started")
+
+    monkeypatch.setattr(FakeDomain, "start", start)
+    subject.properties["backup_mode"] = "incremental"
+    made = subject.backup()
+    assert (subject.machine.state, subject.machine.saved) == ("off", True)
+    subject.write("after")
+    subject.do(Operation.APPLY, full=True, artifact=made.artifact)
+    assert subject.read() == "before"
+
+
+@pytest.mark.skipif(shutil.which("qemu-nbd") is None, reason="qemu-nbd is not installed")
+def test_a_saved_domain_that_is_written_to_meanwhile_gives_no_backup(
+    subject: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject.machine.state, subject.machine.saved = "off", True
+    cut = subject.do(Operation.SNAPSHOT, full=True)
+    serve = qemu_img.serve
+
+    def written(path: str, *arguments: Any) -> Any:
+        server = serve(path, *arguments)
+        subject.write("of somebody else")
+        return server
+
+    monkeypatch.setattr(qemu_img, "serve", written)
+    with pytest.raises(NonRecoverableError, match="was started"):
+        subject.do(Operation.COPY, full=True, artifact=cut.artifact)

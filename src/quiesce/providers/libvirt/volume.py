@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ from quiesce.providers.libvirt import xml
 from quiesce.providers.libvirt.client import Domain, DomainState, HypervisorObject
 from quiesce.providers.libvirt.disk import qemu_img
 from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
+from quiesce.providers.libvirt.disk.serving import served
 from quiesce.providers.libvirt.disk.storing import DiskStore, StoredDisk
 from quiesce.providers.libvirt.domain.backup_job import socket_path
 from quiesce.providers.libvirt.domain.domain_xml import read_definition
@@ -41,8 +42,6 @@ from quiesce.providers.libvirt.ownership import key_in, tag_of
 from quiesce.providers.libvirt.resource import names_of
 
 _EXPORT: Final = "volume"
-_SERVER_ENDS_S: Final = 10.0
-_LOOK_AGAIN_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +166,7 @@ def _store(job: LibvirtJob, cut: VolumeArtifact) -> Manifest:
     draft, socket = job.saving.begin(), socket_path(job)
     store = DiskStore(job, draft, look=lambda: None)
     name = store.file_name(_EXPORT, 0)
-    with _served(job, cut, socket):
+    with served(job, cut.path, cut.format, socket, _EXPORT, tag=cut.tag):
         size_bytes = store.store(socket, _EXPORT, name)
     if cut.tag is None and Path(cut.path).stat().st_mtime_ns != cut.changed_ns:
         raise NonRecoverableError(
@@ -314,25 +313,3 @@ def _format_in_domains(job: LibvirtJob, path: str) -> str | None:
 
 def _format_in_pool(job: LibvirtJob) -> str:
     return xml.attribute(xml.read(_volume(job).xml()), "target/format", "type", "raw")
-
-
-@contextlib.contextmanager
-def _served(job: LibvirtJob, cut: VolumeArtifact, socket: Path) -> Iterator[None]:
-    socket.unlink(missing_ok=True)
-    server = qemu_img.serve(cut.path, cut.format, str(socket), _EXPORT, cut.tag)
-
-    def look() -> bool | None:
-        if server.poll() is not None:
-            said = server.stderr.read().decode(errors="replace") if server.stderr else ""
-            raise NonRecoverableError(f"qemu-nbd does not serve {cut.path}: {said.strip()}")
-        return True if socket.exists() else None
-
-    try:
-        job.deadline(f"qemu-nbd to serve {cut.path}").until(look, longest_s=_LOOK_AGAIN_S)
-        yield
-    finally:
-        server.terminate()
-        server.wait(timeout=_SERVER_ENDS_S)
-        if server.stderr:
-            server.stderr.close()
-        socket.unlink(missing_ok=True)

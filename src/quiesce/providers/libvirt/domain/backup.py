@@ -10,6 +10,7 @@ that nobody's frozen window has to wait for a QEMU to start.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.artifact import as_artifact, read_artifact
 from quiesce.provider_kit.ownership import Owner
 from quiesce.providers.libvirt.client import Domain, DomainState
+from quiesce.providers.libvirt.disk import qemu_img
+from quiesce.providers.libvirt.disk.serving import served
 from quiesce.providers.libvirt.disk.storing import DiskStore, StoredDisk
 from quiesce.providers.libvirt.domain import backup_job
 from quiesce.providers.libvirt.domain.checkpoints import (
@@ -159,6 +162,9 @@ class DomainBackup:
                 f"{self._domain.name} was off at the cut and was started before its disks were read",
                 hint="Make the backup again.",
             )
+        if self._domain.has_managed_save():
+            self._job.say("a full copy, because its saved memory stays as it is: nothing starts it")
+            return DomainCut(active=False, cut_at=time.time(), off=written)
         backup_job.start_to_read(self._domain, key)
         try:
             return self._begin()[0]
@@ -248,7 +254,16 @@ class DomainBackup:
         draft = saving.begin()
         store = DiskStore(self._job, draft, self._look)
         disks = disks_to_save(self._job, definition)
-        stored = tuple(self._store_disk(store, draft, disk, parent) for disk in disks)
+        stored = tuple(
+            self._store_disk(store, draft, disk, parent, direct=cut.off is not None) for disk in disks
+        )
+        if cut.off is not None and (
+            self._domain.state() is not DomainState.OFF or _written(disks) != cut.off
+        ):
+            raise NonRecoverableError(
+                f"{definition.name} was started while its disks were read, so the copy is worth nothing",
+                hint="Make the backup again.",
+            )
         self._store_definition(definition, draft)
         content = DomainCopy(
             domain=definition.name,
@@ -299,15 +314,17 @@ class DomainBackup:
         return now if cut is None else replace(now, cut_at=cut.cut_at)
 
     def _store_disk(
-        self, store: DiskStore, draft: Draft, disk: DomainDisk, parent: _Parent | None
+        self, store: DiskStore, draft: Draft, disk: DomainDisk, parent: _Parent | None, *, direct: bool
     ) -> StoredDisk:
-        """Store one disk and return what the manifest says about it."""
+        """Store one disk, *direct* from its file when no job serves it; return what the manifest says."""
         older = parent.layers(disk.target) if parent else ()
         for layer in older:
             self._link(draft, parent, layer)
         name = store.file_name(disk.target, len(older))
         since = backup_job.bitmap_of(parent.checkpoint) if parent else None
-        size_bytes = store.store(backup_job.socket_path(self._job), disk.target, name, since)
+        socket = backup_job.socket_path(self._job)
+        with self._served(disk, socket) if direct else contextlib.nullcontext():
+            size_bytes = store.store(socket, disk.target, name, since)
         return StoredDisk(
             target=disk.target,
             path=disk.path,
@@ -315,6 +332,11 @@ class DomainBackup:
             size_bytes=size_bytes,
             layers=(*older, name),
         )
+
+    def _served(self, disk: DomainDisk, socket: Path) -> contextlib.AbstractContextManager[None]:
+        """Serve a disk that nobody writes to, once the formats of all that it is read through are known."""
+        qemu_img.chain(disk.path, disk.format)
+        return served(self._job, disk.path, disk.format, socket, disk.target)
 
     def _link(self, draft: Draft, parent: _Parent | None, name: str) -> None:
         """Let the backup hold an older layer itself: one file, in as many backups as need it."""
