@@ -57,9 +57,10 @@ class PackDraft:
         return PackListing(self.id, self._blobs)
 
     def as_bytes(self, objects: ObjectSealer) -> bytes:
-        """Return the whole pack."""
+        """Return the whole pack, once: its parts are let go, so that it is not in memory twice."""
         trailer = objects.seal(pack_name(self.id), self.listing().as_bytes())
-        return b"".join((*self._parts, trailer, _END.pack(len(trailer), _END_MAGIC)))
+        parts, self._parts = self._parts, []
+        return b"".join((*parts, trailer, _END.pack(len(trailer), _END_MAGIC)))
 
 
 def read_trailer(pack: PackId, data: bytes, objects: ObjectSealer) -> PackListing:
