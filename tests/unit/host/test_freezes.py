@@ -257,3 +257,12 @@ def test_the_state_of_a_freeze_is_private(freezes: FreezeClient, database: Path,
     [state] = (tmp_path / "holds").glob("*.json")
     assert state.stat().st_mode & 0o777 == 0o600
     assert state.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_processes_are_held_beside_a_database(freezes: FreezeClient, database: Path) -> None:
+    """The holders that there are already stand in nobody's way."""
+    hold(freezes, database)
+    freezes.hold("web", {"kind": "processes", "members": []}, thaw_after_s=60, timeout_s=10)
+    assert freezes.held("web") is not None
+    assert not writable(database)
+    freezes.release("web", timeout_s=5)

@@ -133,13 +133,14 @@ class Rescue:
 
 def _start_rescue(orders: socket.socket) -> None:
     """Start the process that reads *orders*: nobody's child, in a session of its own."""
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         os.setsid()
         if os.fork() == 0:
             _become_rescue(orders.fileno())
         os._exit(0)
     with contextlib.suppress(ChildProcessError):  # it may be reaped by itself
-        os.wait()
+        os.waitpid(child, 0)  # that one: holders live on
 
 
 def _become_rescue(orders: int) -> None:
