@@ -67,7 +67,7 @@ RUNS = (
 
 
 def test_no_secret_is_left_or_shown_anywhere(quiesce: CommandLine) -> None:
-    """Database, home, repository, temporary files, others' arguments and environment, events, reports, logs."""
+    """Database, home, repository, temporary files, arguments and environment of others, all that is shown."""
     words = {"word": f"quokka-{secrets.token_hex(12)}", "token": f"wombat/{secrets.token_hex(12)}"}
     temporary = quiesce.directory / "tmp"
     temporary.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import urllib.error
 import urllib.request
@@ -389,3 +390,11 @@ def test_relationships_can_be_added_to_an_imported_node(load: Any, directory: Pa
         header=importing("cloudify/types/types.yaml", "lib.yaml"),
     )
     assert [each.target for each in blueprint.nodes["app"].relationships] == ["db"]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, ".", "/", "file://[", "a\0b.yaml"])
+def test_an_import_that_can_be_no_file_is_a_problem_with_a_position(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "main.yaml"
+    path.write_text(f"tosca_definitions_version: cloudify_dsl_1_3\nimports: [{json.dumps(name)}]\n")
+    with pytest.raises(InvalidBlueprintError, match=r"main\.yaml:2"):
+        load_blueprint(path)

@@ -107,7 +107,14 @@ class Resolver:
         scheme, _, rest = text.partition(":")
         if scheme in {"plugin", "blueprint", "ftp", *_NETWORK} and rest:
             return self._by_name(text, scheme, position, problems)
-        return self._by_path(text, importer, position, problems)
+        try:
+            return self._by_path(text, importer, position, problems)
+        except (OSError, ValueError) as error:
+            # too long a name, no name at all, a URL that is none
+            problems.add(
+                position, f"{_short(text)[:80]!r} can be no file: {getattr(error, 'strerror', None) or error}"
+            )
+            return ()
 
     def _mapped(self, text: str) -> tuple[Source, ...]:
         for part, file in self._policy.mappings:
