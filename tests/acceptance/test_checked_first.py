@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pty
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -199,3 +201,18 @@ def test_a_good_check_does_not_cover_what_is_damaged_after_it(quiesce: CommandLi
     quiesce("backups", "verify", "shop", "one")
     flip_data(quiesce, "one", "files")
     refused(quiesce, saved_shop, "one")
+
+
+def test_a_terminal_is_told_how_far_a_check_is(quiesce: CommandLine, saved_shop: Shop) -> None:
+    for command in (("backups", "verify", "shop", "two"), ("restore", "shop", "-p", "snapshot_name=one")):
+        terminal, inside = pty.openpty()
+        process = quiesce.start(*command, stdout=inside, stderr=inside, within=("env", "TERM=xterm"))
+        os.close(inside)
+        told = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while data := os.read(terminal, 4096):
+                told += data
+        os.close(terminal)
+        assert process.wait(60) == 0, told
+        assert b"checking: " in told
+        assert b"(100 %)" in told

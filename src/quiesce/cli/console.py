@@ -137,6 +137,27 @@ _STATES: Final = (
 )
 
 
+class CheckLine:
+    """One line on a terminal that says how far a check is; nothing anywhere else, and none is left behind."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+
+    def __call__(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Say that *done_bytes* were read."""
+        if self._shown:
+            with suppress(OSError, ValueError):
+                sys.stderr.write(f"\r\x1b[Kchecking: {progress_text(done_bytes, total_bytes)}")
+                sys.stderr.flush()
+
+    def end(self) -> None:
+        """Remove the line."""
+        if self._shown:
+            with suppress(OSError, ValueError):
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+
+
 class Signals:
     """Turns SIGINT, SIGTERM and SIGHUP into a cancel; a second one does not skip the thaw."""
 

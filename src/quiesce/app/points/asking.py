@@ -35,6 +35,8 @@ _LOOK_S: Final = 0.5
 #: a proof; why the artifact could not be looked at; None: nothing can check it without restoring
 Answer: TypeAlias = Proof | str | None
 Cancelled: TypeAlias = Callable[[], str | None]
+#: told, twice a second, how many bytes were read and of how many, where that is known
+Checking: TypeAlias = Callable[[int, int | None], None]
 
 
 def nobody() -> str | None:
@@ -42,12 +44,18 @@ def nobody() -> str | None:
     return None
 
 
+def silently(_done_bytes: int, _total_bytes: int | None) -> None:
+    """Tell nobody how far a check is."""
+
+
 def ask_verifiers(
     services: Services,
     deployment: Deployment,
     point: RestorePoint,
     artifacts: Collection[Artifact],
+    *,
     cancelled: Cancelled = nobody,
+    checking: Checking = silently,
 ) -> Mapping[InstanceId, Answer]:
     """Let the provider of each of *artifacts* read it; return what each of them answers.
 
@@ -66,6 +74,7 @@ def ask_verifiers(
         pending = set(asked.values())
         while pending:
             _, pending = wait(pending, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            checking(*_moved(attempts.values()))
             if pending and (reason := cancelled()):
                 threads.shutdown(wait=False, cancel_futures=True)
                 for attempt in attempts.values():
@@ -75,6 +84,13 @@ def ask_verifiers(
                 )
     answers = {instance: future.result() for instance, future in asked.items()}
     return {artifact.instance: answers.get(artifact.instance) for artifact in artifacts}
+
+
+def _moved(attempts: Collection[Attempt]) -> tuple[int, int | None]:
+    totals = [attempt.total_bytes for attempt in attempts]
+    known = [total for total in totals if total is not None]
+    done = sum(attempt.done_bytes for attempt in attempts)
+    return done, sum(known) if len(known) == len(totals) else None
 
 
 def _steps(

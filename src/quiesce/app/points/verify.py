@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from quiesce.app.points.asking import Cancelled, ask_verifiers, nobody
+from quiesce.app.points.asking import Cancelled, Checking, ask_verifiers, nobody, silently
 from quiesce.app.points.manifests import repositories
 from quiesce.app.points.naming import point_named
 from quiesce.app.services import Services
@@ -56,7 +56,9 @@ class Verification:
         )
 
 
-def verify(services: Services, deployment: str, name: str) -> tuple[RestorePoint, Verification]:
+def verify(
+    services: Services, deployment: str, name: str, checking: Checking = silently
+) -> tuple[RestorePoint, Verification]:
     """Check every artifact of a restore point and its manifests, and keep the result as a proof of it.
 
     Raises:
@@ -66,7 +68,7 @@ def verify(services: Services, deployment: str, name: str) -> tuple[RestorePoint
     point = point_named(services, found.name, name)
     whole = {artifact.instance for artifact in point.artifacts}
     began = services.clock.now()
-    checked = _check(services, found, point, whole, nobody)
+    checked = _check(services, found, point, whole, checking=checking)
     return _kept(services, point, checked, began), checked
 
 
@@ -78,6 +80,7 @@ def refuse_damaged(
     *,
     mode: VerifyFirst,
     cancelled: Cancelled = nobody,
+    checking: Checking = silently,
 ) -> None:
     """Check what a restore of *instances* will read, before anything is touched; all that is wrong is told.
 
@@ -91,7 +94,7 @@ def refuse_damaged(
     if mode is not VerifyFirst.FULL or _is_fresh(services, deployment, point, began):
         _refuse_other_manifests(services, deployment, point, instances)
         return
-    checked = _check(services, deployment, point, instances, cancelled)
+    checked = _check(services, deployment, point, instances, cancelled=cancelled, checking=checking)
     if checked.damages or set(instances) >= {artifact.instance for artifact in point.artifacts}:
         _kept(services, point, checked, began)
     if checked.damages:
@@ -185,7 +188,9 @@ def _check(
     deployment: Deployment,
     point: RestorePoint,
     instances: Collection[InstanceId],
-    cancelled: Cancelled,
+    *,
+    cancelled: Cancelled = nobody,
+    checking: Checking,
 ) -> Verification:
     kept = repositories(services, deployment, instances) if point.full else {}
     away = {
@@ -200,7 +205,8 @@ def _check(
                 at=services.clock.now(), kind="checksums", passed=False, detail=damage
             )
             chosen.remove(artifact)
-    for instance, answer in ask_verifiers(services, deployment, point, chosen, cancelled).items():
+    answers = ask_verifiers(services, deployment, point, chosen, cancelled=cancelled, checking=checking)
+    for instance, answer in answers.items():
         if isinstance(answer, str):
             unreachable[instance] = answer
         else:

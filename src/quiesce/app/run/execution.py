@@ -43,6 +43,8 @@ class Watching:
     cancel_asked: Callable[[], str | None] = lambda: None
     #: handed a function that makes the engine look at `cancel_asked` at once; safe in a signal handler
     on_wake: Callable[[Callable[[], None]], None] = lambda _: None
+    #: told how many bytes of how many were read, while a restore point is checked before a restore
+    on_checking: Callable[[int, int | None], None] = lambda _done, _total: None
     by: str = "engine"
     settle_patience_s: float = 60.0
 

@@ -162,6 +162,7 @@ def _check_first(
             held,
             mode=plan.parameters.verify_first,
             cancelled=watching.cancel_asked,
+            checking=watching.on_checking,
         )
 
 

@@ -12,8 +12,9 @@ from quiesce.app.points.verify import unreachable_error
 from quiesce.app.points.verify import verify as verify_point
 from quiesce.app.run.run import run_workflow
 from quiesce.cli.commands.workflows import follow
+from quiesce.cli.console import CheckLine
 from quiesce.cli.printing import say
-from quiesce.cli.session import json_option, services
+from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, ExitStatus
 from quiesce.model.retention import RetentionPolicy
@@ -74,8 +75,12 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
 
     NAME is "latest" for the newest good one.
     """
+    line = CheckLine(shown=on_terminal() and not as_json)
     with services() as given:
-        point, found = verify_point(given, deployment, name)
+        try:
+            point, found = verify_point(given, deployment, name, line)
+        finally:
+            line.end()
     if as_json:
         told = {
             "restore_point": point,

@@ -11,12 +11,14 @@ import click
 from quiesce.app.run.execution import Watching
 from quiesce.app.run.run import Result, preview, run_workflow
 from quiesce.app.services import Services
-from quiesce.cli.console import EventLines, LiveProgress, Signals
+from quiesce.cli.console import CheckLine, EventLines, LiveProgress, Signals
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.cli.values import read_assignments
 from quiesce.errors import ExitStatus, UsageError
+from quiesce.model.execution import Execution
 from quiesce.model.ids import Json
+from quiesce.model.plan import Plan
 from quiesce.model.request import WorkflowRequest
 from quiesce.planning import WORKFLOWS, Workflow, default_of, parameters_of, workflow_named
 from quiesce.planning.parameters import Parameter
@@ -77,17 +79,25 @@ def follow(run: Callable[[Watching], Result], *, as_json: bool, expected: str | 
     An error of code *expected* is what was asked for.
     """
     listener = LiveProgress() if on_terminal() and not as_json else EventLines(as_json=as_json)
+    line = CheckLine(shown=isinstance(listener, LiveProgress))
+
+    def started(execution: Execution, plan: Plan) -> None:
+        line.end()
+        listener.started(execution, plan)
+
     with Signals().caught() as signals:
         try:
             result = run(
                 Watching(
                     listener=listener,
-                    on_started=listener.started,
+                    on_started=started,
+                    on_checking=line,
                     cancel_asked=signals.cancel_asked,
                     on_wake=signals.on_wake,
                 )
             )
         finally:
+            line.end()
             if isinstance(listener, LiveProgress):
                 listener.stopped()
     if as_json:
