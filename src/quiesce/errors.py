@@ -358,6 +358,14 @@ class ProbeFailedError(NonRecoverableError):
     code = "probe-failed"
 
 
+class NoRoomError(NonRecoverableError):
+    """What is to be written does not fit beside what is there; nothing was touched."""
+
+    code = "space"
+    exit_status = ExitStatus.REFUSED
+    hint = "Make room; what an earlier restore has left goes with --forget-undo."
+
+
 class UntrustedPathError(NonRecoverableError):
     """Somebody else could have made or replaced what is at a path, so it was not used."""
 

@@ -9,7 +9,7 @@ from quiesce.app.inquiry import Inquiry
 from quiesce.app.masking import Masking
 from quiesce.app.points.in_use import users_that_stay
 from quiesce.app.services import Services
-from quiesce.errors import InUseError, PlanError, ProviderError, TargetError
+from quiesce.errors import InUseError, NoRoomError, PlanError, ProviderError, TargetError
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId
 from quiesce.model.operation import REPLACING, Operation
@@ -95,6 +95,6 @@ def _too_little_room(found: Mapping[InstanceId, RestoreTarget]) -> Sequence[tupl
         free = min((target.free_bytes or 0 for target in within.values()), default=needed)
         if needed > free:
             detail = f"{needed} bytes are needed beside what is there, and {free} are free"
-            remedy = "Make room; what an earlier restore has left goes with --forget-undo."
-            problems.append((", ".join(within), TargetProblem(code="space", detail=detail, remedy=remedy)))
+            problem = TargetProblem(code=NoRoomError.code, detail=detail, remedy=NoRoomError.hint)
+            problems.append((", ".join(within), problem))
     return problems
