@@ -60,7 +60,7 @@ class HostSubject(Subject):
         settings = ProviderSettings(
             state_dir=str(self.root / "state"),
             repository_dir=str(self.root / "repository"),
-            keys_file=str(self.root / "keys"),
+            keys_file=f"{self.root}.keys",
         )
         self.providers.append(ForgetfulProvider(settings, self.lost))
         return self.providers[-1]

@@ -76,7 +76,7 @@ class RememberedMachine(Subject):
         settings = ProviderSettings(
             state_dir="",
             repository_dir=str(self.directory / "backups"),
-            keys_file=str(self.directory / "keys"),
+            keys_file=f"{self.directory}.keys",
         )
         return VSphereProvider(settings, connect=lambda _: self.center)
 
@@ -148,7 +148,7 @@ class SimulatedMachine(Subject):
         settings = ProviderSettings(
             state_dir=str(self.directory / "state"),
             repository_dir=str(self.directory / "backups"),
-            keys_file=str(self.directory / "keys"),
+            keys_file=f"{self.directory}.keys",
         )
         self.providers.append(VSphereProvider(settings))
         return self.providers[-1]

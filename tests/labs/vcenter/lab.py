@@ -199,7 +199,7 @@ class Site:
         settings = ProviderSettings(
             state_dir=str(directory),
             repository_dir=str(directory / "backups"),
-            keys_file=str(directory / "keys"),
+            keys_file=f"{directory}.keys",
         )
         self.provider = VSphereProvider(settings)
 

@@ -39,7 +39,7 @@ class Site:
 
     def provider(self, center: VCenter | None = None) -> VSphereProvider:
         settings = ProviderSettings(
-            state_dir="", repository_dir=str(self.directory), keys_file=str(self.directory / "keys")
+            state_dir="", repository_dir=str(self.directory), keys_file=f"{self.directory}.keys"
         )
         found = center or FakeVCenter(self.world)
         return VSphereProvider(settings, connect=lambda _: found)
