@@ -1,0 +1,179 @@
+"""Every secret of a deployment is a known random word: after all workflows it is searched everywhere."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import io
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from quiesce.cli.main import run
+
+from .shop import CommandLine
+
+BLUEPRINT = """\
+tosca_definitions_version: cloudify_dsl_1_3
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+inputs: {data: {type: string}}
+node_types:
+  my.App:
+    derived_from: cloudify.nodes.Compute
+    properties: {token: {type: string, default: {get_secret: token}}}
+node_templates:
+  files:
+    type: quiesce.nodes.host.Directory
+    properties: {path: {get_input: data}}
+  app:
+    type: my.App
+    interfaces:
+      cloudify.interfaces.freeze:
+        fs_prepare: &run {implementation: run.sh, inputs: {password: {get_secret: word}}}
+        fs_finalize: *run
+        suspend: *run
+        resume: *run
+      cloudify.interfaces.snapshot: {create: *run, apply: *run, delete: *run}
+      cloudify.interfaces.statistics: {perfomance: *run}
+"""
+SCRIPT = """\
+#!/bin/sh
+echo "password: $password"
+printf '%s\\n' "$password" | fold -w 9
+printf '%s' "$password" | base64
+ctx logger warning "used $password"
+ctx logger info "token $(ctx node properties token)"
+echo "failed with $password" >&2
+sleep 0.1
+[ ! -e broken ]
+"""
+#: whether it fails, and what is run
+RUNS = (
+    (False, ("backup", "-p", "snapshot_name=one")),
+    (False, ("backup", "-p", "snapshot_name=two", "-p", "snapshot_incremental=false")),
+    (True, ("backup", "-p", "snapshot_name=bad", "-p", "task_retries=0")),
+    (False, ("suspend",)),
+    (False, ("resume",)),
+    (False, ("statistics",)),
+    (False, ("restore", "-p", "snapshot_name=one")),
+    (
+        True,
+        ("restore", "-p", "snapshot_name=two", "-p", "snapshot_incremental=false", "-p", "task_retries=0"),
+    ),
+    (False, ("remove-backup", "-p", "snapshot_name=one")),
+    (False, ("plan", "backup")),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_secret_is_left_or_shown_anywhere(quiesce: CommandLine) -> None:
+    """Database, home, repository, temporary files, arguments and environment of others, all that is shown."""
+    words = {"word": f"quokka-{secrets.token_hex(12)}", "token": f"wombat/{secrets.token_hex(12)}"}
+    temporary = quiesce.directory / "tmp"
+    temporary.mkdir()
+    quiesce.environment = {"TMPDIR": str(temporary)}
+    _deploy(quiesce, words)
+    forms = _forms(words.values())
+    shown = []
+    with _watching(forms) as seen:
+        for fails, (command, *more) in RUNS:
+            if fails:
+                (quiesce.directory / "broken").touch()
+            arguments = (command, *more, "app") if command == "plan" else (command, "app", *more)
+            process = quiesce.start(*arguments)
+            shown += process.communicate(timeout=120)
+            assert fails == (process.returncode not in {0, 8}), (arguments, shown[-2:])
+            (quiesce.directory / "broken").unlink(missing_ok=True)
+    for execution in quiesce.executions():
+        name = execution["id"]
+        shown += _said(quiesce, "events", name)
+        shown += _said(quiesce, "executions", "show", name)
+        shown += _said(quiesce, "report", name, "-o", str(quiesce.directory / f"{name}.html"))
+    everything = "\n".join(shown)
+    assert "used ******" in everything
+    assert [form for form in forms if form in everything.encode()] == []
+    assert seen == set()
+    places = (quiesce.home, temporary, quiesce.directory)
+    assert [path for place in places for path in _holding(place, forms)] == [quiesce.home / "secrets.yaml"]
+
+
+def _said(quiesce: CommandLine, *arguments: str) -> list[str]:
+    """Run a command that only reads in this process, which is quicker; return what it printed."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, {"QUIESCE_HOME": str(quiesce.home), "NO_COLOR": "1"}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        assert run([*arguments]) == 0
+    return [out.getvalue(), err.getvalue()]
+
+
+def _deploy(quiesce: CommandLine, words: dict[str, str]) -> None:
+    data = quiesce.directory / "data"
+    data.mkdir()
+    (data / "file").write_text("nothing secret")
+    (quiesce.directory / "app.yaml").write_text(BLUEPRINT)
+    (quiesce.directory / "run.sh").write_text(SCRIPT)
+    (quiesce.directory / "run.sh").chmod(0o700)
+    quiesce.home.mkdir(mode=0o700)
+    kept = quiesce.home / "secrets.yaml"
+    kept.touch(mode=0o600)
+    kept.write_text("".join(f"{name}: {word}\n" for name, word in words.items()))
+    quiesce("init", "app.yaml", "-b", "app", "-i", f"data={data}")
+
+
+def _forms(words: Iterable[str]) -> list[bytes]:
+    """Return each word, a piece of it, and how base64 writes it."""
+    found = []
+    for word in words:
+        found += [word.encode(), word[7:].encode(), word[:16].encode(), base64.b64encode(word.encode())[:20]]
+    return found
+
+
+@contextmanager
+def _watching(forms: list[bytes]) -> Iterator[set[str]]:
+    """Look at the arguments of all processes, and at the environment of all that were not given a secret."""
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.1):
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    environment = (process / "environ").read_bytes()
+                    arguments = (process / "cmdline").read_bytes()
+                    given = b"\0password=" in b"\0" + environment
+                    # what a script itself hands to ctx is its own doing
+                    if b"ctx_command.py" in arguments:
+                        continue
+                    if any(form in arguments or (form in environment and not given) for form in forms):
+                        seen.add(f"{process.name}: {arguments!r}")
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+def _holding(root: Path, forms: list[bytes]) -> list[Path]:
+    found = []
+    for directory, _, names in os.walk(root):
+        for path in (Path(directory) / name for name in names):
+            if path.is_file():
+                content = path.read_bytes()
+                with suppress(OSError, EOFError):
+                    content += gzip.decompress(content)
+                found += [path] * any(form in content for form in forms)
+    return found
