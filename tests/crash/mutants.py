@@ -201,14 +201,26 @@ MUTANTS = (
     Mutant(
         name="the guard forgets freezes that never answered",
         file="app/run/guard.py",
-        old="                    self._owe_again_what_never_answered()\n",
+        old="self._settle_with_lease(self._never_answered())",
+        new="self._settle_with_lease()",
+    ),
+    Mutant(
+        name="the guard writes before it thaws",
+        file="app/run/write_behind.py",
+        old="        self._waiting.put(tuple(records))",
+        new="        self._executions.take_over(self._execution).append(records)",
+    ),
+    Mutant(
+        name="the guard looks once only at what a living engine owes",
+        file="app/run/guard.py",
+        old="                    self._settle()  # and what it had still written until then\n",
         new="",
     ),
     Mutant(
-        name="the guard gives up when it cannot write",
-        file="app/run/guard.py",
-        old="            return executions.journal(execution)  # cannot be written: thaw first, and say so later",
-        new="            raise",
+        name="a thaw does not wait for what is still being replaced",
+        file="engine/debts.py",
+        old=" or any(step.operation in REPLACING for step in running.values())",
+        new="",
     ),
     Mutant(
         name="guard and engine fight for the lease",
