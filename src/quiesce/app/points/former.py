@@ -11,6 +11,7 @@ from quiesce.errors import PlanError, ProviderError, UnknownNameError
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import ExecutionState
 from quiesce.model.former_state import FormerState, Side
+from quiesce.model.history import History
 from quiesce.model.ids import ExecutionId, InstanceId
 from quiesce.model.operation import RESTORE_REVERT, Operation
 from quiesce.planning import UNDO_RESTORE, workflow_named
@@ -99,7 +100,15 @@ def _replaced_by(services: Services, execution: ExecutionId) -> Sequence[Instanc
     except UnknownNameError:
         # it belongs to another database: what is kept is all that is known
         return ()
-    return [step.instance for step in plan.steps if step.operation is Operation.APPLY]
+    history = History.of(services.executions.journal(execution).read())
+    keeping = {step.instance for step in plan.steps if step.operation is Operation.CONFIRM}
+    # of one that keeps what it replaces, and died on the way, what is kept says whether it has replaced it
+    return [
+        step.instance
+        for step in plan.steps
+        if step.operation is Operation.APPLY
+        and (step.id in history.done or (step.id in history.begun_at and step.instance not in keeping))
+    ]
 
 
 def _way_back(services: Services, deployment: Deployment, execution: ExecutionId) -> str:
