@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -21,6 +22,7 @@ from quiesce.app.services import Services
 from quiesce.model.execution import ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import Json
+from quiesce.model.policy import PointKind
 from quiesce.model.report import ExecutionReport
 from quiesce.model.request import WorkflowRequest
 from quiesce.planning import BACKUP, REMOVE_BACKUP, WORKFLOWS, workflow_named
@@ -173,8 +175,8 @@ def chosen_parameters(given: Mapping[str, str]) -> dict[str, Json]:
     found: dict[str, Json] = {}
     if given.get("snapshot_name"):
         found["snapshot_name"] = given["snapshot_name"]
-    if given.get("kind") in ("snapshot", "backup"):
-        found["snapshot_incremental"] = given["kind"] == "snapshot"
+    with suppress(ValueError):  # no kind is said, or one that is none
+        found["snapshot_incremental"] = PointKind(given.get("kind", "")) is PointKind.SNAPSHOT
     return found
 
 

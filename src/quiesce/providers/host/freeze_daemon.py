@@ -68,7 +68,7 @@ def main(daemon: socket.socket) -> None:
     os.chdir("/")
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN)
-    rescue = Rescue()
+    rescue = RescueLink()
     while True:
         data, descriptors, _, _ = socket.recv_fds(daemon, LONGEST_MESSAGE, 1)
         if not descriptors:
@@ -83,7 +83,7 @@ def main(daemon: socket.socket) -> None:
         os.close(descriptors[0])
 
 
-class Rescue:
+class RescueLink:
     """The way to the rescue process, which thaws when all of us are killed; see `freeze_rescue`."""
 
     def __init__(self) -> None:
@@ -191,7 +191,7 @@ def _leave_everything(kept: set[int]) -> None:
                 os.close(descriptor)
 
 
-def _serve(request: dict[str, Any], watcher: socket.socket, rescue: Rescue) -> None:
+def _serve(request: dict[str, Any], watcher: socket.socket, rescue: RescueLink) -> None:
     os.setsid()
     try:
         if request["kind"] in _JOBS:
@@ -207,7 +207,7 @@ def _serve(request: dict[str, Any], watcher: socket.socket, rescue: Rescue) -> N
         _answer(watcher, {"code": "failed", "error": f"{type(error).__name__}: {error}"})
 
 
-def _hold(request: dict[str, Any], watcher: socket.socket, rescue: Rescue) -> None:
+def _hold(request: dict[str, Any], watcher: socket.socket, rescue: RescueLink) -> None:
     hold = _KINDS[request["kind"]](request)
     wakeup = _arm(request["thaw_after_s"])
     state = _take_state(request)
@@ -269,7 +269,7 @@ def write_state(descriptor: int, state: dict[str, Any]) -> None:
     os.ftruncate(descriptor, len(data))
 
 
-def _wait(wakeup: int, watcher: socket.socket, hold: Hold, rescue: Rescue) -> None:
+def _wait(wakeup: int, watcher: socket.socket, hold: Hold, rescue: RescueLink) -> None:
     """Return when it is time to thaw."""
     poll = select.poll()
     poll.register(wakeup, select.POLLIN)
