@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
@@ -13,11 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from quiesce.cli.main import run
+
+from .zygote import Zygote
 
 #: how long anything may take before a test gives up; generous, never measured
 PATIENCE_S = 60.0
@@ -103,11 +107,16 @@ class CommandLine:
 
     def __call__(self, *arguments: str, status: int = 0, **options: Any) -> Answer:
         """Run one command and expect *status* of it."""
-        process = self.start(*arguments, **options)
-        out, err = process.communicate(timeout=PATIENCE_S * 2)
-        assert process.returncode == status, f"quiesce {' '.join(arguments)}\n{out}\n{err}"
+        if options:
+            process = self.start(*arguments, **options)
+            out, err = process.communicate(timeout=PATIENCE_S * 2)
+            ended = process.returncode
+        else:
+            environment = {**os.environ, **self._environment()}
+            ended, out, err = zygote().run(arguments, environment, self.directory, PATIENCE_S * 2)
+        assert ended == status, f"quiesce {' '.join(arguments)}\n{out}\n{err}"
         assert "Traceback" not in err
-        return Answer(status=process.returncode, out=out, err=err)
+        return Answer(status=ended, out=out, err=err)
 
     def start(self, *arguments: str, within: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
         """Begin one command in the background, *within* another program if any."""
@@ -170,6 +179,14 @@ class CommandLine:
                 if wanted in path.read_bytes().split(b"\0"):
                     found.append(int(path.parent.name))
         return found
+
+
+@cache
+def zygote() -> Zygote:
+    """Return the process that runs the commands of this worker's tests."""
+    started = Zygote()
+    atexit.register(started.close)
+    return started
 
 
 @dataclass(frozen=True, kw_only=True)
