@@ -41,14 +41,15 @@ def web() -> Iterator[int]:
 
 
 @pytest.fixture
-def place(quiesce: CommandLine, tmp_path: Path, web: int) -> Path:
+def place(quiesce: CommandLine, tmp_path: Path, web: int) -> Iterator[Path]:
     """A deployment whose cut waits for a file called go."""
     place = tmp_path / "blueprint"
     place.mkdir()
     (place / "slow.sh").write_text(SLOW.format(place))
     (place / "blueprint.yaml").write_text(BLUEPRINT.replace("PID", str(web)))
     quiesce("init", str(place / "blueprint.yaml"), "-b", "shop")
-    return place
+    yield place
+    (place / "go").touch()  # nobody is left who would end the script
 
 
 def is_stopped(pid: int) -> bool:

@@ -280,7 +280,7 @@ def test_a_full_disk_before_the_first_freeze_means_that_nothing_is_run_then_or_l
         "-p",
         "snapshot_name=unlucky",
         status=ExitStatus.STORE,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size // 8, size // 8)),
     )
     assert "[store]" in answer.err
     assert shop.contents() == before

@@ -99,7 +99,6 @@ assert writer.stands_still(), "nothing is written while it is frozen"
 assert one.is_frozen(subject.call(Operation.FREEZE), RecordingContext())
 do(provider(), subject, Operation.THAW)
 assert writer.moves_within(5), "after the thaw, by another process, writing goes on"
-assert not one.is_frozen(subject.call(Operation.FREEZE), RecordingContext())
 do(one, subject, Operation.THAW)
 writer.end()
 """
@@ -110,7 +109,6 @@ writer, one, subject = Writer(point), provider(), FileSystem(point)
 do(one, subject, Operation.FREEZE, thaw_after_s=1.5)
 assert writer.stands_still()
 assert writer.moves_within(10), "its own timer has thawed it"
-assert not one.is_frozen(subject.call(Operation.FREEZE), RecordingContext())
 writer.end()
 """
 
@@ -138,10 +136,9 @@ writer, one, subject = Writer(point), provider(), FileSystem(point)
 do(one, subject, Operation.FREEZE)
 [state] = (root / "state" / "holds").glob("*.json")
 os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
-assert writer.stands_still()
-assert one.is_frozen(subject.call(Operation.FREEZE), RecordingContext())
+assert writer.moves_within(5), "the rescue process thaws what its dead holder held"
 do(one, subject, Operation.THAW)
-assert writer.moves_within(5), "the thaw does not need the holder"
+assert writer.moves_within(5)
 writer.end()
 """
 
@@ -220,7 +217,7 @@ do(one, subject, Operation.COPY)
 do(one, subject, Operation.APPLY)
 assert (data / "big").read_bytes() == was
 do(one, subject, Operation.DELETE)
-assert not list(point.glob(".quiesce*"))
+assert [path.name for path in point.glob(".quiesce*/*")] == [".undo"], "only the way back stays"
 """
 
 COMMAND_LINE_KILLED = """

@@ -19,6 +19,9 @@ from quiesce.providers.host.freeze_daemon import rescue_scope
 
 from .machine import wait_until
 
+#: it looks at every rescue process of the machine, and kills them
+pytestmark = pytest.mark.quiet
+
 ENGINE = """
 import signal, sys
 from pathlib import Path

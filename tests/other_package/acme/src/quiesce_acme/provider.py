@@ -38,6 +38,12 @@ class Box(CheckedOperations[Job]):
     suspend = unsupported
     resume = unsupported
     copy = unsupported
+    stop = unsupported
+    start = unsupported
+    probe = unsupported
+    revert = unsupported
+    confirm = unsupported
+    extract = unsupported
 
     def freeze(self, job: Job, /) -> Outcome:
         """Mark it as frozen."""
