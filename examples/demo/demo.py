@@ -134,6 +134,7 @@ class Demo:
         for name in (SNAPSHOT, BACKUP):
             self.quiesce("remove-backup", "shop", "-p", f"snapshot_name={name}")
         self.shop.kill()
+        self.quiesce("restore", "shop", "--forget-undo")
         left = [*self.shop.root.glob(".quiesce-*"), *(self.root / "quiesce").rglob("manifest.json")]
         self._prove(Proof("nothing of them is left", not left, f"{len(left)} things left"))
 
