@@ -133,6 +133,7 @@ def expected(made: Sequence[float], *, last: int, daily: int, weekly: int, month
     return kept
 
 
+@pytest.mark.timeout(max(300, DAYS * 10))
 def test_a_long_time_by_itself(nights: Nights) -> None:
     """Every due run happened once, retention is what its words say, and in quiet weeks nobody is told."""
     nights.policy(
