@@ -65,6 +65,23 @@ class ExecutionReport:
     #: what to do next, in one sentence
     advice: str = ""
 
+    @property
+    def timed(self) -> tuple[StepReport, ...]:
+        """The steps that have begun."""
+        return tuple(step for step in self.steps if step.began_s is not None)
+
+    @property
+    def total_s(self) -> float:
+        """How long it took so far, in seconds; never 0: pictures are drawn to this scale."""
+        return max((step.ended_s or step.began_s or 0.0 for step in self.timed), default=0.0) or 1.0
+
+    @property
+    def window_span(self) -> tuple[float, float] | None:
+        """When the frozen window began and ended, in seconds after the start; None: there was none."""
+        freezes = [s.began_s for s in self.timed if s.operation is Operation.FREEZE and s.began_s is not None]
+        thaws = [s.ended_s for s in self.timed if s.operation is Operation.THAW and s.ended_s is not None]
+        return (min(freezes), max(thaws)) if freezes and thaws else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:

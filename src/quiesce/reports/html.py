@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from quiesce.model.operation import Operation
-from quiesce.model.report import ExecutionReport, StepReport
+from quiesce.model.report import ExecutionReport
 from quiesce.reports.escaping import printable_block
 from quiesce.reports.text import moment, seconds
 
@@ -19,18 +18,11 @@ def render_html(report: ExecutionReport) -> str:
     )
     environment.filters["seconds"] = seconds
     environment.filters["moment"] = moment
-    timed = [step for step in report.steps if step.began_s is not None]
-    total_s = max([step.ended_s or step.began_s or 0.0 for step in timed], default=0.0) or 1.0
+    total_s = report.total_s
     return environment.get_template("execution.html").render(
         report=report,
-        rows=sorted(timed, key=lambda step: (step.began_s, step.step)),
+        rows=sorted(report.timed, key=lambda step: (step.began_s, step.step)),
         total_s=total_s,
-        window=_window(timed),
+        window=report.window_span,
         percent=lambda value: f"{100.0 * value / total_s:.3f}",
     )
-
-
-def _window(steps: list[StepReport]) -> tuple[float, float] | None:
-    freezes = [s.began_s for s in steps if s.operation is Operation.FREEZE and s.began_s is not None]
-    thaws = [s.ended_s for s in steps if s.operation is Operation.THAW and s.ended_s is not None]
-    return (min(freezes), max(thaws)) if freezes and thaws else None

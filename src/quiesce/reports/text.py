@@ -184,7 +184,7 @@ def _age(point: RestorePoint, now: float) -> str:
     return "in the FUTURE" if point.made_at > now + _CLOCKS_DIFFER_S else age_text(now - point.made_at)
 
 
-def _size(point: RestorePoint) -> str:
+def stored_text(point: RestorePoint) -> str:
     """Return how much is stored of it, as far as its artifacts say."""
     sizes = [artifact.content.get("size_bytes") for artifact in point.artifacts]
     known = [size for size in sizes if isinstance(size, int)]
@@ -249,7 +249,7 @@ def points_text(points: Sequence[RestorePoint], now: float) -> str:
                 point.consistency.label,
                 moment(point.made_at),
                 _age(point, now),
-                _size(point),
+                stored_text(point),
                 seconds(point.window_s) if point.window_s else "-",
                 str(len(point.artifacts)),
                 _proven(point),

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from inspect import iscoroutinefunction
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -170,7 +171,7 @@ async def _answer(
     place: ConsoleRoute, request: Request, session: ConsoleSession, form: Mapping[str, str]
 ) -> Response:
     given = (request, session, form) if place.changes else (request, session)
-    if getattr(place.answer, "__name__", "") == "live":
+    if iscoroutinefunction(place.answer):
         waiting: Awaitable[Response] = place.answer(*given)
         return await waiting
     answer: Response = await run_in_threadpool(place.answer, *given)

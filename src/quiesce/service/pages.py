@@ -28,7 +28,7 @@ from quiesce.model.request import WorkflowRequest
 from quiesce.planning import BACKUP, REMOVE_BACKUP, WORKFLOWS, workflow_named
 from quiesce.reports.escaping import printable_block
 from quiesce.reports.prometheus import render_metrics
-from quiesce.reports.text import moment, seconds, size_text
+from quiesce.reports.text import moment, seconds, stored_text
 from quiesce.service.access import ConsoleSession
 from quiesce.service.audit import Audit
 from quiesce.service.overview import overview
@@ -54,7 +54,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(seconds=seconds, moment=moment, size=size_text, stored=_stored)
+        self._templates.filters.update(seconds=seconds, moment=moment, stored=stored_text)
         self._templates.globals.update(width=WIDTH)
 
     def render(
@@ -186,9 +186,3 @@ def role_for(workflow: str) -> UserRole:
     return (
         UserRole.ADMIN if row.applies_points or row.removes_points or row.takes_former else UserRole.OPERATOR
     )
-
-
-def _stored(point: Any) -> str:
-    sizes = [artifact.content.get("size_bytes") for artifact in point.artifacts]
-    known = [size for size in sizes if isinstance(size, int)]
-    return size_text(sum(known)) if known else "-"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from quiesce.model.operation import Operation
 from quiesce.model.report import ExecutionReport, StepReport
 from quiesce.model.restore_point import RestorePoint
 from quiesce.reports.text import seconds
@@ -51,12 +50,10 @@ class Timeline:
 
 def timeline(report: ExecutionReport) -> Timeline:
     """Return the drawing of *report*."""
-    timed = [step for step in report.steps if step.began_s is not None]
-    total_s = max((step.ended_s or step.began_s or 0.0 for step in timed), default=0.0) or 1.0
+    timed, total_s, window = report.timed, report.total_s, report.window_span
     longest = sorted(timed, key=_length, reverse=True)[:_MOST_ROWS]
     shown = sorted(longest, key=lambda step: (step.began_s or 0.0, step.step))
     bars = tuple(_bar(step, row, total_s) for row, step in enumerate(shown))
-    window = _window(timed)
     return Timeline(
         bars=bars,
         height=max(len(bars), 1) * _ROW,
@@ -84,14 +81,6 @@ def _critical(steps: Sequence[StepReport], window: tuple[float, float] | None) -
         f"{slowest.instance} made the window: its {slowest.operation} took {seconds(_length(slowest))} "
         f"of {seconds(window[1] - window[0])}"
     )
-
-
-def _window(steps: Sequence[StepReport]) -> tuple[float, float] | None:
-    freezes = [
-        step.began_s for step in steps if step.operation is Operation.FREEZE and step.began_s is not None
-    ]
-    thaws = [step.ended_s for step in steps if step.operation is Operation.THAW and step.ended_s is not None]
-    return (min(freezes), max(thaws)) if freezes and thaws else None
 
 
 def _length(step: StepReport) -> float:
