@@ -285,3 +285,22 @@ def test_retention_touches_only_what_the_policy_made(nights: Nights) -> None:
         nights.run_due()
     assert len(nights.points()) == 2
     assert "by-hand" in nights.points()
+
+
+def test_after_a_failed_run_nothing_is_removed(nights: Nights) -> None:
+    """Old restore points may be all that is left."""
+    nights.policy(schedule="@hourly", timezone="UTC", keep_last=5, parameters={"task_retries": 0})
+    for hour in range(1, 4):
+        nights.clock.at = START + 3600 * hour + 60
+        nights.run_due()
+    nights.policy(keep_last=1)
+    kept = nights.points()
+    away = nights.data.with_name("away")
+    nights.data.rename(away)
+    nights.clock.at += 3600
+    assert nights.run_due().errors
+    assert nights.points() == kept
+    away.rename(nights.data)
+    nights.clock.at += 3600
+    assert nights.run_due().errors == ()
+    assert len(nights.points()) == 1
