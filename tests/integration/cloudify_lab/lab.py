@@ -177,6 +177,7 @@ class Lab:
         for _ in range(times):
             process.send_signal(signal.SIGINT)
             time.sleep(0.2)
+        (self.directory / "interrupted").touch()
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 

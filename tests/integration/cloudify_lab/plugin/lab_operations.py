@@ -33,6 +33,9 @@ def _behave(ctx):
         workflow_api.set_cancel_request()
     if behaves == "wait":
         (_lab() / "waiting").touch()
+        ends = time.monotonic() + 60
+        while not (_lab() / "interrupted").exists() and time.monotonic() < ends:
+            time.sleep(0.05)
         time.sleep(3)
 
 
