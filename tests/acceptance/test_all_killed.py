@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,12 +84,21 @@ def _waits_for(pid: int) -> set[int]:
 
 
 def kill_at_once(quiesce: CommandLine, *, rescue: bool, seed: int = 0) -> None:
-    doomed = sorted(ours(quiesce.home, rescue=rescue))
+    """Kill all of ours: stopped first, so that nobody who is still alive sees another one die."""
+    doomed: set[int] = set()
+    while found := ours(quiesce.home, rescue=rescue) - doomed:
+        _signal(found, signal.SIGSTOP)
+        doomed |= found
     assert len(doomed) >= 4, "the engine, the guard, a daemon and a holder at least"
-    random.Random(seed).shuffle(doomed)
-    for pid in doomed:
+    order = sorted(doomed)
+    random.Random(seed).shuffle(order)
+    _signal(order, signal.SIGKILL)
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 @pytest.mark.parametrize("seed", range(3))

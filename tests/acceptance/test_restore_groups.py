@@ -89,6 +89,12 @@ class Till:
             return None
         return None if state in "ZX" else pid
 
+    def can_be_terminated(self) -> bool:
+        """Tell whether the running program leaves SIGTERM to do what it does by default."""
+        status = Path(f"/proc/{self.pid()}/status").read_text()
+        ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
+        return not ignored >> (signal.SIGTERM - 1) & 1
+
     def works_where(self) -> str:
         """Return what the running program has as its working directory."""
         return str(Path(f"/proc/{self.pid()}/cwd").readlink())
@@ -184,6 +190,7 @@ def test_what_was_stopped_is_started_when_quiesce_is_killed(
         assert "nothing is left stopped" in quiesce("recover").out
     _wait_until(lambda: till.pid() is not None)
     assert till.pid() != before
+    assert till.can_be_terminated(), "whoever started it has let it inherit its own deafness"
 
 
 def test_a_probe_that_fails_fails_the_restore_and_all_runs(quiesce: CommandLine) -> None:

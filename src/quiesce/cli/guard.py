@@ -63,7 +63,8 @@ class PipeOrders:
 def main() -> None:
     """Be the guard of one execution."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # it ends when nothing is owed, and not before
+        # it ends when nothing is owed, and not before; what it starts would inherit SIG_IGN, but no handler
+        signal.signal(number, lambda *_: None)
     os.umask(0o077)
     orders = PipeOrders(sys.stdin.fileno())
     application = Application(Settings.of(os.environ))
