@@ -143,6 +143,8 @@ class PlanReport:
     restore: RestorePreview | None = None
     #: the programs that use what is to be replaced, by instance
     users: Mapping[InstanceId, Sequence[str]] = field(default_factory=dict)
+    #: files that the restore point names and that are not those of now, by instance
+    differences: Mapping[InstanceId, Sequence[str]] = field(default_factory=dict)
     #: what is kept of earlier restores, by instance
     former: Mapping[InstanceId, FormerState] = field(default_factory=dict)
     #: None: it would run

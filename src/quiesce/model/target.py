@@ -26,6 +26,8 @@ class RestoreTarget:
     free_bytes: int | None = None
     #: what the room is that is shared with other instances: a file system
     room: str = ""
+    #: files that it names and that are not those of now, each for people
+    differences: tuple[str, ...] = ()
 
 
 NO_OBJECTION = RestoreTarget()

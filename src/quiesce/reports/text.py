@@ -47,12 +47,18 @@ def _plan_lines(report: PlanReport) -> Iterator[str]:
         yield f"consistency that can be reached: {label}: {names}"
     if report.restore is not None:
         yield from _restore_lines(report.deployment, report.restore)
-    for instance, users in report.users.items():
-        yield f"in use: {instance}, by {', '.join(users)}"
-    for instance, state in report.former.items():
-        yield former_text(instance, state)
+    yield from _told_of_instances(report)
     for warning in report.warnings:
         yield f"warning: {warning}"
+
+
+def _told_of_instances(report: PlanReport) -> Iterator[str]:
+    for instance, users in report.users.items():
+        yield f"in use: {instance}, by {', '.join(users)}"
+    for instance, differences in report.differences.items():
+        yield from (f"differs: {instance}, {difference}" for difference in differences)
+    for instance, state in report.former.items():
+        yield former_text(instance, state)
 
 
 def _restore_lines(deployment: str, restore: RestorePreview) -> Iterator[str]:

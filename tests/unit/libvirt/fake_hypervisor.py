@@ -87,6 +87,8 @@ class Machine:
     has_tpm: bool = False
     #: of its display
     password: str | None = None
+    #: as it stands in the definition: ``<loader>``, ``<nvram>``
+    firmware: str = ""
 
     @property
     def disk(self) -> str:
@@ -167,7 +169,7 @@ class FakeDomain:
         )
         return (
             f"<domain><name>{machine.name}</name><uuid>{machine.uuid}</uuid><metadata>{metadata}</metadata>"
-            f"<devices>{tpm}{display}{disks}<channel type='unix'>"
+            f"<os>{machine.firmware}</os><devices>{tpm}{display}{disks}<channel type='unix'>"
             "<target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices></domain>"
         )
 
@@ -386,6 +388,7 @@ class FakeHypervisor:
         )
         metadata = tree.find(f"metadata/{{{META}}}points")
         machine.disks = disks
+        machine.firmware = "".join(xml.write(each) for each in tree.iterfind("os/*"))
         machine.password = xml.attribute(tree, "devices/graphics", "passwd") or None
         machine.config_metadata = None if metadata is None else xml.write(metadata)
         return FakeDomain(self.world, machine)

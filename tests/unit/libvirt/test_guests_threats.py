@@ -90,6 +90,36 @@ def test_a_definition_that_somebody_else_wrote_is_not_defined(subject: Guarded) 
     assert token_of(evil) == "precious"
 
 
+def test_the_plan_shows_the_files_that_are_not_the_hypervisors_of_now(subject: Guarded) -> None:
+    loader, nvram, disk = (str(subject.folder / "disks" / name) for name in ("code", "vars", "vm.qcow2"))
+    subject.machine.firmware = f"<loader>{loader}</loader><nvram>{nvram}</nvram>"
+    made = subject.backup()
+    assert _differences(subject, made) == ()
+    moved = str(Path(shutil.move(disk, f"{disk}.moved")))
+    subject.machine.disks["vda"] = moved
+    subject.machine.firmware = f"<loader>{loader}.new</loader>"
+    assert _differences(subject, made) == (
+        f"loader: {loader}, which is {loader}.new now",
+        f"nvram: {nvram}, which the domain of now does not have",
+        f"disk vda: {disk}, which is {moved} now; it is written to {moved}",
+    )
+    del subject.world.machines[subject.machine.uuid]
+    told = f"disk vda: {disk}, which the domain of now does not have; it is written to {disk}"
+    assert told in _differences(subject, made)
+    other = f"{subject.folder}/disks/other-vda.qcow2"
+    assert _differences(subject, made, restore_as="other")[-1].endswith(f"it is written to {other}")
+
+
+def _differences(subject: Guarded, made: Outcome, **inputs: Any) -> tuple[str, ...]:
+    call = subject.call(
+        Operation.APPLY, full=True, artifact=made.artifact, point=BackupName("one"), inputs=inputs
+    )
+    target = subject.provider().inspect_target(call, RecordingContext())
+    assert target.problems == ()
+    differences: tuple[str, ...] = target.differences
+    return differences
+
+
 def _agree(manifest: Path, changed: Path) -> None:
     import hashlib
 

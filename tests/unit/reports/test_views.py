@@ -13,12 +13,12 @@ from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, StepId
 from quiesce.model.operation import SNAPSHOT_CREATE, Operation
 from quiesce.model.plan import Role
-from quiesce.model.report import ExecutionReport, StepReport
+from quiesce.model.report import ExecutionReport, PlanReport, StepReport
 from quiesce.model.restore_point import Artifact, PointState, Proof, RestorePoint
 from quiesce.reports.escaping import printable
 from quiesce.reports.html import render_html
 from quiesce.reports.json import plain, render_error, render_json, render_json_line
-from quiesce.reports.text import execution_text, point_text, points_text, seconds, size_text, table
+from quiesce.reports.text import execution_text, plan_text, point_text, points_text, seconds, size_text, table
 
 from ..stores import made  # noqa: TID252  any restore point
 
@@ -139,3 +139,17 @@ def test_the_list_tells_how_much_is_stored_and_what_is_damaged() -> None:
     told = points_text([point], 0.0)
     assert "6.0 MiB" in told
     assert "DAMAGED" in told
+
+
+def test_a_plan_shows_paths_that_differ_with_nothing_that_moves_the_terminal() -> None:
+    report = PlanReport(
+        deployment="shop",
+        workflow="restore",
+        parameters={},
+        groups=(),
+        warnings=(),
+        predicted_window_s=0.0,
+        max_freeze_s=1.0,
+        differences={InstanceId("vm_a"): ["nvram: /a\x1b[2J, which is /b now"]},
+    )
+    assert "differs: vm_a, nvram: /a\\x1b[2J, which is /b now" in plan_text(report)

@@ -77,7 +77,7 @@ def _masked(masking: Masking, target: RestoreTarget) -> RestoreTarget:
         replace(each, detail=masking.text(each.detail), remedy=masking.text(each.remedy))
         for each in target.problems
     )
-    return replace(target, problems=problems)
+    return replace(target, problems=problems, differences=tuple(map(masking.text, target.differences)))
 
 
 def _in_use(users: Sequence[str]) -> TargetProblem:

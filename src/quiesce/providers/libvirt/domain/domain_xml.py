@@ -65,6 +65,23 @@ def read_definition(text: str) -> DomainDefinition:
     )
 
 
+def paths_of(text: str) -> dict[str, str]:
+    """Return everything of the host that the definition names, by what it is: ``disk vda``, ``nvram``."""
+    tree = xml.read(text)
+    named = {tag: xml.text_of(tree, f"os/{tag}") for tag in ("loader", "kernel", "initrd", "dtb")}
+    named["nvram"] = _nvram(tree) or ""
+    named["nvram template"] = xml.attribute(tree, "os/nvram", "template")
+    named["emulator"] = xml.text_of(tree, "devices/emulator")
+    for disk in tree.findall("devices/disk"):
+        named[f"disk {xml.attribute(disk, 'target', 'dev')}"] = _source(disk)
+    for shared in tree.findall("devices/filesystem"):
+        named[f"directory {xml.attribute(shared, 'target', 'dir')}"] = _source(shared)
+    for number, port in enumerate(tree.findall("devices/serial")):
+        if port.get("type") in {"file", "dev", "pipe", "unix"}:
+            named[f"serial port {number}"] = _source(port)
+    return {what: path for what, path in named.items() if path}
+
+
 def files_below(text: str, path: str) -> list[str]:
     """Return *path* and the files that it is read through, as a running domain's definition tells them.
 
@@ -244,13 +261,18 @@ def _holds_data(disk: xml.Element) -> bool:
     )
 
 
+def _source(device: xml.Element) -> str:
+    source = device.find("source")
+    found = {} if source is None else source.attrib
+    names = (found.get(name) for name in ("file", "dev", "dir", "path", "volume", "name"))
+    return next((name for name in names if name), "")
+
+
 def _disk(disk: xml.Element) -> DomainDisk:
-    source = disk.find("source")
-    found = {} if source is None else dict(source.attrib)
     return DomainDisk(
         target=xml.attribute(disk, "target", "dev"),
         kind=disk.get("type", "file"),
-        path=found.get("file") or found.get("dev") or found.get("volume") or found.get("name") or "",
+        path=_source(disk),
         format=xml.attribute(disk, "driver", "type", "raw"),
         encrypted=disk.find("encryption") is not None or disk.find("source/encryption") is not None,
     )

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.model.consistency import Consistency
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
+from quiesce.model.target import NO_OBJECTION, RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.provider_kit.saving import proof
@@ -113,6 +115,12 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
     def doctor(self, job: LibvirtJob, /) -> Sequence[Finding]:
         """Return every check made, passed or not."""
         return doctor.examine(job, job.domain())
+
+    def inspect_target(self, job: LibvirtJob, /) -> RestoreTarget:
+        """Tell which files a full copy names otherwise than the hypervisor does now."""
+        if job.call.operation is not Operation.APPLY or not job.call.full:
+            return NO_OBJECTION
+        return RestoreTarget(differences=DomainRestore(job).differences())
 
     def verify(self, job: LibvirtJob, /) -> Proof:
         """Read a full copy; of a snapshot, look whether everything that it consists of is there."""

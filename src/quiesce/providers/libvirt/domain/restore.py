@@ -31,6 +31,7 @@ from quiesce.providers.libvirt.domain.checkpoints import forget_checkpoints
 from quiesce.providers.libvirt.domain.domain_xml import (
     DomainDisk,
     as_new_domain,
+    paths_of,
     read_definition,
     with_disks_of,
     with_identity,
@@ -76,6 +77,24 @@ class DomainRestore:
             self._define(plan)
         return NOTHING
 
+    def differences(self) -> tuple[str, ...]:
+        """Return which files of the host the stored definition names that are not the domain's of now."""
+        copy, wanted = read_artifact(DomainCopy, self._manifest.content), self._job.options.restore_as
+        domain = self._find(wanted) if wanted else self._find_saved(copy)
+        text = self._stored(DEFINITION).decode(errors="replace")
+        definition = as_new_domain(text, wanted) if wanted else text
+        chosen = self._chosen(copy, definition, domain)
+        if domain is not None and not wanted:
+            definition = _with_kept_disks(definition, domain.xml(), chosen)
+        targets = self._targets(copy, definition, domain, chosen)
+        written = {f"disk {target.name}": str(target.path) for target in targets}
+        now = paths_of(domain.xml()) if domain is not None else {}
+        return tuple(
+            _difference(what, then, now.get(what), written.get(what))
+            for what, then in paths_of(definition).items()
+            if then != now.get(what)
+        )
+
     def _plan(self) -> _RestorePlan:
         copy = read_artifact(DomainCopy, self._manifest.content)
         wanted = self._job.options.restore_as
@@ -93,8 +112,7 @@ class DomainRestore:
             if dropped:
                 self._job.warn(f"{wanted} gets no disk {', '.join(dropped)}, which is not restored")
         elif domain is not None:
-            kept = {disk.target for disk in read_definition(definition).disks} - chosen
-            definition = with_disks_of(definition, domain.xml(secrets=True), kept)
+            definition = _with_kept_disks(definition, domain.xml(secrets=True), chosen)
         targets = self._targets(copy, definition, domain, chosen)
         return _RestorePlan(copy=copy, domain=domain, definition=definition, targets=targets)
 
@@ -192,6 +210,18 @@ class DomainRestore:
             content = stored.read()
             stored.check()
             Path(path).write_bytes(content)
+
+
+def _with_kept_disks(definition: str, current: str, chosen: frozenset[str]) -> str:
+    """Return the definition with the disks that are not *chosen* as they are now."""
+    kept = {disk.target for disk in read_definition(definition).disks} - chosen
+    return with_disks_of(definition, current, kept)
+
+
+def _difference(what: str, then: str, now: str | None, written: str | None) -> str:
+    present = "which the domain of now does not have" if now is None else f"which is {now} now"
+    becomes = f"; it is written to {written}" if written is not None else ""
+    return f"{what}: {then}, {present}{becomes}"
 
 
 def _require_persistent(domain: Domain) -> None:
