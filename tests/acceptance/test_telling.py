@@ -21,6 +21,23 @@ STICKY_SHOP = (
 )
 
 
+#: a program that is paused before a script freezes what it depends on
+WAITING = """\
+tosca_definitions_version: cloudify_dsl_1_3
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+node_templates:
+  db:
+    type: cloudify.nodes.Root
+    interfaces:
+      cloudify.interfaces.freeze: {fs_prepare: till.sh, fs_finalize: till.sh}
+      cloudify.interfaces.snapshot: {create: till.sh, delete: till.sh}
+  web:
+    type: quiesce.nodes.host.PausedProcess
+    properties: {pid_file: /nonexistent/web.pid}
+    relationships: [{type: cloudify.relationships.connected_to, target: db}]
+"""
+
+
 @pytest.fixture
 def sticky_shop(quiesce: CommandLine, shop: Shop) -> Shop:
     """A shop of which not everything can be removed again."""
@@ -54,6 +71,19 @@ def test_what_the_plan_warns_of_is_told_when_it_runs(quiesce: CommandLine, stick
     lines = quiesce("backup", "shop", "-p", "snapshot_name=two", "--json").lines
     assert warning in lines[-1]["report"]["warnings"][0]
     assert [line for line in lines if warning in line.get("event", {}).get("message", "")]
+
+
+def test_the_doctor_finds_the_deadlock_that_the_plan_warns_of(quiesce: CommandLine, shop: Shop) -> None:
+    """Who looks before the first night is told what to do, not only that it may go wrong."""
+    (shop.directory / "waiting.yaml").write_text(WAITING)
+    quiesce("init", "waiting.yaml", "-b", "waiting")
+    (warning,) = quiesce("plan", "backup", "waiting", "--json").json["plan"]["warnings"]
+    found = quiesce("doctor", "waiting", "--json", status=5).json["findings"]
+    (db,) = (name for name in found if name.startswith("db_"))
+    (pause,) = (finding for finding in found[db] if finding["check"] == "pause")
+    assert pause["detail"] == warning
+    assert not pause["passed"]
+    assert "quiesce.nodes.host.Process, which is not paused" in pause["remedy"]
 
 
 def test_on_a_terminal_too(quiesce: CommandLine, sticky_shop: Shop) -> None:

@@ -11,6 +11,7 @@ from quiesce.errors import PlanError, ProviderError
 from quiesce.model.ids import InstanceId
 from quiesce.model.operation import FS_PREPARE, SNAPSHOT_CREATE, SNAPSHOT_DELETE, STATISTICS
 from quiesce.model.plan import Step
+from quiesce.planning import freezes_in_vain, vain_wait_text
 from quiesce.planning.binding import bind
 from quiesce.ports import Doctor, Finding
 
@@ -35,7 +36,19 @@ def run_doctor(services: Services, deployment: str) -> Mapping[InstanceId, Seque
             ]
             continue
         findings[instance.id] = _findings(services, inquiry, question(instance, binding))
+    for name, paused in freezes_in_vain(found.topology, services.descriptions).items():
+        findings[name] = [*findings[name], _waiting_in_vain(name, paused)]
     return findings
+
+
+def _waiting_in_vain(instance: InstanceId, paused: Sequence[InstanceId]) -> Finding:
+    return Finding(
+        check="pause",
+        passed=False,
+        detail=vain_wait_text(instance, paused),
+        remedy=f"If it does, make {', '.join(paused)} a quiesce.nodes.host.Process, which is not paused: "
+        f"fs_prepare of {instance} holds its writers. If it never waits, all can stay as it is.",
+    )
 
 
 def _findings(services: Services, inquiry: Inquiry, step: Step) -> Sequence[Finding]:

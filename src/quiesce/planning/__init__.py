@@ -9,11 +9,12 @@ from quiesce.planning.registry import (
     UNDO_RESTORE,
     WORKFLOWS,
     Workflow,
+    freezes_in_vain,
     makes_full_point,
     plan_workflow,
     workflow_named,
 )
-from quiesce.planning.window import predict_total_s, predict_window_s
+from quiesce.planning.window import predict_total_s, predict_window_s, vain_wait_text
 
 __all__ = [
     "BACKUP",
@@ -24,6 +25,7 @@ __all__ = [
     "Workflow",
     "declared_options",
     "default_of",
+    "freezes_in_vain",
     "idle_options",
     "lasted_s",
     "makes_full_point",
@@ -33,5 +35,6 @@ __all__ = [
     "predict_window_s",
     "predictor",
     "read_parameters",
+    "vain_wait_text",
     "workflow_named",
 ]

@@ -37,7 +37,7 @@ from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Topology
 from quiesce.planning.backup import plan_backup
 from quiesce.planning.binding import bind
-from quiesce.planning.drafting import PlanRequest
+from quiesce.planning.drafting import PlanDraft, PlanRequest
 from quiesce.planning.extract import plan_extract
 from quiesce.planning.options import check_node_options
 from quiesce.planning.remove_backup import plan_remove_backup
@@ -47,6 +47,7 @@ from quiesce.planning.selection import select
 from quiesce.planning.statistics import plan_statistics
 from quiesce.planning.suspend import plan_suspend
 from quiesce.planning.undo import plan_forget_undo, plan_undo_restore
+from quiesce.planning.window import vain_waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,3 +276,23 @@ def plan_workflow(
         former=former,
     )
     return found.planner(request)
+
+
+def freezes_in_vain(
+    topology: Topology, descriptions: Sequence[Description]
+) -> Mapping[InstanceId, Sequence[InstanceId]]:
+    """Return whose freeze may wait for ever in a backup of the whole deployment, and for whom.
+
+    Raises:
+        PlanError: when no provider answers for a freeze.
+    """
+    instances = tuple(topology.instances)
+    request = PlanRequest(
+        workflow=BACKUP.name,
+        topology=topology,
+        bindings=bind(topology.nodes.values(), descriptions, (FS_PREPARE,)),
+        parameters=Parameters(),
+        instances=instances,
+    )
+    draft = PlanDraft(request)
+    return vain_waits(draft, draft.having(FS_PREPARE))

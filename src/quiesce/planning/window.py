@@ -18,14 +18,17 @@ def add_freezes(draft: PlanDraft, *, for_apply: bool = False, stopped: Collectio
 
     Those in *stopped* are frozen only where the blueprint brings the freeze: ours would find nothing.
     """
+    wanted = [
+        instance
+        for instance in draft.having(FS_PREPARE)
+        if not for_apply
+        or (_freezes_for_apply(draft, instance) and not _needs_no_freeze(draft, instance, stopped))
+    ]
     for title, is_wanted in (("freeze services", _is_service), ("freeze computes", _is_compute)):
-        instances = [
-            instance
-            for instance in draft.having(FS_PREPARE, is_wanted)
-            if not for_apply
-            or (_freezes_for_apply(draft, instance) and not _needs_no_freeze(draft, instance, stopped))
-        ]
+        instances = [i for i in wanted if is_wanted(draft.request.topology.node_of(i))]
         draft.add_group(title, FS_PREPARE, instances, order=_freeze_order(draft, instances))
+    for instance, paused in vain_waits(draft, wanted).items():
+        draft.warnings.append(vain_wait_text(instance, paused))
     for instance in draft.having(FS_PREPARE):
         if draft.binding(instance, FS_FINALIZE) is None:
             node = draft.request.topology.instances[instance].node
@@ -44,7 +47,6 @@ def _freeze_order(draft: PlanDraft, instances: Sequence[InstanceId]) -> Edges:
         return order
     depending = _with_dependents(waiting, order)
     first = tuple(i for i in instances if i in depending and i not in pausing)
-    _warn_of_vain_waits(draft, order, pausing, frozenset(instances) - depending)
     before = {i: others | set(first) if i in pausing else others for i, others in order.items()}
     return {**before, **draft.dependents_first(first)}
 
@@ -61,20 +63,37 @@ def _with_dependents(instances: Iterable[InstanceId], order: Edges) -> frozenset
     return frozenset(found)
 
 
-def _warn_of_vain_waits(
-    draft: PlanDraft, order: Edges, pausing: frozenset[InstanceId], others: Collection[InstanceId]
-) -> None:
-    """Name the freezes of the blueprint's own making that may wait for somebody who is paused before."""
-    for instance in sorted(others):
+def vain_waits(
+    draft: PlanDraft, instances: Sequence[InstanceId]
+) -> Mapping[InstanceId, Sequence[InstanceId]]:
+    """Return the freezes of the blueprint's own making that may wait for those who are paused before them.
+
+    What a script waits for is not known. It may well be what those have begun who depend on its node.
+    """
+    order, topology = draft.dependents_first(instances), draft.request.topology
+    pausing = frozenset(i for i in instances if _offers(draft, i).pauses)
+    services = [i for i in instances if _is_service(topology.node_of(i))]
+    waiting = [i for i in services if _offers(draft, i).waits_for_others]
+    before_pauses = _with_dependents(waiting, order).intersection(services)
+    found: dict[InstanceId, Sequence[InstanceId]] = {}
+    for instance in sorted(set(instances) - pausing - before_pauses):
         binding = draft.binding(instance, FS_PREPARE)
-        if binding is None or not binding.declared or _offers(draft, instance).pauses:
-            continue
-        paused = sorted(_with_dependents([instance], order) & pausing - {instance})
-        if paused:
-            draft.warnings.append(
-                f"{', '.join(paused)} is paused before fs_prepare of {instance} runs: if that waits for "
-                "what is in the middle of a transaction, it waits in vain"
-            )
+        paused = [
+            other
+            for other in sorted(_with_dependents([instance], order) & pausing)
+            if topology.node_of(instance).is_compute or not topology.node_of(other).is_compute
+        ]
+        if binding is not None and binding.declared and paused:
+            found[instance] = paused
+    return found
+
+
+def vain_wait_text(instance: InstanceId, paused: Sequence[InstanceId]) -> str:
+    """Return what can go wrong when *paused* are paused before *instance* is frozen."""
+    return (
+        f"{', '.join(paused)} is paused before fs_prepare of {instance} runs: if that waits for "
+        "what is in the middle of a transaction, it waits in vain"
+    )
 
 
 def _offers(draft: PlanDraft, instance: InstanceId) -> Capabilities:

@@ -75,6 +75,18 @@ def test_a_hook_that_may_wait_in_vain_is_named() -> None:
     assert planned({"web": "paused", "db": "script"}, {}).warnings == ()
 
 
+def test_so_is_one_of_the_machine_that_it_runs_on() -> None:
+    """Machines are frozen after all services: a script there waits for whom it finds paused, too."""
+    machine = node("vm", compute=True, operations=(FS_PREPARE, FS_FINALIZE))
+    nodes = [
+        node("web", kind=host.PAUSED_PROCESS, operations=()),
+        machine,
+        node("saved", kind=host.DIRECTORY),
+    ]
+    made = plan("backup", topology(nodes, {"web": ["vm"]}), descriptions=[host.DESCRIPTION, SCRIPT])
+    assert any("web_1 is paused before fs_prepare of vm_1 runs" in warning for warning in made.warnings)
+
+
 @given(
     st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=8),
     st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20),
