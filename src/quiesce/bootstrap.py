@@ -20,21 +20,24 @@ from quiesce.clock import SystemClock
 from quiesce.errors import NonRecoverableError
 from quiesce.files.durable import make_private_directory
 from quiesce.files.reading import read_regular
-from quiesce.files.trust import require_trusted
+from quiesce.files.trust import find_fault, require_trusted
 from quiesce.guard import GuardProcess
 from quiesce.messenger import WebMessenger
 from quiesce.model.capabilities import Description
 from quiesce.model.deployment import Deployment
-from quiesce.ports import Deployments, Guard, LiveDeployment, ProviderSettings
+from quiesce.ports import Deployments, Finding, Guard, LiveDeployment, ProviderSettings
 from quiesce.providers.registry import Providers, describe_providers
 from quiesce.stores.catalog import SqlCatalog
-from quiesce.stores.database import Database
+from quiesce.stores.database import Database, file_of
 from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
 from quiesce.stores.leases import FileLeases
 from quiesce.stores.manifests import RepositoryManifests
 from quiesce.stores.policies import SqlPolicies
 
+SECRETS_FILE: Final = "secrets.yaml"
+#: who may use the console
+USERS_FILE: Final = "console-users.json"
 #: how large the file of secrets may be
 _SECRETS_BYTES: Final = 16 * 1024 * 1024
 
@@ -80,7 +83,7 @@ class Application:
         self._providers = Providers(descriptions, _provider_settings(settings, descriptions))
         deployments = SqlDeployments(self._database)
         masking = Masking()
-        secrets = Secrets(settings.home / "secrets.yaml", os.environ, masking)
+        secrets = Secrets(settings.home / SECRETS_FILE, os.environ, masking)
         self.services = Services(
             deployments=deployments,
             executions=SqlExecutions(self._database),
@@ -140,6 +143,26 @@ def require_trusted_home(home: Path) -> None:
         home,
         hint="Correct it with chown and chmod go-w, or set QUIESCE_HOME to a directory that is yours alone.",
     )
+
+
+def examine_state(settings: Settings) -> Sequence[Finding]:
+    """Tell of everything that is ours whether somebody else could have changed it; changes nothing."""
+    home, database = settings.home, file_of(settings.database_url)
+    ours = {"home": (home, False)}
+    if database is not None:
+        ours["directory of the database"] = (database.parent, False)
+        ours["database"] = (database, False)
+    private = (SECRETS_FILE, KEYS_FILE, USERS_FILE)
+    ours |= {name: (home / name, True) for name in private if os.path.lexists(home / name)}
+    return [_trust_finding(what, path, is_private) for what, (path, is_private) in ours.items()]
+
+
+def _trust_finding(check: str, path: Path, private: bool) -> Finding:
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    fault = find_fault(there, private=private)
+    if fault is None:
+        return Finding(check=check, passed=True, detail=f"nobody else can change {path}")
+    return Finding(check=check, passed=False, detail=f"{path}: {fault.reason}", remedy=fault.remedy)
 
 
 class Secrets:

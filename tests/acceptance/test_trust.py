@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,71 @@ def test_a_script_that_others_can_change_is_not_run(quiesce: CommandLine, tmp_pa
     script.chmod(0o700)
     quiesce("backup", "app")
     assert (tmp_path / "ran").exists()
+
+
+def test_doctor_gives_the_command_that_mends_each(quiesce: CommandLine) -> None:
+    """Also where nothing else can be done, because the home is refused."""
+    (quiesce.directory / "app.yaml").write_text(SCRIPTED)
+    script = quiesce.directory / "run.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o700)
+    quiesce("init", "app.yaml", "-b", "app")
+    secrets = quiesce.home / "secrets.yaml"
+    secrets.write_text("word: hunter22")
+    secrets.chmod(0o600)
+    quiesce("doctor", "app")
+    for path, mode in (
+        (script, 0o722),
+        (secrets, 0o644),
+        (quiesce.home / "repository.keys", 0o640),
+        (quiesce.home / "quiesce.db", 0o660),
+        (quiesce.home, 0o770),
+    ):
+        path.chmod(mode)
+        told = quiesce("doctor", "app", status=ExitStatus.REFUSED).out
+        assert f"{path} can be " in told
+        _do(told)
+        quiesce("doctor", "app")
+    quiesce("doctor")
+
+
+@needs_root
+def test_doctor_gives_the_command_that_takes_a_file_from_its_owner(quiesce: CommandLine) -> None:
+    """A directory above is not taken away: its owner may need it."""
+    quiesce("deployments", "list")
+    os.chown(quiesce.home / "quiesce.db", SOMEBODY_ELSE, SOMEBODY_ELSE)
+    _do(quiesce("doctor", status=ExitStatus.REFUSED).out)
+    quiesce("doctor")
+    os.chown(quiesce.home.parent, SOMEBODY_ELSE, SOMEBODY_ELSE)
+    try:
+        told = quiesce("doctor", status=ExitStatus.REFUSED).out
+    finally:
+        os.chown(quiesce.home.parent, 0, 0)
+    assert "Move it to a directory" in told
+    assert "chown" not in told
+
+
+@needs_root
+def test_no_database_is_made_where_a_link_of_somebody_else_leads(
+    quiesce: CommandLine, tmp_path: Path
+) -> None:
+    """An empty /etc/nologin is enough to lock everybody out."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "q.db").symlink_to(tmp_path / "made")
+    os.chown(theirs, SOMEBODY_ELSE, SOMEBODY_ELSE)
+    os.chown(theirs / "q.db", SOMEBODY_ELSE, SOMEBODY_ELSE, follow_symlinks=False)
+    quiesce.environment = {"QUIESCE_DATABASE": f"sqlite:///{theirs}/q.db"}
+    quiesce("deployments", "list", status=ExitStatus.REFUSED)
+    assert not (tmp_path / "made").exists()
+
+
+def _do(told: str) -> None:
+    """Run the commands that doctor gives."""
+    commands = [line.partition("do: ")[2] for line in told.splitlines() if line.startswith("    do: ")]
+    assert commands
+    for command in commands:
+        subprocess.run(["sh", "-c", command], check=True)
 
 
 def test_the_guards_arguments_hold_no_password(tmp_path: Path) -> None:

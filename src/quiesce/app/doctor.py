@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from quiesce.app.inquiry import Inquiry, question
 from quiesce.app.services import Services
 from quiesce.errors import PlanError, ProviderError
-from quiesce.model.ids import InstanceId
-from quiesce.model.operation import FS_PREPARE, SNAPSHOT_CREATE, SNAPSHOT_DELETE, STATISTICS
+from quiesce.files.trust import find_fault
+from quiesce.model.deployment import Deployment
+from quiesce.model.ids import InstanceId, NodeId
+from quiesce.model.operation import FS_PREPARE, INTERFACES, SNAPSHOT_CREATE, SNAPSHOT_DELETE, STATISTICS
 from quiesce.model.plan import Step
 from quiesce.planning import freezes_in_vain, vain_wait_text
 from quiesce.planning.binding import bind
@@ -35,7 +38,10 @@ def run_doctor(services: Services, deployment: str) -> Mapping[InstanceId, Seque
                 )
             ]
             continue
-        findings[instance.id] = _findings(services, inquiry, question(instance, binding))
+        findings[instance.id] = [
+            *_findings(services, inquiry, question(instance, binding)),
+            *_scripts(found, instance.node),
+        ]
     for name, paused in freezes_in_vain(found.topology, services.descriptions).items():
         findings[name] = [*findings[name], _waiting_in_vain(name, paused)]
     return findings
@@ -67,3 +73,24 @@ def _findings(services: Services, inquiry: Inquiry, step: Step) -> Sequence[Find
         found = [Finding(check="provider", passed=False, detail=str(error), remedy=error.hint)]
     mask = services.masking.text
     return [replace(each, detail=mask(each.detail), remedy=mask(each.remedy)) for each in found]
+
+
+def _scripts(deployment: Deployment, node: NodeId) -> Sequence[Finding]:
+    """Tell whose the files are that operations of *node* would run; others could have changed no one's."""
+    operations = deployment.topology.nodes[node].operations
+    named = {
+        path
+        for interface in INTERFACES
+        if interface in operations
+        for path in [operations[interface].inputs.get("script_path")]
+        if isinstance(path, str)
+    }
+    return [_script(Path(deployment.blueprint_dir), path) for path in sorted(named)]
+
+
+def _script(directory: Path, path: str) -> Finding:
+    script = (directory / path.removeprefix("file://")).resolve()
+    fault = find_fault(script)
+    if fault is None:
+        return Finding(check="script", passed=True, detail=f"nobody else can change {script}")
+    return Finding(check="script", passed=False, detail=f"{script}: {fault.reason}", remedy=fault.remedy)

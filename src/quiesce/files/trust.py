@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from quiesce.files.system_calls import WITHOUT_LINKS, has_openat2, openat2
 
 _MOST_LINKS: Final = 40
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+_ELSEWHERE: Final = "Move it to a directory that only root, and the user that runs quiesce, can change."
 _OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -58,6 +60,15 @@ class Declared:
         self.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustFault:
+    """Why somebody else could have made or replaced something, and what to do about it."""
+
+    reason: str
+    #: a command, where one mends it
+    remedy: str
+
+
 def open_declared(path: Path | str) -> Declared:
     """Return the entry that the operator's absolute *path* stands for, whether it exists or not.
 
@@ -85,17 +96,27 @@ def why_not_trusted(path: Path | str, *, private: bool = False) -> str:
     Looked at are the file itself (when *private*, others must not be able to read it either), every
     directory above it, and every link on the way. What does not exist yet is as trusted as its parents.
     """
+    return _reason(find_fault(path, private=private))
+
+
+def find_fault(path: Path | str, *, private: bool = False) -> TrustFault | None:
+    """Return the same with what to do about it; None when nobody could."""
     try:
         with open_declared(path) as declared:
-            return _fault_of_entry(declared, private) or why_entries_not_trusted(declared.parent)
+            return _fault_of_entry(declared, private) or _fault_of_entries(declared.parent)
     except (UntrustedPathError, ResourceNotFoundError) as error:
-        return str(error)
+        return TrustFault(reason=str(error), remedy=error.hint)
 
 
 def require_trusted(path: Path | str, *, private: bool = False, hint: str | None = None) -> None:
-    """Raise `UntrustedPathError` that says what is wrong, and *hint* what to do, unless *path* is trusted."""
-    if reason := why_not_trusted(path, private=private):
-        raise UntrustedPathError(f"{os.fsdecode(path)} is not used: {reason}", hint=hint)
+    """Raise `UntrustedPathError` that says what is wrong, and *hint* what to do, unless *path* is trusted.
+
+    Without a *hint* it is the command that mends it.
+    """
+    if fault := find_fault(path, private=private):
+        raise UntrustedPathError(
+            f"{os.fsdecode(path)} is not used: {fault.reason}", hint=hint or fault.remedy
+        )
 
 
 def why_directory_not_trusted(descriptor: int, *, private: bool = False) -> str:
@@ -103,7 +124,7 @@ def why_directory_not_trusted(descriptor: int, *, private: bool = False) -> str:
 
     It is looked at with every directory above it, whatever paths lead there.
     """
-    return _fault_of(descriptor, private=private) or _fault_above(descriptor)
+    return _reason(_fault_of(descriptor, private=private) or _fault_above(descriptor))
 
 
 def why_entries_not_trusted(descriptor: int) -> str:
@@ -111,7 +132,7 @@ def why_entries_not_trusted(descriptor: int) -> str:
 
     Others may make entries of their own there when it is sticky, as ``/tmp`` is.
     """
-    return _fault_of(descriptor, sticky=True) or _fault_above(descriptor)
+    return _reason(_fault_of_entries(descriptor))
 
 
 class _Lookup:
@@ -220,33 +241,47 @@ def _by_component(names: list[bytes]) -> Declared:
         raise ResourceNotFoundError(f"{path} leads through what is not a directory") from error
 
 
-def _fault_of_entry(declared: Declared, private: bool) -> str:
+def _reason(fault: TrustFault | None) -> str:
+    return "" if fault is None else fault.reason
+
+
+def _fault_of_entry(declared: Declared, private: bool) -> TrustFault | None:
     try:
         opened = os.open(declared.name, UNTOUCHED, dir_fd=declared.parent)
     except FileNotFoundError:
-        return ""
+        return None
     try:
         return _fault_of(opened, private=private)
     finally:
         os.close(opened)
 
 
-def _fault_of(descriptor: int, *, private: bool = False, sticky: bool = False) -> str:
+def _fault_of_entries(directory: int) -> TrustFault | None:
+    return _fault_of(directory, sticky=True, above=True) or _fault_above(directory)
+
+
+def _fault_of(
+    descriptor: int, *, private: bool = False, sticky: bool = False, above: bool = False
+) -> TrustFault | None:
     status = os.fstat(descriptor)
     mode, path = stat.S_IMODE(status.st_mode), os.fsdecode(path_of(descriptor))
+    close = f"chmod go{'-rwx' if private else '-w'} {shlex.quote(path)}"
+    fault: tuple[str, str] | None = None
     if status.st_uid not in _ours():
-        return f"{path} belongs to user {status.st_uid}"
-    if mode & _WRITABLE_BY_OTHERS and not (sticky and mode & stat.S_ISVTX):
-        return f"{path} can be written by others (mode {mode:04o})"
-    if private and mode & _OPEN_TO_OTHERS:
-        return f"{path} can be read by others (mode {mode:04o})"
-    return ""
+        # taking a directory away from its owner would be no remedy
+        ours = _ELSEWHERE if above else f"chown {os.geteuid()} {shlex.quote(path)} && {close}"
+        fault = f"{path} belongs to user {status.st_uid}", ours
+    elif mode & _WRITABLE_BY_OTHERS and not (sticky and mode & stat.S_ISVTX):
+        fault = f"{path} can be written by others (mode {mode:04o})", close
+    elif private and mode & _OPEN_TO_OTHERS:
+        fault = f"{path} can be read by others (mode {mode:04o})", close
+    return None if fault is None else TrustFault(reason=fault[0], remedy=fault[1])
 
 
-def _fault_above(descriptor: int) -> str:
+def _fault_above(descriptor: int) -> TrustFault | None:
     with contextlib.closing(_ancestors(descriptor)) as ancestors:
-        faults = (_fault_of(above, sticky=True) for above in ancestors)
-        return next((fault for fault in faults if fault), "")
+        faults = (_fault_of(above, sticky=True, above=True) for above in ancestors)
+        return next((fault for fault in faults if fault), None)
 
 
 def _ancestors(descriptor: int) -> Generator[int, None, None]:

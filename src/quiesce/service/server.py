@@ -14,6 +14,7 @@ from typing import Final
 import uvicorn
 
 from quiesce.app.services import Services
+from quiesce.bootstrap import USERS_FILE
 from quiesce.service.access import Access
 from quiesce.service.app import console, monitored
 from quiesce.service.audit import Audit
@@ -41,7 +42,7 @@ class Serving:
 def serve(services: Services, serving: Serving) -> None:
     """Serve until SIGTERM or SIGINT. Executions that it started go on."""
     access = Access(
-        Users(serving.home / "console-users.json"),
+        Users(serving.home / USERS_FILE),
         frozenset((*_LOOPBACK, serving.address, *serving.host_names)),
     )
     audit = Audit(serving.home / "console-audit.jsonl")

@@ -78,8 +78,11 @@ def _engine(url: str) -> sa.Engine:
 
 
 def _make_private(path: Path) -> None:
+    hint = "Correct it with chown and chmod go-w, or set QUIESCE_DATABASE."
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.is_dir():  # first: no file is made where somebody's link leads to
+            require_trusted(path.absolute(), hint=hint)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StoreError(
@@ -88,9 +91,17 @@ def _make_private(path: Path) -> None:
         ) from error
     # the directory itself too: SQLite's journal is a file beside the database
     for each in (path.parent, path):
-        require_trusted(
-            each.absolute(), hint="Correct it with chown and chmod go-w, or set QUIESCE_DATABASE."
-        )
+        require_trusted(each.absolute(), hint=hint)
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of the database at *url*; None when it is none, or in no file."""
+    try:
+        parsed = sa.make_url(url)
+        is_file = parsed.get_backend_name() == "sqlite"
+    except (sa.exc.ArgumentError, ValueError):
+        return None
+    return Path(parsed.database).absolute() if is_file and parsed.database else None
 
 
 def _set_pragmas(connection: Any, _: object) -> None:

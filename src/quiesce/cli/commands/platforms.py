@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import click
 
 from quiesce.app.doctor import run_doctor
+from quiesce.bootstrap import Settings, examine_state
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_assignments
 from quiesce.errors import ExitStatus, UnknownNameError, UnsupportedError
 from quiesce.model.capabilities import Description
 from quiesce.model.options import Option, options_of
-from quiesce.ports import Discoverer
+from quiesce.ports import Discoverer, Finding
 from quiesce.providers.registry import describe_providers
 from quiesce.reports.escaping import printable_lines
 from quiesce.reports.json import render_json
 from quiesce.reports.text import table
 
+#: what is told of our own files stands under this name
+_OURS: Final = "quiesce"
+
 
 @click.command()
-@click.argument("deployment")
+@click.argument("deployment", required=False)
 @json_option
-def doctor(deployment: str, as_json: bool) -> int:
-    """Ask every node of DEPLOYMENT whether it can really freeze, snapshot and thaw; say what to fix."""
-    with services() as given:
-        findings = run_doctor(given, deployment)
+def doctor(deployment: str | None, as_json: bool) -> int:
+    """Ask every node of DEPLOYMENT whether it can really freeze, snapshot and thaw; say what to fix.
+
+    First, and without a DEPLOYMENT only: whether anybody else could have changed QUIESCE_HOME, the database,
+    secrets or keys.
+    """
+    ours = examine_state(Settings.of(os.environ))
+    findings: dict[str, Sequence[Finding]] = {_OURS: ours}
+    if deployment is not None and all(finding.passed for finding in ours):
+        with services() as given:
+            findings.update(run_doctor(given, deployment).items())
     if as_json:
         say(render_json("findings", findings))
-    failed = False
-    for instance, found in findings.items():
+    else:
+        _show(findings)
+    passed = all(finding.passed for found in findings.values() for finding in found)
+    return ExitStatus.OK if passed else ExitStatus.REFUSED
+
+
+def _show(findings: Mapping[str, Sequence[Finding]]) -> None:
+    for of, found in findings.items():
         for finding in found:
-            failed = failed or not finding.passed
-            if not as_json:
-                remedy = f"\n    do: {finding.remedy}" if finding.remedy and not finding.passed else ""
-                mark = "ok  " if finding.passed else "FAIL"
-                say(f"{mark} {instance}: {finding.check}: {printable_lines(finding.detail)}{remedy}")
-    return ExitStatus.REFUSED if failed else ExitStatus.OK
+            remedy = f"\n    do: {printable_lines(finding.remedy)}" if finding.remedy else ""
+            mark, remedy = ("ok  ", "") if finding.passed else ("FAIL", remedy)
+            say(f"{mark} {of}: {finding.check}: {printable_lines(finding.detail)}{remedy}")
 
 
 @click.command(context_settings={"ignore_unknown_options": False})

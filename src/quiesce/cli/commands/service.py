@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from quiesce.bootstrap import Settings, require_trusted_home
+from quiesce.bootstrap import USERS_FILE, Settings, require_trusted_home
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.errors import PlanError, UsageError
@@ -98,4 +98,4 @@ def remove(name: str) -> None:
 
 def _users(home: Path) -> Users:
     require_trusted_home(home)
-    return Users(home / "console-users.json")
+    return Users(home / USERS_FILE)
