@@ -258,6 +258,43 @@ listed = subprocess.run([quiesce, "executions", "list", "--json"], check=True, c
 assert not execution["owes"], "every freeze has its thaw in the journal"
 """
 
+RESTORED = """
+point = mounted("a", root)
+(point / "data").mkdir()
+(point / "data" / "file").write_text("old")
+(root / "blueprint.yaml").write_text(f'''
+tosca_definitions_version: cloudify_dsl_1_3
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+node_templates:
+  disk:
+    type: quiesce.nodes.host.FileSystem
+    properties: {{path: {point}}}
+  data:
+    type: quiesce.nodes.host.Directory
+    properties: {{path: {point}/data, snapshot_dir: {root}/cuts}}
+    relationships:
+      - {{type: cloudify.relationships.contained_in, target: disk}}
+''')
+os.environ["QUIESCE_HOME"] = str(root / "home")
+quiesce = Path(sys.executable).with_name("quiesce")
+subprocess.run([quiesce, "init", root / "blueprint.yaml", "-b", "shop"], check=True)
+made = subprocess.run([quiesce, "backup", "shop", "-p", "snapshot_name=one"], check=True, capture_output=True)
+assert b"fs_prepare" in made.stdout
+for way, wanted in ((["-p", "snapshot_name=one"], "old"), (["--undo"], "new")):
+    (point / "data" / "file").write_text("new") if wanted == "old" else None
+    command = [quiesce, "restore", "shop", *way, "--max-freeze", "20s"]
+    subprocess.run(command, check=True, timeout=100)
+    assert (point / "data" / "file").read_text() == wanted
+one, subject = provider(), FileSystem(point)
+do(one, subject, Operation.FREEZE)
+try:
+    do(one, Directory(point / "data", snapshot_dir=str(root / "cuts")), Operation.APPLY)
+    raise AssertionError("a restore to a frozen file system would hang")
+except NonRecoverableError as error:
+    assert str(point) in str(error)
+do(one, subject, Operation.THAW)
+"""
+
 CONTRACT = """
 import contextlib
 import pytest
@@ -326,6 +363,7 @@ EVERY_KIND = pytest.mark.parametrize("kind", ["ext4", "xfs"])
         pytest.param(FROZEN_BY_SOMEBODY, id="somebody else's freeze is left alone"),
         pytest.param(NESTED, id="what lies on a frozen one is refused"),
         pytest.param(REFUSED, id="what quiesce needs itself is refused"),
+        pytest.param(RESTORED, id="not frozen when something on it is put back"),
     ],
 )
 def test_a_real_file_system_is(program: str, kind: str, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
     def apply(self, job: HostJob, /) -> Outcome:
         """Replace the database's content in one transaction; who has it open sees the restored one."""
         snapshots = job.snapshots
+        job.refuse_frozen_ground(job.path)
         with storage_errors(f"restore {snapshots.path}"), snapshots.incoming() as place:
             incoming = Path(os.fsdecode(path_of(place))) / os.fsdecode(CONTENT)
             self._fetch(job.saved, incoming)

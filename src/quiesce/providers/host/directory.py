@@ -88,7 +88,7 @@ class DirectoryOperations(StoredOperations):
         """Let the tree of a restore point take the place of the present one, at one instant."""
         snapshots = job.snapshots
         with storage_errors(f"restore {snapshots.path}"):
-            job.refuse_frozen_ground()
+            job.refuse_frozen_ground(job.path)
             snapshots.require_exchangeable()
             if not job.options.allow_in_use:
                 snapshots.require_unused()
@@ -103,7 +103,7 @@ class DirectoryOperations(StoredOperations):
     def revert(self, job: HostJob, /) -> Outcome:
         """Let the tree that a restore replaced and the present one change places, at one instant."""
         with storage_errors(f"undo the restore of {job.path}"):
-            job.refuse_frozen_ground()
+            job.refuse_frozen_ground(job.path)
             job.say(job.snapshots.revert(job.call.parameters.undo_to, allow_in_use=job.options.allow_in_use))
         return NOTHING
 

@@ -44,7 +44,11 @@ class FileSystemOperations(CheckedOperations[HostJob]):
         self._own = own
 
     def freeze(self, job: HostJob, /) -> Outcome:
-        """Flush and stop all writes to the file system, its timer armed first."""
+        """Flush and stop all writes to the file system, its timer armed first; not for what is put back."""
+        if job.call.restoring:
+            return Outcome(
+                consistency=Consistency.NONE, note="it is not frozen: what is put back is written to it"
+            )
         mount = self._freezable(job)
         job.freezes.hold(
             job.key,
@@ -64,8 +68,8 @@ class FileSystemOperations(CheckedOperations[HostJob]):
         return NOTHING
 
     def is_frozen(self, job: HostJob, /) -> bool | None:
-        """Tell whether our freeze of it is in force."""
-        return job.freezes.held(job.key) is not None
+        """Tell whether our freeze of it is in force; nothing is frozen where something is put back."""
+        return job.freezes.held(job.key) is not None or (None if job.call.restoring else False)
 
     def measure(self, job: HostJob, /) -> Outcome:
         """Return size, free space and use of the file system."""

@@ -22,7 +22,7 @@ def inspect_path(job: HostJob) -> RestoreTarget:
     problems = []
     with storage_errors(f"look at {snapshots.path}"):
         for check in (
-            job.refuse_frozen_ground,
+            lambda: job.refuse_frozen_ground(job.path),
             snapshots.require_exchangeable,
             _allowed(job),
             _leading_somewhere(snapshots.path),

@@ -104,19 +104,33 @@ class HostJob(Job):
         if self.context.given_up() or self.context.remaining_s() <= 0:
             raise OperationTimeoutError(f"{self.call.instance} was given up before it was replaced")
 
-    def refuse_frozen_ground(self) -> None:
+    def refuse_frozen_ground(self, *more: Path) -> None:
         """Refuse to write to a file system that is frozen: it would hang until the thaw.
+
+        Looked at are the one of the snapshots, and those of the paths *more*.
 
         Raises:
             NonRecoverableError: saying where the snapshots could be kept instead.
         """
-        ground = self.snapshots.directory
-        while not ground.exists():
-            ground = ground.parent
-        device = ground.stat().st_dev
-        for held in self.freezes.all_held():
-            if held.get("kind") == "file_system" and held.get("device") == device:
+        frozen = {
+            held.get("device"): held.get("path")
+            for held in self.freezes.all_held()
+            if held.get("kind") == "file_system"
+        }
+        for path in (self.snapshots.directory, *more):
+            if where := frozen.get(_device_below(path)):
                 raise NonRecoverableError(
-                    f"{self.snapshots.directory} is on {held.get('path')}, which is frozen now",
-                    hint="Set the node's snapshot_dir to a directory on another file system.",
+                    f"{path} is on {where}, which is frozen now",
+                    hint=(
+                        "Wait until it is thawed."
+                        if path in more
+                        else "Set the node's snapshot_dir to a directory on another file system."
+                    ),
                 )
+
+
+def _device_below(path: Path) -> int:
+    """Return the file system that *path* lies on, or would lie on."""
+    while not path.exists():
+        path = path.parent
+    return path.stat().st_dev
