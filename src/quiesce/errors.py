@@ -198,10 +198,19 @@ class ProviderError(QuiesceError):
     code = "operation"
     retryable = False
 
-    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        retry_after_s: float | None = None,
+        own: bool = False,
+    ) -> None:
         super().__init__(message, hint=hint)
         #: when the platform (or a script) says when to retry; else the engine's own interval counts
         self.retry_after_s = retry_after_s
+        #: whether a blueprint's own implementation says so, having run: for a check, that something is wrong
+        self.own = own
 
 
 class RecoverableError(ProviderError):

@@ -74,6 +74,9 @@ SCRIPTS = {
     "thaw.sh": "rm -f frozen\n",
     "till.sh": "true\n",
     "cut.sh": "touch made\n[ ! -e broken_cut ]\n",
+    "dump.sh": "touch applied-$QUIESCE_OPERATION\n",
+    "check.sh": "true\n",
+    "own.sh": "true\n",
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.errors import NonRecoverableError, OperationTimeoutError, RecoverableError
+from quiesce.errors import NonRecoverableError, OperationTimeoutError, ProviderError, RecoverableError
 from quiesce.model.call import Call, Related
 from quiesce.model.ids import InstanceId, NodeId
 from quiesce.model.operation import Operation
@@ -232,3 +232,26 @@ def test_an_examination_tells_what_cannot_be_imported(subject: Directory) -> Non
     missing = subject.call(Operation.FREEZE, function="no_such_plugin.freeze")
     passed = [provider.doctor(call, RecordingContext())[0].passed for call in (good, bad, missing)]
     assert passed == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("never", "NonRecoverableError: never"), ("value", "ValueError: oops")]
+)
+def test_a_check_that_fails_has_found_something(subject: Directory, how: str, said: str) -> None:
+    call = subject.call(Operation.VERIFY, function="directory_plugin.fail", inputs={"how": how})
+    found = subject.provider().verify(call, RecordingContext())  # type: ignore[attr-defined]
+    assert (found.passed, found.detail) == (False, said)
+
+
+@pytest.mark.parametrize(("function", "how"), [("fail", "retry"), ("nowhere", ""), ("missing.fail", "")])
+def test_a_check_that_cannot_be_made_has_found_nothing(subject: Directory, function: str, how: str) -> None:
+    """It asks to be run again, or is not there: that is no damage."""
+    call = subject.call(Operation.VERIFY, function=f"directory_plugin.{function}", inputs={"how": how})
+    with pytest.raises(ProviderError):
+        subject.provider().verify(call, RecordingContext())  # type: ignore[attr-defined]
+
+
+def test_a_check_that_passes_says_what_it_has_read(subject: Directory) -> None:
+    call = subject.call(Operation.VERIFY, function="directory_plugin.measure", inputs={})
+    found = subject.provider().verify(call, RecordingContext())  # type: ignore[attr-defined]
+    assert (found.passed, found.kind) == (True, "checked")

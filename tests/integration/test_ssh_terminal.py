@@ -25,6 +25,7 @@ from quiesce.model.operation import (
     FS_FINALIZE,
     FS_PREPARE,
     INTERFACES,
+    RESTORE_VERIFY,
     SNAPSHOT_CREATE,
     STATISTICS,
 )
@@ -180,6 +181,33 @@ def test_statuses_that_mean_nothing(
     server: Server, provider: TerminalProvider, context: RecordingContext, call: dict[str, Any]
 ) -> None:
     provider.perform(a_call(server, SNAPSHOT_CREATE, [call]), context)
+
+
+def test_a_check_passes_fails_and_says_what_it_has_read(
+    server: Server, provider: TerminalProvider, context: RecordingContext
+) -> None:
+    def checked(*calls: Any) -> tuple[bool, bool, str]:
+        found = provider.verify(a_call(server, RESTORE_VERIFY, list(calls)), context)
+        assert found is not None
+        return found.passed, found.read, found.detail
+
+    assert checked("true")[:2] == (True, False)
+    assert checked({"action": "true && echo yes", "save_to": "read"})[:2] == (True, True)
+    assert checked("echo it is cut off; false") == (
+        False,
+        False,
+        "a command ended with exit status 1: it is cut off",
+    )
+
+
+def test_a_check_over_a_refused_login_finds_nothing(
+    server: Server, provider: TerminalProvider, context: RecordingContext, tmp_path: Path
+) -> None:
+    known = tmp_path / "known_hosts"
+    known.write_text("")
+    call = a_call(server, RESTORE_VERIFY, ["true"], auth={"known_hosts": str(known)})
+    with pytest.raises(NonRecoverableError):
+        provider.verify(call, context)
 
 
 def test_an_unknown_host_key_is_refused(

@@ -22,6 +22,8 @@ _LEVELS = {
     "critical": Level.ERROR,
     "exception": Level.ERROR,
 }
+#: exceptions that ask to be run again, and say nothing else
+_AGAIN = frozenset({"RecoverableError", "OperationRetry"})
 
 
 class ContextAnswers:
@@ -77,7 +79,8 @@ class ContextAnswers:
 
     def _abort(self, request: dict[str, Any]) -> Json:
         self.result.say("abort")
-        self.result.raised = NonRecoverableError(request["message"] or "the script aborted the operation")
+        message = request["message"] or "the script aborted the operation"
+        self.result.raised = NonRecoverableError(message, own=True)
         return None
 
     def _retry(self, request: dict[str, Any]) -> Json:
@@ -93,10 +96,12 @@ class ContextAnswers:
 
     def _raised(self, request: dict[str, Any]) -> Json:
         message = f"{request['kind']}: {request['message']}"
+        own = request.get("began", True) and request["kind"] not in _AGAIN
         if request["recoverable"]:
-            self.result.raised = RecoverableError(message, retry_after_s=_seconds(request["retry_after"]))
+            retry_after_s = _seconds(request["retry_after"])
+            self.result.raised = RecoverableError(message, retry_after_s=retry_after_s, own=own)
         else:
-            self.result.raised = NonRecoverableError(message)
+            self.result.raised = NonRecoverableError(message, own=own)
         return None
 
 

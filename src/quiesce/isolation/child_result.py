@@ -48,7 +48,8 @@ class ChildResult:
         if error is not None:
             raise error
         if status != 0:
-            raise RecoverableError(f"{name} {_ending(status)}{self._last_words()}")
+            message = f"{name} {_ending(status)}{self._last_words()}"
+            raise RecoverableError(message, own=status > 0)
         return self.value
 
     def _last_words(self) -> str:

@@ -41,6 +41,8 @@ class Operation(enum.StrEnum):
     START = "start", 600.0
     #: return when it answers and is consistent
     PROBE = "probe", 120.0
+    #: check what a restore point holds of an instance, without restoring it. No step of a plan: it is asked
+    VERIFY = "verify", 86400.0
     #: statistics
     MEASURE = "measure", 60.0
 
@@ -75,10 +77,11 @@ RESTORE_EXTRACT: Final = "quiesce.interfaces.restore.extract"
 RESTORE_STOP: Final = "quiesce.interfaces.restore.stop"
 RESTORE_START: Final = "quiesce.interfaces.restore.start"
 RESTORE_PROBE: Final = "quiesce.interfaces.restore.probe"
+RESTORE_VERIFY: Final = "quiesce.interfaces.restore.verify"
 STATISTICS: Final = "cloudify.interfaces.statistics.perfomance"
 STATISTICS_ALIAS: Final = "cloudify.interfaces.statistics.performance"
 
-#: the full operation names that workflows run, and what each asks of a provider
+#: the full operation names that are run, and what each asks of a provider
 INTERFACES: Final[dict[str, Operation]] = {
     FS_PREPARE: Operation.FREEZE,
     FS_FINALIZE: Operation.THAW,
@@ -95,6 +98,7 @@ INTERFACES: Final[dict[str, Operation]] = {
     RESTORE_STOP: Operation.STOP,
     RESTORE_START: Operation.START,
     RESTORE_PROBE: Operation.PROBE,
+    RESTORE_VERIFY: Operation.VERIFY,
     STATISTICS: Operation.MEASURE,
     STATISTICS_ALIAS: Operation.MEASURE,
 }

@@ -52,6 +52,11 @@ class Artifact:
 
 #: kind of the proof of a node whose data are part of another instance's artifact
 ELSEWHERE: Final = "elsewhere"
+#: kinds of the proof by a blueprint's own ``verify``: it says that it has read everything, or does not
+READ: Final = "read"
+CHECKED: Final = "checked"
+#: kinds after which nothing is left that was not read
+_READING: Final = frozenset({"checksums", READ})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,8 @@ class Proof:
     """The result of one check of a restore point."""
 
     at: float
-    #: ``checksums``: every byte was read; ``presence``: everything is there
+    #: ``checksums``, `READ`: every byte was read; ``presence``: everything is there; `CHECKED`: something
+    #: of it was looked at
     kind: str
     passed: bool
     detail: str = ""
@@ -67,7 +73,7 @@ class Proof:
     @property
     def read(self) -> bool:
         """Whether every byte was read; else it was only seen that everything is there."""
-        return self.kind == "checksums"
+        return self.kind in _READING
 
     #: whether some of it was not read: only looked at, or nothing can check it
     partial: bool = False

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar, assert_never
 
-from quiesce.errors import ProviderError, UnsupportedError
+from quiesce.errors import DamagedArtifactError, ProviderError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Description, Kind
 from quiesce.model.former_state import FormerState
@@ -81,6 +81,10 @@ class Operations(ABC, Generic[JobT]):
     @abstractmethod
     def probe(self, job: JobT, /) -> Outcome:
         """Return when it answers; raise when it does not within the call's time."""
+
+    @abstractmethod
+    def verify(self, job: JobT, /) -> Proof | None:
+        """Check what is stored of the call's restore point; None: nothing can without restoring it."""
 
     @abstractmethod
     def measure(self, job: JobT, /) -> Outcome:
@@ -159,11 +163,19 @@ def perform(  # noqa: C901, PLR0912, PLR0915  one line for each operation
             method = operations.start
         case Operation.PROBE:
             method = operations.probe
+        case Operation.VERIFY:
+            return _verified(operations.verify(job))
         case Operation.MEASURE:
             method = operations.measure
         case unknown:
             assert_never(unknown)
     return method(job)
+
+
+def _verified(found: Proof | None) -> Outcome:
+    if found is not None and not found.passed:
+        raise DamagedArtifactError(found.detail)
+    return Outcome(result=None if found is None else found.detail)
 
 
 class DispatchingProvider(ABC, Generic[JobT]):

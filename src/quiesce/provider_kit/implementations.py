@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Final
 
-from quiesce.errors import UnsupportedError
+from quiesce.errors import ProviderError, UnsupportedError
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
+from quiesce.model.restore_point import CHECKED, READ, Proof
+from quiesce.model.words import WrongValueError, read_flag
 from quiesce.provider_kit.dispatch import JobT, Operations
+from quiesce.provider_kit.saving import proof
 
 #: what such a provider can do; its snapshots are complete when the cut is over, so there is no COPY
 IMPLEMENTED: Final = frozenset(
@@ -27,9 +30,12 @@ IMPLEMENTED: Final = frozenset(
         Operation.STOP,
         Operation.START,
         Operation.PROBE,
+        Operation.VERIFY,
         Operation.MEASURE,
     }
 )
+#: said of a check that says nothing of itself
+_NO_DETAIL: Final = "by the blueprint's own check"
 
 
 class ImplementedOperations(Operations[JobT]):
@@ -96,10 +102,33 @@ class ImplementedOperations(Operations[JobT]):
         """Run what tells that it answers."""
         return Outcome(result=self.run(job))
 
+    def verify(self, job: JobT, /) -> Proof:
+        """Run what checks the restore point; that it has read everything is only believed when it says so.
+
+        Raises:
+            ProviderError: when it could not be run, or asked to be run again: that is no answer.
+        """
+        try:
+            told = _named(self.run(job))
+        except ProviderError as error:
+            if not error.own:
+                raise
+            return proof(CHECKED, damage=str(error))
+        kind = READ if _flag(told.get("read")) else CHECKED
+        return proof(kind, detail=str(told.get("detail", told.get("result", _NO_DETAIL))))
+
     def measure(self, job: JobT, /) -> Outcome:
         """Run what measures; its result is the figures."""
         result = self.run(job)
         return Outcome(measurements=_named(result), result=result)
+
+
+def _flag(value: Json) -> bool:
+    """Return a flag as scripts and terminals write it; what is none is no yes."""
+    try:
+        return read_flag(value.strip() if isinstance(value, str) else value)
+    except WrongValueError:
+        return False
 
 
 def _named(result: Json) -> dict[str, Json]:

@@ -11,7 +11,7 @@ from quiesce.model.former_state import FormerState, Side
 from quiesce.model.ids import InstanceId, Json
 from quiesce.model.manifest import Rebuilt
 from quiesce.model.report import ExecutionReport, PlanReport, RestorePreview
-from quiesce.model.restore_point import ELSEWHERE, PointState, Proof, RestorePoint, Trust
+from quiesce.model.restore_point import CHECKED, ELSEWHERE, PointState, Proof, RestorePoint, Trust
 from quiesce.model.retention import RetentionPlan
 from quiesce.reports.escaping import printable, printable_lines
 
@@ -232,6 +232,8 @@ def _found(proof: Proof) -> str:
         return "DAMAGED"
     if proof.kind == ELSEWHERE:
         return "nothing of its own:"
+    if proof.kind == CHECKED:
+        return "checked, not read in full:"
     return "good" if proof.read else "there, not read:"
 
 

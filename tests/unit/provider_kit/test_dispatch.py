@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quiesce.errors import NonRecoverableError, UnsupportedError
+from quiesce.errors import DamagedArtifactError, NonRecoverableError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.ids import NodeId
@@ -29,6 +29,7 @@ class _Noting:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.damage = ""
 
     suspend = resume = unsupported
 
@@ -36,7 +37,8 @@ class _Noting:
         raise NonRecoverableError("no route to it", hint="Look at the cable.")
 
     def verify(self, job: Job, /) -> Proof:
-        return proof("presence")
+        self.asked.append("verify")
+        return proof("presence", damage=self.damage)
 
 
 def _noting(name: str) -> Callable[[Any, Job], Outcome]:
@@ -81,6 +83,14 @@ def test_an_operation_reaches_the_method_of_its_name_or_is_refused(operation: Op
     else:
         perform(disk, operation, job)
         assert disk.asked == [operation.value]
+
+
+def test_a_check_that_finds_damage_is_no_success() -> None:
+    disk = Disk()
+    disk.damage = "one byte is another"
+    job = Job(call=a_call(Operation.VERIFY), context=RecordingContext())
+    with pytest.raises(DamagedArtifactError, match="one byte is another"):
+        perform(disk, Operation.VERIFY, job)
 
 
 def test_what_the_capabilities_do_not_list_is_refused_and_never_run() -> None:

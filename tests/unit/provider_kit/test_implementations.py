@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from quiesce.errors import UnsupportedError
+from quiesce.errors import OperationTimeoutError, ProviderError, RecoverableError, UnsupportedError
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
+from quiesce.model.restore_point import Proof
 from quiesce.provider_kit.dispatch import perform
 from quiesce.provider_kit.implementations import IMPLEMENTED, ImplementedOperations
 from quiesce.provider_kit.job import Job
@@ -34,7 +35,7 @@ def performed(operation: Operation, result: Json) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("operation", sorted(IMPLEMENTED))
+@pytest.mark.parametrize("operation", sorted(IMPLEMENTED - {Operation.VERIFY}))
 def test_an_operation_runs_what_is_named_once(operation: Operation) -> None:
     """The result is kept as it is, and stands where the operation's outcome has a place for it."""
     outcome = performed(operation, {"size": 3})
@@ -57,3 +58,45 @@ def test_there_is_no_copy() -> None:
         perform(operations, Operation.COPY, Job(call=a_call(Operation.COPY), context=RecordingContext()))
     assert operations.ran == []
     assert IMPLEMENTED | {Operation.COPY} == set(Operation)
+
+
+class Failing(Returning):
+    """Fails in one way."""
+
+    def __init__(self, error: ProviderError) -> None:
+        super().__init__(None)
+        self.error = error
+
+    def run(self, job: Job, /) -> Json:
+        raise self.error
+
+
+def verified(operations: Returning) -> Proof:
+    return operations.verify(Job(call=a_call(Operation.VERIFY), context=RecordingContext()))
+
+
+@pytest.mark.parametrize(
+    ("result", "read", "detail"),
+    [
+        (None, False, "by the blueprint's own check"),
+        ({"read": True, "detail": "3 tables"}, True, "3 tables"),
+        ({"read": "true\n"}, True, "by the blueprint's own check"),
+        ({"read": "no"}, False, "by the blueprint's own check"),
+        ({"read": {"all": 1}}, False, "by the blueprint's own check"),
+        ("3 tables", False, "3 tables"),
+    ],
+)
+def test_a_check_has_read_everything_only_when_it_says_so(result: Json, read: bool, detail: str) -> None:
+    found = verified(Returning(result))
+    assert (found.passed, found.read, found.detail) == (True, read, detail)
+
+
+def test_a_check_that_says_that_something_is_wrong_is_a_failed_one() -> None:
+    found = verified(Failing(RecoverableError("it is cut off", own=True)))
+    assert (found.passed, found.read, found.detail) == (False, False, "it is cut off")
+
+
+@pytest.mark.parametrize("error", [RecoverableError("no route"), OperationTimeoutError("too slow")])
+def test_a_check_that_was_not_made_says_nothing(error: ProviderError) -> None:
+    with pytest.raises(type(error)):
+        verified(Failing(error))

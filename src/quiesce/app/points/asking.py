@@ -20,11 +20,13 @@ from quiesce.errors import (
     UnreachableError,
 )
 from quiesce.model.deployment import Deployment
-from quiesce.model.ids import InstanceId
-from quiesce.model.operation import SNAPSHOT_CREATE, Operation
-from quiesce.model.plan import Step
+from quiesce.model.ids import InstanceId, Json
+from quiesce.model.operation import RESTORE_VERIFY, SNAPSHOT_CREATE, Operation
+from quiesce.model.plan import Plan, Step
 from quiesce.model.restore_point import Artifact, Proof, RestorePoint
-from quiesce.planning.binding import bind
+from quiesce.model.topology import Instance
+from quiesce.planning import BACKUP, read_parameters
+from quiesce.planning.binding import Binding, bind
 from quiesce.ports import Verifier
 
 #: how many instances are read side by side
@@ -62,28 +64,52 @@ def ask_verifiers(
     Raises:
         CancelledError: when *cancelled* gives a reason meanwhile.
     """
-    inquiry = Inquiry(services, deployment, "verify", points=[point])
-    attempts = {
-        step.instance: inquiry.attempt_of(step) for step in _steps(services, deployment, point, artifacts)
-    }
+    inquiry = Inquiry(services, deployment, "verify", plan=_asking(services, point), points=[point])
+    attempts = [inquiry.attempt_of(step) for step in _steps(services, deployment, point, artifacts)]
     with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE) as threads:
-        asked = {
-            instance: threads.submit(_answer, services, inquiry, attempt)
-            for instance, attempt in attempts.items()
-        }
-        pending = set(asked.values())
+        asked = [threads.submit(_answer, services, inquiry, attempt) for attempt in attempts]
+        pending = set(asked)
         while pending:
             _, pending = wait(pending, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
-            checking(*_moved(attempts.values()))
+            checking(*_moved(attempts))
             if pending and (reason := cancelled()):
                 threads.shutdown(wait=False, cancel_futures=True)
-                for attempt in attempts.values():
+                for attempt in attempts:
                     attempt.given_up = True
                 raise CancelledError(
                     f"the check of {point.name} was cancelled: {reason}; nothing was touched"
                 )
-    answers = {instance: future.result() for instance, future in asked.items()}
-    return {artifact.instance: answers.get(artifact.instance) for artifact in artifacts}
+    answers: dict[InstanceId, Answer] = dict.fromkeys(artifact.instance for artifact in artifacts)
+    for attempt, future in zip(attempts, asked, strict=True):
+        instance = attempt.step.instance
+        answers[instance] = _together(answers[instance], future.result())
+    return answers
+
+
+def _asking(services: Services, point: RestorePoint) -> Plan:
+    """Return a plan without steps, whose parameters tell a blueprint's own check what it is about."""
+    given: dict[str, Json] = {
+        "snapshot_name": point.name,
+        "snapshot_incremental": not point.full,
+        "snapshot_type": point.type,
+        "snapshot_rotation": point.rotation,
+    }
+    parameters = read_parameters(BACKUP.name, given, now=services.clock.now())
+    return Plan(workflow="verify", parameters=parameters, groups=(), steps=())
+
+
+def _together(maker: Answer, own: Answer) -> Answer:
+    """Return what the answers of an artifact's maker and of the blueprint's own check say together."""
+    if maker is None or own is None:
+        return maker if own is None else own
+    proofs = [each for each in (maker, own) if isinstance(each, Proof)]
+    failed = [each for each in proofs if not each.passed]
+    if failed:
+        return replace(failed[0], detail="; ".join(each.detail for each in failed))
+    if len(proofs) < 2:
+        return "; ".join(each for each in (maker, own) if isinstance(each, str))
+    reading = [each for each in proofs if each.read] or proofs[1:]
+    return replace(reading[0], detail="; ".join(each.detail for each in proofs if each.detail))
 
 
 def _moved(attempts: Collection[Attempt]) -> tuple[int, int | None]:
@@ -96,28 +122,34 @@ def _moved(attempts: Collection[Attempt]) -> tuple[int, int | None]:
 def _steps(
     services: Services, deployment: Deployment, point: RestorePoint, artifacts: Collection[Artifact]
 ) -> list[Step]:
-    """Return a question to each artifact's maker; nobody is asked about what the deployment has no more."""
+    """Return a question to each artifact's maker, and one to the blueprint's own check, where there is one.
+
+    Nobody is asked about what the deployment has no more.
+    """
     topology = deployment.topology
-    bindings = bind(topology.nodes.values(), services.descriptions, (SNAPSHOT_CREATE,))
+    bindings = bind(topology.nodes.values(), services.descriptions, (SNAPSHOT_CREATE, RESTORE_VERIFY))
     steps = []
     for artifact in artifacts:
         instance = topology.instances.get(artifact.instance)
-        binding = None if instance is None else bindings[instance.node].get(SNAPSHOT_CREATE)
-        if instance is None or binding is None:
-            continue
-        asked = question(instance, binding)
-        steps.append(
-            replace(
-                asked,
-                operation=Operation.APPLY,
-                interface=SNAPSHOT_CREATE,
-                declared=binding.declared,
-                provider=artifact.provider,
-                function=artifact.function,
-                point=point.name,
-            )
-        )
+        bound = {} if instance is None else bindings[instance.node]
+        if instance is not None and (maker := bound.get(SNAPSHOT_CREATE)) is not None:
+            asked = _question(instance, maker, Operation.APPLY, SNAPSHOT_CREATE, point)
+            steps.append(replace(asked, provider=artifact.provider, function=artifact.function))
+        if instance is not None and (own := bound.get(RESTORE_VERIFY)) is not None:
+            steps.append(_question(instance, own, Operation.VERIFY, RESTORE_VERIFY, point))
     return steps
+
+
+def _question(
+    instance: Instance, binding: Binding, operation: Operation, interface: str, point: RestorePoint
+) -> Step:
+    return replace(
+        question(instance, binding),
+        operation=operation,
+        interface=interface,
+        declared=binding.declared,
+        point=point.name,
+    )
 
 
 def _answer(services: Services, inquiry: Inquiry, attempt: Attempt) -> Answer:
@@ -125,7 +157,8 @@ def _answer(services: Services, inquiry: Inquiry, attempt: Attempt) -> Answer:
     try:
         provider = services.provider(step.provider)
         if not isinstance(provider, Verifier):
-            return None
+            own = step.operation is Operation.VERIFY
+            return f"{step.provider} cannot run {step.interface}" if own else None
         proof = provider.verify(inquiry.call_of(step), inquiry.context_of(step, attempt))
     except (DamagedArtifactError, ResourceNotFoundError, ForeignObjectError) as error:
         proof = Proof(at=services.clock.now(), kind="checksums", passed=False, detail=str(error))

@@ -119,6 +119,11 @@ def main(function: str) -> None:
     logs.stdout_event_out = _sender(link)
     context = _context(function, data, link)
     try:
+        utils.get_func(function)
+    except Exception as error:  # noqa: BLE001  it is not here: nothing was run
+        _tell(link, error, began=False)
+        return
+    try:
         result = dispatch.OperationHandler(context, args=(), kwargs=dict(data["inputs"])).handle()
     except Exception as error:  # noqa: BLE001  whatever it raises is the answer
         _tell(link, getattr(error, "wrapped_exc", error))
@@ -155,7 +160,7 @@ def _sender(link: QuiesceLink) -> Any:
     return send
 
 
-def _tell(link: QuiesceLink, error: BaseException) -> None:
+def _tell(link: QuiesceLink, error: BaseException, *, began: bool = True) -> None:
     sys.stderr.write("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     link.ask(
         "raised",
@@ -163,6 +168,7 @@ def _tell(link: QuiesceLink, error: BaseException) -> None:
         message=str(error) or type(error).__name__,
         kind=type(error).__name__,
         retry_after=getattr(error, "retry_after", None),
+        began=began,
     )
 
 

@@ -14,6 +14,7 @@ from quiesce.isolation.run import ADDRESS, facts_of, grace_s, inherited_environm
 from quiesce.isolation.runtime_files import RUNTIME
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import Context, Finding, ProviderSettings
@@ -65,7 +66,9 @@ class FunctionProvider:
         return [Finding(check="function", passed=False, detail=f"{call.function}: {reason}", remedy=remedy)]
 
     def verify(self, call: Call, context: Context) -> Proof | None:
-        """Look at the files that the snapshot has named."""
+        """Run the blueprint's own check; without one, look at the files that the snapshot has named."""
+        if call.operation is Operation.VERIFY:
+            return self._operations.verify(Job(call=call, context=context))
         return verify_named_files(call, context)
 
     def close(self) -> None:

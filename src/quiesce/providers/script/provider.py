@@ -10,6 +10,7 @@ from quiesce.isolation.reaper import Reaper
 from quiesce.isolation.run import run_child
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import Context, ProviderSettings
@@ -38,7 +39,9 @@ class ScriptProvider:
         return None
 
     def verify(self, call: Call, context: Context) -> Proof | None:
-        """Look at the files that the snapshot has named."""
+        """Run the blueprint's own check; without one, look at the files that the snapshot has named."""
+        if call.operation is Operation.VERIFY:
+            return self._operations.verify(Job(call=call, context=context))
         return verify_named_files(call, context)
 
     def close(self) -> None:

@@ -99,7 +99,8 @@ class Dialogue:
                 _judge(answer, call.reactions)
                 return answer.output
             self._deadline(context).pause(call.retry_sleep_s)
-        raise RecoverableError(f"the output was still a warning after {call.retry_count} more tries")
+        message = f"the output was still a warning after {call.retry_count} more tries"
+        raise RecoverableError(message, own=True)
 
     def _tame(self, context: Context) -> None:
         """Make the shell quiet, with a prompt of ours that nothing else can print."""
@@ -179,13 +180,13 @@ def _judge(answer: Answer, reactions: Reactions) -> None:
         return
     critical = _found(reactions.criticals, answer.output)
     if critical:
-        raise NonRecoverableError(f"the output has {critical!r}")
+        raise NonRecoverableError(f"the output has {critical!r}", own=True)
     error = _found(reactions.errors, answer.output)
     if error:
-        raise RecoverableError(f"the output has {error!r}")
+        raise RecoverableError(f"the output has {error!r}", own=True)
     if reactions.check_status and answer.status:
         last = answer.output.strip().rpartition("\n")[2][:300]
-        raise RecoverableError(f"a command ended with exit status {answer.status}: {last}")
+        raise RecoverableError(f"a command ended with exit status {answer.status}: {last}", own=True)
 
 
 def _found(examples: tuple[str, ...], output: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from quiesce.model.call import Call
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
+from quiesce.model.restore_point import Proof
 from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.dispatch import perform
 from quiesce.providers.terminal.auth import terminal_auth
@@ -19,10 +21,13 @@ class TerminalProvider:
 
     def perform(self, call: Call, context: Context) -> Outcome:
         """Run the commands that the blueprint names for this operation."""
-        auth = terminal_auth(call)
-        calls = terminal_calls(call, call.inputs.get("calls"), auth.reactions)
-        job = TerminalJob(call=call, context=context, auth=auth, calls=calls)
-        return perform(self._operations, call.operation, job)
+        return perform(self._operations, call.operation, _job(call, context))
+
+    def verify(self, call: Call, context: Context) -> Proof | None:
+        """Run the commands of the blueprint's own check; without one, nothing there can be looked at."""
+        if call.operation is not Operation.VERIFY:
+            return None
+        return self._operations.verify(_job(call, context))
 
     def is_frozen(self, call: Call, context: Context) -> bool | None:
         """Tell that only the commands' author knows."""
@@ -31,3 +36,9 @@ class TerminalProvider:
     def close(self) -> None:
         """Hang up what is still open."""
         self._operations.close()
+
+
+def _job(call: Call, context: Context) -> TerminalJob:
+    auth = terminal_auth(call)
+    calls = terminal_calls(call, call.inputs.get("calls"), auth.reactions)
+    return TerminalJob(call=call, context=context, auth=auth, calls=calls)
