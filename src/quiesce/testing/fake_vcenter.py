@@ -2,7 +2,10 @@
 
 What it keeps: machines with disks whose content is text, snapshot trees, clones, files that outlive the
 machines that used them. It fails the way a vCenter fails where that depends on state (power, names, gone
-objects); faults from outside are put round it by tests.
+objects, devices that no snapshot holds); faults from outside are put round it by tests.
+
+Its changed block tracking has the known fault of ESXi (VMware's KB 2090639): when a disk has grown, changes
+go unreported until tracking is reset. On an object store (vSAN, vVols) a machine's folder goes with it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from quiesce.model.ids import Json
 from quiesce.provider_kit.deadline import Deadline
 from quiesce.providers.vsphere import vmdk
 from quiesce.providers.vsphere.inventory import (
+    DiskBacking,
     DiskController,
     DiskSlot,
     Hardware,
@@ -59,8 +63,12 @@ class FakeVCenterWorld:
     cuts: dict[str, _Cut] = field(default_factory=dict)
     #: by file name; what is left out is zero
     files: dict[str, bytes] = field(default_factory=dict)
-    #: by change id
-    versions: dict[str, bytes] = field(default_factory=dict)
+    #: content and capacity of a disk, by change id
+    versions: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    #: the API's name of the datastore's file system
+    store: str = "VMFS"
+    #: how often change tracking was switched off and on again, which makes change ids begin anew
+    resets: int = 0
     count: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -142,6 +150,10 @@ class FakeVCenter:
         """Return plenty."""
         return 1 << 40
 
+    def datastore_type(self, name: str) -> str:
+        """Return the API's name of a datastore's file system."""
+        return self.world.store
+
     def missing_rights(self, machine: str, rights: Sequence[str]) -> tuple[str, ...]:
         """Return none."""
         return ()
@@ -170,6 +182,8 @@ class FakeVCenter:
         """Make a snapshot and return its id."""
         with self.world.lock:
             found = self._machine(machine)
+            if any(disk.bus_shared for disk in found.disks):
+                raise UnsupportedError("SnapshotIncompatibleDeviceInVm")
             snapshot = MachineSnapshot(
                 id=f"snapshot-{self.world.number()}",
                 name=request.name,
@@ -189,7 +203,7 @@ class FakeVCenter:
             found = self._machine(cut.machine)
             self.world.files.update(cut.content)
             disks = tuple(replace(disk, change_id=None, layered=False) for disk in cut.disks)
-            kept = tuple(disk for disk in found.disks if disk.independent)
+            kept = tuple(disk for disk in found.disks if not _in_snapshots(disk))
             self._put(replace(found, power=cut.power, disks=disks + kept, current=snapshot))
 
     def remove_snapshot(self, snapshot: str, deadline: Deadline) -> None:
@@ -225,8 +239,8 @@ class FakeVCenter:
                 return
             if found.power is not PowerState.OFF:
                 raise RecoverableError(f"{found.name} is {found.power}")
-            for disk in found.disks:
-                self.world.files.pop(disk.file, None)
+            for file in self._destroyed_with(found):
+                self.world.files.pop(file, None)
             for snapshot in found.snapshots:
                 self.world.cuts.pop(snapshot.id, None)
             del self.world.machines[machine]
@@ -270,26 +284,27 @@ class FakeVCenter:
         with self.world.lock:
             self._machine(machine)
             cut = self._cut(snapshot)
-            return contextlib.nullcontext(
-                _Lease({disk.key: cut.content.get(disk.file, b"") for disk in cut.disks})
-            )
+            held = {disk.key: (cut.content[disk.file], disk.capacity_bytes) for disk in cut.disks}
+            return contextlib.nullcontext(_Lease(held))
 
     def changed(self, machine: str, snapshot: str, disk: VirtualDisk, since: str) -> tuple[DiskArea, ...]:
         """Return what changed between change id *since* and *snapshot*."""
         with self.world.lock:
             self._machine(machine)
-            before = self.world.versions.get(since)
-            if before is None:
+            known = self.world.versions.get(since)
+            if known is None:
                 raise UnsupportedError("changed block tracking was reset since then")
+            before, _ = known
             same = before == self._cut(snapshot).content[disk.file]
-            return () if same else (DiskArea(start=0, length=vmdk.GRAIN),)
+            return () if same or self._forgetful(machine) else (DiskArea(start=0, length=vmdk.GRAIN),)
 
     def read(self, disk: VirtualDisk, area: DiskArea) -> bytes:
         """Return bytes of a snapshot's disk."""
         with self.world.lock:
             cuts = [cut for cut in self.world.cuts.values() if disk.file in cut.content]
             content = cuts[0].content[disk.file] if cuts else self.world.files[disk.file]
-            return content.ljust(CAPACITY, b"\0")[area.start : area.start + area.length]
+            plain = content.ljust(disk.capacity_bytes, b"\0")[area.start : area.start + area.length]
+            return _encrypted(plain) if disk.encrypted else plain
 
     def build(self, request: BuildRequest, disks: Mapping[int, DiskUpload], deadline: Deadline) -> str:
         """Make a machine from stream-optimised VMDKs, by disk key, and return its id."""
@@ -317,6 +332,19 @@ class FakeVCenter:
     def _put(self, machine: VirtualMachine) -> None:
         self.world.machines[machine.id] = machine
 
+    def _destroyed_with(self, machine: VirtualMachine) -> set[str]:
+        """Return the files that go with a machine: its disks, and on an object store all in its folder."""
+        files = {disk.file for disk in machine.disks}
+        if self.world.store in ("vsan", "VVOL"):
+            files |= {file for file in self.world.files if file.startswith(f"[store] {machine.id}/")}
+        return files
+
+    def _forgetful(self, machine: str) -> bool:
+        """Tell whether a disk has grown since tracking began, so that changes go unreported."""
+        now = f"{machine}-{self.world.resets}/"
+        seen = {size for change_id, (_, size) in self.world.versions.items() if change_id.startswith(now)}
+        return len(seen) > 1
+
     def _content(self, machine: VirtualMachine) -> dict[str, bytes]:
         return {disk.file: self.world.files.get(disk.file, b"") for disk in machine.disks}
 
@@ -328,7 +356,7 @@ class FakeVCenter:
             self._put(replace(found, power=after))
 
     def _new_cut(self, machine: VirtualMachine, snapshot: MachineSnapshot, *, memory: bool) -> _Cut:
-        held = tuple(disk for disk in machine.disks if not disk.independent)
+        held = tuple(disk for disk in machine.disks if _in_snapshots(disk))
         content = {disk.file: self.world.files.get(disk.file, b"") for disk in held}
         disks = tuple(self._at_cut(machine, disk, content[disk.file]) for disk in held)
         after = PowerState.OFF if machine.power is PowerState.ON and not memory else machine.power
@@ -337,8 +365,8 @@ class FakeVCenter:
     def _at_cut(self, machine: VirtualMachine, disk: VirtualDisk, content: bytes) -> VirtualDisk:
         if not machine.change_tracking:
             return replace(disk, layered=bool(machine.snapshots))
-        change_id = f"{machine.id}/{self.world.number()}"
-        self.world.versions[change_id] = content
+        change_id = f"{machine.id}-{self.world.resets}/{self.world.number()}"
+        self.world.versions[change_id] = (content, disk.capacity_bytes)
         return replace(disk, change_id=change_id, layered=bool(machine.snapshots))
 
     def _new_machine(
@@ -372,7 +400,7 @@ class FakeVCenter:
 
 
 class _Lease:
-    def __init__(self, content: Mapping[int, bytes]) -> None:
+    def __init__(self, content: Mapping[int, tuple[bytes, int]]) -> None:
         self._content = content
 
     def keys(self) -> Sequence[int]:
@@ -383,13 +411,21 @@ class _Lease:
     def open(self, key: int) -> Iterator[Iterator[bytes]]:
         """Return one disk as stream-optimised VMDK."""
         out = io.BytesIO()
-        content = self._content[key]
-        vmdk.write_disk(out, CAPACITY, vmdk.grains_of(0, content) if content else ())
+        content, capacity_bytes = self._content[key]
+        vmdk.write_disk(out, capacity_bytes, vmdk.grains_of(0, content) if content else ())
         yield iter([out.getvalue()])
 
     def sha1(self, key: int) -> str | None:
         """Return no checksum."""
         return None
+
+
+def _in_snapshots(disk: VirtualDisk) -> bool:
+    return not disk.independent and disk.backing is not DiskBacking.DEVICE
+
+
+def _encrypted(plain: bytes) -> bytes:
+    return bytes(byte ^ 0xA5 for byte in plain)
 
 
 def _plain(upload: DiskUpload) -> bytes:
@@ -407,6 +443,7 @@ def _marked(machine: VirtualMachine, marks: Mapping[str, str]) -> VirtualMachine
 
 def _hardware(disks: Sequence[VirtualDisk]) -> Hardware:
     return Hardware(
+        datastore="store",
         controllers=(DiskController(key=_CONTROLLER, kind="VirtualLsiLogicController"),),
         disks=tuple(
             DiskSlot(key=disk.key, controller=disk.controller, unit=disk.unit, capacity_bytes=CAPACITY)

@@ -140,17 +140,82 @@ func position(d *types.VirtualDisk) [2]int32 {
 }
 
 // destroyed forgets the disks of a machine; files of other machines that lay
-// in its folder are kept, as a datastore keeps a folder that is not empty.
-func (s *diskStore) destroyed(files []string) {
+// in its folder are kept, as a datastore keeps a folder that is not empty. On
+// an object store (vSAN, vVols) the folder is an object, and goes.
+func (s *diskStore) destroyed(files []string, folder string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range files {
 		delete(s.now, f)
 	}
+	if isObjectStore(folder) {
+		for f := range s.now {
+			if strings.HasPrefix(f, folder[:strings.LastIndex(folder, "/")+1]) {
+				delete(s.now, f)
+			}
+		}
+		return
+	}
 	for _, e := range simulator.Map.All("VirtualMachine") {
 		for _, d := range virtualDisks(e.(*simulator.VirtualMachine).Config.Hardware.Device) {
 			ensureFile(fileOf(d))
 		}
+	}
+}
+
+func isObjectStore(file string) bool {
+	name, rest := splitPath(file)
+	for _, e := range simulator.Map.All("Datastore") {
+		if ds := e.(*simulator.Datastore); ds.Name == name && strings.Contains(rest, "/") {
+			return ds.Summary.Type == "vsan" || ds.Summary.Type == "VVOL"
+		}
+	}
+	return false
+}
+
+// isEncrypted tells whether a disk's file holds ciphertext.
+func isEncrypted(d *types.VirtualDisk) bool {
+	b, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+	return ok && b.KeyId != nil
+}
+
+// serveHardware makes the devices of a machine, and its datastores, of another kind.
+func serveHardware(w http.ResponseWriter, r *http.Request) {
+	var q struct {
+		VM        string                  `json:"vm"`
+		SharedBus types.VirtualSCSISharing `json:"shared_bus"`
+		KeyID     string                  `json:"key_id"`
+		Store     string                  `json:"store"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	vm, ok := simulator.Map.Get(types.ManagedObjectReference{Type: "VirtualMachine", Value: q.VM}).(*simulator.VirtualMachine)
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	simulator.Map.WithLock(vm, func() {
+		devices := copyDevices(vm.Config.Hardware.Device)
+		for _, d := range devices {
+			if c, ok := d.(types.BaseVirtualSCSIController); ok {
+				c.GetVirtualSCSIController().SharedBus = q.SharedBus
+			}
+		}
+		for _, d := range virtualDisks(devices) {
+			if b, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+				b.KeyId = nil
+				if q.KeyID != "" {
+					b.KeyId = &types.CryptoKeyId{KeyId: q.KeyID}
+				}
+			}
+		}
+		simulator.Map.Update(vm, []types.PropertyChange{{Name: "config.hardware.device", Val: devices}})
+	})
+	for _, e := range simulator.Map.All("Datastore") {
+		ds := e.(*simulator.Datastore)
+		simulator.Map.WithLock(ds, func() { ds.Summary.Type = q.Store })
 	}
 }
 
@@ -257,7 +322,13 @@ func (s *diskStore) serveFlat(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Content-Length", strconv.FormatInt(to-from+1, 10))
 	w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, img.capacity))
 	w.WriteHeader(http.StatusPartialContent)
-	_, _ = w.Write(img.read(from, to-from+1))
+	content := img.read(from, to-from+1)
+	if isEncrypted(disk) {
+		for i := range content {
+			content[i] ^= 0xa5
+		}
+	}
+	_, _ = w.Write(content)
 	return true
 }
 

@@ -108,6 +108,13 @@ class Lab:
         named = {name.replace("__", "."): value for name, value in properties.items()}
         self.http("POST", "/lab/vm", json.dumps({"vm": machine, "set": named}).encode())
 
+    def hardware(
+        self, machine: str, *, shared_bus: str = "noSharing", key_id: str = "", store: str = ""
+    ) -> None:
+        """Give a machine's bus a way of sharing, its disks a key, its datastores a file system."""
+        asked = {"vm": machine, "shared_bus": shared_bus, "key_id": key_id, "store": store}
+        self.http("POST", "/lab/hardware", json.dumps(asked).encode())
+
     def calls(self) -> dict[str, int]:
         """Return how often each method was called."""
         return dict(json.loads(self.http("GET", "/lab/calls")))

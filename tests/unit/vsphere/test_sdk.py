@@ -78,3 +78,51 @@ def test_a_card_keeps_who_has_chosen_its_address(recorded: str | None, asked: st
     request = BuildRequest(name="web", marks={}, hardware=hardware, folder_id="f", pool="p", connected=True)
     (change,) = specs.build_of(request, "store").deviceChange
     assert (change.device.addressType, change.device.macAddress) == (asked, "00:50:56:8a:00:01")
+
+
+@pytest.mark.parametrize(
+    ("mode", "backing"), [("virtualMode", "mapped"), ("physicalMode", "device"), (None, "device")]
+)
+def test_a_raw_device_is_known_by_its_mapping(mode: str | None, backing: str) -> None:
+    """VirtualDiskRawDiskMappingVer1BackingInfo.compatibilityMode, which is optional."""
+    from pyVmomi import vim
+
+    kind = vim.vm.device.VirtualDisk.RawDiskMappingVer1BackingInfo
+    (disk,) = _disks_on(kind(fileName="[store] web/map.vmdk", compatibilityMode=mode, diskMode="persistent"))
+    assert disk.backing == backing
+    assert not disk.independent
+
+
+def test_an_encrypted_disk_has_a_key() -> None:
+    """VirtualDiskFlatVer2BackingInfo.keyId, from vSphere API 6.5 on."""
+    from pyVmomi import vim
+
+    kind = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
+    key = vim.encryption.CryptoKeyId(keyId="a key")
+    (plain,) = _disks_on(kind(fileName="[store] web/web.vmdk", diskMode="persistent"))
+    (encrypted,) = _disks_on(kind(fileName="[store] web/web.vmdk", diskMode="persistent", keyId=key))
+    assert (plain.encrypted, encrypted.encrypted) == (False, True)
+
+
+@pytest.mark.parametrize(("bus", "writers"), [("physicalSharing", False), ("noSharing", True)])
+def test_a_bus_is_shared_or_a_disk_is(bus: str, writers: bool) -> None:
+    from pyVmomi import vim
+
+    kind = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
+    backing = kind(fileName="[store] web/web.vmdk", diskMode="persistent")
+    if writers:
+        backing.sharing = "sharingMultiWriter"
+    (disk,) = _disks_on(backing, bus=bus)
+    assert (disk.bus_shared, disk.shared) == (bus != "noSharing", writers)
+
+
+def _disks_on(backing: Any, *, bus: str = "noSharing") -> Any:
+    from pyVmomi import vim
+
+    from quiesce.providers.vsphere.session import reading
+
+    controller = vim.vm.device.ParaVirtualSCSIController(key=1000, busNumber=0, sharedBus=bus)
+    disk = vim.vm.device.VirtualDisk(
+        key=2000, controllerKey=1000, unitNumber=0, capacityInKB=1024, backing=backing
+    )
+    return list(reading.disks_of(vim.vm.VirtualHardware(device=[controller, disk])))

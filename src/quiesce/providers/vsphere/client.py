@@ -101,6 +101,10 @@ class VSphereClient:
         """Return the least free space of the datastores that the machine lies on."""
         return self._places.free_bytes(machine)
 
+    def datastore_type(self, name: str) -> str:
+        """Return the API's name of the file system of the datastore *name*."""
+        return self._places.datastore_type(name)
+
     def missing_rights(self, machine: str, rights: Sequence[str]) -> tuple[str, ...]:
         """Return those of *rights* that this login has not on the machine."""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from quiesce.errors import ProviderError
+from quiesce.errors import ProviderError, UnsupportedError
 from quiesce.ports import Finding
 from quiesce.providers.vsphere.inventory import PowerState, VirtualMachine
 from quiesce.providers.vsphere.job import VSphereJob
-from quiesce.providers.vsphere.machine.backup import TEMPORARY
+from quiesce.providers.vsphere.machine.backup import TEMPORARY, refuse_encrypted
+from quiesce.providers.vsphere.machine.restore import refuse_object_store
 from quiesce.providers.vsphere.machine.snapshot import consolidation_note, refuse_or_leave_out
-from quiesce.providers.vsphere.options import BackupTarget, Quiescing
+from quiesce.providers.vsphere.options import BackupTarget, ChangeTracking, Quiescing
 from quiesce.providers.vsphere.ownership import owner_of_snapshot
 
 #: vSphere refuses more in one chain; VMware advises three or less
@@ -41,7 +42,8 @@ def findings(job: VSphereJob) -> Sequence[Finding]:
         _tools(machine),
         _quiescing(job, machine),
         _disks(job, machine),
-        _tracking(machine),
+        _encryption(job, machine),
+        _tracking(job, machine),
         _chain(machine),
         *_leftovers(machine),
         _consolidation(machine),
@@ -82,9 +84,25 @@ def _disks(job: VSphereJob, machine: VirtualMachine) -> Finding:
     return Finding(check="disks", passed=True, detail=detail)
 
 
-def _tracking(machine: VirtualMachine) -> Finding:
+def _encryption(job: VSphereJob, machine: VirtualMachine) -> Finding:
+    try:
+        refuse_encrypted(job, machine)
+    except ProviderError as error:
+        return Finding(check="encryption", passed=False, detail=str(error), remedy=error.hint)
+    encrypted = sum(disk.encrypted for disk in machine.disks)
+    return Finding(check="encryption", passed=True, detail=f"{encrypted} disks are encrypted")
+
+
+def _tracking(job: VSphereJob, machine: VirtualMachine) -> Finding:
+    if job.options.change_tracking is ChangeTracking.NEVER:
+        detail = "vsphere_change_tracking is never: every backup reads whole disks"
+        return Finding(check="changed-blocks", passed=True, detail=detail)
     if machine.change_tracking:
-        return Finding(check="changed-blocks", passed=True, detail="changed block tracking is on")
+        detail = (
+            "changed block tracking is on; samples are compared, and whole disks are read after "
+            f"{job.options.full_read_every} copies"
+        )
+        return Finding(check="changed-blocks", passed=True, detail=detail)
     return Finding(
         check="changed-blocks",
         passed=True,
@@ -122,11 +140,10 @@ def _consolidation(machine: VirtualMachine) -> Finding:
 
 
 def _asked(job: VSphereJob, machine: VirtualMachine) -> Iterator[Finding]:
-    for check in (_space, _rights):
+    for name, check in (("space", _space), ("rights", _rights), ("in-place", _in_place)):
         try:
             yield check(job, machine)
         except ProviderError as error:
-            name = check.__name__.strip("_")
             yield Finding(
                 check=name, passed=False, detail=f"could not be checked: {error}", remedy=error.hint
             )
@@ -153,6 +170,15 @@ def _rights(job: VSphereJob, machine: VirtualMachine) -> Finding:
         detail=f"missing privileges: {', '.join(missing)}",
         remedy="Add them to the role of this login on the machine and what it lies in.",
     )
+
+
+def _in_place(job: VSphereJob, machine: VirtualMachine) -> Finding:
+    stores = {job.options.datastore} if job.options.datastore else {machine.hardware.datastore}
+    try:
+        refuse_object_store(job, [name for name in stores if name])
+    except UnsupportedError as error:
+        return Finding(check="in-place", passed=False, detail=str(error), remedy=error.hint)
+    return Finding(check="in-place", passed=True, detail="full copies can be restored in place")
 
 
 def _depth(machine: VirtualMachine) -> int:

@@ -104,6 +104,8 @@ def of_fault(fault: BaseException, what: str) -> ProviderError:
     again is taken not to help.
     """
     message = f"cannot {what}: {_words(fault)}"
+    if _did_not_quiesce(fault):
+        return CannotFreezeError(message)
     for name in _lineage(fault):
         error = _known(name, message)
         if error is not None:
@@ -131,6 +133,13 @@ def _known(name: str, message: str) -> ProviderError | None:
         return NonRecoverableError(message, hint=_PERMANENT[name])
     kind = next((kind for kind, names in _KINDS.items() if name in names), None)
     return kind(message) if kind is not None else None
+
+
+def _did_not_quiesce(fault: BaseException) -> bool:
+    """Tell whether the guest did not quiesce: that comes as any fault, and then only its text says so."""
+    messages = getattr(fault, "faultMessage", None) or ()
+    texts = [getattr(fault, "msg", ""), *(f"{one.key} {one.message}" for one in messages)]
+    return any("quiesc" in str(text).lower() for text in texts)
 
 
 def _is_fault(error: BaseException) -> bool:

@@ -19,8 +19,10 @@ class DiskBacking(enum.StrEnum):
     """What a disk's bytes lie on."""
 
     FILE = "file"
-    #: a raw device mapping
+    #: a raw device that the guest talks to itself (a mapping in physical mode): no snapshot holds it
     DEVICE = "device"
+    #: a raw device behind a mapping in virtual mode: snapshots hold it like a file
+    MAPPED = "mapped"
     OTHER = "other"
 
 
@@ -40,6 +42,10 @@ class VirtualDisk:
     independent: bool = False
     #: other machines may write to it too
     shared: bool = False
+    #: its controller shares its bus: then the whole machine cannot be snapshot
+    bus_shared: bool = False
+    #: its file is encrypted under a key of the platform's; the guest does not see that
+    encrypted: bool = False
     #: where changed block tracking stands; only meaningful on a snapshot's disks
     change_id: str | None = None
     #: it is read through another file (there is an older snapshot)
@@ -170,3 +176,8 @@ class MachineLookup:
     def __str__(self) -> str:
         asked = [self.resource, self.id, *self.names]
         return " or ".join(repr(one) for one in asked if one) or "no name"
+
+
+def datastore_of(file: str) -> str:
+    """Return the name of the datastore in ``[datastore] path``; empty when *file* is none such."""
+    return file[1:].partition("]")[0] if file.startswith("[") else ""

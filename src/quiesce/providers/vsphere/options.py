@@ -26,6 +26,13 @@ class BackupTarget(enum.StrEnum):
     CLONE = "clone"
 
 
+class ChangeTracking(enum.StrEnum):
+    """Whether only what has changed is read, where vSphere tracks that."""
+
+    AUTO = "auto"
+    NEVER = "never"
+
+
 class PowerAfter(enum.StrEnum):
     """How a restored machine is left."""
 
@@ -45,6 +52,12 @@ class VSphereOptions:
     )
     leave_out_disks: bool = option(False, "go on without the disks that no snapshot can hold")
     backup_to: BackupTarget = option(BackupTarget.REPOSITORY, "where full copies go: repository, clone")
+    change_tracking: ChangeTracking = option(
+        ChangeTracking.AUTO, "whether only changes are read where vSphere tracks them: auto, never"
+    )
+    full_read_every: int = option(
+        14, "after how many copies whole disks are read again, tracked or not", read=whole_number(1)
+    )
     repository: str | None = option(
         None, "directory of the repository, when it is not quiesce's own", per_node=True
     )

@@ -209,6 +209,10 @@ class VCenter(Protocol):
         """Return the least free space of the datastores that the machine lies on."""
         ...
 
+    def datastore_type(self, name: str) -> str:
+        """Return the API's name of the file system of the datastore *name*: ``VMFS``, ``vsan``, ..."""
+        ...
+
     def missing_rights(self, machine: str, rights: Sequence[str]) -> tuple[str, ...]:
         """Return those of *rights* (privilege ids) that this login has not on the machine."""
         ...

@@ -37,6 +37,10 @@ class SavedDisk:
     file: str
     label: str = ""
     change_id: str | None = None
+    #: how many copies in a row, this one included, were put together from changes
+    merged: int = 0
+    #: the beginning of change ids of this disk that are not believed any more
+    doubted: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ class BackupArtifact:
     folder: str
     pool: str | None = None
     disks: tuple[SavedDisk, ...] = ()
-    #: how much of the disks vSphere was asked for
+    #: how much of the disks was read to be stored
     read_bytes: int = 0
     #: managed object id of the clone
     clone: str | None = None

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Final, assert_never
 
-from quiesce.errors import ResourceNotFoundError
+from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.model.consistency import Consistency
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
@@ -33,6 +33,7 @@ def cut(job: VSphereJob) -> Outcome:
     if done is not None:
         return Outcome(artifact=done)
     machine = job.idle_machine()
+    refuse_encrypted(job, machine)
     full_copy.begin()
     made, outcome = snapshot.make_cut(job, machine, _temporary(job))
     return replace(outcome, artifact=as_artifact(_artifact(job, machine, made, outcome)))
@@ -69,6 +70,16 @@ def delete(job: VSphereJob) -> Outcome:
 def verify(job: VSphereJob) -> Proof:
     """Check what is stored without restoring it."""
     return _present(job).verify()
+
+
+def refuse_encrypted(job: VSphereJob, machine: VirtualMachine) -> None:
+    """Raise when the platform would not hand the machine's disks out: they are encrypted."""
+    encrypted = [disk.label for disk in machine.disks if disk.encrypted]
+    if encrypted and job.options.backup_to is BackupTarget.REPOSITORY:
+        raise UnsupportedError(
+            f"{machine.name} has encrypted disks, which vSphere does not export: {', '.join(encrypted)}",
+            hint="Set vsphere_backup_to: clone, which stays encrypted.",
+        )
 
 
 def _present(job: VSphereJob) -> FullCopy:

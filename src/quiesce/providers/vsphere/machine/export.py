@@ -23,6 +23,7 @@ from quiesce.providers.vsphere import vmdk
 from quiesce.providers.vsphere.inventory import MachineSnapshot, VirtualDisk, VirtualMachine
 from quiesce.providers.vsphere.job import VSphereJob
 from quiesce.providers.vsphere.machine.artifact import BackupArtifact, SavedDisk
+from quiesce.providers.vsphere.machine.tracking import EarlierCopy, Tracking, samples
 from quiesce.providers.vsphere.vcenter import BuildRequest, DiskArea, DiskUpload, ExportLease
 
 _PROVIDER: Final = "vsphere"
@@ -57,7 +58,7 @@ class ExportedCopy:
         done = replace(
             artifact,
             objects=(),
-            disks=tuple(_saved(disk) for disk in disks),
+            disks=tuple(copying.saved(disk) for disk in disks),
             read_bytes=copying.read_bytes,
         )
         manifest = self._saving.complete(
@@ -122,44 +123,66 @@ class DiskCopying:
         self._draft = draft
         self._disks = disks
         self._advance = watched(job.context, sum(disk.capacity_bytes for disk in disks))
+        self._tracking = Tracking(job.options, self._earlier_copies())
+        #: keys of the disks that were read whole in this run
+        self._whole: set[int] = set()
 
     def run(self) -> None:
         """Copy those disks that no earlier attempt has finished."""
-        base = self._newest_base()
         wanted = [disk for disk in self._disks if _file(disk) not in self._draft.finished]
-        whole = [disk for disk in wanted if base is None or not self._copied_changes(disk, base)]
+        whole = [disk for disk in wanted if not self._copied_changes(disk)]
         if not whole:
             return
         with self._job.vcenter.export(self._machine.id, self._snapshot.id, self._job.time) as lease:
             for disk in whole:
                 self._copy_whole(disk, lease)
+                self._whole.add(disk.key)
 
-    def _newest_base(self) -> Manifest | None:
-        """Return the newest complete copy of the same machine that changes can be added to."""
+    def saved(self, disk: VirtualDisk) -> SavedDisk:
+        """Return what is recorded of a disk that is copied."""
+        return SavedDisk(
+            key=disk.key,
+            capacity_bytes=disk.capacity_bytes,
+            file=_file(disk),
+            label=disk.label,
+            change_id=disk.change_id,
+            merged=0 if disk.key in self._whole else self._tracking.merged(disk),
+            doubted=self._tracking.doubted(disk),
+        )
+
+    def _earlier_copies(self) -> list[EarlierCopy]:
+        """Return the complete copies of the same machine that changes can be added to, newest first."""
         if not self._machine.change_tracking:
-            return None
+            return []
         call = self._job.call
-        known = (
-            manifest
-            for manifest in self._job.repository.contents(call.deployment, call.instance).complete
+        complete = self._job.repository.contents(call.deployment, call.instance).complete
+        found = [
+            EarlierCopy(manifest=manifest, artifact=artifact)
+            for manifest in complete
             if manifest.provider == _PROVIDER
             and manifest.place != self._job.place
-            and _machine_of(manifest) == self._machine.uuid
-        )
-        return max(known, key=lambda manifest: manifest.made_at, default=None)
+            and (artifact := _artifact_of(manifest)) is not None
+            and artifact.cut.uuid == self._machine.uuid
+        ]
+        return sorted(found, key=lambda copy: copy.manifest.made_at, reverse=True)
 
-    def _copied_changes(self, disk: VirtualDisk, base: Manifest) -> bool:
-        """Tell whether the disk could be put together from *base* and what has changed."""
-        since = _change_id(base, disk)
-        if since is None or disk.change_id is None:
+    def _copied_changes(self, disk: VirtualDisk) -> bool:
+        """Tell whether the disk could be put together from an earlier copy and what has changed."""
+        if why := self._tracking.warning(disk):
+            self._warn_whole(disk, why)
+        base = self._tracking.base(disk)
+        if base is None:
             return False
         try:
-            areas = self._job.vcenter.changed(self._machine.id, self._snapshot.id, disk, since)
-            self._write_merged(disk, base, areas)
+            areas = self._job.vcenter.changed(self._machine.id, self._snapshot.id, disk, base.change_id)
+            self._write_merged(disk, base.manifest, areas)
         except (UnsupportedError, DamagedArtifactError) as error:
-            self._job.warn(f"{disk.label} of {self._machine.name} is read whole: {error}")
+            self._warn_whole(disk, str(error))
             return False
         return True
+
+    def _warn_whole(self, disk: VirtualDisk, why: str) -> None:
+        self._job.warn(f"{disk.label} of {self._machine.name} is read whole: {why}")
 
     def _write_merged(self, disk: VirtualDisk, base: Manifest, areas: Sequence[DiskArea]) -> None:
         changed = self._changed_grains(disk, areas)
@@ -168,8 +191,29 @@ class DiskCopying:
             self._job.repository.open(base, _file(disk), self._advance) as stored,
         ):
             reader = vmdk.VmdkReader(iter(lambda: stored.read(1 << 20), b""))
-            vmdk.write_disk(out, disk.capacity_bytes, vmdk.merge(reader.grains(), changed))
+            unchanged = self._compared(disk, reader.grains(), samples(areas, disk.capacity_bytes))
+            vmdk.write_disk(out, disk.capacity_bytes, vmdk.merge(unchanged, changed))
             stored.check()
+
+    def _compared(
+        self, disk: VirtualDisk, grains: Iterable[vmdk.Grain], chosen: frozenset[int]
+    ) -> Iterator[vmdk.Grain]:
+        """Return *grains*; those that were *chosen* are compared with the snapshot on the way."""
+        left = set(chosen)
+        for grain in grains:
+            if grain.number in left:
+                left.remove(grain.number)
+                self._compare(disk, grain.number, grain.plain())
+            yield grain
+        for number in left:  # nothing is stored of them, for they were zero
+            self._compare(disk, number, b"")
+
+    def _compare(self, disk: VirtualDisk, number: int, expected: bytes) -> None:
+        start = number * vmdk.GRAIN
+        area = DiskArea(start=start, length=min(vmdk.GRAIN, disk.capacity_bytes - start))
+        if self._job.vcenter.read(disk, area).rstrip(b"\0") != expected.rstrip(b"\0"):
+            self._tracking.doubt(disk)
+            raise UnsupportedError(f"changed block tracking missed a change at byte {start}")
 
     def _changed_grains(self, disk: VirtualDisk, areas: Sequence[DiskArea]) -> Iterator[vmdk.Grain]:
         for area in _aligned(areas, disk.capacity_bytes):
@@ -206,29 +250,12 @@ def _compare(disk: VirtualDisk, capacity_bytes: int, sha1: str, told: str | None
         raise RecoverableError(f"{disk.label} did not arrive as vSphere sent it: the checksums differ")
 
 
-def _machine_of(base: Manifest) -> str | None:
-    """Return the UUID of the machine that *base* is a copy of; None when it cannot be trusted."""
+def _artifact_of(manifest: Manifest) -> BackupArtifact | None:
+    """Return what *manifest* says of its copy; None when it cannot be trusted."""
     try:
-        return read_artifact(BackupArtifact, base.content).cut.uuid
+        return read_artifact(BackupArtifact, manifest.content)
     except DamagedArtifactError:
         return None
-
-
-def _change_id(base: Manifest, disk: VirtualDisk) -> str | None:
-    for known in read_artifact(BackupArtifact, base.content).disks:
-        if (known.key, known.capacity_bytes) == (disk.key, disk.capacity_bytes):
-            return known.change_id
-    return None
-
-
-def _saved(disk: VirtualDisk) -> SavedDisk:
-    return SavedDisk(
-        key=disk.key,
-        capacity_bytes=disk.capacity_bytes,
-        file=_file(disk),
-        label=disk.label,
-        change_id=disk.change_id,
-    )
 
 
 def _aligned(areas: Sequence[DiskArea], capacity_bytes: int) -> Iterator[DiskArea]:

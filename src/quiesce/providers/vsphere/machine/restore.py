@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from quiesce.errors import ForeignObjectError, ProviderError, UnsupportedError
@@ -21,7 +21,7 @@ from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.artifact import as_artifact, read_artifact
 from quiesce.provider_kit.job import RuntimeState
 from quiesce.provider_kit.ownership import claim, is_removable, made_by, made_for
-from quiesce.providers.vsphere.inventory import PowerState, VirtualMachine
+from quiesce.providers.vsphere.inventory import DiskBacking, PowerState, VirtualMachine, datastore_of
 from quiesce.providers.vsphere.job import VSphereJob
 from quiesce.providers.vsphere.machine.artifact import BackupArtifact, ReplacedDisks
 from quiesce.providers.vsphere.machine.full_copy import FullCopy
@@ -39,6 +39,8 @@ from quiesce.providers.vsphere.ownership import (
 )
 
 _SUFFIX: Final = "-restoring"
+#: file systems, by the API's names, on which a machine's folder is an object that goes with the machine
+_OBJECT_STORES: Final = ("vsan", "vsanD", "VVOL")
 
 
 def apply(job: VSphereJob, full_copy: FullCopy) -> Outcome:
@@ -96,6 +98,8 @@ class _Restoring:
     def in_place(self, machine: VirtualMachine) -> Outcome:
         """Give the machine the copy's disks; it stays what it is."""
         job = self._job
+        refuse_object_store(job, self._datastores())
+        _refuse_raw_devices(machine, self._artifact)
         with _leaving_nothing(job, _temporary_name(job), machine):
             temporary = self._ready(machine)
             _refuse_unlike(machine, temporary)
@@ -104,6 +108,13 @@ class _Restoring:
             destroy(job, temporary)
             powered = leave_as_asked(job, machine.id, self._artifact.cut.power)
         return Outcome(note=sentences(note, powered))
+
+    def _datastores(self) -> set[str]:
+        """Return the names of the datastores that the temporary machine will lie on."""
+        if self._job.options.datastore:
+            return {self._job.options.datastore}
+        clones = {datastore_of(disk.file) for disk in self._artifact.disks}
+        return (clones - {""}) or {self._artifact.hardware.datastore or ""} - {""}
 
     def _ready(self, machine: VirtualMachine | None) -> VirtualMachine:
         """Return the temporary machine, made now or by an earlier attempt of this execution."""
@@ -147,6 +158,33 @@ class _Restoring:
             deadline=job.time,
         )
         return job.vcenter.machine(temporary.id, job.time)
+
+
+def refuse_object_store(job: VSphereJob, datastores: Iterable[str]) -> None:
+    """Raise when one of *datastores* removes a machine's folder with it.
+
+    The restored disks lie in the temporary machine's folder, and stay there.
+    """
+    for name in datastores:
+        kind = job.vcenter.datastore_type(name)
+        if kind in _OBJECT_STORES:
+            raise UnsupportedError(
+                f"a restore in place would leave disks in the folder of another machine, which the "
+                f"datastore {name!r} ({kind}) may remove with that machine",
+                hint="Restore beside with vsphere_restore_to, or by way of another vsphere_datastore.",
+            )
+
+
+def _refuse_raw_devices(machine: VirtualMachine, artifact: BackupArtifact) -> None:
+    saved = {disk.key for disk in artifact.disks}
+    mapped = [
+        disk.label for disk in machine.disks if disk.backing is DiskBacking.MAPPED and disk.key in saved
+    ]
+    if mapped:
+        raise UnsupportedError(
+            f"{machine.name}: a file would take the place of the raw device {', '.join(mapped)}",
+            hint="Restore beside with vsphere_restore_to, and copy from there.",
+        )
 
 
 @contextlib.contextmanager

@@ -97,6 +97,11 @@ def refuse_or_leave_out(job: VSphereJob, machine: VirtualMachine) -> tuple[str, 
     """
     if not machine.reachable:
         raise UnsupportedError(f"{machine.name} is not reachable: its host or its files are disconnected")
+    if any(disk.bus_shared for disk in machine.disks):
+        raise UnsupportedError(
+            f"{machine.name} shares its bus with other machines, so no snapshot of it can be made",
+            hint="Back it up from inside the guest: leaving its disks out does not help.",
+        )
     excluded = {disk.label: why for disk in machine.disks if (why := _why_not(disk))}
     if excluded and not job.options.leave_out_disks:
         shown = ", ".join(f"{label} ({why})" for label, why in excluded.items())
@@ -116,7 +121,7 @@ def _why_not(disk: VirtualDisk) -> str:
     if disk.shared:
         return "shared with other machines"
     if disk.backing is DiskBacking.DEVICE:
-        return "a raw device mapping"
+        return "a raw device in physical mode"
     return "independent" if disk.independent else ""
 
 

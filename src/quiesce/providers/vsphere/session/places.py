@@ -38,6 +38,14 @@ class VCenterPlaces:
         found = [moid for moid, values in read.items() if values.get("name") == name]
         return self._session.bind(vim.Datastore, _the_only("datastore", name, found))
 
+    def datastore_type(self, name: str) -> str:
+        """Return the API's name of the file system of the datastore of that name."""
+        read = read_all(self._session, vim.Datastore, ["name", "summary.type"])
+        found = [
+            str(values.get("summary.type", "")) for values in read.values() if values.get("name") == name
+        ]
+        return _the_only("datastore", name, sorted(set(found)))
+
     def machine_names(self, datacenter: str | None) -> Mapping[str, list[str]]:
         """Return the ids of all machines, by name; of one datacenter when it is named."""
         root = self._datacenter(datacenter) if datacenter else None

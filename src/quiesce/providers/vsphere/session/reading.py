@@ -17,6 +17,7 @@ from quiesce.providers.vsphere.inventory import (
     PowerState,
     VirtualDisk,
     VirtualMachine,
+    datastore_of,
 )
 from quiesce.providers.vsphere.ownership import PREFIX
 from quiesce.providers.vsphere.session.sdk import id_of, vim, vmodl
@@ -238,8 +239,9 @@ def _disk(device: Any, bus: str) -> VirtualDisk:
         unit=device.unitNumber or 0,
         backing=_backing(backing),
         independent=str(getattr(backing, "diskMode", "")).startswith("independent"),
-        shared=bus not in ("noSharing", "None")
-        or str(getattr(backing, "sharing", "")) == "sharingMultiWriter",
+        shared=str(getattr(backing, "sharing", "")) == "sharingMultiWriter",
+        bus_shared=bus not in ("noSharing", "None"),
+        encrypted=getattr(backing, "keyId", None) is not None,
         change_id=getattr(backing, "changeId", None) or None,
         layered=getattr(backing, "parent", None) is not None,
     )
@@ -248,7 +250,8 @@ def _disk(device: Any, bus: str) -> VirtualDisk:
 def _backing(backing: Any) -> DiskBacking:
     kind = type(backing).__name__
     if "RawDisk" in kind:
-        return DiskBacking.DEVICE
+        virtual = str(getattr(backing, "compatibilityMode", "")) == "virtualMode"
+        return DiskBacking.MAPPED if virtual else DiskBacking.DEVICE
     return DiskBacking.FILE if hasattr(backing, "fileName") else DiskBacking.OTHER
 
 
@@ -295,8 +298,8 @@ def _datastore(devices: Iterable[Any]) -> str | None:
     """Return the name of the datastore that the first disk lies on."""
     for device in devices:
         file = getattr(getattr(device, "backing", None), "fileName", "") or ""
-        if isinstance(device, vim.vm.device.VirtualDisk) and file.startswith("["):
-            return str(file[1:].partition("]")[0])
+        if isinstance(device, vim.vm.device.VirtualDisk) and (name := datastore_of(str(file))):
+            return name
     return None
 
 
