@@ -3,6 +3,9 @@
 Effects come late, as they do there: each request lets time pass by one tick, and what was begun ends after
 a few. Names are never unique, Nova's rotation removes images after everything else, a volume in use can be
 neither reverted nor restored, and a failed upload makes the image vanish without a word.
+
+Where an image says that there is a guest agent, Nova freezes around its own snapshot, and its thaw thaws
+everything, whoever froze it. Its user is no administrator, and Neutron refuses what only one may set.
 """
 
 from __future__ import annotations
@@ -43,28 +46,39 @@ class FakeOpenStack:
         #: steps that never end: ``upload``, ``snapshot``, ``backup``
         self.failing: set[str] = set()
         self.limits: dict[str, int] = {}
+        #: servers whose guest a hook has frozen, and what was cut while it was not frozen any more
+        self.frozen: dict[str, bool] = {}
+        self.cut_thawed: list[str] = []
         self.log: list[str] = []
         self._tasks: list[list[Any]] = []
         self._clock = itertools.count(1)
 
     # -- hands of a test --------------------------------------------------------------------------------
 
-    def boot(self, *, from_volume: bool = False, volumes: int = 0, name: str = "web") -> str:
-        """Make a running server, and return its id."""
+    def boot(
+        self, *, from_volume: bool = False, volumes: int = 0, name: str = "web", agent: bool | None = None
+    ) -> str:
+        """Make a running server, and return its id; its image says *agent*, or is gone when that is None."""
         server_id = str(uuid.uuid4())
+        says = {"hw_qemu_guest_agent": "yes"} if agent else {}
+        image: Any = "" if from_volume else {"id": "base"}
+        if agent is not None and not from_volume:
+            image = {"id": self._new_image("base", says, "active")}
         self.servers[server_id] = {
             "id": server_id,
             "name": name,
             "status": "ACTIVE",
             "OS-EXT-STS:task_state": None,
-            "image": "" if from_volume else {"id": "base"},
+            "image": image,
             "metadata": {},
             "flavor": {"vcpus": 1, "ram": 128, "disk": 1},
             "os-extended-volumes:volumes_attached": [],
         }
         for number in range(volumes + from_volume):
             volume_id = self.volume(name=f"{name}-{number}")
-            self.volumes[volume_id]["bootable"] = "true" if from_volume and number == 0 else "false"
+            root = from_volume and number == 0
+            self.volumes[volume_id]["bootable"] = "true" if root else "false"
+            self.volumes[volume_id]["volume_image_metadata"] = says if root else {}
             self._attach(server_id, volume_id, f"/dev/vd{'abcdef'[number + (not from_volume)]}")
         return server_id
 
@@ -220,6 +234,8 @@ class FakeOpenStack:
             server["OS-EXT-STS:task_state"] = action
             self.later(2, lambda: server.update({"OS-EXT-STS:task_state": None, "status": wanted}))
             return {}
+        if server.get("locked"):
+            refuse(409, f"Instance {server['id']} is locked")
         if action == "rebuild":
             return self._rebuild(server, details)
         if action == "createBackup" and not server["image"]:
@@ -258,6 +274,8 @@ class FakeOpenStack:
                 self.images.pop(image_id, None)
                 return
             self.data[image_id] = self.data.get(server["id"], "")
+            self._note_cut(server["id"], image_id)
+            self._thaw_by_nova(server["id"])
             self.images[image_id]["status"] = "saving"
             server["OS-EXT-STS:task_state"] = "image_uploading"
 
@@ -292,8 +310,25 @@ class FakeOpenStack:
             snapshot_id = self._new_snapshot(attached["id"], name, {}, "creating")
             self._finish_snapshot(snapshot_id, attached["id"])
             mapping.append({"snapshot_id": snapshot_id, "boot_index": 0 if number == 0 else None})
+        self.later(2, lambda: self._thaw_by_nova(server["id"]))
         properties = {**details["metadata"], "block_device_mapping": json.dumps(mapping), "size": 0}
         return {"image_id": self._new_image(details["name"], properties, "active")}
+
+    def _note_cut(self, server_id: str, object_id: str) -> None:
+        if not self.frozen.get(server_id, True):
+            self.cut_thawed.append(object_id)
+
+    def _thaw_by_nova(self, server_id: str) -> None:
+        if self._has_agent(self.servers[server_id]) and server_id in self.frozen:
+            self.frozen[server_id] = False
+
+    def _has_agent(self, server: dict[str, Any]) -> bool:
+        if server["image"]:
+            says = self.images.get(server["image"]["id"], {})
+        else:
+            root = server["os-extended-volumes:volumes_attached"][0]["id"]
+            says = self.volumes[root]["volume_image_metadata"]
+        return says.get("hw_qemu_guest_agent") == "yes"
 
     def _attach(self, server_id: str, volume_id: str, device: str) -> None:
         self.volumes[volume_id]["status"] = "in-use"
@@ -350,6 +385,8 @@ class FakeOpenStack:
     def _finish_snapshot(self, snapshot_id: str, volume_id: str) -> None:
         def end() -> None:
             self.data[snapshot_id] = self.data.get(volume_id, "")
+            for place in self.volumes.get(volume_id, {}).get("attachments", ()):
+                self._note_cut(place["server_id"], snapshot_id)
             if snapshot_id in self.snapshots:
                 self.snapshots[snapshot_id]["status"] = "error" if "snapshot" in self.failing else "available"
 
@@ -467,8 +504,9 @@ class FakeOpenStack:
             case "GET", [_, thing_id]:
                 return {one: self._there(kind, thing_id, one)}
             case "PUT", [_, thing_id]:
-                self._there(kind, thing_id, one).update(body[one])
-                return {one: kind[thing_id]}
+                thing = self._there(kind, thing_id, one)
+                thing.update(_changed(thing, body[one]))
+                return {one: thing}
             case "POST", [_]:
                 thing = {"id": str(uuid.uuid4()), **body[one]}
                 kind[thing["id"]] = thing
@@ -561,3 +599,18 @@ class FakeClient:
 def refuse(status: int, message: str) -> NoReturn:
     """Raise what the real client raises for such an answer."""
     raise error_of(status, message, asked="fake")
+
+
+def _changed(router: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Return *fields* with a gateway as Neutron makes it of what is asked for."""
+    asked = fields.get("external_gateway_info")
+    if not asked:
+        return fields | ({"external_gateway_info": None} if "external_gateway_info" in fields else {})
+    for name in ("enable_snat", "external_fixed_ips"):
+        if name in asked:
+            refuse(403, f"rule:update_router:external_gateway_info:{name} is disallowed by policy")
+    now = router.get("external_gateway_info") or {}
+    same = now.get("network_id") == asked["network_id"]
+    addresses = now["external_fixed_ips"] if same else [{"subnet_id": "any", "ip_address": "203.0.113.9"}]
+    made = {"network_id": asked["network_id"], "enable_snat": True, "external_fixed_ips": addresses}
+    return fields | {"external_gateway_info": made}

@@ -40,11 +40,10 @@ def test_a_difference_is_applied_when_asked_for(cloud: FakeOpenStack, hands: Han
 
 def test_what_has_not_changed_is_not_touched(cloud: FakeOpenStack, hands: Hands) -> None:
     """Neutron gives lists in any order."""
-    network_id = network(
-        cloud, "subnets", name="s", dns_nameservers=["9.9.9.9", "1.1.1.1"], cidr="10.0.0.0/24"
-    )
+    routes = [{"destination": f"10.{n}.0.0/16", "nexthop": "10.0.0.1"} for n in (1, 2)]
+    network_id = network(cloud, "subnets", name="s", host_routes=routes, cidr="10.0.0.0/24")
     artifact = hands.do(Operation.SNAPSHOT, network_id, "Subnet").artifact
-    cloud.network["subnets"]["n1"]["dns_nameservers"].reverse()
+    cloud.network["subnets"]["n1"]["host_routes"].reverse()
     assert (
         hands.do(Operation.APPLY, network_id, "Subnet", artifact=artifact, **APPLY).note == "it is as it was"
     )

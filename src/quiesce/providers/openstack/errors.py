@@ -17,6 +17,7 @@ _QUOTA: Final = re.compile(r"quota|limitexceeded|maximum number|exceed", re.IGNO
 _LATER: Final = frozenset({408, 409, 413, 425, 429, 500, 502, 503, 504})
 #: Nova: no waiting helps an instance out of a vm_state; Cinder: says "busy" as a bad request
 _FOR_EVER: Final = re.compile(r"while it is in vm_state|while the instance is in vm_state")
+_LOCKED: Final = re.compile(r"Instance \S+ is locked")
 _BUSY: Final = re.compile(r"status must be|must be available", re.IGNORECASE)
 _SILENT_AGENT: Final = (
     "Start the guest agent in the guest: the server's image demands it (os_require_quiesce), so Nova makes "
@@ -51,6 +52,8 @@ def error_of(status: int, message: str, *, asked: str, retry_after_s: float | No
 
 
 def _retryable_or_not(status: int, text: str, retry_after_s: float | None) -> ProviderError:
+    if status == 409 and _LOCKED.search(text):
+        return NonRecoverableError(text, hint="Somebody has locked it: 'openstack server unlock ID'.")
     busy = status == 400 and _BUSY.search(text)
     if busy or (status in _LATER and not _FOR_EVER.search(text)):
         hint = _SILENT_AGENT if "Failed to quiesce" in text else None

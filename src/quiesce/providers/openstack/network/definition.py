@@ -25,6 +25,8 @@ class NetworkSort:
 
 
 _COMMON: Final = frozenset({"name", "description"})
+#: lists whose order means something: a guest asks the first name server first
+_ORDERED: Final = frozenset({"dns_nameservers"})
 #: by the names of the description's kinds
 SORTS: Final = {
     "network": NetworkSort(
@@ -106,7 +108,7 @@ def definition_of(cloud: Cloud, sort: NetworkSort, raw: Mapping[str, Any]) -> Ne
     return NetworkDefinition(
         collection=sort.collection,
         id=raw["id"],
-        fields={name: _plain(raw[name]) for name in names},
+        fields={name: raw[name] if name in _ORDERED else _plain(raw[name]) for name in names},
         rules=_rules_of(raw) if is_group else None,
         subnets=subnets_of(cloud, raw["id"]) if is_router else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
@@ -15,6 +16,7 @@ from quiesce.provider_kit.saving import proof
 from quiesce.providers.openstack import doctor
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import ids_of, names_of
+from quiesce.providers.openstack.network import gateway
 from quiesce.providers.openstack.network.definition import (
     FieldDifference,
     NetworkDefinition,
@@ -57,7 +59,7 @@ class NetworkOperations(CheckedOperations[OpenStackJob]):
         if not job.call.parameters.apply_network:
             text = "; ".join(str(difference) for difference in differences)
             return Outcome(note=f"left as it is (apply_network was not asked for): {text}")
-        self._change(job, current.id, saved, differences)
+        self._change(job, current, saved, differences)
         return NOTHING
 
     def delete(self, job: OpenStackJob, /) -> Outcome:
@@ -93,19 +95,25 @@ class NetworkOperations(CheckedOperations[OpenStackJob]):
     def _change(
         self,
         job: OpenStackJob,
-        object_id: str,
+        current: NetworkDefinition,
         saved: NetworkDefinition,
         differences: Iterable[FieldDifference],
     ) -> None:
         names = {difference.field for difference in differences}
-        self._refuse_fixed(object_id, names)
+        self._refuse_fixed(current.id, names)
         if "rules" in names:
-            change_rules(job.cloud, object_id, saved.rules or ())
-        fields = {name: saved.fields[name] for name in sorted(names & self._sort.changeable)}
+            change_rules(job.cloud, current.id, saved.rules or ())
+        update = partial(job.cloud.update_network_object, self._sort.collection, current.id)
+        fields = {
+            name: saved.fields[name] for name in sorted(names & self._sort.changeable - {gateway.FIELD})
+        }
         if fields:
-            job.cloud.update_network_object(self._sort.collection, object_id, fields)
+            update(fields)
+        if gateway.FIELD in names:
+            before, now = saved.fields[gateway.FIELD], current.fields.get(gateway.FIELD)
+            gateway.put_gateway_back(update, before, now, job.warn)
         if "subnets" in names:
-            _change_subnets(job, object_id, saved.subnets or ())
+            _change_subnets(job, current.id, saved.subnets or ())
 
     def _refuse_fixed(self, object_id: str, names: set[str]) -> None:
         fixed = sorted(names & self._sort.fixed)

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from quiesce.errors import RecoverableError
 from quiesce.model.consistency import Consistency
+from quiesce.model.operation import FS_PREPARE
 from quiesce.model.outcome import Outcome
 from quiesce.providers.openstack import ownership, power
+from quiesce.providers.openstack.guest_agent import may_freeze
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of, volumes_with_a_node
 from quiesce.providers.openstack.resources import CloudImage, Server, Volume
@@ -33,7 +35,8 @@ def cut(job: OpenStackJob) -> Outcome:
     await_image_cut(job, image_id, server.id)
     _await_cuts(job, contents)
     note = f"the disks of {server.name} were cut one after the other" if contents else ""
-    return ServerContent(server=server.id, image=image_id, volumes=tuple(contents)).outcome(note=note)
+    outcome = ServerContent(server=server.id, image=image_id, volumes=tuple(contents)).outcome(note=note)
+    return _capped(job, server, volumes, outcome) if volumes else outcome
 
 
 def _cut_of_volumes(
@@ -48,9 +51,43 @@ def _cut_of_volumes(
     _await_cuts(job, contents)
     content = ServerContent(server=server.id, image=image_id, volumes=tuple(contents))
     if server.status == power.ACTIVE:
-        return content.outcome()
+        apart = volumes_with_a_node(job.call, volumes)
+        return _capped(job, server, volumes, content.outcome()) if apart else content.outcome()
     note = f"server {server.name} was {server.status}, so Nova froze nothing"
     return content.outcome(consistency=Consistency.CRASH, note=note)
+
+
+def _capped(job: OpenStackJob, server: Server, volumes: Sequence[Volume], outcome: Outcome) -> Outcome:
+    """Return *outcome* for a server of which disks were cut outside of Nova's own snapshot.
+
+    Where Nova freezes a guest around that, its thaw ends the freeze of a hook as well: the guest agent thaws
+    everything, whoever froze it.
+    """
+    if (
+        server.status != power.ACTIVE
+        or not _frozen_by_a_hook(job)
+        or not _frozen_by_nova(job, server, volumes)
+    ):
+        return outcome
+    note = (
+        f"Nova froze and thawed {server.name} around its own snapshot, and that thaw ended the freeze of "
+        "fs_prepare before every disk was cut"
+    )
+    notes = [one for one in (outcome.note, note) if one]
+    return replace(outcome, consistency=Consistency.CRASH, note="; ".join(notes))
+
+
+def _frozen_by_a_hook(job: OpenStackJob) -> bool:
+    node = job.call.node
+    return FS_PREPARE in node.operations.keys() - node.skip_actions
+
+
+def _frozen_by_nova(job: OpenStackJob, server: Server, volumes: Sequence[Volume]) -> bool:
+    """Tell whether Nova may have frozen the guest; yes, when its image cannot be asked any more."""
+    if server.boots_from_volume:
+        return any(may_freeze(volume.image_metadata) for volume in volumes if volume.bootable)
+    image = job.cloud.image(str(server.image_id))
+    return image is None or may_freeze(image.metadata)
 
 
 def _begin_cuts(job: OpenStackJob, volumes: Sequence[Volume]) -> list[VolumeContent]:

@@ -1,0 +1,138 @@
+"""What public sources of OpenStack say, as tests on a cloud in memory that does so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fake_openstack import FakeOpenStack
+from hands import Hands, neighbour, node
+
+from quiesce.errors import NonRecoverableError
+from quiesce.model.consistency import Consistency
+from quiesce.model.operation import FS_PREPARE, Operation
+from quiesce.model.parameters import Parameters
+from quiesce.model.topology import Implementation
+from quiesce.providers.openstack.errors import NotAllowedError
+
+APPLY = {"parameters": Parameters(apply_network=True)}
+
+
+class TestTwoFreezes:
+    """Nova's thaw ends a hook's freeze.
+
+    Nova freezes and thaws around its own snapshot where the image has ``hw_qemu_guest_agent``
+    (nova/virt/libvirt/driver.py, ``_live_snapshot``; nova/compute/api.py, ``snapshot_volume_backed``). The
+    agent takes EBUSY, which a frozen file system answers, for success, and its thaw repeats FITHAW on every
+    mount until that fails (qemu, qga/commands-linux.c).
+    """
+
+    HOOK = node(
+        "cloudify.nodes.openstack.Server",
+        operations={FS_PREPARE: Implementation(plugin="script", function="script_runner.tasks.run")},
+    )
+
+    @pytest.mark.parametrize("agent", [False, True], ids=["no-agent", "agent"])
+    @pytest.mark.parametrize("volumes", [0, 1])
+    @pytest.mark.parametrize("from_volume", [False, True], ids=["image", "volume"])
+    def test_no_more_is_claimed_than_held(
+        self, cloud: FakeOpenStack, hands: Hands, from_volume: bool, volumes: int, agent: bool
+    ) -> None:
+        server = cloud.boot(from_volume=from_volume, volumes=volumes, agent=agent)
+        cloud.frozen[server] = True
+        outcome = hands.do(Operation.SNAPSHOT, server, node=self.HOOK)
+        cloud.settle()
+        assert (outcome.consistency is Consistency.CRASH) or not cloud.cut_thawed
+        if not agent:
+            assert outcome.consistency is None
+        if outcome.consistency is Consistency.CRASH:
+            assert "Nova" in outcome.note
+
+    def test_a_volume_with_steps_of_its_own_is_cut_outside_of_it(
+        self, cloud: FakeOpenStack, hands: Hands
+    ) -> None:
+        server = cloud.boot(volumes=1, agent=True)
+        volume = cloud.servers[server]["os-extended-volumes:volumes_attached"][0]["id"]
+        cloud.frozen[server] = True
+        related = (neighbour(volume, "Volume"),)
+        outcome = hands.do(Operation.SNAPSHOT, server, node=self.HOOK, related=related)
+        assert outcome.consistency is Consistency.CRASH
+
+    def test_an_image_that_is_gone_may_have_said_so(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        server = cloud.boot(volumes=1)
+        assert hands.do(Operation.SNAPSHOT, server, node=self.HOOK).consistency is Consistency.CRASH
+
+    def test_a_hook_that_is_skipped_freezes_nothing(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        server = cloud.boot(volumes=1, agent=True)
+        skipped = node(
+            "cloudify.nodes.openstack.Server",
+            operations=self.HOOK.operations,
+            properties={"skip_actions": [FS_PREPARE]},
+        )
+        assert hands.do(Operation.SNAPSHOT, server, node=skipped).consistency is None
+
+
+class TestGateways:
+    """Only administrators set enable_snat and external_fixed_ips of a router's gateway.
+
+    neutron/conf/policies/router.py, ``update_router:external_gateway_info:...``. Without enable_snat it is
+    true: Network API, "Update router's external gateway info".
+    """
+
+    def test_a_user_puts_the_network_back(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        artifact = _router(cloud, hands, _gateway("public"), _gateway("other"))
+        outcome = hands.do(Operation.APPLY, "r1", "Router", artifact=artifact, **APPLY)
+        gateway = cloud.network["routers"]["r1"]["external_gateway_info"]
+        assert gateway["network_id"] == "public"
+        assert "external_fixed_ips" in hands.said + outcome.note
+
+    def test_what_is_the_same_is_not_sent(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        artifact = _router(cloud, hands, _gateway("public"), _gateway("public"), name="other")
+        hands.do(Operation.APPLY, "r1", "Router", artifact=artifact, **APPLY)
+        assert cloud.network["routers"]["r1"]["name"] == "router"
+
+    def test_a_gateway_without_address_translation_is_not_made_one_with_it(
+        self, cloud: FakeOpenStack, hands: Hands
+    ) -> None:
+        saved = _gateway("public") | {"enable_snat": False}
+        artifact = _router(cloud, hands, saved, _gateway("other"))
+        with pytest.raises(NotAllowedError):
+            hands.do(Operation.APPLY, "r1", "Router", artifact=artifact, **APPLY)
+        assert cloud.network["routers"]["r1"]["external_gateway_info"]["network_id"] == "other"
+
+    def test_a_gateway_that_was_not_there_is_taken_away(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        artifact = _router(cloud, hands, None, _gateway("other"))
+        hands.do(Operation.APPLY, "r1", "Router", artifact=artifact, **APPLY)
+        assert cloud.network["routers"]["r1"]["external_gateway_info"] is None
+
+
+def test_name_servers_keep_their_order(cloud: FakeOpenStack, hands: Hands) -> None:
+    """neutron/db/models_v2.py: ``DNSNameServer.order``; a guest asks the first one first."""
+    cloud.network["subnets"] = {"s1": {"id": "s1", "dns_nameservers": ["9.9.9.9", "1.1.1.1"]}}
+    artifact = hands.do(Operation.SNAPSHOT, "s1", "Subnet").artifact
+    cloud.network["subnets"]["s1"]["dns_nameservers"].reverse()
+    hands.do(Operation.APPLY, "s1", "Subnet", artifact=artifact, **APPLY)
+    assert cloud.network["subnets"]["s1"]["dns_nameservers"] == ["9.9.9.9", "1.1.1.1"]
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+def test_a_locked_server_is_not_asked_again(cloud: FakeOpenStack, hands: Hands, full: bool) -> None:
+    """nova/exception.py, InstanceIsLocked: a 409 like any other; only somebody's unlocking helps."""
+    server = cloud.boot()
+    cloud.servers[server]["locked"] = True
+    with pytest.raises(NonRecoverableError, match="is locked") as caught:
+        hands.do(Operation.SNAPSHOT, server, full=full)
+    assert "openstack server unlock" in caught.value.hint
+
+
+def _gateway(network: str) -> dict[str, Any]:
+    addresses = [{"subnet_id": f"s-{network}", "ip_address": "203.0.113.7"}]
+    return {"network_id": network, "enable_snat": True, "external_fixed_ips": addresses}
+
+
+def _router(cloud: FakeOpenStack, hands: Hands, saved: Any, now: Any, *, name: str = "router") -> Any:
+    """Return what was saved of a router that has another gateway, or *name*, now."""
+    cloud.network["routers"] = {"r1": {"id": "r1", "name": "router", "external_gateway_info": saved}}
+    artifact = hands.do(Operation.SNAPSHOT, "r1", "Router").artifact
+    cloud.network["routers"]["r1"].update(external_gateway_info=now, name=name)
+    return artifact
