@@ -24,10 +24,14 @@ from quiesce.reports.text import progress_text, seconds
 
 
 class EventLines:
-    """Prints each event as a line, in the format that users of ``cfy`` know, or as JSON."""
+    """Prints each event as a line, in the format that users of ``cfy`` know, or as JSON.
 
-    def __init__(self, *, as_json: bool = False) -> None:
+    With *alarming_only* those of failures and warnings alone.
+    """
+
+    def __init__(self, *, as_json: bool = False, alarming_only: bool = False) -> None:
         self._as_json = as_json
+        self._alarming_only = alarming_only
         self._broken = False
 
     def started(self, execution: Execution, plan: Plan) -> None:
@@ -38,7 +42,8 @@ class EventLines:
         """Print the lines of *records*; when the output is closed, the execution goes on."""
         if self._broken:
             return
-        lines = [event for record in records for event in self._events.of(record)]
+        told = [record for record in records if not self._alarming_only or is_alarming(record)]
+        lines = [event for record in told for event in self._events.of(record)]
         texts = [render_json_line("event", event) if self._as_json else str(event) for event in lines]
         try:
             if texts:

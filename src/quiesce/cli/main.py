@@ -11,7 +11,7 @@ import click
 
 from quiesce import __version__
 from quiesce.cli.printing import say
-from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.errors import ExitStatus, QuiesceError, UsageError
 from quiesce.reports.escaping import printable_lines
 
 #: command -> module that defines it; imported only when it is used, so that starting is quick
@@ -69,6 +69,18 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that *args* begin with; what is unknown is answered with what is alike."""
+        if self.get_command(ctx, args[0]) is None:
+            import difflib
+
+            alike = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            meant = f" Did you mean {alike[0]!r}?" if alike else ""
+            ctx.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="quiesce")
@@ -99,7 +111,7 @@ def run(arguments: list[str]) -> int:
     try:
         status = quiesce.main(args=arguments, prog_name="quiesce", standalone_mode=False)
     except (click.ClickException, click.exceptions.Exit, click.Abort) as finished:
-        return _finished(finished)
+        return _finished(finished, as_json="--json" in arguments)
     except QuiesceError as error:
         _show(error, as_json="--json" in arguments)
         return error.exit_status
@@ -109,10 +121,14 @@ def run(arguments: list[str]) -> int:
     return status if isinstance(status, int) else ExitStatus.OK
 
 
-def _finished(how: click.ClickException | click.exceptions.Exit | click.Abort) -> int:
+def _finished(how: click.ClickException | click.exceptions.Exit | click.Abort, *, as_json: bool) -> int:
     if isinstance(how, click.exceptions.Exit):
         return how.exit_code
     if isinstance(how, click.ClickException):
+        if as_json:
+            from quiesce.reports.json import render_error
+
+            say(render_error(UsageError(how.format_message())))
         where = (
             f"{how.ctx.get_usage()}\n" if isinstance(how, click.UsageError) and how.ctx is not None else ""
         )

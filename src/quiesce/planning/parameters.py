@@ -28,6 +28,14 @@ from quiesce.planning.registry import Workflow, workflow_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A shorter way to give a parameter a value."""
+
+    option: str
+    value: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
     """One declared parameter of one or more workflows."""
 
@@ -47,6 +55,10 @@ class Parameter:
     path: bool = False
     #: whether only quiesce's own engine has it, because it needs the catalog
     own_engine: bool = False
+    #: on the command line, an option without a value, and what it says
+    switch: Switch | None = None
+    #: whether it names a restore point that is there
+    names_point: bool = False
 
 
 def read_parameters(
@@ -252,6 +264,7 @@ PARAMETERS: Final = (
         read=_name,
         handed_on=True,
         help="name of the restore point (backup: default backup-<unix time>)",
+        names_point=True,
     ),
     Parameter(
         name="snapshot_incremental",
@@ -260,6 +273,7 @@ PARAMETERS: Final = (
         default=True,
         handed_on=True,
         help="true: a snapshot, tied to its source; false: a backup, a full copy that survives its source",
+        switch=Switch(option="full", value=False),
     ),
     Parameter(
         name="snapshot_type",

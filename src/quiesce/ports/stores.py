@@ -90,6 +90,10 @@ class Executions(Protocol):
         """Return the plan that the execution was begun with."""
         ...
 
+    def remove(self, ids: Sequence[ExecutionId]) -> None:
+        """Forget executions with all that was kept of them; one that runs or owes something stays."""
+        ...
+
     def take_over(self, execution: ExecutionId) -> Journal:
         """Return the journal for writing; whoever held it before can write to it no more."""
         ...

@@ -16,7 +16,7 @@ from quiesce.model.plan import Plan
 from quiesce.stores.codec import decode, encode, pack, unpack
 from quiesce.stores.database import Database
 from quiesce.stores.journal import SqlJournal
-from quiesce.stores.schema import durations, executions
+from quiesce.stores.schema import durations, executions, records
 
 #: no execution has this fencing token, so a journal with it can only be read
 _READ_ONLY = -1
@@ -60,6 +60,15 @@ class SqlExecutions:
         if data is None:
             raise UnknownNameError("execution", execution, ())
         return unpack(Plan, data)
+
+    def remove(self, ids: Sequence[ExecutionId]) -> None:
+        """Forget executions with all that was kept of them; one that runs or owes something stays."""
+        over = sa.and_(executions.c.state != ExecutionState.RUNNING.value, ~executions.c.owes)
+        with self._database.write() as connection:
+            for one in ids:
+                query = sa.delete(executions).where(executions.c.id == one, over)
+                if connection.execute(query).rowcount:
+                    connection.execute(sa.delete(records).where(records.c.execution == one))
 
     def take_over(self, execution: ExecutionId) -> SqlJournal:
         """Return the journal for writing; an earlier holder's token is refused from now on."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -168,3 +170,22 @@ def test_the_last_duration_of_each_operation_is_kept(executions: SqlExecutions) 
 def test_an_unknown_execution_is_answered_with_the_last_known_ones(executions: SqlExecutions) -> None:
     with pytest.raises(UnknownNameError, match="there is: backup-1"):
         executions.get("backup-2")
+
+
+@pytest.mark.parametrize(
+    ("changed", "stays"),
+    [
+        ({"state": ExecutionState.FAILED}, False),
+        ({}, True),
+        ({"state": ExecutionState.FAILED, "owes": True}, True),
+    ],
+    ids=["ended", "running", "owing"],
+)
+def test_only_what_is_over_can_be_forgotten(
+    executions: SqlExecutions, changed: dict[str, Any], stays: bool
+) -> None:
+    executions.take_over(ID).append([begun("cut")])
+    executions.update(dataclasses.replace(EXECUTION, **changed))
+    executions.remove([ID])
+    assert [execution.id for execution in executions.list()] == [ID] * stays
+    assert len(list(executions.journal(ID).read())) == stays

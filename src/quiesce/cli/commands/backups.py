@@ -13,6 +13,7 @@ from quiesce.app.points.verify import verify as verify_point
 from quiesce.app.run.run import run_workflow
 from quiesce.cli.commands.workflows import follow
 from quiesce.cli.console import CheckLine
+from quiesce.cli.names import deployment_names, point_names
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.cli.values import read_age
@@ -35,7 +36,7 @@ def backups() -> None:
 
 
 @backups.command("list")
-@click.argument("deployment", required=False)
+@click.argument("deployment", required=False, shell_complete=deployment_names)
 @json_option
 def list_points(deployment: str | None, as_json: bool) -> None:
     """List restore points with their consistency, and when each was last verified."""
@@ -53,8 +54,8 @@ def list_points(deployment: str | None, as_json: bool) -> None:
 
 
 @backups.command("show")
-@click.argument("deployment")
-@click.argument("name")
+@click.argument("deployment", shell_complete=deployment_names)
+@click.argument("name", shell_complete=point_names)
 @json_option
 def show(deployment: str, name: str, as_json: bool) -> None:
     """Show one restore point: its artifacts, its consistency and why, its frozen window, its proofs.
@@ -67,8 +68,8 @@ def show(deployment: str, name: str, as_json: bool) -> None:
 
 
 @backups.command("verify")
-@click.argument("deployment")
-@click.argument("name")
+@click.argument("deployment", shell_complete=deployment_names)
+@click.argument("name", shell_complete=point_names)
 @json_option
 def verify(deployment: str, name: str, as_json: bool) -> int:
     """Read a restore point's stored data again and compare every checksum; the result is kept as a proof.
@@ -99,7 +100,7 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
 
 
 @backups.command("prune")
-@click.argument("deployment")
+@click.argument("deployment", shell_complete=deployment_names)
 @click.option("--keep-last", type=click.IntRange(min=1), metavar="N", help="Keep the newest N.")
 @click.option("--keep-daily", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N days.")
 @click.option("--keep-weekly", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N weeks.")
@@ -157,7 +158,7 @@ def prune(
 
 
 @backups.command("rebuild")
-@click.argument("deployment")
+@click.argument("deployment", shell_complete=deployment_names)
 @json_option
 def rebuild(deployment: str, as_json: bool) -> int:
     """Put the backups that DEPLOYMENT's repositories hold back into the catalog, after the database was lost.

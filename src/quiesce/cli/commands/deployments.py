@@ -20,6 +20,7 @@ from quiesce.blueprint import (
     with_instances,
 )
 from quiesce.bootstrap import Settings
+from quiesce.cli.names import deployment_names
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.sources import import_options, import_policy, show_warnings
@@ -131,7 +132,7 @@ def list_deployments(as_json: bool) -> None:
 
 
 @deployments.command("remove")
-@click.argument("deployment")
+@click.argument("deployment", shell_complete=deployment_names)
 @click.option("--force", is_flag=True, help="Even when restore points would be forgotten.")
 def remove(deployment: str, force: bool) -> None:
     """Forget DEPLOYMENT: its topology, executions and catalog. Nothing on any platform is touched."""

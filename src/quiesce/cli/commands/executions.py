@@ -12,11 +12,13 @@ from quiesce.app.run.recover import find_unfinished
 from quiesce.app.run.recover import recover as recover_all
 from quiesce.app.run.report import report_execution
 from quiesce.app.run.run import cancel, continue_execution
+from quiesce.app.run.tidy import forget, forgettable
 from quiesce.app.services import Services
 from quiesce.cli.commands.workflows import follow, start
+from quiesce.cli.names import deployment_names, execution_names, workflow_names
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
-from quiesce.cli.values import read_assignments
+from quiesce.cli.values import read_age, read_assignments
 from quiesce.engine import Purpose
 from quiesce.errors import ExitStatus, NotThawedError
 from quiesce.model.execution import ExecutionState
@@ -39,8 +41,8 @@ def executions() -> None:
 
 
 @executions.command("start")
-@click.argument("workflow")
-@click.option("-b", "--deployment", required=True, metavar="NAME")
+@click.argument("workflow", shell_complete=workflow_names)
+@click.option("-b", "--deployment", required=True, metavar="NAME", shell_complete=deployment_names)
 @click.option("-p", "--parameter", "assignments", multiple=True, metavar="NAME=VALUE", help="A parameter.")
 @click.option("--allow-custom-parameters", is_flag=True, help="Accept parameters that are not declared.")
 @click.option("--task-retries", type=int, help="How often a failed operation is retried; -1: without end.")
@@ -78,7 +80,7 @@ def start_execution(
 
 
 @executions.command("list")
-@click.argument("deployment", required=False)
+@click.argument("deployment", required=False, shell_complete=deployment_names)
 @json_option
 def list_executions(deployment: str | None, as_json: bool) -> None:
     """List executions, oldest first; of DEPLOYMENT only, when it is named."""
@@ -94,7 +96,7 @@ def list_executions(deployment: str | None, as_json: bool) -> None:
 
 
 @executions.command("show")
-@click.argument("execution")
+@click.argument("execution", shell_complete=execution_names)
 @json_option
 def show_execution(execution: str, as_json: bool) -> None:
     """Show the result of EXECUTION, step by step with --json."""
@@ -104,7 +106,7 @@ def show_execution(execution: str, as_json: bool) -> None:
 
 
 @executions.command("cancel")
-@click.argument("execution")
+@click.argument("execution", shell_complete=execution_names)
 @json_option
 def cancel_execution(execution: str, as_json: bool) -> int:
     """Cancel EXECUTION: nothing new starts, what is frozen is thawed, what is incomplete is removed.
@@ -124,7 +126,7 @@ def cancel_execution(execution: str, as_json: bool) -> int:
 
 
 @executions.command("resume")
-@click.argument("execution")
+@click.argument("execution", shell_complete=execution_names)
 @json_option
 def resume_execution(execution: str, as_json: bool) -> int:
     """Resume EXECUTION, whose engine has died; where a consistent cut is no longer possible, roll it back."""
@@ -134,8 +136,59 @@ def resume_execution(execution: str, as_json: bool) -> int:
         )
 
 
+@executions.command("prune")
+@click.argument("deployment", required=False, shell_complete=deployment_names)
+@click.option(
+    "--older-than",
+    metavar="AGE",
+    default="90d",
+    help="Forget none younger (36h, 30d, 8w; default: 90d).",
+)
+@click.option(
+    "--keep-last",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=20,
+    help="Keep the last N of each deployment, whatever their age (default: 20).",
+)
+@click.option("--yes", is_flag=True, help="Forget them; without it nothing is changed.")
+@json_option
+def prune_executions(
+    deployment: str | None, older_than: str, keep_last: int, yes: bool, as_json: bool
+) -> None:
+    """Show which executions can be forgotten with their events and plans; with --yes, forget them.
+
+    Kept in any case: what has not ended or owes something, what made a restore point that is still there,
+    what can be undone, and the last of each workflow. Restore points are not touched.
+
+    \b
+    Example:
+      quiesce executions prune
+      quiesce executions prune shop --older-than 30d --keep-last 50 --yes
+    """
+    age_s = read_age(older_than)
+    with services() as given:
+        chosen = [given.deployments.get(deployment)] if deployment else given.deployments.list()
+        found = [
+            execution
+            for one in chosen
+            for execution in forgettable(given, one, keep_last=keep_last, older_than_s=age_s)
+        ]
+        if yes:
+            forget(given, found)
+    if as_json:
+        say(render_json("executions", found))
+        return
+    say(executions_text(found, ()))
+    say(
+        f"{len(found)} executions were forgotten"
+        if yes
+        else f"nothing was changed; to forget {len(found)} executions, say --yes"
+    )
+
+
 @click.command()
-@click.argument("execution")
+@click.argument("execution", shell_complete=execution_names)
 @click.option("--follow", "following", is_flag=True, help="Follow until the execution is over.")
 @json_option
 def events(execution: str, following: bool, as_json: bool) -> None:
@@ -158,7 +211,7 @@ def events(execution: str, following: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("execution")
+@click.argument("execution", shell_complete=execution_names)
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="FILE.html")
 def report(execution: str, output: str) -> None:
     """Write a page about EXECUTION: its timeline, and who was frozen for how long.
@@ -176,7 +229,7 @@ def report(execution: str, output: str) -> None:
 
 
 @click.command()
-@click.argument("deployment", required=False)
+@click.argument("deployment", required=False, shell_complete=deployment_names)
 @json_option
 def recover(deployment: str | None, as_json: bool) -> None:
     """Thaw and start all that interrupted executions may have left frozen or stopped.

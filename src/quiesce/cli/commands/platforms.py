@@ -10,6 +10,7 @@ import click
 
 from quiesce.app.doctor import run_doctor
 from quiesce.bootstrap import Settings, examine_state
+from quiesce.cli.names import deployment_names
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_assignments
@@ -27,7 +28,7 @@ _OURS: Final = "quiesce"
 
 
 @click.command()
-@click.argument("deployment", required=False)
+@click.argument("deployment", required=False, shell_complete=deployment_names)
 @json_option
 def doctor(deployment: str | None, as_json: bool) -> int:
     """Ask every node of DEPLOYMENT whether it can really freeze, snapshot and thaw; say what to fix.

@@ -16,6 +16,7 @@ from quiesce.app.run.execution import Watching
 from quiesce.app.run.run import Result, run_workflow
 from quiesce.app.services import Services
 from quiesce.cli.console import EventLines, Signals
+from quiesce.cli.names import deployment_names
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_assignments, read_mapping_file
@@ -45,7 +46,7 @@ def policy() -> None:
 @policy.command(
     "set", epilog="\b\n" + "\n".join(f"{each.name}: {each.help}" for each in options_of(PolicyRules))
 )
-@click.argument("deployment")
+@click.argument("deployment", shell_complete=deployment_names)
 @click.argument("name")
 @click.argument("keys", nargs=-1, metavar="KEY=VALUE...")
 def set_policy(deployment: str, name: str, keys: tuple[str, ...]) -> None:
@@ -89,7 +90,7 @@ def apply(file: Path, check: bool) -> None:
 
 
 @policy.command("show")
-@click.argument("deployment")
+@click.argument("deployment", shell_complete=deployment_names)
 @json_option
 def show(deployment: str, as_json: bool) -> None:
     """Show the policies of DEPLOYMENT: their keys, the last runs, what is due next."""
@@ -111,7 +112,7 @@ def list_policies(as_json: bool) -> None:
 
 
 @policy.command("remove")
-@click.argument("deployment")
+@click.argument("deployment", shell_complete=deployment_names)
 @click.argument("name")
 def remove(deployment: str, name: str) -> None:
     """Forget a policy. What it made stays: 'quiesce backups list' shows it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from quiesce.app.run.execution import Watching
 from quiesce.app.run.run import Result, preview, run_workflow
 from quiesce.app.services import Services
 from quiesce.cli.console import CheckLine, EventLines, LiveProgress, Signals
+from quiesce.cli.names import deployment_names, point_names, workflow_names
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.cli.values import read_assignments
@@ -19,17 +21,18 @@ from quiesce.errors import ExitStatus, UsageError
 from quiesce.model.execution import Execution
 from quiesce.model.ids import Json
 from quiesce.model.plan import Plan
+from quiesce.model.report import ExecutionReport
 from quiesce.model.request import WorkflowRequest
 from quiesce.planning import WORKFLOWS, Workflow, default_of, parameters_of, workflow_named
-from quiesce.planning.parameters import Parameter
+from quiesce.planning.parameters import Parameter, Switch
 from quiesce.reports.escaping import printable_lines
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import execution_text, plan_text
 
 
 @click.command()
-@click.argument("workflow")
-@click.argument("deployment")
+@click.argument("workflow", shell_complete=workflow_names)
+@click.argument("deployment", shell_complete=deployment_names)
 @click.option("-p", "--parameter", "assignments", multiple=True, metavar="NAME=VALUE", help="A parameter.")
 @click.option("--allow-custom-parameters", is_flag=True, help="Accept parameters that are not declared.")
 @json_option
@@ -64,21 +67,24 @@ def show_plan(given: Services, request: WorkflowRequest, *, as_json: bool) -> in
     return report.refused.exit_status
 
 
-def start(request: WorkflowRequest, *, dry_run: bool, as_json: bool) -> int:
+def start(request: WorkflowRequest, *, dry_run: bool, as_json: bool, quiet: bool = False) -> int:
     """Run *request* (or show its plan) and return the exit status."""
     freezing = workflow_named(request.workflow).freezes
     with services(freezing=freezing and not dry_run) as given:
         if dry_run:
             return show_plan(given, request, as_json=as_json)
-        return follow(lambda watching: run_workflow(given, request, watching), as_json=as_json)
+        return follow(lambda watching: run_workflow(given, request, watching), as_json=as_json, quiet=quiet)
 
 
-def follow(run: Callable[[Watching], Result], *, as_json: bool, expected: str | None = None) -> int:
+def follow(
+    run: Callable[[Watching], Result], *, as_json: bool, quiet: bool = False, expected: str | None = None
+) -> int:
     """Run something that can be watched and cancelled; print its report; return the exit status.
 
-    An error of code *expected* is what was asked for.
+    An error of code *expected* is what was asked for. With *quiet*, only what is wrong is printed.
     """
-    listener = LiveProgress() if on_terminal() and not as_json else EventLines(as_json=as_json)
+    live = on_terminal() and not (as_json or quiet)
+    listener = LiveProgress() if live else EventLines(as_json=as_json, alarming_only=quiet)
     line = CheckLine(shown=isinstance(listener, LiveProgress))
 
     def started(execution: Execution, plan: Plan) -> None:
@@ -102,13 +108,26 @@ def follow(run: Callable[[Watching], Result], *, as_json: bool, expected: str | 
                 listener.stopped()
     if as_json:
         say(render_json_line("report", result.report))
-    elif on_terminal():
+    elif live:
         say(execution_text(result.report))
     elif result.error is None and result.report.execution.message:
         say(f"quiesce: {printable_lines(result.report.execution.message)}", err=True)
+    if result.error is None and not (as_json or quiet):
+        _tell_what_it_is(result.report)
     if result.error is not None and result.error.code != expected:
         raise result.error
     return ExitStatus.OK
+
+
+def _tell_what_it_is(report: ExecutionReport) -> None:
+    """Say what a snapshot is not, where somebody has just asked for a backup."""
+    workflow, deployment = workflow_named(report.execution.workflow), report.execution.deployment
+    if workflow.makes_point and any(not point.full and not point.safety for point in report.points):
+        say(
+            f"quiesce: that is a snapshot, on the storage of what it was taken of, and does not survive it; "
+            f"a full copy: quiesce {workflow.command} --full {deployment}",
+            err=True,
+        )
 
 
 def workflow_command(name: str) -> click.Command | None:
@@ -119,11 +138,13 @@ def workflow_command(name: str) -> click.Command | None:
 
 def _command(workflow: Workflow) -> click.Command:
     variants = _variants(workflow)
+    switches = [(each, each.switch) for each in parameters_of(workflow.name) if each.switch is not None]
     declared = {each.name: each for row in (workflow, *variants.values()) for each in parameters_of(row.name)}
 
     def run(deployment: str, assignments: tuple[str, ...], **options: Any) -> int:
-        dry_run, as_json_ = options.pop("dry_run"), options.pop("as_json")
+        dry_run, as_json_, quiet = (options.pop(name) for name in ("dry_run", "as_json", "quiet"))
         allow_custom = options.pop("allow_custom_parameters")
+        said = {**_switched(switches, options), **read_assignments(assignments)}
         chosen = [row for option, row in variants.items() if _is_asked(option.replace("-", "_"), options)]
         if len(chosen) > 1:
             raise UsageError("give one of " + ", ".join(f"--{option}" for option in variants))
@@ -133,10 +154,10 @@ def _command(workflow: Workflow) -> click.Command:
         request = WorkflowRequest(
             deployment=deployment,
             workflow=chosen[0].name if chosen else workflow.name,
-            parameters={**given, **read_assignments(assignments)},
+            parameters={**given, **said},
             allow_custom_parameters=allow_custom,
         )
-        return start(request, dry_run=dry_run, as_json=as_json_)
+        return start(request, dry_run=dry_run, as_json=as_json_, quiet=quiet)
 
     example = f"quiesce {workflow.command} shop {workflow.example}"
     options = [
@@ -144,6 +165,7 @@ def _command(workflow: Workflow) -> click.Command:
             [f"--{parameter.name.replace('_', '-')}", parameter.name],
             metavar="VALUE",
             help=parameter.help + _default_text(default_of(parameter, workflow.name)),
+            shell_complete=point_names if parameter.names_point else None,
         )
         for parameter in declared.values()
     ]
@@ -152,11 +174,15 @@ def _command(workflow: Workflow) -> click.Command:
         for option, row in variants.items()
         if option not in declared
     ]
+    flags += [
+        click.Option([f"--{switch.option}"], is_flag=True, help=f"The same as {_words(parameter, switch)}.")
+        for parameter, switch in switches
+    ]
     return click.Command(
         workflow.command,
         callback=run,
         params=[
-            click.Argument(["deployment"]),
+            click.Argument(["deployment"], shell_complete=deployment_names),
             click.Option(
                 ["-p", "--parameter", "assignments"],
                 multiple=True,
@@ -171,6 +197,7 @@ def _command(workflow: Workflow) -> click.Command:
                 help="Accept parameters that are not declared, and hand them to operations.",
             ),
             click.Option(["--dry-run"], is_flag=True, help="Show the plan; touch nothing."),
+            click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but what is wrong."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print events and report as JSON lines."),
         ],
         help=f"{workflow.help}\n\n\b\nExample:\n  {example.rstrip()}",
@@ -190,6 +217,21 @@ def _is_asked(option: str, options: dict[str, Any]) -> bool:
         del options[option]
         return value
     return value is not None
+
+
+def _switched(switches: Sequence[tuple[Parameter, Switch]], options: dict[str, Any]) -> dict[str, Json]:
+    """Take the switches out of *options*, and return the parameters that they stand for."""
+    said: dict[str, Json] = {}
+    for parameter, switch in switches:
+        if options.pop(switch.option):
+            if options[parameter.name] is not None:
+                raise UsageError(f"give one of --{switch.option} and --{parameter.name.replace('_', '-')}")
+            said[parameter.name] = switch.value
+    return said
+
+
+def _words(parameter: Parameter, switch: Switch) -> str:
+    return f"--{parameter.name.replace('_', '-')} {json.dumps(switch.value)}"
 
 
 def _as_given(parameter: Parameter, value: str) -> Json:
