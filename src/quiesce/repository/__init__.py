@@ -15,12 +15,14 @@ from quiesce.repository.checking import CheckRange, RepositoryChecked
 from quiesce.repository.collecting import Collected
 from quiesce.repository.keys import Credential, FileKey, Passphrase
 from quiesce.repository.points import Point, PointItem, PointKey
+from quiesce.repository.removing import RemovedPoint
 from quiesce.repository.repository import Repository, RepositoryFigures, RepositoryKey
 from quiesce.repository.restoring import PointReader
 from quiesce.repository.saving_trees import TreeSaved
 from quiesce.repository.session import WriterSession
 from quiesce.repository.storing import StoredFigures
 from quiesce.repository.trees import TreeEntry
+from quiesce.repository.verifying import PointsVerified
 
 __all__ = [
     "CheckRange",
@@ -32,6 +34,8 @@ __all__ = [
     "PointItem",
     "PointKey",
     "PointReader",
+    "PointsVerified",
+    "RemovedPoint",
     "Repository",
     "RepositoryChecked",
     "RepositoryFigures",

@@ -15,6 +15,7 @@ from quiesce.repository.needs import addresses_of
 from quiesce.repository.opened import CONDEMNED, INDEX, OpenedRepository
 from quiesce.repository.packs import is_filled, pack_name, read_trailer, writer_of
 from quiesce.repository.points import POINTS, Point, point_name
+from quiesce.repository.removing import REMOVED
 from quiesce.repository.sealing import blob_cipher, open_blob
 
 KEYS: Final = "keys"
@@ -65,7 +66,8 @@ class RepositoryChecker:
         sizes = {pack: stored.size_bytes for pack, stored in self._opened.stored_packs().items()}
         self._check_packs(sizes)
         self._check_points(points)
-        self._check_condemned()
+        self._check_folder(CONDEMNED)
+        self._check_folder(REMOVED)
         if reading is not None:
             for pack in sorted(filter(reading.contains, sizes)):
                 self._read_pack(pack)
@@ -141,9 +143,9 @@ class RepositoryChecker:
             if lost:
                 self._say(f"the point {point.key} needs {lost} blobs that no index knows")
 
-    def _check_condemned(self) -> None:
+    def _check_folder(self, folder: str) -> None:
         damaged: list[ObjectName] = []
-        for _ in self._opened.sealed_below(CONDEMNED, damaged):
+        for _ in self._opened.sealed_below(folder, damaged):
             pass
         for name in damaged:
             self._say(f"{name} is not what was written there")

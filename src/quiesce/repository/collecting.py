@@ -5,6 +5,7 @@ No locks. What keeps writers and collectors from harming each other:
 - A pack younger than the grace is left alone: its writer may not have written its point yet.
 - A pack that is *condemned* is not relied on by anybody who begins to write from then on. Whoever had begun
   before looks again before the point is written, and stores anew what lies in condemned packs only.
+- A point that was removed keeps what it needs for the grace; what was kept aside of it goes afterwards.
 - A condemned pack is deleted when it has been condemned for the grace, and all points, read once more, can do
   without it.
 """
@@ -23,6 +24,7 @@ from quiesce.repository.needs import addresses_of
 from quiesce.repository.opened import CONDEMNED, INDEX, OpenedRepository, fresh_name
 from quiesce.repository.packs import pack_name
 from quiesce.repository.points import POINTS, Point
+from quiesce.repository.removing import removed_points
 from quiesce.repository.storing import BlobStore
 
 #: more than this part of a pack is waste: what is needed of it is stored anew
@@ -37,6 +39,8 @@ class Collected:
     """What a collection found and did."""
 
     points: int = 0
+    #: points that were removed, and cannot come back from now on
+    forgotten_points: int = 0
     packs: int = 0
     #: packs that nobody needs from now on
     condemned_packs: int = 0
@@ -55,6 +59,7 @@ class _View:
     condemned: dict[ObjectName, frozenset[PackId]]
     condemned_at: dict[ObjectName, float]
     now: float
+    forgotten: list[ObjectName] = field(default_factory=list)
     indexes: list[ObjectName] = field(default_factory=list)
     index: BlobIndex = field(default_factory=BlobIndex)
     modified: dict[PackId, float] = field(default_factory=dict)
@@ -93,6 +98,7 @@ class Collector:
             self._condemn(view, idle)
             self._merge_indexes(view, doomed)
             self._delete(view, ripe, doomed)
+            self._forget(view)
         return self.collected
 
     def _look(self) -> _View:
@@ -100,6 +106,8 @@ class Collector:
         objects = {stored.name: stored.modified for stored in opened.storage.list(CONDEMNED)}
         view = _View(condemned=opened.condemned(), condemned_at=objects, now=self._storage_time())
         points = [Point.parse(data) for _, data in opened.sealed_below(POINTS)]
+        # looked at after the points: whoever removes one puts it here before
+        points += self._removed_lately(view)
         for name, data in opened.sealed_below(INDEX):
             view.indexes.append(name)
             for listing in read_listings(data):
@@ -110,6 +118,17 @@ class Collector:
         self._mark(view.index, points)
         view.blobs = view.index.listings()
         return view
+
+    def _removed_lately(self, view: _View) -> Iterator[Point]:
+        """Yield the removed points whose grace is not over; note those for which it is."""
+        damaged: list[ObjectName] = []
+        for removed in removed_points(self._opened, damaged):
+            if removed.removed_at > view.now - self._opened.grace_s:
+                yield removed.point
+            else:
+                view.forgotten.append(removed.name)
+        view.forgotten += damaged
+        self.collected.forgotten_points = len(view.forgotten)
 
     def _mark(self, index: BlobIndex, points: list[Point]) -> None:
         fetcher, seen = BlobFetcher(self._opened, index), set[bytes]()
@@ -200,6 +219,13 @@ class Collector:
                 self._opened.storage.delete(name)
         self.collected.deleted_packs = len(deleted)
         self.collected.deleted_bytes = sum(view.sizes[pack] for pack in deleted)
+
+    def _forget(self, view: _View) -> None:
+        for name in view.forgotten:
+            try:
+                self._opened.storage.delete(name)
+            except ObjectLockedError:
+                self.collected.forgotten_points -= 1
 
     def _delete_pack(self, pack: PackId, deleted: set[PackId]) -> bool:
         if self._opened.monotonic() - self._begun > self._opened.grace_s / 2:

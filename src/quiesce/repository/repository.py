@@ -29,14 +29,20 @@ from quiesce.repository.needs import addresses_of
 from quiesce.repository.opened import OpenedRepository
 from quiesce.repository.packs import read_trailer
 from quiesce.repository.points import POINTS, Point, PointKey, point_name
+from quiesce.repository.removing import RemovedPoint, bring_back, remove_point, removed_points
 from quiesce.repository.restoring import PointReader
 from quiesce.repository.session import WriterSession
 from quiesce.repository.storing import StoredFigures
+from quiesce.repository.verifying import PointsVerified, PointVerifier
 
 CONFIG: Final = ObjectName("config")
 _FORMAT: Final = "quiesce-repository"
 _VERSION: Final = 1
 _DAY_S: Final = 86400.0
+
+
+def _nobody(_read_bytes: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,8 @@ class RepositoryFigures:
     points: int
     #: of everything restored, point by point
     restored_bytes: int
+    #: points that were removed and can still come back
+    removed_points: int
     blobs: int
     packs: int
     #: as it lies there
@@ -126,6 +134,21 @@ class Repository:
         )
 
     @property
+    def id(self) -> str:
+        """What tells it from any other repository; no secret."""
+        return self._opened.keys.repository.hex()
+
+    @property
+    def location(self) -> str:
+        """Where it lies, for people."""
+        return self._opened.storage.location
+
+    @property
+    def grace_s(self) -> float:
+        """For how many seconds what nobody needs is kept."""
+        return self._opened.grace_s
+
+    @property
     def addressing(self) -> bytes:
         """The key of its addresses: a secret, equal for repositories between which points are copied."""
         return self._opened.keys.addressing
@@ -163,9 +186,33 @@ class Repository:
         """Return a reader of one point."""
         return next(self.read(key, threads=threads))
 
-    def remove(self, key: PointKey) -> None:
-        """Remove one point, in whatever order; fine when it is not there. Room is made by `collect`."""
-        self._opened.storage.delete(point_name(self._opened.keys, key))
+    def remove(self, key: PointKey) -> bool:
+        """Remove one point, in whatever order; tell whether it was there. Room is made by `collect`.
+
+        Until the grace is over it is kept aside, and `bring_back` undoes it.
+        """
+        return remove_point(self._opened, key)
+
+    def removed(self) -> Iterator[RemovedPoint]:
+        """Yield the points that were removed and can still come back, in no order."""
+        return removed_points(self._opened)
+
+    def bring_back(self, keys: Iterable[PointKey], *, threads: int | None = None) -> int:
+        """Undo the removal of points, all that are named or none; see `removing.bring_back`."""
+        return bring_back(self._opened, keys, threads=threads)
+
+    def verify(self, keys: Iterable[PointKey], progress: Callable[[int], None] = _nobody) -> PointsVerified:
+        """Read and authenticate all that some points need; *progress* hears how many bytes were read."""
+        return PointVerifier(self._opened, progress).run(keys)
+
+    def only_needed_by(self, keys: Iterable[PointKey]) -> int:
+        """Return how many stored bytes nobody would need if these points were not there."""
+        index, gone = self._opened.load_index(), set(keys)
+        fetcher, needed = BlobFetcher(self._opened, index), dict[bool, set[bytes]]()
+        for point in self.points():
+            needed.setdefault(point.key in gone, set()).update(addresses_of(fetcher, point))
+        alone = needed.get(True, set()) - needed.get(False, set())
+        return sum(place.length for place in map(index.find, alone) if place is not None)
 
     def collect(self, *, simulate: bool = False, most_waste: float = 0.25) -> Collected:
         """Delete what no point needs, when its grace is over; see `Collector`."""
@@ -220,6 +267,7 @@ class Repository:
         return RepositoryFigures(
             points=len(points),
             restored_bytes=sum(by_deployment.values()),
+            removed_points=sum(1 for _ in self.removed()),
             blobs=len(self._opened.load_index()),
             packs=len(packs),
             stored_bytes=sum(stored.size_bytes for stored in self._opened.storage.list()),

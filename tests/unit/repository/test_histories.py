@@ -8,6 +8,7 @@ the end, when the grace is over, nothing is stored that no point needs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -111,6 +112,7 @@ class History:
         #: what each point must hold when it is there
         self.contents: dict[PointKey, dict[str, bytes]] = {}
         self.promised: set[PointKey] = set()
+        self._changing: set[PointKey] = set()
         self.told: list[str] = []
         self._quiet = False
 
@@ -147,7 +149,7 @@ class History:
         return ""
 
     def _step(self) -> None:
-        steps = [self._begin, self._add, self._add, self._commit, self._remove, self._remove, self._collect,
+        steps = [self._begin, self._add, self._add, self._commit, self._remove, self._remove, self._bring_back, self._collect,
                  self._collect, self._collect, self._wait, self._abandon]  # fmt: skip
         step = self.chance.choice(steps)
         self.told.append(f"{'  ' * self._depth}{step.__name__}")
@@ -202,7 +204,26 @@ class History:
         if self.promised:
             key = self.chance.choice(sorted(self.promised))
             self.promised.discard(key)
-            self._faulty.remove(key)
+            with self._alone(key):
+                self._faulty.remove(key)
+
+    def _bring_back(self) -> None:
+        removed = {each.point.key for each in self.repository.removed()} - self._changing
+        if removed:
+            key = self.chance.choice(sorted(removed))
+            self.promised.discard(key)
+            with self._alone(key):
+                self._faulty.bring_back([key], threads=1)
+                self.promised.add(key)
+
+    @contextlib.contextmanager
+    def _alone(self, key: PointKey) -> Iterator[None]:
+        """Keep others from removing and bringing back *key* meanwhile: each would be as right."""
+        self._changing.add(key)
+        try:
+            yield
+        finally:
+            self._changing.discard(key)
 
     def _collect(self) -> None:
         self._faulty.collect(most_waste=self.chance.choice([0, 0.25, 0.9]))
@@ -237,6 +258,7 @@ class History:
         assert set(stored) == needed, self.told
         assert len(index.packs) == len(opened.stored_packs()), self.told
         assert not list(self.memory.list("condemned")), self.told
+        assert not list(self.memory.list("removed")), self.told
         assert self.repository.check(CheckRange()).problems == [], self.told
 
 
