@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from quiesce.app.masking import Masking
 from quiesce.app.services import Services
@@ -34,6 +34,9 @@ from quiesce.stores.executions import SqlExecutions
 from quiesce.stores.leases import FileLeases
 from quiesce.stores.manifests import RepositoryManifests
 from quiesce.stores.policies import SqlPolicies
+
+if TYPE_CHECKING:
+    from quiesce.app.repositories.access import RepositoryAccess
 
 SECRETS_FILE: Final = "secrets.yaml"
 #: who may use the console
@@ -116,6 +119,15 @@ class Application:
         guard = start_guard(self._settings)
         self._guards.append(guard)
         return guard
+
+
+def repository_access(settings: Settings, masking: Masking) -> RepositoryAccess:
+    """Return what makes and opens repositories with the keys and secrets of the home."""
+    from quiesce.app.repositories.access import RepositoryAccess  # large, and few commands need it
+
+    require_trusted_home(settings.home)
+    secrets = Secrets(settings.home / SECRETS_FILE, os.environ, masking)
+    return RepositoryAccess(Keyring(settings.keys_file), secrets)
 
 
 def start_guard(settings: Settings) -> GuardProcess:

@@ -189,6 +189,22 @@ class TargetError(QuiesceError):
         self.code = code
 
 
+class MassRemovalError(QuiesceError):
+    """So much would be removed at once that it is more likely a mistake than meant; nothing was."""
+
+    code = "mass-removal"
+    exit_status = ExitStatus.REFUSED
+    hint = "Look at what would go (without --yes). If it is meant: --most 100"
+
+
+class TamperedError(QuiesceError):
+    """Something in a repository is gone or has changed that nobody here has removed or written."""
+
+    code = "tampered"
+    exit_status = ExitStatus.DAMAGED
+    hint = "Find out who did it. If it was meant, say so: quiesce repository check --tamper --accept"
+
+
 class ProviderError(QuiesceError):
     """An operation failed on its platform.
 

@@ -76,6 +76,15 @@ class Keyring:
                 return AESGCM(_derived(key, _SEALING)).decrypt(nonce, rest, purpose)
         raise DamagedArtifactError(f"no key in {self.path} opens it", hint=IMPORT_HINT)
 
+    def secrets_for(self, purpose: bytes) -> tuple[bytes, ...]:
+        """Return 32 secret bytes made of each key for *purpose*; of the key that signs first of all.
+
+        What they are used for tells nothing of the keys, nor of another purpose. A key is made where there is
+        none.
+        """
+        self._first()
+        return tuple(_derived(key, purpose) for key in self._keys())
+
     def ensure(self) -> bool:
         """Make a key where there is none; tell whether that was needed."""
         with self._lock:

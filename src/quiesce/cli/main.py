@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "run-due": "policies",
     "schedule": "schedule",
     "metrics": "policies",
+    "repository": "repositories",
     "keys": "keys",
     "serve": "service",
     "users": "service",

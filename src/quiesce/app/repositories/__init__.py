@@ -1,0 +1,1 @@
+"""Repositories by their URL: what the commands below ``quiesce repository`` do."""

@@ -1,0 +1,583 @@
+"""repository init, list, stats, check, verify, prune, undo, collect, copy, and its keys."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from quiesce.app.masking import Masking
+from quiesce.app.repositories.access import (
+    GivenCredentials,
+    RepositoryAccess,
+    label_of,
+    read_key_file,
+)
+from quiesce.app.repositories.prune import plan_repository_pruning, remove_doomed
+from quiesce.app.repositories.tampering import SeenRepositories
+from quiesce.bootstrap import Settings, repository_access
+from quiesce.cli.printing import say
+from quiesce.cli.session import json_option, without_secrets
+from quiesce.cli.values import read_age
+from quiesce.errors import DamagedError, TamperedError, UsageError
+from quiesce.files.durable import storage_errors, write_durably
+from quiesce.model.retention import RetentionPolicy
+from quiesce.reports.json import render_json
+from quiesce.reports.repositories import (
+    checked_text,
+    checked_values,
+    collected_text,
+    figures_lines,
+    keys_table,
+    point_values,
+    points_table,
+    pruning_text,
+    verified_text,
+    verified_values,
+)
+from quiesce.reports.text import age_text, size_text
+from quiesce.repository import CheckRange, FileKey, Point, PointKey, Repository
+from quiesce.storage import Limits
+
+_MIB: Final = 1 << 20
+_DAMAGE_HINT: Final = (
+    "What is damaged is stored anew by the next backup, or from a copy: see docs/repository.md. "
+    "'quiesce repository verify' tells which points are whole."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Home:
+    """What a command works with, beside the repository."""
+
+    access: RepositoryAccess
+    seen: SeenRepositories
+
+
+def credential_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what opens a repository beside the keys of ``QUIESCE_HOME``; *command* gets it as ``given``."""
+
+    @click.option(
+        "--passphrase",
+        metavar="SECRET",
+        help="The name of the secret (secrets.yaml, QUIESCE_SECRET_<NAME>) that holds a passphrase.",
+    )
+    @click.option(
+        "--key-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="A key file that opens it, beside the keys of QUIESCE_HOME.",
+    )
+    @wraps(command)
+    def with_credentials(passphrase: str | None, key_file: Path | None, **rest: Any) -> None:
+        command(given=GivenCredentials(passphrase=passphrase, key_file=key_file), **rest)
+
+    return with_credentials
+
+
+bandwidth_option = click.option(
+    "--bandwidth",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MIB",
+    help="At most so many MiB a second, each way.",
+)
+
+
+@click.group()
+def repository() -> None:
+    """Make repositories, look at them, check them, clean them up, copy them.
+
+    A repository (docs/repository.md) is named by URL: an absolute path, or sftp://, s3://, gs://, az://. The
+    keys of QUIESCE_HOME open it, as long as nothing else is said.
+
+    \b
+    Example:
+      quiesce repository init /srv/backup
+      quiesce repository check /srv/backup --read
+      quiesce repository copy /srv/backup s3://offsite/shop
+    """
+
+
+@repository.command("init")
+@click.argument("url")
+@click.option("--like", metavar="URL", help="Another one, that points are going to be copied from or to.")
+@click.option(
+    "--grace",
+    default="1d",
+    show_default=True,
+    metavar="AGE",
+    help="For how long what nobody needs is kept (36h, 30d, 8w); longer than any backup takes.",
+)
+@credential_options
+@json_option
+def init_repository(url: str, like: str | None, grace: str, given: GivenCredentials, as_json: bool) -> None:
+    """Make a repository at URL, where nothing is yet. The first key of QUIESCE_HOME opens it.
+
+    --passphrase and --key-file let these open it, too.
+
+    \b
+    Example:
+      quiesce repository init /srv/backup
+      quiesce repository init s3://offsite/shop --like /srv/backup --passphrase offsite_repository
+    """
+    with (
+        _home() as home,
+        _opened_or_none(home, like, given) as model,
+        home.access.created(url, given, grace_s=read_age(grace), like=model) as made,
+    ):
+        home.seen.check(made)
+        keys = list(made.credentials())
+    if as_json:
+        say(render_json("repository", {"location": made.location, "id": made.id, "keys": keys}))
+        return
+    say(
+        f"made the repository {made.id} in {made.location}, opened by: {', '.join(key.label for key in keys)}"
+    )
+    say("WITHOUT ONE OF ITS KEYS NOBODY CAN READ IT AGAIN, neither you nor quiesce's authors.")
+    say(f"Keep a copy where this machine is not: quiesce repository keys export {url} --output FILE")
+
+
+@repository.command("list")
+@click.argument("url")
+@click.argument("deployment", required=False)
+@click.option("--removed", is_flag=True, help="Those that were removed and can be brought back, too.")
+@credential_options
+@json_option
+def list_points(
+    url: str,
+    deployment: str | None,
+    removed: bool,
+    given: GivenCredentials,
+    as_json: bool,
+) -> None:
+    """List the points of the repository at URL.
+
+    \b
+    Example:
+      quiesce repository list /srv/backup shop
+    """
+
+    def chosen(point: Point) -> bool:
+        return deployment in {None, point.key.deployment}
+
+    with _opened(url, given) as (_, opened):
+        points = sorted(filter(chosen, opened.points()), key=lambda point: (point.made_at, point.key))
+        gone = [each for each in opened.removed() if chosen(each.point)] if removed else []
+    if not as_json:
+        say(points_table(points, gone))
+        return
+    told: list[Any] = [{**point_values(point), "removed_at": None} for point in points]
+    told += [{**point_values(each.point), "removed_at": each.removed_at} for each in gone]
+    say(render_json("points", told))
+
+
+@repository.command("stats")
+@click.argument("url")
+@credential_options
+@json_option
+def stats(url: str, given: GivenCredentials, as_json: bool) -> None:
+    """Tell how much is stored in the repository at URL, and how much that is when it is restored."""
+    with _opened(url, given) as (_, opened):
+        figures = opened.statistics()
+    say(render_json("statistics", figures) if as_json else figures_lines(figures))
+
+
+@repository.command("check")
+@click.argument("url")
+@click.option("--read", "reading", is_flag=True, help="Read every byte of every pack, too.")
+@click.option("--part", metavar="N/M", help="With --read: of M parts of the packs only the Nth.")
+@click.option(
+    "--after", metavar="PACK", help="With --read: go on after this pack, where a check was stopped."
+)
+@click.option("--tamper", is_flag=True, help="Compare points and keys with those that were seen before.")
+@click.option("--accept", is_flag=True, help="With --tamper: take what is there now for what should be.")
+@bandwidth_option
+@credential_options
+@json_option
+def check(
+    url: str,
+    reading: bool,
+    part: str | None,
+    after: str | None,
+    tamper: bool,
+    accept: bool,
+    bandwidth: float | None,
+    given: GivenCredentials,
+    as_json: bool,
+) -> None:
+    """Check that all is there that the points of the repository at URL need, and is what was written.
+
+    Without --read, what packs hold is not read. With --tamper, also tell which points are gone or others, and
+    which keys were added, since this QUIESCE_HOME has looked last: nothing in the repository itself can.
+
+    \b
+    Example:
+      quiesce repository check /srv/backup --tamper
+      quiesce repository check /srv/backup --read --part $(date +%u)/7
+    """
+    if (part or after) and not reading:
+        raise UsageError("--part and --after say what --read reads")
+    if accept and not tamper:
+        raise UsageError("--accept says what --tamper compares with")
+    range_ = _range(part, after) if reading else None
+    with _opened(url, given, bandwidth) as (home, opened):
+        checked = opened.check(range_)
+        found = home.seen.check(opened, accept=accept) if tamper else None
+    tampered = [] if found is None else list(found.problems)
+    if as_json:
+        say(render_json("check", {**checked_values(checked), "tampered": found and found.problems}))
+    else:
+        say(checked_text(checked, [*checked.problems, *tampered]))
+        if found is not None and not found.known_before:
+            say(f"nothing was known of it before; {found.remembered} points are remembered from now on")
+    if checked.problems:
+        raise DamagedError(f"{opened.location} is damaged: {checked.problems[0]}", hint=_DAMAGE_HINT)
+    if tampered:
+        raise TamperedError(f"{opened.location} is not as it was seen before: {'; '.join(tampered[:5])}")
+
+
+@repository.command("verify")
+@click.argument("url")
+@click.argument("points", nargs=-1, metavar="[DEPLOYMENT[/POINT[/INSTANCE]]]...")
+@bandwidth_option
+@credential_options
+@json_option
+def verify(
+    url: str,
+    points: tuple[str, ...],
+    bandwidth: float | None,
+    given: GivenCredentials,
+    as_json: bool,
+) -> None:
+    """Read all that points of the repository at URL need, as a restore would; all points, or those named.
+
+    \b
+    Example:
+      quiesce repository verify /srv/backup shop/nightly
+    """
+    with _opened(url, given, bandwidth) as (_, opened):
+        verified = opened.verify(_chosen([point.key for point in opened.points()], points))
+    say(render_json("verification", verified_values(verified)) if as_json else verified_text(verified))
+    if verified.damages:
+        damaged = ", ".join(map(str, verified.damages))
+        raise DamagedError(f"damaged points in {opened.location}: {damaged}", hint=_DAMAGE_HINT)
+
+
+@repository.command("prune")
+@click.argument("url")
+@click.argument("deployment", required=False)
+@click.option("--keep-last", type=click.IntRange(min=1), metavar="N", help="Keep the newest N.")
+@click.option("--keep-daily", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N days.")
+@click.option("--keep-weekly", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N weeks.")
+@click.option("--keep-monthly", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N months.")
+@click.option(
+    "--keep-within", metavar="AGE", help="Keep those up to AGE (36h, 30d, 8w) older than the newest one."
+)
+@click.option("--yes", is_flag=True, help="Remove those that no rule keeps; without it nothing is changed.")
+@click.option(
+    "--most",
+    type=click.IntRange(1, 100),
+    default=50,
+    show_default=True,
+    metavar="PERCENT",
+    help="Refuse to remove more than this part of a deployment's points at once.",
+)
+@credential_options
+@json_option
+def prune(
+    url: str,
+    deployment: str | None,
+    keep_last: int | None,
+    keep_daily: int | None,
+    keep_weekly: int | None,
+    keep_monthly: int | None,
+    keep_within: str | None,
+    yes: bool,
+    most: int,
+    given: GivenCredentials,
+    as_json: bool,
+) -> None:
+    """Show which points of the repository at URL the rules keep, and why; with --yes, remove the others.
+
+    Each deployment's points count for themselves. What was removed can be brought back until the repository's
+    grace is over (quiesce repository undo); afterwards 'collect' makes room.
+
+    \b
+    Example:
+      quiesce repository prune /srv/backup --keep-daily 7 --keep-weekly 4
+      quiesce repository prune /srv/backup shop --keep-last 3 --yes
+    """
+    policy = RetentionPolicy(
+        last=keep_last,
+        daily=keep_daily,
+        weekly=keep_weekly,
+        monthly=keep_monthly,
+        within_s=None if keep_within is None else read_age(keep_within),
+    )
+    with _opened(url, given) as (home, opened):
+        pruning = plan_repository_pruning(opened, policy, deployment=deployment, now=time.time())
+        if as_json:
+            told = {"plans": pruning.plans, "freed_bytes": pruning.freed_bytes, "removed": yes}
+            say(render_json("pruning", told))
+        else:
+            say(pruning_text(pruning.plans, pruning.freed_bytes))
+        if yes:
+            remove_doomed(opened, pruning, most_percent=most)
+            home.seen.forget_points(opened, pruning.doomed)
+    if as_json:
+        return
+    if yes:
+        grace = age_text(opened.grace_s)
+        say(f"{pruning.removed} removed; for {grace}: quiesce repository undo {url} DEPLOYMENT/POINT")
+    elif pruning.removed:
+        say(f"nothing was removed; to remove {pruning.removed}, say --yes")
+
+
+@repository.command("undo")
+@click.argument("url")
+@click.argument("points", nargs=-1, required=True, metavar="DEPLOYMENT[/POINT[/INSTANCE]]...")
+@credential_options
+@json_option
+def undo(url: str, points: tuple[str, ...], given: GivenCredentials, as_json: bool) -> None:
+    """Bring removed points of the repository at URL back, as long as its grace is not over.
+
+    \b
+    Example:
+      quiesce repository list /srv/backup --removed
+      quiesce repository undo /srv/backup shop/nightly
+    """
+    with _opened(url, given) as (_, opened):
+        wanted = _chosen([each.point.key for each in opened.removed()], points)
+        opened.bring_back(wanted)
+    told = [str(key) for key in wanted]
+    say(render_json("brought_back", told) if as_json else f"brought back: {', '.join(told)}")
+
+
+@repository.command("collect")
+@click.argument("url")
+@click.option("--simulate", is_flag=True, help="Tell what would be done; change nothing.")
+@credential_options
+@json_option
+def collect(url: str, simulate: bool, given: GivenCredentials, as_json: bool) -> None:
+    """Make room in the repository at URL: delete what no point needs, when its grace is over.
+
+    What nobody needs is marked first, and deleted by a later call, when it has been marked for the grace.
+    Others may write and collect meanwhile.
+    """
+    with _opened(url, given) as (_, opened):
+        collected = opened.collect(simulate=simulate)
+    told = {"simulated": simulate, "collected": collected}
+    say(render_json("collection", told) if as_json else collected_text(collected, simulated=simulate))
+
+
+@repository.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.argument("points", nargs=-1, metavar="[DEPLOYMENT[/POINT[/INSTANCE]]]...")
+@bandwidth_option
+@credential_options
+@json_option
+def copy(
+    source: str,
+    target: str,
+    points: tuple[str, ...],
+    bandwidth: float | None,
+    given: GivenCredentials,
+    as_json: bool,
+) -> None:
+    """Copy points that are not there yet to another repository, all or those named.
+
+    TO must have been made with --like FROM, or the other way round. Interrupted, it goes on when it is called
+    again.
+
+    \b
+    Example:
+      quiesce repository init sftp://nas/srv/backup --like /srv/backup
+      quiesce repository copy /srv/backup sftp://nas/srv/backup shop
+    """
+    limits = _limits(bandwidth)
+    with (
+        _home() as home,
+        home.access.opened(source, given, limits=limits) as from_,
+        home.access.opened(target, given, limits=limits) as to,
+    ):
+        there = {point.key for point in to.points()}
+        keys = [key for key in _chosen([p.key for p in from_.points()], points) if key not in there]
+        figures = from_.copy_to(to, keys)
+    if as_json:
+        say(render_json("copy", {"points": [str(key) for key in keys], "figures": figures}))
+        return
+    say(
+        f"{len(keys)} points copied, {len(there)} were there before; "
+        f"{figures.new_blobs} blobs, {size_text(figures.packed_bytes)} stored"
+    )
+
+
+@repository.group("keys")
+def repository_keys() -> None:
+    """Say which passphrases and key files open a repository. No data are written anew."""
+
+
+@repository_keys.command("list")
+@click.argument("url")
+@credential_options
+@json_option
+def list_keys(url: str, given: GivenCredentials, as_json: bool) -> None:
+    """List what opens the repository at URL."""
+    with _opened(url, given) as (_, opened):
+        keys = list(opened.credentials())
+    say(render_json("keys", keys) if as_json else keys_table(keys))
+
+
+@repository_keys.command("add")
+@click.argument("url")
+@click.option("--new-passphrase", metavar="SECRET", help="The name of the secret that holds it.")
+@click.option(
+    "--new-key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A key file, as 'export' writes one.",
+)
+@credential_options
+@json_option
+def add_key(
+    url: str,
+    new_passphrase: str | None,
+    new_key_file: Path | None,
+    given: GivenCredentials,
+    as_json: bool,
+) -> None:
+    """Let one more passphrase or key file open the repository at URL.
+
+    \b
+    Example:
+      quiesce repository keys add /srv/backup --new-passphrase offsite_repository
+    """
+    if (new_passphrase is None) == (new_key_file is None):
+        raise UsageError("say what is to open it: --new-passphrase or --new-key-file")
+    new = GivenCredentials(passphrase=new_passphrase, key_file=new_key_file)
+    with _opened(url, given) as (home, opened):
+        (credential,) = home.access.read(new)
+        id_ = opened.add_key(credential, label=label_of(new, credential))
+        home.seen.note_keys(opened)
+    say(render_json("key", {"id": id_}) if as_json else f"the key {id_} opens it, too")
+
+
+@repository_keys.command("remove")
+@click.argument("url")
+@click.argument("id_", metavar="ID")
+@credential_options
+@json_option
+def remove_key(url: str, id_: str, given: GivenCredentials, as_json: bool) -> None:
+    """Let the key ID open the repository at URL no more. The last one stays.
+
+    Whoever has that key and a copy of the repository, or of its key object, can still read it.
+    """
+    with _opened(url, given) as (home, opened):
+        opened.remove_key(id_)
+        home.seen.note_keys(opened)
+    say(render_json("key", {"id": id_}) if as_json else f"the key {id_} opens it no more")
+
+
+@repository_keys.command("export")
+@click.argument("url")
+@click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="A file (mode 0600) instead.")
+@credential_options
+def export_key(url: str, output: str | None, given: GivenCredentials) -> None:
+    """Make a new key file for the safe, which opens the repository at URL, and print it.
+
+    \b
+    Example:
+      quiesce repository keys export /srv/backup --output /media/safe/backup.key
+    """
+    new = FileKey.new()
+    with _opened(url, given) as (home, opened):
+        id_ = opened.add_key(new, label="for the safe")
+        home.seen.note_keys(opened)
+    if output is None:
+        say(new.as_text().rstrip())
+        return
+    with storage_errors(f"write {output}"):
+        write_durably(Path(output).absolute(), new.as_text().encode())
+    say(f"the key {id_} is in {output}: whoever has it can read the repository")
+
+
+@repository_keys.command("import")
+@click.argument("url")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_key(url: str, file: Path) -> None:
+    """Let this QUIESCE_HOME open the repository at URL from now on, by the key in FILE.
+
+    \b
+    Example:
+      quiesce repository keys import /srv/backup /media/safe/backup.key
+    """
+    with _home() as home:
+        mine = home.access.home_keys()[0]
+        read_key_file(file)
+        with home.access.opened(url, GivenCredentials(key_file=file)) as opened:
+            id_ = opened.add_key(mine, label="QUIESCE_HOME")
+            home.seen.note_keys(opened)
+    say(f"the keys of this QUIESCE_HOME open {opened.location} (key {id_})")
+
+
+@contextmanager
+def _home() -> Iterator[_Home]:
+    settings, masking = Settings.of(os.environ), Masking()
+    with without_secrets(masking):
+        yield _Home(
+            access=repository_access(settings, masking), seen=SeenRepositories(settings.home / "repositories")
+        )
+
+
+@contextmanager
+def _opened(
+    url: str, given: GivenCredentials, bandwidth: float | None = None
+) -> Iterator[tuple[_Home, Repository]]:
+    with _home() as home, home.access.opened(url, given, limits=_limits(bandwidth)) as opened:
+        yield home, opened
+
+
+@contextmanager
+def _opened_or_none(home: _Home, url: str | None, given: GivenCredentials) -> Iterator[Repository | None]:
+    if url is None:
+        yield None
+        return
+    with home.access.opened(url, given) as opened:
+        yield opened
+
+
+def _limits(bandwidth: float | None) -> Limits | None:
+    if bandwidth is None:
+        return None
+    return Limits(upload_bytes_per_s=bandwidth * _MIB, download_bytes_per_s=bandwidth * _MIB)
+
+
+def _range(part: str | None, after: str | None) -> CheckRange:
+    try:
+        number, _, parts = (part or "1/1").partition("/")
+        range_ = CheckRange(part=int(number), parts=int(parts), after=bytes.fromhex(after or ""))
+    except ValueError:
+        raise UsageError("say which part: N/M; and a pack as a check has told it") from None
+    if not 1 <= range_.part <= range_.parts:
+        raise UsageError(f"{part} is no part: N/M, N from 1 to M")
+    return range_
+
+
+def _chosen(keys: list[PointKey], names: tuple[str, ...]) -> list[PointKey]:
+    """Return the keys at or below *names*; all without any.
+
+    Raises:
+        UsageError: when there is nothing of one of the names.
+    """
+    found = {name: [key for key in keys if f"{key}/".startswith(f"{name}/")] for name in names}
+    if missing := [name for name, matching in found.items() if not matching]:
+        raise UsageError(f"there is nothing of the name {missing[0]}", hint="See: quiesce repository list")
+    return sorted(set(keys) if not names else {key for matching in found.values() for key in matching})

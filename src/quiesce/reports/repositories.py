@@ -1,0 +1,149 @@
+"""Repositories as plain text, and as values for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from quiesce.model.ids import Json
+from quiesce.model.retention import RetentionPlan
+from quiesce.reports.escaping import printable
+from quiesce.reports.text import moment, size_text, table
+from quiesce.repository import (
+    Collected,
+    Point,
+    PointsVerified,
+    RemovedPoint,
+    RepositoryChecked,
+    RepositoryFigures,
+    RepositoryKey,
+)
+
+
+def point_values(point: Point) -> dict[str, Json]:
+    """Return what there is to be told of a point; its instance is empty for that of the whole deployment."""
+    return {
+        "deployment": point.key.deployment,
+        "point": point.key.point,
+        "instance": point.key.instance,
+        "made_at": point.made_at,
+        "size_bytes": point.size_bytes,
+        "items": {name: item.kind for name, item in point.items.items()},
+    }
+
+
+def points_table(points: Iterable[Point], removed: Sequence[RemovedPoint] = ()) -> str:
+    """Return points as a table, oldest first; what was removed and can come back is marked."""
+    rows = [(point, "") for point in points]
+    rows += [(each.point, f"removed {moment(each.removed_at)}") for each in removed]
+    rows.sort(key=lambda row: (row[0].key.deployment, row[0].made_at, row[0].key))
+    return table(
+        ("DEPLOYMENT", "POINT", "INSTANCE", "MADE", "SIZE", ""),
+        [
+            (
+                point.key.deployment,
+                point.key.point,
+                point.key.instance or "(all)",
+                moment(point.made_at),
+                size_text(point.size_bytes),
+                told,
+            )
+            for point, told in rows
+        ],
+    )
+
+
+def figures_lines(figures: RepositoryFigures) -> str:
+    """Return how much is in a repository."""
+    restored, stored = size_text(figures.restored_bytes), size_text(figures.stored_bytes)
+    lines = [
+        f"{figures.points} points, {restored} when restored",
+        f"{stored} stored in {figures.packs} packs ({figures.blobs} blobs)",
+    ]
+    if figures.removed_points:
+        lines.append(f"{figures.removed_points} removed points can be brought back")
+    lines += [
+        f"  {printable(name)}: {size_text(size)}" for name, size in sorted(figures.by_deployment.items())
+    ]
+    return "\n".join(lines)
+
+
+def checked_values(checked: RepositoryChecked) -> dict[str, Json]:
+    """Return what a check found."""
+    return {**asdict(checked), "last": checked.last.hex()}
+
+
+def checked_text(checked: RepositoryChecked, problems: Sequence[str]) -> str:
+    """Return what a check found, problems last."""
+    lines = [f"{checked.points} points, {checked.packs} packs"]
+    if checked.packs_read:
+        lines.append(
+            f"read {checked.packs_read} packs, {size_text(checked.bytes_read)}; "
+            f"the next check may go on --after {checked.last.hex()}"
+        )
+    if checked.unknown_packs:
+        lines.append(
+            f"{checked.unknown_packs} packs are in no index: of a writer that was interrupted, "
+            "or is at work just now"
+        )
+    lines += [f"problem: {printable(problem)}" for problem in problems]
+    lines += [] if problems else ["no problem was found"]
+    return "\n".join(lines)
+
+
+def verified_values(verified: PointsVerified) -> dict[str, Json]:
+    """Return what reading points has found."""
+    return {
+        "points": verified.points,
+        "blobs": verified.blobs,
+        "bytes_read": verified.bytes_read,
+        "damages": {str(key): damage for key, damage in verified.damages.items()},
+    }
+
+
+def verified_text(verified: PointsVerified) -> str:
+    """Return the same for people."""
+    lines = [f"damaged: {key}: {printable(damage)}" for key, damage in verified.damages.items()]
+    whole = verified.points - len(verified.damages)
+    lines.append(
+        f"{whole} of {verified.points} points are whole; "
+        f"{verified.blobs} blobs, {size_text(verified.bytes_read)} read and authentic"
+    )
+    return "\n".join(lines)
+
+
+def pruning_text(plans: Iterable[RetentionPlan], freed_bytes: int) -> str:
+    """Return what a policy keeps and removes of a repository."""
+    rows = [
+        (
+            plan.deployment,
+            verdict.point.name,
+            verdict.point.state,
+            moment(verdict.point.made_at),
+            "keep" if verdict.kept else "remove",
+            "; ".join(verdict.reasons),
+        )
+        for plan in plans
+        for verdict in plan.verdicts
+    ]
+    told = table(("DEPLOYMENT", "POINT", "STATE", "MADE", "VERDICT", "WHY"), rows)
+    return f"{told}\nonly those to be removed need {size_text(freed_bytes)} of what is stored"
+
+
+def collected_text(collected: Collected, *, simulated: bool) -> str:
+    """Return what a collection did, or would do."""
+    would = "would be " if simulated else ""
+    lines = [
+        f"{collected.deleted_packs} packs {would}deleted, {size_text(collected.deleted_bytes)}",
+        f"{collected.condemned_packs} packs {would}marked, to be deleted when their grace is over",
+    ]
+    if collected.forgotten_points:
+        lines.append(f"{collected.forgotten_points} removed points cannot be brought back any more")
+    if collected.locked_packs:
+        lines.append(f"{collected.locked_packs} packs may not be deleted yet (object lock)")
+    return "\n".join(lines)
+
+
+def keys_table(keys: Iterable[RepositoryKey]) -> str:
+    """Return the keys of a repository as a table."""
+    return table(("ID", "KIND", "LABEL"), [(key.id, key.kind, key.label) for key in keys])
