@@ -149,8 +149,9 @@ class History:
         return ""
 
     def _step(self) -> None:
-        steps = [self._begin, self._add, self._add, self._commit, self._remove, self._remove, self._bring_back, self._collect,
-                 self._collect, self._collect, self._wait, self._abandon]  # fmt: skip
+        steps = [self._begin, self._add, self._add, self._commit, self._remove, self._remove,
+                 self._bring_back, self._collect, self._collect, self._collect, self._wait,
+                 self._abandon]  # fmt: skip
         step = self.chance.choice(steps)
         self.told.append(f"{'  ' * self._depth}{step.__name__}")
         self._depth += 1
