@@ -21,7 +21,7 @@ from quiesce.archives.archives import MARK, Archives, Contents, Damage
 from quiesce.archives.draft import Draft
 from quiesce.archives.keyring import KEYS_FILE, Keyring
 from quiesce.archives.manifest import BackupKey, Compression, Manifest, StoredFile
-from quiesce.archives.streams import FileReader, FileWriter, require_same
+from quiesce.archives.streams import FileReader, FileWriter, require_length, require_same
 
 __all__ = [
     "KEYS_FILE",
@@ -37,5 +37,6 @@ __all__ = [
     "Keyring",
     "Manifest",
     "StoredFile",
+    "require_length",
     "require_same",
 ]

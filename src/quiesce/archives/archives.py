@@ -143,9 +143,14 @@ class Archives:
         """Return where a stored file lies, for a tool that reads it itself; `verify` first."""
         return self.directory(manifest.place) / manifest.file(name).path
 
-    def open(self, manifest: Manifest, name: str, progress: Progress = nobody) -> FileReader:
-        """Return a stored file's plain content; trust it when `FileReader.check` has returned."""
-        return FileReader(self.path(manifest, name), manifest.file(name), progress)
+    def open(
+        self, manifest: Manifest, name: str, progress: Progress = nobody, *, at_most: int | None = None
+    ) -> FileReader:
+        """Return a stored file's plain content; trust it when `FileReader.check` has returned.
+
+        Of *at_most* so many bytes, when it is known how many were written.
+        """
+        return FileReader(self.path(manifest, name), manifest.file(name), progress, at_most)
 
     def verify(self, manifest: Manifest, progress: Progress = nobody) -> tuple[Damage, ...]:
         """Read every byte and return the first damage of each damaged file; empty when there is none."""

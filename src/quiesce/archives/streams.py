@@ -112,11 +112,19 @@ class FileWriter(io.RawIOBase):
 class FileReader(io.RawIOBase):
     """A stored file's plain content. What was read counts only once `check` has returned."""
 
-    def __init__(self, path: Path, stored: StoredFile, progress: Progress) -> None:
+    def __init__(
+        self, path: Path, stored: StoredFile, progress: Progress, at_most: int | None = None
+    ) -> None:
+        """Give no more than *at_most* bytes, when that is known: what others wrote may grow without end.
+
+        Raises:
+            DamagedArtifactError: when the file is not there, or not as long as it was written.
+        """
         self._path = path
         self._stored = stored
         self._progress = progress
-        self._file = _open_stored(path)
+        self._left = at_most
+        self._file = _open_stored(path, stored)
         self._hash = BackgroundHash()
         self._size_bytes = 0
         self._decompressor = None if stored.compression is Compression.NONE else zlib.decompressobj(_GZIP)
@@ -134,6 +142,7 @@ class FileReader(io.RawIOBase):
         """
         while (size < 0 or len(self._ready) < size) and (plain := self._plain()) is not None:
             self._ready += plain
+            self._count(len(plain))
         taken = bytes(self._ready) if size < 0 else bytes(self._ready[:size])
         del self._ready[: len(taken)]
         return taken
@@ -161,11 +170,19 @@ class FileReader(io.RawIOBase):
         self._file.close()
         super().close()
 
+    def _count(self, plain_bytes: int) -> None:
+        if self._left is not None:
+            self._left -= plain_bytes
+            if self._left < 0:
+                raise _damaged(self._path, "it holds more than was written")
+
     def _next(self) -> bytes:
         data = self._file.read(CHUNK_BYTES)
         if data:
             self._hash.update(data)
             self._size_bytes += len(data)
+            if self._size_bytes > self._stored.size_bytes:
+                raise _damaged(self._path, "it is longer than it was written")
             self._progress(len(data))
         return data
 
@@ -209,13 +226,20 @@ class BackgroundHash:
             self._behind.result()
 
 
-def checksum(path: Path, progress: Progress = nobody) -> tuple[int, str]:
-    """Return size and SHA-256 of *path*, which is read whole."""
-    size_bytes = 0
+def checksum(path: Path, progress: Progress = nobody, *, at_most: int | None = None) -> tuple[int, str]:
+    """Return size and SHA-256 of *path*, which is read whole.
+
+    Of what is longer than *at_most* bytes the checksum is empty: somebody may have made it end nowhere.
+    """
     with open_regular_file(path) as file, contextlib.closing(BackgroundHash()) as hashed:
+        size_bytes, found = 0, os.fstat(file.fileno()).st_size
+        if at_most is not None and found > at_most:
+            return found, ""
         for data in _chunks(file):
-            hashed.update(data)
             size_bytes += len(data)
+            if at_most is not None and size_bytes > at_most:  # it grew
+                return size_bytes, ""
+            hashed.update(data)
             progress(len(data))
         return size_bytes, hashed.hexdigest()
 
@@ -223,7 +247,7 @@ def checksum(path: Path, progress: Progress = nobody) -> tuple[int, str]:
 def damage_of(path: Path, stored: StoredFile, progress: Progress = nobody) -> str | None:
     """Tell the first thing that is wrong with *path*, reading all of it; None when nothing is."""
     try:
-        return _difference(stored, *checksum(path, progress))
+        return _difference(stored, *checksum(path, progress, at_most=stored.size_bytes))
     except FileNotFoundError:
         return "it is missing"
     except OSError as error:
@@ -235,6 +259,16 @@ def absence_of(path: Path, stored: StoredFile) -> str | None:
     if path.is_symlink() or not path.is_file():
         return "it is missing"
     return _wrong_size(stored, path.stat().st_size)
+
+
+def require_length(path: Path, stored: StoredFile) -> None:
+    """Return when *path* is as long as it was written; it is not opened.
+
+    Raises:
+        DamagedArtifactError: when it is not.
+    """
+    if damage := absence_of(path, stored):
+        raise _damaged(path, damage)
 
 
 def require_same(path: Path, stored: StoredFile, size_bytes: int, sha256: str) -> None:
@@ -258,13 +292,17 @@ def _compressor(compression: Compression) -> zlib._Compress | None:
     return zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP) if compression is Compression.GZIP else None
 
 
-def _open_stored(path: Path) -> io.FileIO:
+def _open_stored(path: Path, stored: StoredFile) -> io.FileIO:
     try:
-        return open_regular_file(path)
+        file = open_regular_file(path)
     except FileNotFoundError as error:
         raise _damaged(path, "it is missing") from error
     except OSError as error:
         raise _damaged(path, f"it cannot be read ({error.strerror})") from error
+    if damage := _wrong_size(stored, os.fstat(file.fileno()).st_size):
+        file.close()
+        raise _damaged(path, damage)
+    return file
 
 
 def _chunks(file: io.FileIO) -> Iterator[bytes]:

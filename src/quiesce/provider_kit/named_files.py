@@ -39,7 +39,7 @@ def _named(call: Call) -> Sequence[dict[str, Json]]:
 def _damage(call: Call, named: dict[str, Json], told: Progress) -> str:
     path = Path(call.blueprint_dir or "/") / _text(named, "path")
     try:
-        size_bytes, sha256 = _looked_at(path, read=bool(_text(named, "sha256")), told=told)
+        size_bytes, sha256 = _looked_at(path, named, told)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return f"{path} cannot be read: {reason}"
@@ -50,9 +50,10 @@ def _damage(call: Call, named: dict[str, Json], told: Progress) -> str:
     return ""
 
 
-def _looked_at(path: Path, *, read: bool, told: Progress) -> tuple[int, str]:
-    if read:
-        return checksum(path, told)
+def _looked_at(path: Path, named: dict[str, Json], told: Progress) -> tuple[int, str]:
+    if _text(named, "sha256"):
+        size_bytes = named.get("size_bytes")
+        return checksum(path, told, at_most=size_bytes if isinstance(size_bytes, int) else None)
     with open_regular_file(path) as file:
         return file.seek(0, 2), ""
 

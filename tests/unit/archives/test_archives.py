@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -348,3 +349,25 @@ def test_below_a_link_that_leads_nowhere_there_is_no_repository(tmp_path: Path) 
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(NonRecoverableError, match="Not a directory"):
         Archives(tmp_path / "link" / "repository", FixedKeyring()).mark()
+
+
+def test_a_stored_file_that_was_made_endless_is_not_read(repository: Archives) -> None:
+    """As many zeros as a file system allows: reading them all would take weeks."""
+    manifest = store(repository)
+    path = repository.path(manifest, "disk.raw")
+    os.truncate(path, 8 << 40)
+    (damage,) = repository.verify(manifest)
+    assert "were written" in damage.reason
+    with pytest.raises(DamagedArtifactError, match="were written"):
+        repository.open(manifest, "disk.raw")
+
+
+def test_a_stored_file_that_unpacks_to_more_than_was_written_is_given_up(repository: Archives) -> None:
+    manifest = store(repository, b"x" * (8 << 20))
+    with (
+        repository.open(manifest, "tree.tar.gz", at_most=1 << 20) as file,
+        pytest.raises(DamagedArtifactError, match="more than was written"),
+    ):
+        file.read()
+    with repository.open(manifest, "tree.tar.gz", at_most=8 << 20) as file:
+        assert len(file.read()) == 8 << 20

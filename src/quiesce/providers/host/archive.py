@@ -13,6 +13,7 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Any, Final
 
 from quiesce.errors import DamagedArtifactError
@@ -29,6 +30,8 @@ _ATTRIBUTE: Final = "SCHILY.xattr."
 _ZEROS: Final = bytes(1 << 16)
 #: of a path, and every attribute that a file can have
 _LARGEST_HEADER: Final = 1 << 20
+#: of a file with holes, whose table is read into memory; with more of them it is stored without holes
+_MOST_RANGES: Final = 1 << 20
 _HEADERS: Final = {
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -54,8 +57,22 @@ def write_index(raw: int, out: _Stream) -> None:
         shutil.copyfileobj(index, _stream(out), _BUFFER_BYTES)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeSize:
+    """How much a tree held when it was cut: no more is believed, whoever wrote its archive since."""
+
+    entries: int
+    size_bytes: int
+
+
 def read_archive(
-    index: _Stream, stored: _Stream, directory: int, name: bytes, allowed: Allowed
+    index: _Stream,
+    stored: _Stream,
+    directory: int,
+    name: bytes,
+    allowed: Allowed,
+    *,
+    at_most: TreeSize | None = None,
 ) -> TreeProblems:
     """Make the new directory *name* in *directory* from an index and an archive.
 
@@ -67,7 +84,8 @@ def read_archive(
         writer = TreeWriter(root, allowed=allowed)
         with tarfile.open(fileobj=_stream(stored), mode="r|", bufsize=_BUFFER_BYTES, tarinfo=_Member) as tar:
             members = (member for member in tar if member.isfile())
-            for entry in parsed(io.TextIOWrapper(io.BufferedReader(_Readable(index)), "utf-8")):
+            entries = parsed(io.TextIOWrapper(io.BufferedReader(_Readable(index)), "utf-8"))
+            for entry in entries if at_most is None else _within(at_most, entries):
                 if entry.has_content:
                     _read_file(tar, next(members, None), entry, writer)
                 else:
@@ -81,6 +99,15 @@ def read_archive(
         os.close(root)
 
 
+def _within(at_most: TreeSize, entries: Iterator[CutEntry]) -> Iterator[CutEntry]:
+    count = size_bytes = 0
+    for entry in entries:
+        count, size_bytes = count + 1, size_bytes + entry.size_bytes * entry.has_content
+        if count > at_most.entries or size_bytes > at_most.size_bytes:
+            raise DamagedArtifactError("the archive's index names more than was cut")
+        yield entry
+
+
 def _write_member(tar: tarfile.TarFile, raw: int, entry: CutEntry, progress: Progress) -> None:
     member = _header(entry)
     if not entry.has_content:
@@ -91,6 +118,8 @@ def _write_member(tar: tarfile.TarFile, raw: int, entry: CutEntry, progress: Pro
         ranges, table = [(entry.offset or 0, entry.size_bytes)], b""
         if entry.big is not None:
             ranges = list(data_ranges(file.fileno(), entry.size_bytes))
+        if len(ranges) >= _MOST_RANGES:
+            ranges = [(0, entry.size_bytes)]
         if sum(length for _, length in ranges) < entry.size_bytes:
             ranges, table = _with_holes(member, ranges, entry.size_bytes)
         member.size = len(table) + sum(length for _, length in ranges)
@@ -153,9 +182,36 @@ class _Member(tarfile.TarInfo):
     """A member whose headers, which are read into memory, are of bounded size."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a file with holes in a form that is not ours")
         if self.type in _HEADERS and self.size > _LARGEST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
         return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
+
+    def _proc_gnusparse_10(  # what TarInfo itself does has no bound
+        self, following: tarfile.TarInfo, _headers: object, archive: tarfile.TarFile
+    ) -> None:
+        numbers = _table_of(archive)
+        count = next(numbers)
+        if not 0 <= count <= _MOST_RANGES:
+            raise tarfile.ReadError(f"a file of {count} parts")
+        table = [next(numbers) for _ in range(2 * count)]
+        following.offset_data = archive.fileobj.tell()
+        following.sparse = list(zip(table[::2], table[1::2], strict=True))  # type: ignore[assignment]
+
+
+def _table_of(archive: tarfile.TarFile) -> Iterator[int]:
+    """Yield the numbers of a table of holes, of which whole blocks are read."""
+    rest = b""
+    while True:
+        line, end, rest = rest.partition(b"\n")
+        if end:
+            yield int(line)
+            continue
+        block = archive.fileobj.read(tarfile.BLOCKSIZE)
+        if len(line) > tarfile.BLOCKSIZE or not block:
+            raise tarfile.ReadError("a table of holes that does not end")
+        rest = line + block
 
 
 class _Ranges(io.RawIOBase):

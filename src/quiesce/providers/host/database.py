@@ -30,7 +30,7 @@ from quiesce.provider_kit.saving import watched
 from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut
-from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
+from quiesce.providers.host.stored import PLAIN_BYTES, StoredOperations, require_unchanged, with_fingerprint
 
 ARCHIVE: Final = "database.sqlite.gz"
 _DEFAULT_TIMER_S: Final = 120.0
@@ -172,7 +172,13 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         cut_at = cut.facts.get("cut_at")
         return saving.complete(
             draft,
-            {**cut.facts, "mode": status.st_mode, "uid": status.st_uid, "gid": status.st_gid},
+            {
+                **cut.facts,
+                PLAIN_BYTES: status.st_size,
+                "mode": status.st_mode,
+                "uid": status.st_uid,
+                "gid": status.st_gid,
+            },
             consistency=Consistency.APPLICATION,
             cut_at=cut_at if isinstance(cut_at, float) else None,
         )
@@ -189,7 +195,12 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         repository = job.repository
         manifest = job.saving.manifest()
         told = watched(job.context, manifest.size_bytes)
-        with repository.open(manifest, ARCHIVE, told) as stored, incoming.open("xb") as out:
+        size = manifest.content.get(PLAIN_BYTES)
+        at_most = size if isinstance(size, int) else None
+        with (
+            repository.open(manifest, ARCHIVE, told, at_most=at_most) as stored,
+            incoming.open("xb") as out,
+        ):
             shutil.copyfileobj(stored, out, _CHUNK_BYTES)
             stored.check()
         _dress_as(incoming, manifest.content)

@@ -33,7 +33,7 @@ from quiesce.model.target import RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import unsupported
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.host.archive import read_archive, write_archive, write_index
+from quiesce.providers.host.archive import TreeSize, read_archive, write_archive, write_index
 from quiesce.providers.host.counting import count_tree
 from quiesce.providers.host.cuts import CutTally, assemble, copy_back, cut_tree, spend
 from quiesce.providers.host.entries import remove
@@ -42,7 +42,7 @@ from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.inspecting import can_share, inspect_path, inspect_place
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import ELSEWHERE, RAW, SnapshotDirectory, StoredCut
-from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
+from quiesce.providers.host.stored import PLAIN_BYTES, StoredOperations, require_unchanged, with_fingerprint
 
 ARCHIVE: Final = "tree.tar.gz"
 INDEX_FILE: Final = "index.gz"
@@ -190,7 +190,7 @@ class DirectoryOperations(StoredOperations):
         cut_at = cut.facts.get("cut_at")
         return saving.complete(
             draft,
-            dict(cut.facts),
+            {**cut.facts, PLAIN_BYTES: cut.facts.get("size_bytes")},
             consistency=_worth(cut.facts) or Consistency.NONE,
             cut_at=cut_at if isinstance(cut_at, float) else None,
             note=_note(cut.facts),
@@ -216,13 +216,20 @@ class DirectoryOperations(StoredOperations):
             repository.open(manifest, ARCHIVE, told) as stored,
         ):
             try:
-                problems = read_archive(index, stored, place, CONTENT, allowed)
+                problems = read_archive(index, stored, place, CONTENT, allowed, at_most=_size_of(manifest))
             except (OSError, ValueError, NonRecoverableError, DamagedArtifactError):
                 # say that it is damaged rather than what the damage has led to
                 _check(index, stored)
                 raise
             _check(index, stored)
             return problems
+
+
+def _size_of(manifest: Manifest) -> TreeSize | None:
+    entries, size_bytes = manifest.content.get("entries"), manifest.content.get(PLAIN_BYTES)
+    if not isinstance(entries, int) or not isinstance(size_bytes, int):
+        return None
+    return TreeSize(entries=entries, size_bytes=size_bytes)
 
 
 def _check(*stored: FileReader) -> None:

@@ -14,6 +14,7 @@ from quiesce.model.target import RestoreTarget, TargetProblem
 from quiesce.providers.host.extracting import why_not_extracted
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import ELSEWHERE
+from quiesce.providers.host.stored import PLAIN_BYTES
 
 
 def inspect_path(job: HostJob) -> RestoreTarget:
@@ -85,7 +86,8 @@ def _needed_bytes(job: HostJob) -> int | None:
 
 
 def _size_bytes(job: HostJob) -> int | None:
-    size = (job.call.artifact or {}).get("size_bytes")
+    artifact = job.call.artifact or {}
+    size = artifact.get(PLAIN_BYTES, artifact.get("size_bytes"))
     return size if isinstance(size, int) else None
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
-from quiesce.archives import Archives, Compression, Manifest, StoredFile, require_same
+from quiesce.archives import Archives, Compression, Manifest, StoredFile, require_length, require_same
 from quiesce.files.durable import storage_errors
 from quiesce.ports import Context
 from quiesce.provider_kit.saving import watched
@@ -114,6 +114,7 @@ class Assembly:
 
     def _check(self, file: StoredFile) -> None:
         path = self._repository.path(self._manifest, file.path)
+        require_length(path, file)
         check_file(path, file, self._advance)
 
     def _assemble(self, target: DiskTarget) -> None:
@@ -122,6 +123,8 @@ class Assembly:
         layers, path = self._layers(target), target.beside(self._key)
         with storage_errors(f"write {path}"), _NewDisk(path, target, layers) as disk:
             for name, layer in zip(target.layers, layers, strict=True):
+                if self._is_plain(name):
+                    require_length(layer.path, self._manifest.file(name))
                 found = disk.take(layer, self._advance)
                 if self._is_plain(name):
                     require_same(layer.path, self._manifest.file(name), *found)
@@ -137,11 +140,15 @@ class Assembly:
         plain = self._scratch(target, layer)
         if not plain.exists():
             with storage_errors(f"write {plain}"):
-                self._decompress(layer, plain)
+                self._decompress(target, layer, plain)
         return plain
 
-    def _decompress(self, layer: str, plain: Path) -> None:
-        with plain.open("wb") as out, self._repository.open(self._manifest, layer) as stored:
+    def _decompress(self, target: DiskTarget, layer: str, plain: Path) -> None:
+        at_most = qcow2.longest_file(target.size_bytes)
+        with (
+            plain.open("wb") as out,
+            self._repository.open(self._manifest, layer, at_most=at_most) as stored,
+        ):
             plain.chmod(0o600)
             while data := stored.read(PIECE):
                 out.write(data)

@@ -178,6 +178,11 @@ class Layer:
     pieces: tuple[PlacedRun, ...]
 
 
+def longest_file(size_bytes: int) -> int:
+    """Return how long a file that `Layout` lays out for a disk of that size can be."""
+    return size_bytes + 8 * _ceil(size_bytes, CLUSTER) + 64 * CLUSTER + 16 * _l1_entries(size_bytes) * CLUSTER
+
+
 def read_layer(path: Path) -> Layer:
     """Return what the file at *path* holds.
 
