@@ -1,7 +1,11 @@
 .PHONY: fuzz race canary
 # For parsers of libvirt's answers, its binding is needed too: make test-libvirt installs it.
-fuzz: $(VENV)/.ready  ## every parser of foreign data: a million inputs or 20 minutes each (NAMES=, SECONDS=)
-	nice $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),1200) $(NAMES)
+# For those of platforms' answers, their SDKs: make test-gcp, test-openstack, test-vsphere.
+FUZZ_SECONDS ?= 1200
+FUZZ_INPUTS ?= 1000000
+
+fuzz: $(VENV)/.ready  ## every parser of foreign data: so long or so many inputs each (FUZZ_SECONDS=, FUZZ_INPUTS=, NAMES=)
+	nice $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --inputs $(FUZZ_INPUTS) $(NAMES)
 
 race: $(VENV)/.ready  ## ten minutes of a user who swaps the data while root saves, restores and removes them
 	QUIESCE_RACE_S=600 nice $(BIN)/pytest tests/acceptance/test_races.py tests/unit/files/test_attacks.py

@@ -22,7 +22,8 @@ from typing import Final
 
 from quiesce.errors import QuiesceError
 from tests.fuzz.mutating import mutated
-from tests.fuzz.parsers import PARSERS, forget_scratch
+from tests.fuzz.parsers import PARSERS
+from tests.fuzz.parsing import forget_scratch
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 HANG_S: Final = 5

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import importlib.util
 import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -41,31 +39,14 @@ from quiesce.providers.vsphere import vmdk
 from quiesce.reports.escaping import escaped_json, printable, printable_block
 from quiesce.stores import manifests
 from quiesce.stores.manifests import RepositoryManifests
+from tests.fuzz import cloud, operators, repositories
+from tests.fuzz.parsing import NO_JSON, Parser, Silent, scratch
 from tests.unit.fixed_keyring import FixedKeyring
 from tests.unit.provider_kit.calls import a_call
 from tests.unit.stores.test_manifests import MANIFEST
 
 _KEYRING: Final = FixedKeyring()
-_NO_JSON: Final = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 SECRET: Final = "vermilion/quokka+0451"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parser:
-    """One parser of foreign bytes."""
-
-    seeds: tuple[bytes, ...]
-    parse: Callable[[bytes], object]
-
-
-class Silent:
-    """A context in which nothing is told and time does not pass."""
-
-    def remaining_s(self) -> float:
-        return 30.0
-
-    def __getattr__(self, _: str) -> Callable[..., None]:
-        return lambda *_, **__: None
 
 
 # -- blueprints --
@@ -91,7 +72,7 @@ outputs: {all: {value: {concat: [a, {get_property: [data, path]}]}}}
 
 
 def _parse_blueprint(data: bytes) -> object:
-    path = _scratch() / "blueprint.yaml"
+    path = scratch() / "blueprint.yaml"
     path.write_bytes(data)
     return load_blueprint(path, imports=ImportPolicy())
 
@@ -129,7 +110,7 @@ def _signed_manifest(data: bytes) -> bytes:
             body.pop(name, None)
         code = _KEYRING.sign(manifest._dump(body))
         return manifest._dump({**body, "checksum": manifest._checksum(body), "code": code})
-    except _NO_JSON:
+    except NO_JSON:
         return data
 
 
@@ -140,7 +121,7 @@ def _a_point() -> bytes:
 
 
 def _parse_point(data: bytes) -> object:
-    root = _scratch() / "repository"
+    root = scratch() / "repository"
     path = root / "shop/one/manifest.json"
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
@@ -156,12 +137,12 @@ def _signed_point(data: bytes) -> bytes:
         content.pop("code", None)
         content["checksum"] = manifests._checksum(content["body"])
         return manifests._dump({**content, "code": _KEYRING.sign(manifests._dump(content))})
-    except _NO_JSON:
+    except NO_JSON:
         return data
 
 
 def _parse_draft(data: bytes) -> object:
-    directory = _scratch() / "draft"
+    directory = scratch() / "draft"
     directory.mkdir(exist_ok=True)
     (directory / draft.DRAFT).write_bytes(data)
     with contextlib.suppress(QuiesceError):
@@ -210,10 +191,10 @@ def _parse_archive(data: bytes) -> object:
 
 
 def _unpacked(index: bytes, stored: bytes) -> object:
-    place = _scratch() / "place"
+    place = scratch() / "place"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    outside = _scratch() / "outside"
+    outside = scratch() / "outside"
     outside.mkdir(exist_ok=True)
     descriptor = os.open(place, DIRECTORY)
     try:
@@ -222,7 +203,7 @@ def _unpacked(index: bytes, stored: bytes) -> object:
     finally:
         os.close(descriptor)
         assert os.listdir(outside) == []
-        assert sorted(os.listdir(_scratch())) == sorted(_KNOWN & set(os.listdir(_scratch())))
+        assert {"place", "outside"} == set(os.listdir(scratch()))
     return None
 
 
@@ -295,7 +276,7 @@ def _a_qcow2() -> bytes:
 
 
 def _parse_qcow2(data: bytes) -> object:
-    path = _scratch() / "disk.qcow2"
+    path = scratch() / "disk.qcow2"
     path.write_bytes(data)
     layer = qcow2.read_layer(path)
     return qcow2.merged([layer], layer.size_bytes) if layer.size_bytes < 1 << 40 else None
@@ -305,7 +286,7 @@ def _parse_qcow2(data: bytes) -> object:
 
 
 def _parse_pid_file(data: bytes) -> object:
-    path = _scratch() / "pid"
+    path = scratch() / "pid"
     path.write_bytes(data)
     path.chmod(0o600)
     job = mock.Mock(call=a_call(), options=HostOptions(pid_file=path))
@@ -407,7 +388,7 @@ OUTPUTS: Final = (
 
 
 def _parse_account(data: bytes) -> object:
-    path = _scratch() / "key.json"
+    path = scratch() / "key.json"
     path.write_bytes(data)
     with contextlib.suppress(QuiesceError):
         account_of({"gcp_config": {"auth": str(path), "project": data.decode(errors="replace")}})
@@ -416,7 +397,7 @@ def _parse_account(data: bytes) -> object:
 
 # -- all of them --
 
-PARSERS: Final = {
+PARSERS: dict[str, Parser] = {
     "blueprint": Parser(seeds=(BLUEPRINT,), parse=_parse_blueprint),
     "manifest": Parser(seeds=(_a_manifest(),), parse=_parse_manifest),
     "restore-point": Parser(seeds=(_a_point(),), parse=_parse_point),
@@ -426,7 +407,7 @@ PARSERS: Final = {
     "index": Parser(seeds=(_INDEX,), parse=_parse_index),
     "archive": Parser(seeds=(_ARCHIVE,), parse=_parse_archive),
     "domain": Parser(seeds=(DOMAIN,), parse=_parse_domain),
-    "domain-metadata": Parser(seeds=METADATA, parse=_parse_metadata),
+    "domain-metadata": Parser(seeds=METADATA, parse=_parse_metadata, needs="libvirt"),
     "vmdk": Parser(seeds=(_a_vmdk(),), parse=_parse_vmdk),
     "qcow2": Parser(seeds=(_a_qcow2(),), parse=_parse_qcow2),
     "pid-file": Parser(seeds=(b"1234\n", b"1\n2\n"), parse=_parse_pid_file),
@@ -445,25 +426,5 @@ PARSERS: Final = {
     ),
 }
 
-if importlib.util.find_spec("libvirt") is None:
-    del PARSERS["domain-metadata"]
-
-_KNOWN: Final = {"place", "outside", "blueprint.yaml", "repository", "draft", "disk.qcow2", "pid", "key.json"}
-_directory: Path | None = None
-
-
-def _scratch() -> Path:
-    """Return a directory in memory for what can be parsed as a file only."""
-    global _directory
-    if _directory is None:
-        shared = Path("/dev/shm")
-        _directory = Path(tempfile.mkdtemp(prefix="quiesce-fuzz-", dir=shared if shared.is_dir() else None))
-    return _directory
-
-
-def forget_scratch() -> None:
-    """Remove what was written for the parsers."""
-    global _directory
-    if _directory is not None:
-        shutil.rmtree(_directory)
-        _directory = None
+PARSERS |= {**cloud.PARSERS, **operators.PARSERS, **repositories.PARSERS}
+PARSERS = {name: parser for name, parser in PARSERS.items() if parser.can_run}

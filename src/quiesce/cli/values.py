@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import UsageError
+from quiesce.blueprint.reading.yaml_text import MAX_BYTES, parse_yaml
+from quiesce.errors import BlueprintError, UsageError
 from quiesce.model.ids import Json
 
-#: an inputs file larger than this is refused before it is read
-_MAX_BYTES = 10 << 20
 _AGE_UNITS_S: Final = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
@@ -61,7 +60,7 @@ def read_age(text: str) -> float:
 def _value(text: str) -> Json:
     try:
         value: Json = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value
 
@@ -72,14 +71,11 @@ def read_mapping_file(path: Path) -> Mapping[str, Json]:
     Raises:
         UsageError: when it cannot be read or holds something else.
     """
-    import yaml
-
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{path} is larger than {_MAX_BYTES >> 20} MiB")
-        content = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        with path.open("rb") as file:
+            content = parse_yaml(file.read(MAX_BYTES + 1), str(path))
+    except (OSError, ValueError, BlueprintError) as error:
         raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} does not hold a mapping")
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UsageError(f"{path} does not hold a mapping of names")
     return content

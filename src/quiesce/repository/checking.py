@@ -12,11 +12,11 @@ from quiesce.repository.fetching import BlobFetcher
 from quiesce.repository.index import BlobIndex, PackedBlob, PackId, PackListing, read_listings
 from quiesce.repository.keys import WrappedKeys
 from quiesce.repository.needs import addresses_of
-from quiesce.repository.opened import CONDEMNED, INDEX, OpenedRepository
+from quiesce.repository.opened import CONDEMNED, INDEX, OpenedRepository, bounded_object, small_object
 from quiesce.repository.packs import is_filled, pack_name, read_trailer, writer_of
 from quiesce.repository.points import POINTS, Point, point_name
 from quiesce.repository.removing import REMOVED
-from quiesce.repository.sealing import blob_cipher, open_blob
+from quiesce.repository.sealing import MOST_OBJECT_BYTES, blob_cipher, open_blob
 
 KEYS: Final = "keys"
 
@@ -84,8 +84,8 @@ class RepositoryChecker:
         for stored in opened.storage.list(KEYS):
             if not stored.name.startswith(ours):
                 continue
-            data = opened.storage.get(stored.name)
             try:
+                data = small_object(opened.storage, stored.name)
                 wrapped = WrappedKeys.parse(data)
                 if wrapped.as_bytes() != data or not wrapped.is_authentic(opened.keys):
                     self._say(f"{stored.name} is not what was written there")
@@ -153,9 +153,12 @@ class RepositoryChecker:
     def _read_pack(self, pack: PackId) -> None:
         name = pack_name(pack)
         try:
-            data = self._opened.storage.get(name)
+            data = bounded_object(self._opened.storage, name, MOST_OBJECT_BYTES)
         except ObjectNotFoundError:
             return  # collected meanwhile, or said above
+        except DamagedArtifactError as error:
+            self._say(error)
+            return
         self.checked.packs_read += 1
         self.checked.bytes_read += len(data)
         self.checked.last = pack

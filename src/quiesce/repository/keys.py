@@ -20,7 +20,7 @@ ID_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _FILE_PREFIX: Final = "quiesce-key-1 "
 #: what a repository may ask of us before we know that it is ours
-_MOST_WORK: Final = 2**20
+_MOST_WORK: Final = 2**17
 _SCRYPT_R: Final = 8
 
 
@@ -154,7 +154,7 @@ class WrappedKeys:
             return cls(
                 kind=kind, label=str(body["label"]), salt=salt, work=work, sealed=sealed, mac=str(body["mac"])
             )
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise DamagedArtifactError(f"a key of the repository is damaged: {error}") from error
 
     def as_bytes(self) -> bytes:

@@ -14,11 +14,13 @@ from quiesce.ports.storage import Storage
 from quiesce.repository.index import PACK_ID_BYTES, BlobIndex, PackId, PackListing, read_listings
 from quiesce.repository.keys import Keys
 from quiesce.repository.packs import PACKS, pack_of
-from quiesce.repository.sealing import Addresses, ObjectSealer
+from quiesce.repository.sealing import MOST_OBJECT_BYTES, Addresses, ObjectSealer
 
 INDEX: Final = "index"
 #: packs that are going to be deleted when their grace is over
 CONDEMNED: Final = "condemned"
+#: the mark of a repository and its keys are no larger
+_SMALL_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class OpenedRepository:
 
     def get_sealed(self, name: ObjectName) -> bytes:
         """Return what was sealed under *name*."""
-        return self.objects.open(name, self.storage.get(name))
+        return self.objects.open(name, bounded_object(self.storage, name, MOST_OBJECT_BYTES))
 
     def put_index(self, listings: Iterable[PackListing]) -> ObjectName:
         """Tell everybody what some packs hold, which are there already."""
@@ -100,6 +102,23 @@ class OpenedRepository:
                     if damaged is None:
                         raise
                     damaged.append(name)
+
+
+def small_object(storage: Storage, name: ObjectName) -> bytes:
+    """Return an object that is small when it is ours, which nothing has proven yet."""
+    return bounded_object(storage, name, _SMALL_BYTES)
+
+
+def bounded_object(storage: Storage, name: ObjectName, most_bytes: int) -> bytes:
+    """Return an object; one that is larger than any of ours is not read.
+
+    Raises:
+        DamagedArtifactError: when it is.
+    """
+    data = storage.get(name, length=most_bytes + 1)
+    if len(data) > most_bytes:
+        raise DamagedArtifactError(f"{name} is larger than anything that is written there")
+    return data
 
 
 def fresh_name(folder: str) -> ObjectName:

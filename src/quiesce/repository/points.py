@@ -18,6 +18,7 @@ _FORMAT: Final = "quiesce-point"
 _VERSION: Final = 1
 
 ItemKind: TypeAlias = Literal["tree", "disk", "stream"]
+_UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _KINDS: Final = {"tree": "tree", "disk": "disk", "stream": "stream"}
 
 
@@ -115,13 +116,13 @@ class Point:
             if (body["format"], body["version"]) != (_FORMAT, _VERSION):
                 raise ValueError(f"it is {body['format']} of version {body['version']}")
             return cls(
-                key=PointKey(deployment=body["deployment"], point=body["point"], instance=body["instance"]),
+                key=PointKey(**{name: _text(body[name]) for name in ("deployment", "point", "instance")}),
                 made_at=float(body["made_at"]),
                 items={str(name): PointItem.of(item) for name, item in body["items"].items()},
-                instances=tuple(body["instances"]),
-                content=body["content"],
+                instances=tuple(map(_text, body["instances"])),
+                content={**body["content"]},
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except _UNREADABLE as error:
             raise DamagedArtifactError(f"a point cannot be read: {error}") from error
 
 
@@ -133,6 +134,12 @@ def point_name(keys: Keys, key: PointKey) -> ObjectName:
         digest_size=20,
     )
     return ObjectName(f"{POINTS}/{hashed.hexdigest()}")
+
+
+def _text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
 
 
 def _number(value: Json) -> int:

@@ -26,11 +26,12 @@ from quiesce.repository.fetching import BlobFetcher
 from quiesce.repository.index import PackListing
 from quiesce.repository.keys import Credential, Keys, WrappedKeys, no_key_fits
 from quiesce.repository.needs import addresses_of
-from quiesce.repository.opened import OpenedRepository
+from quiesce.repository.opened import OpenedRepository, bounded_object, small_object
 from quiesce.repository.packs import read_trailer
 from quiesce.repository.points import POINTS, Point, PointKey, point_name
 from quiesce.repository.removing import RemovedPoint, bring_back, remove_point, removed_points
 from quiesce.repository.restoring import PointReader
+from quiesce.repository.sealing import MOST_OBJECT_BYTES
 from quiesce.repository.session import WriterSession
 from quiesce.repository.storing import StoredFigures
 from quiesce.repository.verifying import PointsVerified, PointVerifier
@@ -39,6 +40,8 @@ CONFIG: Final = ObjectName("config")
 _FORMAT: Final = "quiesce-repository"
 _VERSION: Final = 1
 _DAY_S: Final = 86400.0
+#: no more keys are tried: each costs work, and who made them is known only when one fits
+_MOST_KEYS: Final = 64
 
 
 def _nobody(_read_bytes: int) -> None:
@@ -123,7 +126,7 @@ class Repository:
             DamagedArtifactError: it was changed by somebody without the key.
         """
         try:
-            config = storage.get(CONFIG)
+            config = small_object(storage, CONFIG)
         except ObjectNotFoundError:
             raise UnreachableError(f"there is no repository in {storage.location}") from None
         repository, grace_s = _read_config(config)
@@ -228,7 +231,7 @@ class Repository:
         found: list[PackListing] = []
         for pack, stored in self._opened.stored_packs().items():
             if pack not in index:
-                data = self._opened.storage.get(stored.name)
+                data = bounded_object(self._opened.storage, stored.name, MOST_OBJECT_BYTES)
                 found.append(read_trailer(pack, data, self._opened.objects))
         if found:
             self._opened.put_index(found)
@@ -319,7 +322,7 @@ def _read_config(data: bytes) -> tuple[bytes, float]:
         if body["version"] != _VERSION:
             raise UsageError(f"the repository has version {body['version']}; this quiesce knows {_VERSION}")
         return bytes.fromhex(body["id"]), float(body["grace_s"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DamagedArtifactError(f"the mark of the repository ({CONFIG}) is damaged: {error}") from error
 
 
@@ -331,15 +334,16 @@ def _require_authentic(keys: Keys, config: bytes, grace_s: float) -> None:
 def _wrapped_keys(storage: Storage, repository: bytes) -> Iterator[tuple[ObjectName, WrappedKeys]]:
     for stored in storage.list(KEYS):
         if stored.name.startswith(f"{KEYS}/{repository.hex()}-"):
-            yield stored.name, WrappedKeys.parse(storage.get(stored.name))
+            yield stored.name, WrappedKeys.parse(small_object(storage, stored.name))
 
 
 def _opened_keys(storage: Storage, repository: bytes, credentials: list[Credential]) -> Keys:
-    for stored in sorted(storage.list(KEYS)):
-        if not stored.name.startswith(f"{KEYS}/{repository.hex()}-"):
-            continue
+    ours = [
+        stored.name for stored in storage.list(KEYS) if stored.name.startswith(f"{KEYS}/{repository.hex()}-")
+    ]
+    for name in sorted(ours)[:_MOST_KEYS]:
         try:
-            wrapped = WrappedKeys.parse(storage.get(stored.name))
+            wrapped = WrappedKeys.parse(small_object(storage, name))
         except DamagedArtifactError:
             continue  # another one may fit
         for credential in credentials:

@@ -23,7 +23,7 @@ ZEROS: Final = bytes(ADDRESS_BYTES)
 #: no blob is larger, and nothing that claims to be is unpacked
 MOST_BLOB_BYTES: Final = 16 << 20
 #: no index or point is larger
-_MOST_OBJECT_BYTES: Final = 1 << 30
+MOST_OBJECT_BYTES: Final = 1 << 30
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 #: what a blob takes beside its content: method, nonce, tag
@@ -123,7 +123,7 @@ class ObjectSealer:
             if head != _MAGIC:
                 raise ValueError("it begins with something else")
             packed = self._cipher.decrypt(nonce, sealed[begin + _NONCE_BYTES :], method + name.encode())
-            return _unpacked(method, packed, _MOST_OBJECT_BYTES)
+            return _unpacked(method, packed, MOST_OBJECT_BYTES)
         except (InvalidTag, ValueError, zstandard.ZstdError) as error:
             raise DamagedArtifactError(f"{name} is not what was written there") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -29,6 +30,7 @@ from quiesce.service.users import UserRole
 _SEE_OTHER: Final = 303
 #: forms are small
 _FORM_BYTES: Final = 64 * 1024
+_SIZE: Final = re.compile(r"[0-9]{1,9}")
 _ASSETS: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _STATUS: Final = {
     ExitStatus.NOT_FOUND: 404,
@@ -184,7 +186,7 @@ async def _form(request: Request) -> Mapping[str, str]:
     if content_type != "application/x-www-form-urlencoded":
         raise RequestRefusedError("this is no form of ours", 415)
     size = request.headers.get("content-length", "")
-    if not size.isdigit() or int(size) > _FORM_BYTES:
+    if not _SIZE.fullmatch(size) or int(size) > _FORM_BYTES:
         raise RequestRefusedError("this form is too large", 413)
     body = await request.body()
     try:

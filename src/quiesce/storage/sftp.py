@@ -29,7 +29,7 @@ from quiesce.files.durable import PRIVATE_DIRECTORY, PRIVATE_FILE, is_unfinished
 from quiesce.model.stored_object import ObjectName, StoredObject, is_object_name, object_name
 from quiesce.ports.storage import Data
 from quiesce.storage.sftp_login import SftpLogin
-from quiesce.storage.sftp_session import SftpSession, hang_up, is_alive
+from quiesce.storage.sftp_session import SERVER_ERRORS, SftpSession, hang_up, is_alive
 from quiesce.storage.system_errors import system_errors
 from quiesce.storage.urls import StorageUrl
 
@@ -133,7 +133,7 @@ class SftpStorage:
         with self._session("remove what is unfinished") as session:
             self._require_root(session)
             now = _server_time(session, f"{self._root}/.{secrets.token_hex(4)}.quiesce-new")
-            for path, status in _unfinished(session, self._root):
+            for path, status in _unfinished(session, self._root, ""):
                 if now - (status.st_mtime or 0) > _ABANDONED_S:
                     with contextlib.suppress(FileNotFoundError):
                         session.remove(path)
@@ -268,7 +268,7 @@ def _errors(what: str, session: SftpSession) -> Iterator[None]:
     try:
         with system_errors(what):
             yield
-    except (paramiko.SSHException, EOFError, struct.error) as error:
+    except (*SERVER_ERRORS, struct.error) as error:
         raise StorageUnavailableError(f"cannot {what}: {error}") from error
     except StorageError as error:
         if type(error) is StorageError and not is_alive(session):
@@ -325,10 +325,12 @@ def _server_time(session: SftpSession, path: str) -> float:
     return float(now)
 
 
-def _unfinished(session: SftpSession, path: str) -> Iterator[tuple[str, paramiko.SFTPAttributes]]:
-    for entry in session.listdir_attr(path):
-        below = f"{path}/{entry.filename}"
-        if stat.S_ISDIR(entry.st_mode or 0) and is_object_name(entry.filename):
-            yield from _unfinished(session, below)
+def _unfinished(
+    session: SftpSession, root: str, folder: str
+) -> Iterator[tuple[str, paramiko.SFTPAttributes]]:
+    for entry in session.listdir_attr(f"{root}/{folder}".rstrip("/")):
+        name = f"{folder}/{entry.filename}".lstrip("/")
+        if stat.S_ISDIR(entry.st_mode or 0) and is_object_name(name):
+            yield from _unfinished(session, root, name)
         elif stat.S_ISREG(entry.st_mode or 0) and is_unfinished(entry.filename):
-            yield below, entry
+            yield f"{root}/{name}", entry

@@ -11,7 +11,7 @@ from typing import Final
 import paramiko
 
 from quiesce.errors import StorageDeniedError, StorageUnavailableError, UsageError
-from quiesce.storage.sftp_session import SftpSession
+from quiesce.storage.sftp_session import SERVER_ERRORS, SftpSession
 from quiesce.storage.urls import StorageUrl
 
 _CONNECT_S: Final = 30.0
@@ -82,7 +82,7 @@ class SftpLogin:
         transport = client.get_transport()
         try:
             session = SftpSession.from_transport(transport) if transport is not None else None
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except (*SERVER_ERRORS, OSError) as error:
             raise StorageUnavailableError(f"{self._url.host} gives no SFTP session: {error}") from error
         if transport is None or session is None:
             raise StorageUnavailableError(f"{self._url.host} hung up")

@@ -22,6 +22,8 @@ from paramiko.sftp import (
 
 from quiesce.ports.storage import Data
 
+#: what is raised here by a server that hangs up, or says what none would say
+SERVER_ERRORS: Final = (paramiko.SSHException, paramiko.SFTPError, EOFError, UnicodeDecodeError)
 _VERSION: Final = 3
 #: what every server takes and gives in one request
 _REQUEST_BYTES: Final = 32768
@@ -42,8 +44,6 @@ class SftpSession(paramiko.SFTPClient):
 
     if TYPE_CHECKING:
         # of the base class, which its stubs leave out
-
-        def _request(self, kind: int, *arguments: object) -> tuple[int, paramiko.Message]: ...
 
         def _async_request(self, taker: object, kind: int, *arguments: object) -> int: ...
 
@@ -116,6 +116,11 @@ class SftpSession(paramiko.SFTPClient):
         _, unit_bytes, _, _, available = _STATVFS_HEAD.unpack(message.get_bytes(_STATVFS_HEAD.size))
         return int(unit_bytes * available)
 
+    def _request(self, kind: int, *arguments: object) -> tuple[int, paramiko.Message]:
+        """Ask and wait; what the answer leaves out is an error, where paramiko would make it up."""
+        answer, message = super()._request(kind, *arguments)  # type: ignore[misc]
+        return answer, _WholeMessage(message.get_remainder())
+
     def _require_written(self, answers: _Answers, number: int) -> None:
         kind, message = self._answer(answers, number)
         if kind != CMD_STATUS:
@@ -131,8 +136,11 @@ class SftpSession(paramiko.SFTPClient):
                 with contextlib.suppress(EOFError):
                     self._convert_status(message)
                 return data
-            data += message.get_string()
-            if len(data) >= size:
+            part = message.get_string()
+            if not part or len(data) + len(part) > size:
+                raise paramiko.SFTPError("the server answers a read with nothing, or with too much")
+            data += part
+            if len(data) == size:
                 return data
             rest = int64(offset + len(data)), size - len(data)
             number = self._async_request(answers, CMD_READ, file.handle, *rest)
@@ -158,6 +166,17 @@ class SftpSession(paramiko.SFTPClient):
             answer.get_string()
         self.extensions = frozenset(names)
         return version
+
+
+class _WholeMessage(paramiko.Message):
+    """A message that says when it ends: else a count of four thousand million empty names is believed."""
+
+    def get_bytes(self, n: int) -> bytes:
+        """Return the next *n* bytes."""
+        found = self.packet.read(n)
+        if len(found) < n:
+            raise paramiko.SFTPError("an answer of the server ends in the middle")
+        return found
 
 
 class _Answers:

@@ -95,3 +95,37 @@ def test_a_key_object_cannot_ask_for_endless_work(scene: Scene) -> None:
         scene.storage.put(stored.name, data)
     with pytest.raises(WrongKeyError):
         Repository.open(scene.storage, [PASSPHRASE])
+
+
+def test_what_nothing_has_proven_yet_is_bounded(scene: Scene) -> None:
+    """Mark and keys are read before a key fits: none is large, or costs a gigabyte of memory to try."""
+    (name,) = (stored.name for stored in scene.storage.list("keys"))
+    whole = scene.storage.get(name)
+    scene.storage.put(name, whole.replace(b'"work": 1,', b'"work": 1048576,'))
+    with pytest.raises(WrongKeyError):
+        Repository.open(scene.storage, [scene.key])
+    scene.storage.put(name, whole + b" " * 70_000)
+    with pytest.raises(WrongKeyError):
+        Repository.open(scene.storage, [scene.key])
+    scene.storage.put(name, whole)
+    Repository.open(scene.storage, [scene.key])
+    scene.storage.put(ObjectName("config"), scene.storage.get(ObjectName("config")) + b" " * 70_000)
+    with pytest.raises(DamagedArtifactError, match="larger"):
+        Repository.open(scene.storage, [scene.key])
+
+
+def test_thousands_of_keys_of_others_are_not_tried(scene: Scene) -> None:
+    """Each of them could cost the work of a passphrase."""
+    (name,) = (stored.name for stored in scene.storage.list("keys"))
+    tried = []
+    for number in range(200):
+        scene.storage.put(ObjectName(f"{name[:-16]}{number:016x}"), scene.storage.get(name))
+
+    class Counting(FileKey):
+        def key(self, salt: bytes, work: int) -> bytes:
+            tried.append(1)
+            return b"x" * 32
+
+    with pytest.raises(WrongKeyError):
+        Repository.open(scene.storage, [Counting(b"k" * 32)])
+    assert len(tried) == 64

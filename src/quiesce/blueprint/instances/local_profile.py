@@ -64,7 +64,7 @@ def read_cfy_local(profile: Path, deployment: str) -> LocalDeployment:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BlueprintError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise BlueprintError(f"{path} is not what cfy writes")

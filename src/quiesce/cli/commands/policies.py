@@ -224,7 +224,8 @@ def _listed(file: Path) -> list[Any]:
 
 
 def _described(given: Services, each: Any) -> Policy:
-    if not isinstance(each, dict) or not {"deployment", "name"} <= each.keys():
+    named = isinstance(each, dict) and all(isinstance(key, str) for key in each)
+    if not named or not {"deployment", "name"} <= each.keys():
         raise UsageError("each policy is a mapping with deployment, name and schedule")
     rules = {key: value for key, value in each.items() if key not in ("deployment", "name")}
     return read_policy(given, str(each["deployment"]), each["name"], rules)

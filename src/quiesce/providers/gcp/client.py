@@ -361,7 +361,7 @@ def _attempt(what: str, send: Callable[[], T], *, changes: bool) -> T | _Failure
         found = _problem(error)
         again = found.retryable and not isinstance(found, AlreadyThereError)
         return _Failure(found, error, worth_another=again)
-    except (GoogleAuthError, requests.RequestException, ParseError, ValueError) as error:
+    except (GoogleAuthError, requests.RequestException, ParseError, ValueError, RecursionError) as error:
         found = _lost(what, error, changes=changes)
         return _Failure(found, error, worth_another=found.retryable)
 
@@ -388,7 +388,7 @@ def _problem(error: GoogleAPICallError) -> ProviderError:
         int(error.code or 0),
         reason,
         str(error.message),
-        retry_after_s=float(after) if after.isdigit() else None,
+        retry_after_s=float(after) if after.isdecimal() else None,
     )
 
 

@@ -212,7 +212,7 @@ def _body(answer: requests.Response) -> dict[str, Any]:
         return {}
     try:
         body = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
@@ -227,7 +227,7 @@ def _message(answer: requests.Response) -> str:
 
 def _retry_after(answer: requests.Response) -> float | None:
     text = answer.headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else None
+    return float(text) if text.isdecimal() else None
 
 
 def _translated(asked: str, action: Callable[[], Any]) -> Any:

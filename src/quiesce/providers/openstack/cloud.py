@@ -83,8 +83,9 @@ class Cloud:
 
     def limits(self, service: Service) -> Mapping[str, Json]:
         """Return the project's absolute limits and what of them is used."""
-        found = self.client.request(service, "GET", "/limits").get("limits", {}).get("absolute", {})
-        return found if isinstance(found, dict) else {}
+        found = self.client.request(service, "GET", "/limits").get("limits")
+        absolute = found.get("absolute") if isinstance(found, dict) else None
+        return absolute if isinstance(absolute, dict) else {}
 
     # -- servers ----------------------------------------------------------------------------------------
 
@@ -101,7 +102,7 @@ class Cloud:
     def create_server_image(self, server_id: str, name: str, mark: Mapping[str, str]) -> str:
         """Begin an image of a server's root disk; return the image's id."""
         answer = self.act(server_id, "createImage", name=name, metadata=dict(mark))
-        return str(answer["image_id"])
+        return parsing.text_at(answer, "image_id")
 
     def create_server_backup(
         self, server_id: str, name: str, mark: Mapping[str, str], *, type_: str, rotation: int
@@ -110,7 +111,7 @@ class Cloud:
         answer = self.act(
             server_id, "createBackup", name=name, backup_type=type_, rotation=rotation, metadata=dict(mark)
         )
-        return str(answer["image_id"])
+        return parsing.text_at(answer, "image_id")
 
     def rebuild_server(self, server: Server, image_id: str) -> None:
         """Begin to put *image_id* onto the server's root disk, whatever holds that disk."""
@@ -152,7 +153,7 @@ class Cloud:
             "force": True,
         }
         answer = self.client.request(Service.VOLUME, "POST", "/snapshots", body={"snapshot": snapshot})
-        return parsing.snapshot(answer["snapshot"])
+        return parsing.snapshot(answer.get("snapshot") or {})
 
     def set_snapshot_metadata(self, snapshot_id: str, items: Mapping[str, str]) -> None:
         """Add *items* to a snapshot's metadata."""
@@ -180,7 +181,7 @@ class Cloud:
         if isinstance(source, VolumeSnapshot):
             volume["snapshot_id"] = source.id
         answer = self.client.request(Service.VOLUME, "POST", "/volumes", body={"volume": volume})
-        return str(answer["volume"]["id"])
+        return parsing.text_at(answer, "volume", "id")
 
     def create_backup(
         self,
@@ -202,14 +203,14 @@ class Cloud:
             "incremental": incremental,
         }
         answer = self.client.request(Service.VOLUME, "POST", "/backups", body={"backup": backup})
-        return str(answer["backup"]["id"])
+        return parsing.text_at(answer, "backup", "id")
 
     def restore_backup(self, backup_id: str, *, volume_id: str | None = None, name: str | None = None) -> str:
         """Begin to restore over *volume_id*, or into a new volume called *name*; return its id."""
         where: dict[str, Json] = {"volume_id": volume_id} if volume_id else {"name": name}
         path = f"/backups/{backup_id}/restore"
         answer = self.client.request(Service.VOLUME, "POST", path, body={"restore": where})
-        return str(answer["restore"]["volume_id"])
+        return parsing.text_at(answer, "restore", "volume_id")
 
     def upload_volume(self, volume_id: str, image_name: str) -> str:
         """Begin to make an image of a volume's content; return the image's id."""
@@ -218,7 +219,7 @@ class Cloud:
             "os-volume_upload_image",
             {"image_name": image_name, "disk_format": "qcow2", "container_format": "bare", "force": False},
         )
-        return str(answer["os-volume_upload_image"]["image_id"])
+        return parsing.text_at(answer, "os-volume_upload_image", "image_id")
 
     def set_volume_metadata(self, volume_id: str, items: Mapping[str, str]) -> None:
         """Add *items* to a volume's metadata."""
@@ -265,12 +266,18 @@ class Cloud:
     def network_objects(self, collection: str, **query: str) -> list[dict[str, Any]]:
         """Return the project's objects of one of Neutron's collections."""
         key = collection.replace("-", "_")
-        return list(self._list(Service.NETWORK, f"/{collection}", key, query))
+        found = list(self._list(Service.NETWORK, f"/{collection}", key, query))
+        for raw in found:
+            parsing.text_at(raw, "id")
+        return found
 
     def network_object(self, collection: str, object_id: str) -> dict[str, Any] | None:
         """Return one of Neutron's objects as it is, or None."""
         key = collection.removesuffix("s").replace("-", "_")
-        return self._get(Service.NETWORK, f"/{collection}/{object_id}", key)
+        found = self._get(Service.NETWORK, f"/{collection}/{object_id}", key)
+        if found is not None:
+            parsing.text_at(found, "id")
+        return found
 
     def update_network_object(self, collection: str, object_id: str, fields: Mapping[str, Json]) -> None:
         """Change *fields* of one of Neutron's objects."""
@@ -281,7 +288,8 @@ class Cloud:
         """Make one of Neutron's objects."""
         key = collection.removesuffix("s").replace("-", "_")
         answer = self.client.request(Service.NETWORK, "POST", f"/{collection}", body={key: dict(fields)})
-        return dict(answer.get(key, {}))
+        made = answer.get(key)
+        return dict(made) if isinstance(made, dict) else {}
 
     def delete_network_object(self, collection: str, object_id: str) -> None:
         """Delete one of Neutron's objects; fine when it is gone."""
@@ -315,16 +323,23 @@ class Cloud:
         self, service: Service, path: str, key: str, query: Mapping[str, str] | None = None
     ) -> Iterator[dict[str, Any]]:
         wanted: dict[str, str] | None = {"limit": _PAGE, **(query or {})}
+        asked: list[dict[str, str]] = []
         while wanted is not None:
+            if wanted in asked:
+                raise parsing.not_understood(f"{key}: its pages have no end")
+            asked.append(wanted)
             answer = self.client.request(service, "GET", path, query=wanted)
-            yield from answer.get(key) or ()
+            yield from parsing.objects_in(answer, key)
             wanted = _next_page(answer, key)
 
 
 def _next_page(answer: Mapping[str, Any], key: str) -> dict[str, str] | None:
     """Return the query for what comes after *answer*: Glance says ``next``, the others give links."""
-    links = answer.get(f"{key}_links") or ()
+    links = parsing.objects_in(answer, f"{key}_links")
     following = answer.get("next") or next(
-        (link["href"] for link in links if link.get("rel") == "next"), None
+        (link.get("href") for link in links if link.get("rel") == "next"), None
     )
-    return dict(parse_qsl(urlsplit(following).query)) if following else None
+    try:
+        return dict(parse_qsl(urlsplit(following).query)) if isinstance(following, str) else None
+    except ValueError as error:
+        raise parsing.not_understood(f"the next page of {key}") from error

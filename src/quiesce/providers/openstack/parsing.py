@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final, ParamSpec, TypeVar
 
+from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import Json
 from quiesce.providers.openstack.resources import (
     CloudImage,
@@ -16,7 +18,64 @@ from quiesce.providers.openstack.resources import (
     VolumeSnapshot,
 )
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
+#: what is raised by values that are not of the shape that the APIs promise
+_OF_ANOTHER_SHAPE: Final = (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
+
+
+def not_understood(what: str) -> NonRecoverableError:
+    """Return the error for an answer that no such service would give: a proxy's, say."""
+    return NonRecoverableError(
+        f"what was answered about {what} is not what OpenStack would say",
+        hint="Look at what stands between this machine and the cloud, and at auth_url and the catalog.",
+    )
+
+
+def understood(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return what gives a reader of answers an error of ours for those that it cannot make sense of."""
+
+    def wrap(read: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(read)
+        def reading(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return read(*args, **kwargs)
+            except _OF_ANOTHER_SHAPE as error:
+                raise not_understood(what) from error
+
+        return reading
+
+    return wrap
+
+
+def text_at(raw: Mapping[str, Any], *keys: str) -> str:
+    """Return the text that is below *keys*, such as the id of what was made.
+
+    Raises:
+        NonRecoverableError: when there is none.
+    """
+    found: Any = raw
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(found, str) or not found:
+        raise not_understood(".".join(keys))
+    return found
+
+
+def objects_in(answer: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the list below *key*; empty when there is none.
+
+    Raises:
+        NonRecoverableError: when it is no list of objects.
+    """
+    found = answer.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise not_understood(key)
+    return found
+
+
+@understood("a server")
 def server(raw: Mapping[str, Any]) -> Server:
     """Return the server that Nova describes."""
     image = raw.get("image")
@@ -35,6 +94,7 @@ def server(raw: Mapping[str, Any]) -> Server:
     )
 
 
+@understood("a volume")
 def volume(raw: Mapping[str, Any]) -> Volume:
     """Return the volume that Cinder describes."""
     return Volume(
@@ -55,6 +115,7 @@ def volume(raw: Mapping[str, Any]) -> Volume:
     )
 
 
+@understood("a snapshot")
 def snapshot(raw: Mapping[str, Any]) -> VolumeSnapshot:
     """Return the volume snapshot that Cinder describes."""
     return VolumeSnapshot(
@@ -68,6 +129,7 @@ def snapshot(raw: Mapping[str, Any]) -> VolumeSnapshot:
     )
 
 
+@understood("a backup")
 def backup(raw: Mapping[str, Any]) -> VolumeBackup:
     """Return the volume backup that Cinder describes."""
     return VolumeBackup(
@@ -85,6 +147,7 @@ def backup(raw: Mapping[str, Any]) -> VolumeBackup:
     )
 
 
+@understood("an image")
 def image(raw: Mapping[str, Any]) -> CloudImage:
     """Return the image that Glance describes."""
     return CloudImage(
@@ -110,6 +173,6 @@ def _mapping(raw: Any) -> tuple[Mapping[str, Json], ...]:
     if isinstance(raw, str):
         try:
             raw = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             raw = None
     return tuple(device for device in raw or () if isinstance(device, dict))

@@ -232,10 +232,11 @@ class VSphereClient:
         at = 0
         while at < disk.capacity_bytes:
             found = self._query_changed(machine, snapshot, disk.key, at, since)
-            areas += [DiskArea(start=one.start, length=one.length) for one in found.changedArea or ()]
-            if found.length <= 0:
+            told_to = 0 if found is None else found.startOffset + found.length
+            if told_to <= at:
                 raise UnsupportedError("vSphere does not say what has changed to the disk's end")
-            at = found.startOffset + found.length
+            areas += [DiskArea(start=one.start, length=one.length) for one in found.changedArea or ()]
+            at = told_to
         return tuple(areas)
 
     def read(self, disk: VirtualDisk, area: DiskArea) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from quiesce.model.ids import Json
 from quiesce.providers.openstack.cloud import Cloud
 from quiesce.providers.openstack.network.rules import rule_of
+from quiesce.providers.openstack.parsing import understood
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,7 @@ class FieldDifference:
         return f"{self.field} is {self.current!r}, was {self.saved!r}"
 
 
+@understood("a network object")
 def definition_of(cloud: Cloud, sort: NetworkSort, raw: Mapping[str, Any]) -> NetworkDefinition:
     """Return the definition of the object that Neutron describes as *raw*."""
     names = sorted((sort.changeable | sort.fixed) & raw.keys())
@@ -114,6 +116,7 @@ def definition_of(cloud: Cloud, sort: NetworkSort, raw: Mapping[str, Any]) -> Ne
     )
 
 
+@understood("a router's ports")
 def subnets_of(cloud: Cloud, router_id: str) -> list[str]:
     """Return the subnets that a router connects."""
     ports = cloud.network_objects("ports", device_id=router_id)

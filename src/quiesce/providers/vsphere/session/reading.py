@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import Json
+from quiesce.providers.vsphere.errors import understood
 from quiesce.providers.vsphere.inventory import (
     DiskBacking,
     DiskController,
@@ -93,6 +94,7 @@ def read_all(
         session.change("list the inventory", lambda _: view.DestroyView())
 
 
+@understood
 def machine_of(moid: str, values: Properties, busy: bool) -> VirtualMachine:
     """Return the machine that these properties describe.
 
@@ -129,16 +131,19 @@ def machine_of(moid: str, values: Properties, busy: bool) -> VirtualMachine:
     )
 
 
-def disks_of(hardware: Any) -> Iterator[VirtualDisk]:
+@understood
+def disks_of(hardware: Any) -> Sequence[VirtualDisk]:
     """Return the disks among a machine's or a snapshot's devices."""
     sharing = {
         device.key: str(getattr(device, "sharedBus", "noSharing"))
         for device in hardware.device
         if isinstance(device, vim.vm.device.VirtualSCSIController)
     }
-    for device in hardware.device:
-        if isinstance(device, vim.vm.device.VirtualDisk):
-            yield _disk(device, sharing.get(device.controllerKey, "noSharing"))
+    return [
+        _disk(device, sharing.get(device.controllerKey, "noSharing"))
+        for device in hardware.device
+        if isinstance(device, vim.vm.device.VirtualDisk)
+    ]
 
 
 def hardware_of(values: Properties) -> Hardware:
@@ -307,6 +312,7 @@ def _moid(found: Any) -> str | None:
     return id_of(found) if found is not None else None
 
 
+@understood
 def figures_of(values: Properties) -> dict[str, Json]:
     """Return statistics of a machine; figures that the platform does not have now are left out."""
     stats, storage = values.get("summary.quickStats"), values.get("summary.storage")

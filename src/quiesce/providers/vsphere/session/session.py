@@ -153,6 +153,13 @@ class _Stub(SoapStubAdapter):  # type: ignore[misc]
         )
         self._limits = limits
 
+    def InvokeMethod(self, mo: Any, info: Any, args: Any, outerStub: Any = None) -> Any:  # noqa: N802, N803
+        """Send a request; an answer of another type than its method has is none."""
+        answer = super().InvokeMethod(mo, info, args, outerStub)
+        if outerStub is None and answer is not None and not isinstance(answer, info.result):
+            raise http.client.HTTPException(f"{type(answer).__name__} is not what {info.name} answers")
+        return answer
+
     def GetConnection(self) -> Any:  # noqa: N802  the SDK's name
         connection = super().GetConnection()
         if isinstance(connection.sock, socket.socket):
