@@ -16,7 +16,7 @@ from typing import Any, Final
 import libvirt  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import libvirt_qemu  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-from quiesce.errors import ResourceNotFoundError
+from quiesce.errors import RecoverableError, ResourceNotFoundError
 from quiesce.model.ids import Json
 from quiesce.providers.libvirt.errors import translate
 from quiesce.providers.libvirt.xml import METADATA_URI
@@ -138,7 +138,13 @@ class Domain:
         request = json.dumps({"execute": command} | ({"arguments": arguments} if arguments else {}))
         with _doing(f"ask the agent of {self.name} for {command}"):
             answer = libvirt_qemu.qemuAgentCommand(self._handle, request, max(1, round(limit_s)), 0)
-        result: Json = json.loads(answer).get("return")
+        try:
+            said = json.loads(answer)
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            raise RecoverableError(f"the agent of {self.name} answers {command} with nonsense")
+        result: Json = said.get("return")
         return result
 
     def suspend(self) -> None:

@@ -28,7 +28,7 @@ def owner_in(description: str) -> Owner | None:
         return None
     try:
         found = json.loads(description.removeprefix(_SAYS))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return Owner.read("", found) if isinstance(found, dict) else None
 

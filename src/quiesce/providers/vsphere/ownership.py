@@ -50,7 +50,7 @@ def owner_of_snapshot(snapshot: MachineSnapshot) -> Owner | None:
         return None
     try:
         return Owner.read("", json.loads(snapshot.description[len(_MADE_BY) :]))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
 
 

@@ -125,7 +125,7 @@ class ClonedCopy:
 def _recorded(clone: VirtualMachine) -> BackupArtifact:
     try:
         return read_artifact(BackupArtifact, json.loads(clone.marks.get(ARTIFACT, "")))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedArtifactError(f"{clone.name} does not say any more what it was made of") from error
 
 

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from quiesce.errors import ForeignObjectError, ProviderError, UnsupportedError
+from quiesce.errors import DamagedArtifactError, ForeignObjectError, ProviderError, UnsupportedError
 from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.artifact import as_artifact, read_artifact
 from quiesce.provider_kit.job import RuntimeState
@@ -232,7 +232,10 @@ def _refuse_unlike(machine: VirtualMachine, temporary: VirtualMachine) -> None:
 
 def _hand_over(job: VSphereJob, machine: VirtualMachine, temporary: VirtualMachine) -> str:
     """Give the old disks to the temporary machine; those that snapshots read through stay."""
-    old = read_artifact(ReplacedDisks, json.loads(temporary.marks.get(REPLACED) or "{}")).disks
+    try:
+        old = read_artifact(ReplacedDisks, json.loads(temporary.marks.get(REPLACED) or "{}")).disks
+    except (ValueError, RecursionError) as error:
+        raise DamagedArtifactError(f"{temporary.name} does not say which disks it replaces") from error
     kept = old if machine.snapshots else ()
     job.vcenter.exchange(
         temporary.id,
