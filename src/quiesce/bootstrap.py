@@ -139,8 +139,12 @@ def start_guard(settings: Settings) -> GuardProcess:
         "QUIESCE_HOME": str(settings.home),
         "QUIESCE_DATABASE": settings.database_url,
     }
-    command = [sys.executable, "-m", "quiesce.cli.guard"]
-    return GuardProcess(command, settings.home / "guard.log", environment)
+    return GuardProcess(own_command("quiesce.cli.guard"), settings.home / "guard.log", environment)
+
+
+def own_command(module: str, *arguments: str) -> list[str]:
+    """Return what runs a *module* of ours: never one that lies in the working directory instead."""
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def require_trusted_home(home: Path) -> None:

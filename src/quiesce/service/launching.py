@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from quiesce.app.services import Services
+from quiesce.bootstrap import own_command
 from quiesce.errors import QuiesceError
 from quiesce.files.durable import make_private_directory
 from quiesce.model.ids import DeploymentName, ExecutionId
@@ -46,7 +46,7 @@ class Launcher:
         log = self._logs / f"{time.time_ns()}.log"
         with log.open("xb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "quiesce.cli.main", *arguments],
+                own_command("quiesce.cli.main", *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

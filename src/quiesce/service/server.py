@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Final
 import uvicorn
 
 from quiesce.app.services import Services
-from quiesce.bootstrap import USERS_FILE
+from quiesce.bootstrap import USERS_FILE, own_command
 from quiesce.service.access import Access
 from quiesce.service.app import console, monitored
 from quiesce.service.audit import Audit
@@ -70,7 +69,7 @@ def serve(services: Services, serving: Serving) -> None:
 def run_due_until(ended: threading.Event, every_s: float, environment: Mapping[str, str]) -> None:
     """Call ``quiesce run-due`` every *every_s* seconds until *ended*; what it prints is printed."""
     while not ended.is_set():
-        command = [sys.executable, "-m", "quiesce.cli.main", "run-due", "--quiet"]
+        command = own_command("quiesce.cli.main", "run-due", "--quiet")
         running = subprocess.Popen(
             command, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True
         )
