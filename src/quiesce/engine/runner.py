@@ -33,6 +33,7 @@ from quiesce.errors import (
 )
 from quiesce.model.debts import Owed
 from quiesce.model.history import History
+from quiesce.model.ids import StepId
 from quiesce.model.operation import INDEBTING, Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.plan import Plan, Role, Step
@@ -53,6 +54,8 @@ from quiesce.ports import Clock, Completion, Guard, Journal, Workers
 
 #: time between two looks for a cancel request of another process, in seconds
 CANCEL_LOOK_S = 0.5
+#: of so many steps that have failed, the last message says why
+_TOLD_FAILURES = 3
 #: thaws have at least so many places, whatever ``parallel`` says
 LEAST_THAW_PLACES = 64
 
@@ -188,7 +191,7 @@ class Runner:
             return Ending.NOT_CONSISTENT if self._env.shortfall(self._history) else Ending.COMPLETED
         return Ending.CANCELLED if aborted.cancelled and not debts else Ending.FAILED
 
-    def _failures(self) -> list[str]:
+    def _failures(self) -> list[StepId]:
         return sorted(step for step, failed in self._history.failed.items() if not failed.passed_over)
 
     def _ending_message(self, debts: Sequence[Step]) -> str:
@@ -196,7 +199,9 @@ class Runner:
         if self._history.aborted is not None:
             parts.append(self._history.aborted.message)
         elif failed := self._failures():
-            parts.append(f"failed: {', '.join(failed)}")
+            told = [f"{step}: {self._history.failed[step].message}" for step in failed[:_TOLD_FAILURES]]
+            more = len(failed) - len(told)
+            parts.append(f"failed: {'; '.join(told)}{f' and {more} more' if more else ''}")
         elif shortfall := self._env.shortfall(self._history):
             parts.append(shortfall)
         return "; ".join(filter(None, (*parts, str(Owed.of(debts)))))

@@ -42,12 +42,12 @@ def plan_undo_restore(request: PlanRequest) -> Plan:
 
 
 def plan_forget_undo(request: PlanRequest) -> Plan:
-    """Let go of everything that restores have replaced, on every instance that keeps such a thing."""
+    """Let go of everything that restores have replaced, on every instance that can keep such a thing.
+
+    Also where there is nothing to go back to any more: an earlier one may have left some of it behind.
+    """
     draft = PlanDraft(request)
-    instances = draft.having(RESTORE_CONFIRM)
-    if request.former is not None:
-        instances = tuple(instance for instance in instances if instance in request.former)
-    draft.add_group("let go of what is kept", RESTORE_CONFIRM, instances)
+    draft.add_group("let go of what is kept", RESTORE_CONFIRM, draft.having(RESTORE_CONFIRM))
     draft.warn_if_idle("let go of", RESTORE_CONFIRM)
     return draft.finish(carry_on=True)
 

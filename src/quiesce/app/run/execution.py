@@ -245,7 +245,7 @@ def failure_of(execution: Execution, plan: Plan, history: History, *, way_back: 
         return kind(told)
     aborted = history.aborted
     code = aborted.code if aborted is not None else ExecutionFailedError.code
-    hint = aborted.hint if aborted is not None else f"See: quiesce events {execution.id}"
+    hint = aborted.hint if aborted is not None else _hint_of(execution, history)
     replaced = any(step.operation in REPLACING and step.id in history.done for step in plan.steps)
     refused = code == InUseError.code and not replaced
     return ExecutionFailedError(
@@ -254,6 +254,12 @@ def failure_of(execution: Execution, plan: Plan, history: History, *, way_back: 
         hint=" ".join(filter(None, (hint, way_back if _failed_to_answer(plan, history) else ""))),
         exit_status=ExitStatus.REFUSED if refused else ExitStatus.FAILED,
     )
+
+
+def _hint_of(execution: Execution, history: History) -> str:
+    """Return what the steps that have failed, while the others went on, say can be done."""
+    failed = [each.hint for each in history.failed.values() if each.hint and not each.passed_over]
+    return " ".join((*dict.fromkeys(failed), f"See: quiesce events {execution.id}"))
 
 
 def _failed_to_answer(plan: Plan, history: History) -> bool:

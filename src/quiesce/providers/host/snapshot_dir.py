@@ -223,7 +223,11 @@ class SnapshotDirectory:
         self._remove_when_empty()
         told = "; ".join(self._notes)
         if told and keep_s == 0 and not call.restoring:
-            raise NonRecoverableError(told, hint="Mend what is named, then run it again.")
+            raise NonRecoverableError(
+                told,
+                hint="Unmount what is mounted there, or end the programs that use it; then, once more: "
+                f"quiesce restore --forget-undo {call.deployment}.",
+            )
         return told
 
     @contextlib.contextmanager
