@@ -1,4 +1,4 @@
-"""A local user changes the data as quickly as it goes, while root saves, restores and removes them.
+"""A local user changes the data as quickly as it goes, while root saves, restores, undoes and removes.
 
 Nothing outside the data may be read or changed. inotify tells of every read and every change of the files
 outside, through a bind mount too, whether or not what was read was ever stored. A second adversary, root's
@@ -32,6 +32,10 @@ from tests.unit.files.attackers import NOBODY, as_user, racing
 from .shop import CommandLine
 
 LASTS_S: Final = float(os.environ.get("QUIESCE_RACE_S", "4"))
+#: what root does again and again
+DEEDS: Final = {"backup", "restore", "undo", "forget-undo", "remove-backup"}
+ONE_TRY: Final = ("--task-retries", "0")
+IN_USE: Final = ("-p", "allow_in_use=true")
 CANARY: Final = b"vermilion-quokka-0451"
 
 BLUEPRINT: Final = """\
@@ -198,7 +202,7 @@ def mounting(top: Path) -> Iterator[None]:
 
 @pytest.mark.timeout(LASTS_S + 300)
 def test_nothing_outside_is_read_or_changed(quiesce: CommandLine, alone: None, playground: Path) -> None:
-    """Backups, snapshots, restores and removals of data that their owner and an automounter change."""
+    """Backups, snapshots, restores, undos and removals of data that their owner and an automounter change."""
     outside, user, state = playground / "outside", playground / "user", playground / "state"
     (outside / "sub/deep").mkdir(parents=True)
     for name in ("file", "file0", "file1", "sub/file", "sub/file0", "sub/deep/file", "deep"):
@@ -218,7 +222,7 @@ def test_nothing_outside_is_read_or_changed(quiesce: CommandLine, alone: None, p
     for place in (quiesce.home, state, user):
         assert _holding_canary(place) == []
     print(f"succeeded: {succeeded}")
-    assert set(succeeded) == {"backup", "restore", "remove-backup"}, "the race left nothing to look at"
+    assert set(succeeded) == DEEDS, "the race left nothing to look at"
 
 
 def _init(quiesce: CommandLine, data: Path, snapshots: Path) -> None:
@@ -231,21 +235,25 @@ def _work(quiesce: CommandLine, end: float) -> dict[str, int]:
     """Do everything that touches the data, again and again; return how often each went well."""
     succeeded: dict[str, int] = {}
     number = 0
-    while time.monotonic() < end or not {"backup", "restore", "remove-backup"} <= set(succeeded):
+    while time.monotonic() < end or not set(succeeded) >= DEEDS:
         assert time.monotonic() < end + 200, succeeded
         number += 1
         kind = ("--snapshot-incremental", "false") if number % 2 else ()
         point = ("--snapshot-name", f"p{number}")
-        for command, more in (
-            ("backup", ("--task-retries", "0")),
-            ("restore", ("--task-retries", "0", "-p", "allow_in_use=true")),
-            ("remove-backup", ()),
+        for deed, command in (
+            ("backup", ("backup", "files", *point, *kind, *ONE_TRY)),
+            ("restore", ("restore", "files", *point, *kind, *ONE_TRY, *IN_USE)),
+            ("undo", ("restore", "--undo", "files", *ONE_TRY, *IN_USE)),
+            # back again: what the user has changed meanwhile is kept
+            ("undo", ("restore", "--undo", "files", *ONE_TRY, *IN_USE)),
+            ("forget-undo", ("restore", "--forget-undo", "files", *ONE_TRY)),
+            ("remove-backup", ("remove-backup", "files", *point, *kind)),
         ):
-            process = quiesce.start(command, "files", *point, *kind, *more)
+            process = quiesce.start(*command)
             _, err = process.communicate(timeout=120)
             assert "Traceback" not in err, err
             if process.returncode in {0, 8}:
-                succeeded[command] = succeeded.get(command, 0) + 1
+                succeeded[deed] = succeeded.get(deed, 0) + 1
     return succeeded
 
 
