@@ -56,6 +56,6 @@ bench: $(VENV)/.ready  ## figures, each beside a baseline of the same run
 	for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove the environment, the labs' folder and what was built
-	rm -rf $(VENV) $(RELEASE) .lab build dist
+	rm -rf $(VENV) $(RELEASE) .lab build dist site
 
 include $(wildcard mk/*.mk)

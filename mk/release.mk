@@ -1,5 +1,5 @@
-# What is locked and delivered. The tools are locked by hash, too, and have an environment of their own.
-.PHONY: lock audit wheel sbom
+# What is locked and delivered, and the documentation's site. The tools are locked by hash, too, and have an environment of their own.
+.PHONY: lock audit wheel sbom site
 RELEASE := .venv-release
 COMPILE = $(RELEASE)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
     --no-emit-index-url --no-header
@@ -20,6 +20,9 @@ wheel: $(VENV)/.ready  ## dist/: the wheel, the sources, and a bill of materials
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(MAKE) sbom
+
+site: $(RELEASE)/.ready  ## site/: the documentation as a site; every link and anchor must lead somewhere
+	NO_MKDOCS_2_WARNING=1 $(RELEASE)/bin/mkdocs build --strict
 
 # the wheel alone with what it needs, in the versions that are locked
 sbom: $(RELEASE)/.ready  ## dist/quiesce.cdx.json: what the wheel brings with it (CycloneDX)
