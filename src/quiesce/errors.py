@@ -89,6 +89,12 @@ class PlanError(QuiesceError):
     exit_status = ExitStatus.REFUSED
 
 
+class WindowTooLongError(PlanError):
+    """Things would be frozen for longer than is allowed."""
+
+    code = "window-too-long"
+
+
 class ExecutionFailedError(QuiesceError):
     """An execution failed; everything that was frozen is thawed. *code* is that of its cause."""
 

@@ -105,7 +105,70 @@ def test_on_a_terminal_too(quiesce: CommandLine, sticky_shop: Shop) -> None:
 def test_a_window_that_will_be_too_long_is_told_of(quiesce: CommandLine, slow_shop: Shop) -> None:
     (slow_shop.directory / "go").touch()
     quiesce("backup", "shop", "-p", "snapshot_name=one", "--max-freeze", "10m")
-    told = quiesce("plan", "backup", "shop", "-p", "max_freeze=1ms").out
+    unsized = ("-p", "exclude_nodes=files", "-p", "max_freeze=1ms")
+    told = quiesce("plan", "backup", "shop", *unsized).out
     assert "is over max_freeze (0.001 s)" in told
-    late = quiesce("backup", "shop", "-p", "snapshot_name=two", "--max-freeze", "1ms", status=6).out
+    late = quiesce("backup", "shop", "-p", "snapshot_name=two", *unsized, status=6).out
     assert "WARNING: the predicted frozen window of" in late
+
+
+def fill(shop: Shop) -> None:
+    """Give the shop files that no file system shares: each is below what is copied into a pack."""
+    for number in range(200):
+        (shop.data / f"picture-{number}").write_bytes(bytes([number]) * 200_000)
+
+
+def test_what_is_too_large_for_the_window_is_refused_before_it_is_frozen(
+    quiesce: CommandLine, shop: Shop
+) -> None:
+    """310 ms were predicted; it needed over 30 s, every night, and was broken off every night."""
+    fill(shop)
+    files = shop.instances["files"]
+    refused = quiesce("backup", "shop", "--max-freeze", "100ms", status=5).err
+    assert f"{files}: 20" in refused
+    assert "entries and 38." in refused
+    assert "(a careful guess, never measured here); max_freeze allows 0.1 s, so nothing was frozen" in refused
+    assert "[window-too-long]" in refused
+    assert "exclude_nodes=files" in refused
+    assert "max_freeze=1s" in refused
+    assert quiesce.executions() == []
+    planned = quiesce("plan", "backup", "shop", "-p", "max_freeze=100ms", "--json", status=5)
+    assert planned.json["plan"]["refused"]["code"] == "window-too-long"
+    assert planned.json["plan"]["cuts"][files]["basis"] == "guessed"
+    assert "about" in quiesce("plan", "backup", "shop").out
+
+
+def test_nothing_is_called_predicted_that_was_not_measured(quiesce: CommandLine, shop: Shop) -> None:
+    fill(shop)
+    files, orders = shop.instances["files"], shop.instances["orders"]
+    first = quiesce("plan", "backup", "shop").out
+    assert "predicted" not in first
+    assert "frozen window, not measured yet: about" in first
+    assert f"never measured: {orders}, {files}" in first
+    assert "(a careful guess: nothing alike was measured here)" in first
+    quiesce("backup", "shop", "-p", "snapshot_name=one", "--max-freeze", "10m")
+    second = quiesce("plan", "backup", "shop").out
+    assert "predicted frozen window: " in second
+    assert "(at the rates of the last one)" in second
+    lasted = quiesce.points("shop")["one"]["artifacts"][0]["content"]["cut_s"]
+    cut = quiesce("plan", "backup", "shop", "--json").json["plan"]["cuts"][files]
+    assert (cut["basis"], cut["seconds"] >= lasted) == ("measured", True)
+
+
+def test_so_is_a_cut_that_its_own_timeout_would_break_off(quiesce: CommandLine, shop: Shop) -> None:
+    fill(shop)
+    refused = quiesce("backup", "shop", "-p", "operation_timeout=0.1", status=5).err
+    assert "operation_timeout allows less, so nothing was frozen" in refused
+
+
+def test_what_nothing_is_frozen_around_may_take_its_time(quiesce: CommandLine, shop: Shop) -> None:
+    fill(shop)
+    quiesce("backup", "shop", "-p", "exclude_nodes=orders", "--max-freeze", "1ms")
+
+
+def test_the_plan_refuses_what_cannot_be_worth_enough(quiesce: CommandLine, shop: Shop) -> None:
+    """Only the backup itself had refused it."""
+    told = quiesce(
+        "plan", "backup", "shop", "-p", "exclude_nodes=orders", "-p", "min_consistency=application", status=5
+    ).err
+    assert "min_consistency application cannot be met by" in told

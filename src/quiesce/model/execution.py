@@ -6,7 +6,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, Json
+from quiesce.model.cut_size import CutSize
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
 
 
 class ExecutionState(enum.StrEnum):
@@ -38,3 +39,5 @@ class Execution:
     owes: bool = False
     #: the restore points that it makes, applies or deletes
     points: tuple[BackupName, ...] = ()
+    #: how much was to be cut while things were frozen, counted before they were
+    cut_sizes: Mapping[InstanceId, CutSize] = field(default_factory=dict)

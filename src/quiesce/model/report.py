@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from quiesce.model.cut_size import CutEstimate
 from quiesce.model.execution import Execution
 from quiesce.model.former_state import FormerState
 from quiesce.model.ids import BackupName, InstanceId, Json, StepId
@@ -136,6 +137,10 @@ class PlanReport:
     #: in seconds
     predicted_window_s: float
     max_freeze_s: float
+    #: who takes part in that window and was never measured here: what is usual, or a careful guess
+    unmeasured: tuple[InstanceId, ...] = ()
+    #: cuts within it that grow with what there is, by instance
+    cuts: Mapping[InstanceId, CutEstimate] = field(default_factory=dict)
     #: instances by the class their cut can reach
     consistency: Mapping[InstanceId, str] = field(default_factory=dict)
     digest: str = ""

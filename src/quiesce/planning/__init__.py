@@ -1,8 +1,9 @@
 """Topology and request in, plan out: pure functions."""
 
+from quiesce.planning.cut_estimates import estimate_cut
 from quiesce.planning.options import declared_options, idle_options
 from quiesce.planning.parameters import PARAMETERS, default_of, parameters_of, read_parameters
-from quiesce.planning.prediction import lasted_s, predictor
+from quiesce.planning.prediction import lasted, predictor, unmeasured
 from quiesce.planning.registry import (
     BACKUP,
     REMOVE_BACKUP,
@@ -25,9 +26,10 @@ __all__ = [
     "Workflow",
     "declared_options",
     "default_of",
+    "estimate_cut",
     "freezes_in_vain",
     "idle_options",
-    "lasted_s",
+    "lasted",
     "makes_full_point",
     "parameters_of",
     "plan_workflow",
@@ -35,6 +37,7 @@ __all__ = [
     "predict_window_s",
     "predictor",
     "read_parameters",
+    "unmeasured",
     "vain_wait_text",
     "workflow_named",
 ]

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from quiesce.model.capabilities import Capabilities
+from quiesce.model.cut_size import Lasted
 from quiesce.model.ids import InstanceId, StepId
 from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, REPLACING, Operation
 from quiesce.model.plan import Plan, Role, Step
@@ -149,19 +150,20 @@ def predict_window_s(plan: Plan, duration_s: Callable[[Step], float]) -> float:
     return sum(_makespan_s(steps, plan.parameters.parallel, duration_s) for steps in groups.values())
 
 
-def predict_total_s(plan: Plan, measured_s: Mapping[tuple[InstanceId, Operation], float]) -> float | None:
+def predict_total_s(plan: Plan, measured: Mapping[tuple[InstanceId, Operation], Lasted]) -> float | None:
     """Return how long *plan* lasts, in seconds, if it is as the last time; None when that is not known.
 
     Of what replaces an instance it has to be known; what else was never measured counts as nothing.
     """
-    if any((s.instance, s.operation) not in measured_s for s in plan.steps if s.operation in REPLACING):
+    known_s = {key: last.seconds for key, last in measured.items() if last.finished}
+    if any((s.instance, s.operation) not in known_s for s in plan.steps if s.operation in REPLACING):
         return None
     groups: dict[int, list[Step]] = {}
     for step in plan.steps:
         if step.role is not Role.UNDO:
             groups.setdefault(step.group, []).append(step)
     return sum(
-        _makespan_s(steps, plan.parameters.parallel, lambda s: measured_s.get((s.instance, s.operation), 0.0))
+        _makespan_s(steps, plan.parameters.parallel, lambda s: known_s.get((s.instance, s.operation), 0.0))
         for steps in groups.values()
     )
 

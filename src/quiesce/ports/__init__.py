@@ -4,6 +4,7 @@ from quiesce.ports.engine import Clock, Completion, Guard, Journal, Workers
 from quiesce.ports.messenger import Messenger
 from quiesce.ports.providers import (
     Context,
+    CutMeasurer,
     Discoverer,
     Doctor,
     Finding,
@@ -33,6 +34,7 @@ __all__ = [
     "Clock",
     "Completion",
     "Context",
+    "CutMeasurer",
     "Data",
     "Deployments",
     "Discoverer",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from quiesce.model.call import Call
+from quiesce.model.cut_size import CutSize
 from quiesce.model.former_state import FormerState
 from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
@@ -161,6 +162,15 @@ class TargetInspector(Protocol):
 
     def inspect_target(self, call: Call, context: Context) -> RestoreTarget:
         """Look at what *call* would replace, or write to; changes nothing."""
+        ...
+
+
+@runtime_checkable
+class CutMeasurer(Protocol):
+    """A provider that can tell beforehand how much a SNAPSHOT has to take while things are frozen."""
+
+    def cut_size(self, call: Call, context: Context) -> CutSize | None:
+        """Count it, reading no data and changing nothing; None: the cut grows with nothing."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from quiesce.model.cut_size import Lasted
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
@@ -115,13 +116,13 @@ class Executions(Protocol):
         ...
 
     def keep_durations(
-        self, deployment: DeploymentName, seconds: Mapping[tuple[InstanceId, Operation], float]
+        self, deployment: DeploymentName, lasted: Mapping[tuple[InstanceId, Operation], Lasted]
     ) -> None:
         """Remember how long operations lasted, for predicting the next frozen window."""
         ...
 
-    def durations(self, deployment: DeploymentName) -> Mapping[tuple[InstanceId, Operation], float]:
-        """Return how long each operation lasted the last time, in seconds."""
+    def durations(self, deployment: DeploymentName) -> Mapping[tuple[InstanceId, Operation], Lasted]:
+        """Return how long each operation lasted the last time."""
         ...
 
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, assert_never
 from quiesce.errors import DamagedArtifactError, ProviderError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Description, Kind
+from quiesce.model.cut_size import CutSize
 from quiesce.model.former_state import FormerState
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
@@ -109,6 +110,10 @@ class CheckedOperations(Operations[JobT]):
     def inspect_target(self, job: JobT, /) -> RestoreTarget:
         """Look at what the job's APPLY, REVERT or EXTRACT would replace, or write to."""
         return NO_OBJECTION
+
+    def cut_size(self, job: JobT, /) -> CutSize | None:
+        """Count what the job's SNAPSHOT has to take; None: it grows with nothing."""
+        return None
 
     def former_state(self, job: JobT, /) -> FormerState | None:
         """Tell what is kept of what restores have replaced; None: nothing, or it cannot be undone."""
@@ -264,6 +269,10 @@ class PlatformProvider(DispatchingProvider[JobT]):
     def inspect_target(self, call: Call, context: Context) -> RestoreTarget:
         """Look at what *call* would replace, or write to; changes nothing."""
         return self._checked[self.kind_of(call).name].inspect_target(self.job(call, context))
+
+    def cut_size(self, call: Call, context: Context) -> CutSize | None:
+        """Count what the call's SNAPSHOT has to take; changes nothing."""
+        return self._checked[self.kind_of(call).name].cut_size(self.job(call, context))
 
     def former_state(self, call: Call, context: Context) -> FormerState | None:
         """Tell what is kept of what restores of the call's instance have replaced; changes nothing."""

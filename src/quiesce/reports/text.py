@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from quiesce.model.cut_size import Basis
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.former_state import FormerState, Side
@@ -34,10 +35,7 @@ def _plan_lines(report: PlanReport) -> Iterator[str]:
         condition = {"settle": "  (whatever happens)", "undo": "  (only if it fails)"}.get(steps[0].role, "")
         yield f"  {number}. {title}: {names}{more}{condition}"
     if report.predicted_window_s:
-        yield (
-            f"predicted frozen window: {seconds(report.predicted_window_s)} "
-            f"(bound: {seconds(report.max_freeze_s)})"
-        )
+        yield from _window_lines(report)
     classes = sorted(set(report.consistency.values()))
     for label in classes:
         members = [instance for instance, consistency in report.consistency.items() if consistency == label]
@@ -59,6 +57,26 @@ def _told_of_instances(report: PlanReport) -> Iterator[str]:
         yield from (f"differs: {instance}, {difference}" for difference in differences)
     for instance, state in report.former.items():
         yield former_text(instance, state)
+
+
+def _window_lines(report: PlanReport) -> Iterator[str]:
+    window, bound = seconds(report.predicted_window_s), seconds(report.max_freeze_s)
+    if report.unmeasured:
+        who = ", ".join(report.unmeasured[:_NAMED])
+        more = f" and {len(report.unmeasured) - _NAMED} more" if report.unmeasured[_NAMED:] else ""
+        yield f"frozen window, not measured yet: about {window} (bound: {bound}); never measured: {who}{more}"
+    else:
+        yield f"predicted frozen window: {window} (bound: {bound})"
+    for instance, cut in report.cuts.items():
+        size = f"{cut.size.entries} entries, {size_text(cut.size.copied_bytes)} to copy"
+        yield f"cut of {instance}: {size}, about {seconds(cut.seconds)} ({_BASIS[cut.basis]})"
+
+
+_BASIS = {
+    Basis.MEASURED: "at the rates of the last one",
+    Basis.TRIED: "the last try was broken off",
+    Basis.GUESSED: "a careful guess: nothing alike was measured here",
+}
 
 
 def _restore_lines(deployment: str, restore: RestorePreview) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from quiesce.errors import UnknownNameError
+from quiesce.model.cut_size import CutSize, Lasted
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId
 from quiesce.model.operation import Operation
@@ -104,31 +105,31 @@ class SqlExecutions:
         return reason
 
     def keep_durations(
-        self, deployment: DeploymentName, seconds: Mapping[tuple[InstanceId, Operation], float]
+        self, deployment: DeploymentName, lasted: Mapping[tuple[InstanceId, Operation], Lasted]
     ) -> None:
         """Remember how long operations lasted."""
-        if not seconds:
+        if not lasted:
             return
-        keys = [{"d": deployment, "i": instance, "o": operation.value} for instance, operation in seconds]
+        keys = [{"d": deployment, "i": instance, "o": operation.value} for instance, operation in lasted]
         old = sa.delete(durations).where(
             durations.c.deployment == sa.bindparam("d"),
             durations.c.instance == sa.bindparam("i"),
             durations.c.operation == sa.bindparam("o"),
         )
         new = [
-            {"deployment": deployment, "instance": key["i"], "operation": key["o"], "seconds": value}
-            for key, value in zip(keys, seconds.values(), strict=True)
+            {"deployment": deployment, "instance": key["i"], "operation": key["o"], **_measured(value)}
+            for key, value in zip(keys, lasted.values(), strict=True)
         ]
         with self._database.write() as connection:
             connection.execute(old, keys)
             connection.execute(sa.insert(durations), new)
 
-    def durations(self, deployment: DeploymentName) -> Mapping[tuple[InstanceId, Operation], float]:
-        """Return how long each operation lasted the last time, in seconds."""
+    def durations(self, deployment: DeploymentName) -> Mapping[tuple[InstanceId, Operation], Lasted]:
+        """Return how long each operation lasted the last time."""
         query = sa.select(durations).where(durations.c.deployment == deployment)
         with self._database.read() as connection:
             return {
-                (InstanceId(row.instance), Operation(row.operation)): row.seconds
+                (InstanceId(row.instance), Operation(row.operation)): _lasted(row)
                 for row in connection.execute(query)
             }
 
@@ -140,6 +141,21 @@ class SqlExecutions:
     def _column(self, column: sa.Column[Any], execution: str) -> Any:
         with self._database.read() as connection:
             return connection.execute(sa.select(column).where(executions.c.id == execution)).scalar()
+
+
+def _measured(lasted: Lasted) -> dict[str, object]:
+    size = lasted.size
+    return {
+        "seconds": lasted.seconds,
+        "finished": lasted.finished,
+        "entries": None if size is None else size.entries,
+        "copied_bytes": None if size is None else size.copied_bytes,
+    }
+
+
+def _lasted(row: sa.Row[Any]) -> Lasted:
+    size = None if row.entries is None else CutSize(entries=row.entries, copied_bytes=row.copied_bytes)
+    return Lasted(seconds=row.seconds, finished=row.finished, size=size)
 
 
 def _columns(execution: Execution) -> dict[str, object]:

@@ -62,6 +62,9 @@ durations = sa.Table(
     sa.Column("instance", sa.Text, primary_key=True),
     sa.Column("operation", sa.String(16), primary_key=True),
     sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("finished", sa.Boolean, nullable=False),
+    sa.Column("entries", sa.BigInteger, nullable=True),
+    sa.Column("copied_bytes", sa.BigInteger, nullable=True),
 )
 restore_points = sa.Table(
     "restore_points",

@@ -26,6 +26,8 @@ from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
 from quiesce.providers.host import cuts, directory, entries, former_states, snapshot_dir
+from quiesce.providers.host.cut_sizes import cut_size_of
+from quiesce.providers.host.inspecting import can_share
 from quiesce.testing import RecordingContext
 
 from .machine import Machine, Node, forget
@@ -547,3 +549,20 @@ def test_a_cut_whose_first_record_was_never_finished_is_made_anew_or_removed(
             left.write_bytes(b"half")
             machine.do(node, operation, point=name)
             assert not left.exists()
+
+
+def test_what_is_counted_before_a_cut_is_what_it_takes(tmp_path: Path) -> None:
+    """The window is foretold by it: holes and second names cost nothing, small files always do."""
+    data, place = tmp_path / "data", tmp_path / "place"
+    data.mkdir()
+    place.mkdir()
+    fill(data)
+    with contextlib.ExitStack() as stack:
+        source, target = (os.open(path, os.O_RDONLY) for path in (data, place))
+        stack.callback(os.close, source)
+        stack.callback(os.close, target)
+        size = cut_size_of(source, shares=can_share(place))
+        tally = cuts.cut_tree(source, target, b"raw", content.nobody)
+    assert size.entries == tally.entries
+    taken = (place / "raw" / "pack").stat().st_size + tally.copied_bytes
+    assert abs(size.copied_bytes - taken) <= 64 << 10

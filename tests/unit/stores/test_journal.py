@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quiesce.errors import StoreError, SupersededError, UnknownNameError
+from quiesce.model.cut_size import CutSize, Lasted
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, StepId
 from quiesce.model.operation import Operation
@@ -161,10 +162,12 @@ def test_a_wish_to_cancel_is_kept(executions: SqlExecutions) -> None:
 
 def test_the_last_duration_of_each_operation_is_kept(executions: SqlExecutions) -> None:
     key = (InstanceId("vm"), Operation.SNAPSHOT)
-    executions.keep_durations(SHOP, {key: 1.0, (InstanceId("vm"), Operation.FREEZE): 2.0})
-    executions.keep_durations(SHOP, {key: 3.0})
+    freeze = (InstanceId("vm"), Operation.FREEZE)
+    tried = Lasted(seconds=3.0, finished=False, size=CutSize(entries=5, copied_bytes=1 << 40))
+    executions.keep_durations(SHOP, {key: Lasted(seconds=1.0), freeze: Lasted(seconds=2.0)})
+    executions.keep_durations(SHOP, {key: tried})
     executions.keep_durations(SHOP, {})
-    assert executions.durations(SHOP) == {key: 3.0, (InstanceId("vm"), Operation.FREEZE): 2.0}
+    assert executions.durations(SHOP) == {key: tried, freeze: Lasted(seconds=2.0)}
 
 
 def test_an_unknown_execution_is_answered_with_the_last_known_ones(executions: SqlExecutions) -> None:

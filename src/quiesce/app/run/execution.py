@@ -27,7 +27,7 @@ from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan
 from quiesce.model.records import Ending, Record
 from quiesce.model.restore_point import PointState, RestorePoint
-from quiesce.planning import lasted_s, workflow_named
+from quiesce.planning import lasted, workflow_named
 from quiesce.ports import Guard, Journal
 
 
@@ -185,7 +185,8 @@ class ExecutionRun:
 
     def _keep_durations(self, history: History) -> None:
         name, executions = self.execution.deployment, self.services.executions
-        executions.keep_durations(name, lasted_s(self.plan, history, executions.durations(name)))
+        before, sizes = executions.durations(name), self.execution.cut_sizes
+        executions.keep_durations(name, lasted(self.plan, history, before, sizes))
 
     def _removes_points(self) -> bool:
         return workflow_named(self.plan.workflow).removes_points

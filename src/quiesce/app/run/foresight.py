@@ -21,15 +21,24 @@ from quiesce.planning import predict_total_s
 
 
 def with_foresight(
-    services: Services, deployment: Deployment, plan: Plan, points: Sequence[RestorePoint], report: PlanReport
+    services: Services,
+    deployment: Deployment,
+    plan: Plan,
+    points: Sequence[RestorePoint],
+    report: PlanReport,
+    *,
+    error: QuiesceError | None,
 ) -> PlanReport:
-    """Return *report* with what a plan that replaces or extracts something would meet."""
+    """Return *report* with what a plan that replaces or extracts something would meet.
+
+    *error* is why it would be refused after all that is looked at here.
+    """
     reading = [step.instance for step in plan.steps if step.operation in REPLACING | {Operation.EXTRACT}]
     if not reading:
-        return report
+        return replace(report, refused=None if error is None else _refusal(error))
     targets = inspect_targets(services, deployment, plan, points)
     former = kept_states(services, deployment)
-    error = why_refused(services, deployment, plan, points, targets)
+    error = why_refused(services, deployment, plan, points, targets) or error
     replaces = any(step.operation is Operation.APPLY for step in plan.steps)
     return replace(
         report,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from quiesce.app.points.window import frozen_intervals, window_s
+from quiesce.app.run.forecast import Forecast
 from quiesce.model.debts import Owed
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
@@ -55,7 +56,7 @@ def report_execution(
 
 
 def report_plan(
-    deployment: DeploymentName, plan: Plan, predicted_window_s: float, consistency: Mapping[InstanceId, str]
+    deployment: DeploymentName, plan: Plan, forecast: Forecast, consistency: Mapping[InstanceId, str]
 ) -> PlanReport:
     """Return *plan* for people."""
     groups: list[list[StepReport]] = [[] for _ in plan.groups]
@@ -70,8 +71,10 @@ def report_plan(
             (group.title, tuple(steps)) for group, steps in zip(plan.groups, groups, strict=True) if steps
         ),
         warnings=plan.warnings,
-        predicted_window_s=predicted_window_s,
+        predicted_window_s=forecast.window_s,
         max_freeze_s=plan.parameters.max_freeze_s,
+        unmeasured=forecast.unmeasured,
+        cuts=forecast.cuts,
         consistency=consistency,
         digest=plan.digest,
     )

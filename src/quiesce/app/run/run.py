@@ -19,6 +19,7 @@ from quiesce.app.points.naming import LATEST, point_named
 from quiesce.app.points.targets import inspect_targets
 from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry
 from quiesce.app.run.execution import Watching, execute, failure_of
+from quiesce.app.run.forecast import Forecast, forecast_of, too_long
 from quiesce.app.run.foresight import sources, why_refused, with_foresight
 from quiesce.app.run.recover import take_up_unfinished
 from quiesce.app.run.report import report_execution, report_plan, way_back
@@ -43,8 +44,6 @@ from quiesce.planning import (
     idle_options,
     makes_full_point,
     plan_workflow,
-    predict_window_s,
-    predictor,
     read_parameters,
     workflow_named,
 )
@@ -72,11 +71,12 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
     """
     deployment = _target(services, request)
     plan, points = _plan(services, deployment, request)
-    predicted = _predicted_s(services, deployment, plan)
+    forecast = forecast_of(services, deployment, plan)
     report = report_plan(
-        deployment.name, _with_window_warning(plan, predicted), predicted, _labels(plan, deployment)
+        deployment.name, _with_window_warning(plan, forecast), forecast, _labels(plan, deployment)
     )
-    return with_foresight(services, deployment, plan, points, report)
+    error = _too_low(plan, deployment) or too_long(plan, forecast)
+    return with_foresight(services, deployment, plan, points, report, error=error)
 
 
 def run_workflow(services: Services, request: WorkflowRequest, watching: Watching) -> Result:
@@ -109,8 +109,15 @@ def _run(
     watching: Watching,
 ) -> Result:
     plan, points = _plan(services, deployment, request)
-    plan = _with_window_warning(plan, _predicted_s(services, deployment, plan))
-    _refuse_unreachable_consistency(plan, deployment)
+    if error := _too_low(plan, deployment):
+        raise error
+    for name in {step.provider for step in plan.steps}:
+        services.provider(name)  # refused here, before anything is touched, when its SDK is missing
+    _check_first(services, deployment, plan, points, watching)
+    forecast = forecast_of(services, deployment, plan)
+    if error := too_long(plan, forecast):
+        raise error
+    plan = _with_window_warning(plan, forecast)
     execution = Execution(
         id=execution_id,
         deployment=deployment.name,
@@ -118,10 +125,8 @@ def _run(
         parameters=dict(request.parameters),
         created_at=services.clock.now(),
         points=_points_of(plan, points, deployment),
+        cut_sizes=forecast.sizes,
     )
-    for name in {step.provider for step in plan.steps}:
-        services.provider(name)  # refused here, before anything is touched, when its SDK is missing
-    _check_first(services, deployment, plan, points, watching)
     services.executions.add(execution, plan)
     guard = _guard_of(services, plan, execution)
     ended, plan, history = execute(services, execution, Purpose.FORWARD, watching, guard=guard)
@@ -295,17 +300,13 @@ def _points_of(plan: Plan, points: Sequence[RestorePoint], deployment: Deploymen
     return tuple(sorted(made | {name for name, own in given.items() if own}))
 
 
-def _predicted_s(services: Services, deployment: Deployment, plan: Plan) -> float:
-    measured = services.executions.durations(deployment.name)
-    return predict_window_s(plan, predictor(measured, services.descriptions))
-
-
-def _with_window_warning(plan: Plan, predicted_s: float) -> Plan:
+def _with_window_warning(plan: Plan, forecast: Forecast) -> Plan:
     bound = plan.parameters.max_freeze_s
-    if predicted_s <= bound:
+    if forecast.window_s <= bound:
         return plan
+    expected = "expected (not measured)" if forecast.unmeasured else "predicted"
     warning = (
-        f"the predicted frozen window of {predicted_s:.1f} s is over max_freeze ({bound:g} s): "
+        f"the {expected} frozen window of {forecast.window_s:.1f} s is over max_freeze ({bound:g} s): "
         "raise max_freeze, raise parallel, or back up fewer nodes together"
     )
     return replace(plan, warnings=(*plan.warnings, warning))
@@ -321,19 +322,21 @@ def _reachable(plan: Plan, deployment: Deployment) -> Mapping[InstanceId, Consis
     return {step.instance: around.reachable(step) for step in cuts}
 
 
-def _refuse_unreachable_consistency(plan: Plan, deployment: Deployment) -> None:
+def _too_low(plan: Plan, deployment: Deployment) -> PlanError | None:
+    """Return why the restore point would be worth less than is asked for; None: it may be worth it."""
     least = plan.parameters.min_consistency
     if least is Consistency.NONE or not workflow_named(plan.workflow).makes_point:
-        return
+        return None
     lower = {i: consistency for i, consistency in _reachable(plan, deployment).items() if consistency < least}
-    if lower:
-        shown = ", ".join(
-            f"{instance} ({consistency.label})" for instance, consistency in sorted(lower.items())[:10]
-        )
-        raise PlanError(
-            f"min_consistency {least.label} cannot be met by {shown}",
-            hint="Give those nodes fs_prepare and fs_finalize, exclude them, or lower min_consistency.",
-        )
+    if not lower:
+        return None
+    shown = ", ".join(
+        f"{instance} ({consistency.label})" for instance, consistency in sorted(lower.items())[:10]
+    )
+    return PlanError(
+        f"min_consistency {least.label} cannot be met by {shown}",
+        hint="Give those nodes fs_prepare and fs_finalize, exclude them, or lower min_consistency.",
+    )
 
 
 def _guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | None:

@@ -97,6 +97,11 @@ def cut_tree(source: int, directory: int, name: bytes, progress: Progress) -> Cu
         return _Cutter(source, raw, index, pack, progress).run()
 
 
+def is_packed(status: os.stat_result) -> bool:
+    """Tell whether a file with that status is copied into the pack: it is small, and has no holes."""
+    return status.st_size <= SMALL_BYTES and status.st_blocks * _BLOCK_BYTES >= status.st_size
+
+
 def entries_of(raw: int) -> Iterator[CutEntry]:
     """Yield everything that `cut_tree` took into *raw*, a directory before what it holds."""
     with os.fdopen(os.open(INDEX, READING | os.O_NOFOLLOW, dir_fd=raw)) as index:
@@ -249,7 +254,7 @@ class _Cutter:
 
     def _take_file(self, descriptor: int, entry: Entry, metadata: Metadata) -> None:
         before = entry.status
-        if before.st_size <= SMALL_BYTES and before.st_blocks * _BLOCK_BYTES >= before.st_size:
+        if is_packed(before):
             self._pack_content(descriptor, entry, metadata)
         else:
             self._take_content(descriptor, entry, metadata)

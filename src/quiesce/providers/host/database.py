@@ -22,11 +22,13 @@ from quiesce.files.reading import open_regular_file
 from quiesce.files.system_calls import sync_file_system
 from quiesce.files.trust import Declared, open_declared, why_directory_not_trusted
 from quiesce.model.consistency import Consistency
+from quiesce.model.cut_size import CutSize
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
 from quiesce.provider_kit.saving import watched
+from quiesce.providers.host.cut_sizes import data_bytes
 from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut
@@ -148,6 +150,14 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
                 self._replace_content(job, incoming)
                 snapshots.forget_incoming()
         return NOTHING
+
+    def cut_size(self, job: HostJob, /) -> CutSize | None:
+        """Tell how large the database is."""
+        try:
+            status = _file(job).stat()
+        except FileNotFoundError:
+            return None
+        return CutSize(entries=1, copied_bytes=data_bytes(status))
 
     def _cut(self, job: HostJob, cut: StoredCut) -> StoredCut:
         snapshots, began = job.snapshots, time.monotonic()

@@ -24,6 +24,7 @@ from quiesce.files.metadata import Allowed
 from quiesce.files.problems import TreeProblems
 from quiesce.files.trust import open_declared
 from quiesce.model.consistency import Consistency
+from quiesce.model.cut_size import CutSize
 from quiesce.model.former_state import FormerState
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -35,6 +36,7 @@ from quiesce.provider_kit.dispatch import unsupported
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.host.archive import TreeSize, read_archive, write_archive, write_index
 from quiesce.providers.host.counting import count_tree
+from quiesce.providers.host.cut_sizes import cut_size_of
 from quiesce.providers.host.cuts import CutTally, assemble, copy_back, cut_tree, spend
 from quiesce.providers.host.entries import remove
 from quiesce.providers.host.extracting import extract
@@ -128,6 +130,12 @@ class DirectoryOperations(StoredOperations):
         if job.call.operation is Operation.EXTRACT:
             return inspect_place(job)
         return inspect_path(job)
+
+    def cut_size(self, job: HostJob, /) -> CutSize:
+        """Count the tree."""
+        snapshots = job.snapshots
+        with storage_errors(f"look at {snapshots.path}"), _tree(snapshots.path) as source:
+            return cut_size_of(source, shares=_shares(snapshots, source))
 
     def former_state(self, job: HostJob, /) -> FormerState | None:
         """Tell which tree is kept."""
@@ -369,11 +377,22 @@ def _kept(snapshots: SnapshotDirectory) -> Sequence[Finding]:
     return [Finding(check="undo", passed=True, detail=detail)]
 
 
-def _space(snapshots: SnapshotDirectory, source: int) -> Finding:
+def _ground(snapshots: SnapshotDirectory) -> Path:
+    """Return the nearest directory that is there already and that cuts will lie in."""
     ground = snapshots.directory
     while not ground.exists():
         ground = ground.parent
-    shared = os.fstat(source).st_dev == ground.stat().st_dev and can_share(ground)
+    return ground
+
+
+def _shares(snapshots: SnapshotDirectory, source: int) -> bool:
+    """Tell whether the cut of the tree at *source* can share the data of its files."""
+    ground = _ground(snapshots)
+    return os.fstat(source).st_dev == ground.stat().st_dev and can_share(ground)
+
+
+def _space(snapshots: SnapshotDirectory, source: int) -> Finding:
+    ground, shared = _ground(snapshots), _shares(snapshots, source)
     size, free = count_tree(source).size_bytes, os.statvfs(ground)
     enough = shared or free.f_bavail * free.f_frsize > size
     how = "is cut by reflink" if shared else "is copied within the frozen window (no reflink)"

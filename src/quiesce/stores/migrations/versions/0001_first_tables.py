@@ -52,6 +52,9 @@ def upgrade() -> None:
         sa.Column("instance", sa.Text, primary_key=True),
         sa.Column("operation", sa.String(16), primary_key=True),
         sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("finished", sa.Boolean, nullable=False),
+        sa.Column("entries", sa.BigInteger, nullable=True),
+        sa.Column("copied_bytes", sa.BigInteger, nullable=True),
     )
     op.create_table(
         "restore_points",

@@ -1,0 +1,51 @@
+"""How long a cut will last that grows with what there is: at the rates of the last one, else carefully."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from quiesce.model.cut_size import Basis, CutEstimate, CutSize, Lasted
+
+#: what is taken for granted where nothing was measured: a slow disk, and nothing of it in memory yet
+_ENTRY_S: Final = 200e-6
+_BYTES_A_SECOND: Final = 100 << 20
+#: up to this growth the last cut's rates are believed to be the next one's
+_ALIKE: Final = 4.0
+
+
+def estimate_cut(size: CutSize, last: Lasted | None) -> CutEstimate:
+    """Return how long a cut of *size* will last, after *last* was seen of the same instance."""
+    guess_s = _guessed_s(size)
+    if last is None or last.size is None:
+        least_s = 0.0 if last is None else last.seconds
+        return CutEstimate(size=size, seconds=max(guess_s, least_s), basis=Basis.GUESSED)
+    ratios = _ratios(size, last.size)
+    if not last.finished:
+        # however its time was spent: as much again takes as long again, at least
+        seconds = max(guess_s, last.seconds * min(ratios))
+        return CutEstimate(size=size, seconds=seconds, basis=Basis.TRIED)
+    # whatever an entry and a byte cost, none of both has grown more
+    scaled_s = last.seconds * max(ratios)
+    if max(ratios) <= _ALIKE:
+        return CutEstimate(size=size, seconds=scaled_s, basis=Basis.MEASURED)
+    seconds = min(scaled_s, last.seconds + _guessed_s(_more(size, last.size)))
+    return CutEstimate(size=size, seconds=seconds, basis=Basis.GUESSED)
+
+
+def _guessed_s(size: CutSize) -> float:
+    return size.entries * _ENTRY_S + size.copied_bytes / _BYTES_A_SECOND
+
+
+def _ratios(size: CutSize, last: CutSize) -> tuple[float, float]:
+    """Return how many times as many entries and bytes there are as at the *last* time."""
+    return (
+        max(size.entries, 1) / max(last.entries, 1),
+        max(size.copied_bytes, 1) / max(last.copied_bytes, 1),
+    )
+
+
+def _more(size: CutSize, last: CutSize) -> CutSize:
+    return CutSize(
+        entries=max(0, size.entries - last.entries),
+        copied_bytes=max(0, size.copied_bytes - last.copied_bytes),
+    )
