@@ -24,6 +24,21 @@ node_templates:
 """
 TREE_NAMES = ("uploads", "pages")
 
+#: one of them, and something of which nothing is kept
+MIXED = """\
+tosca_definitions_version: cloudify_dsl_1_3
+imports: [cloudify/types/types.yaml, plugin:quiesce]
+inputs: {data: {type: string}}
+node_templates:
+  uploads:
+    type: quiesce.nodes.host.Directory
+    properties: {path: {concat: [{get_input: data}, /uploads]}}
+  mail:
+    type: cloudify.nodes.Root
+    interfaces:
+      cloudify.interfaces.snapshot: {create: mail.sh, apply: mail.sh, delete: mail.sh}
+"""
+
 
 class Trees:
     """Two directories, and what is in them."""
@@ -190,3 +205,42 @@ def test_the_newest_good_restore_point_is_called_latest(quiesce: CommandLine, tr
 
     quiesce("backup", "trees", "-p", "snapshot_name=latest", status=2)
     quiesce("remove-backup", "trees", "-p", "snapshot_name=latest", status=4)
+
+
+def test_what_does_not_come_back_is_said_before_and_the_rest_comes_back_as_told(
+    quiesce: CommandLine,
+) -> None:
+    """The advice was an undo that would have been refused, and of the rest nothing was said."""
+    uploads = quiesce.directory / "srv" / "uploads"
+    uploads.mkdir(parents=True)
+    (uploads / "file").write_text("saved")
+    (quiesce.directory / "mail.sh").write_text("true\n")
+    (quiesce.directory / "mixed.yaml").write_text(MIXED)
+    made = quiesce("init", "mixed.yaml", "-b", "mixed", "-i", f"data={uploads.parent}", "--json")
+    of = {each["node"]: each["id"] for each in made.json["deployment"]["topology"]["instances"].values()}
+    quiesce("backup", "mixed", "-p", "snapshot_name=one")
+    (uploads / "file").write_text("former")
+
+    lost = f"{of['mail']}: there is no way back from this restore"
+    undo = f"quiesce restore --undo mixed --include-instances {of['uploads']}"
+    planned = quiesce("plan", "restore", "mixed", "-p", "snapshot_name=one").out
+    assert f"to go back: {undo} ({of['uploads']})" in planned
+    assert f"no way back: {of['mail']}" in planned
+    assert f"warning: {lost}" in planned
+    told = quiesce("restore", "mixed", "-p", "snapshot_name=one").out
+    assert 0 < told.index(lost) < told.index("snapshot.apply")
+
+    execution = quiesce.executions()[-1]["id"]
+    advice = f"To go back: {undo}; nothing is kept of {of['mail']}"
+    assert advice in quiesce("executions", "show", execution).out
+    quiesce("restore", "--undo", "mixed", status=5)
+    quiesce(*undo.split()[1:])
+    assert (uploads / "file").read_text() == "former"
+
+
+def test_no_undo_is_promised_of_what_is_not_kept(quiesce: CommandLine, trees: Trees) -> None:
+    quiesce("restore", "trees", "-p", "snapshot_name=one", "--keep-undo", "0")
+    shown = quiesce("executions", "show", quiesce.executions()[-1]["id"]).out
+    assert "To go back" not in shown
+    assert "there is no way back from this restore" in shown
+    quiesce("restore", "--undo", "trees", status=5)

@@ -56,6 +56,10 @@ class Capabilities:
     freeze_for_apply: bool = False
     #: whether APPLY can take what another instance has saved (`Call.origin`)
     restores_elsewhere: bool = False
+    #: the option that lets APPLY make another object, and leave the one that is there alone
+    beside: str = ""
+    #: whether it can do so with snapshots, too, not with backups only
+    beside_snapshots: bool = False
     #: usual duration in seconds, for predicting the frozen window until it was measured here
     typical_s: Mapping[Operation, float] = field(default_factory=dict)
 

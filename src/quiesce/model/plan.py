@@ -53,6 +53,8 @@ class Step:
     alone: Consistency = Consistency.CRASH
     #: for FREEZE: the highest consistency of a cut within it
     ceiling: Consistency = Consistency.APPLICATION
+    #: for APPLY: whether another object is made, and the one that is there stays as it is
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+from quiesce.errors import PlanError
 from quiesce.model.consistency import Consistency
 from quiesce.model.former_state import FormerState
 from quiesce.model.ids import BackupName, InstanceId, StepId
@@ -34,6 +36,9 @@ class PlanRequest:
     #: what restores have replaced and is kept; None: that is not known
     former: Mapping[InstanceId, FormerState] | None = None
 
+
+#: words for false that an option may be given as
+_NO: Final = ("false", "no", "off", "0")
 
 Edges = Mapping[InstanceId, frozenset[InstanceId]]
 NO_ORDER: Edges = {}
@@ -100,6 +105,7 @@ class PlanDraft:
                     declared=binding.declared,
                     self_thaw=operation is Operation.FREEZE and binding.capabilities.self_thaw,
                     alone=binding.capabilities.alone,
+                    beside=operation is Operation.APPLY and self._goes_beside(instance, binding),
                     ceiling=(
                         Consistency.APPLICATION
                         if operation is Operation.STOP
@@ -108,6 +114,26 @@ class PlanDraft:
                 )
             )
         self.groups.append(Group(title=title, operation=operation))
+
+    def _goes_beside(self, instance: InstanceId, binding: Binding) -> bool:
+        """Tell whether *instance* is restored as another one.
+
+        Raises:
+            PlanError: when it is asked for, and what is restored is a snapshot that cannot be.
+        """
+        name = binding.capabilities.beside
+        own = self.request.topology.node_of(instance).properties.get(name)
+        given = self.request.parameters.raw.get(f"{binding.provider}_{name}", own)
+        if not name or not given or str(given).lower() in _NO:
+            return False
+        for point in self.request.points:
+            if not point.full and not binding.capabilities.beside_snapshots:
+                raise PlanError(
+                    f"{point.name} is a snapshot, which {instance} can go back to only in its own place; "
+                    f"{name} asks for another one beside it",
+                    hint=f"Restore a backup, or leave {name} out.",
+                )
+        return True
 
     def add_undo(self, title: str, made: Iterable[Step]) -> None:
         """Append a group that removes what *made* left incomplete, wherever the node can delete."""

@@ -14,7 +14,7 @@ from quiesce.model.plan import Plan
 from quiesce.model.restore_point import PRIVILEGED, PointState, RestorePoint
 from quiesce.planning.drafting import PlanDraft, PlanRequest, step_id
 from quiesce.planning.stopping import add_starts_and_probes, add_stops
-from quiesce.planning.undo import add_confirmation
+from quiesce.planning.undo import add_confirmation, warn_of_no_way_back
 from quiesce.planning.window import add_freezes, add_thaws
 
 
@@ -48,6 +48,7 @@ def plan_restore(request: PlanRequest) -> Plan:
     add_starts_and_probes(draft, stopped)
     add_confirmation(draft, instances)
     draft.add_undo("remove the unused safety cut", safety_cuts)
+    warn_of_no_way_back(draft, instances, safe)
     _warn_of_missing_thaws(draft, instances)
     _warn_of_privileges(draft, point, instances)
     return draft.finish()

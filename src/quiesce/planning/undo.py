@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from quiesce.errors import PlanError
 from quiesce.model.ids import InstanceId, StepId
-from quiesce.model.operation import RESTORE_CONFIRM, RESTORE_REVERT
+from quiesce.model.operation import RESTORE_CONFIRM, RESTORE_REVERT, SNAPSHOT_CREATE
 from quiesce.model.plan import Plan
 from quiesce.planning.drafting import PlanDraft, PlanRequest, step_id
 from quiesce.planning.stopping import add_starts_and_probes, add_stops
@@ -56,3 +58,22 @@ def add_confirmation(draft: PlanDraft, instances: tuple[InstanceId, ...]) -> Non
     """Append the group that makes what *instances* have replaced their undo, once all has gone well."""
     able = frozenset(draft.having(RESTORE_CONFIRM))
     draft.add_group("keep the undo", RESTORE_CONFIRM, [each for each in instances if each in able])
+
+
+def warn_of_no_way_back(
+    draft: PlanDraft, instances: tuple[InstanceId, ...], safe: Collection[InstanceId]
+) -> None:
+    """Name those of *instances* that are replaced for good; of *safe* ones a restore point is taken."""
+    undoable = draft.having(RESTORE_CONFIRM) if draft.request.parameters.keep_undo_s != 0 else ()
+    beside = {step.instance for step in draft.steps if step.beside}
+    lost = [each for each in instances if each not in {*undoable, *safe, *beside}]
+    able = {each for each in lost if draft.binding(each, SNAPSHOT_CREATE) is not None}
+    for names, remedy in (
+        ([each for each in lost if each in able], "safety_snapshot=true takes one"),
+        ([each for each in lost if each not in able], "none can be taken"),
+    ):
+        if names:
+            draft.warnings.append(
+                f"{', '.join(names)}: there is no way back from this restore: what is there now is not kept "
+                f"for an undo, and no restore point of it is taken first ({remedy})"
+            )

@@ -90,11 +90,13 @@ def _restore_lines(deployment: str, restore: RestorePreview) -> Iterator[str]:
         needed, free = size_text(room.needed_bytes), size_text(room.free_bytes)
         yield f"room for {', '.join(room.instances)}: {needed} beside what is there, {free} are free"
     if restore.undoable:
-        yield f"to go back: quiesce restore --undo {deployment} ({', '.join(restore.undoable)})"
+        others = restore.no_way_back or set(restore.safe) - set(restore.undoable)
+        only = f" --include-instances {','.join(restore.undoable)}" if others else ""
+        yield f"to go back: quiesce restore --undo {deployment}{only} ({', '.join(restore.undoable)})"
     if restore.safe:
         yield f"to go back: the restore point that is taken first ({', '.join(restore.safe)})"
     if restore.no_way_back:
-        yield f"no way back, unless safety_snapshot=true is given: {', '.join(restore.no_way_back)}"
+        yield f"no way back: {', '.join(restore.no_way_back)}"
 
 
 def former_text(instance: InstanceId, state: FormerState) -> str:

@@ -15,7 +15,7 @@ from quiesce.model.operation import INTERFACES, STATISTICS_ALIAS, Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.model.topology import COMPUTE, Implementation, Instance, Link, Node, Topology
-from quiesce.planning import plan_workflow, read_parameters, workflow_named
+from quiesce.planning import declared_options, plan_workflow, read_parameters, workflow_named
 
 EVERYTHING = tuple(name for name in INTERFACES if name != STATISTICS_ALIAS)
 SCRIPT = Description(name="script", factory="", functions=frozenset({"script_runner.tasks.run"}))
@@ -118,7 +118,7 @@ def planned(
         workflow,
         where,
         descriptions,
-        read_parameters(workflow, given, now=0.0),
+        read_parameters(workflow, given, now=0.0, options=declared_options(descriptions)),
         points=points or (),
         safety_name=BackupName("safety"),
         former=former,

@@ -129,16 +129,37 @@ def _notes(plan: Plan, history: History) -> dict[InstanceId, str]:
 
 def way_back(execution: Execution, plan: Plan, history: History) -> str:
     """Return how to go back from what *execution* has replaced; empty when there is no way that we know."""
-    replaced = {s.instance for s in plan.steps if s.operation in REPLACING and s.id in history.begun_at}
-    kept = replaced & {step.instance for step in plan.steps if step.operation is Operation.CONFIRM}
-    undo = f"To go back: quiesce restore --undo {execution.deployment}"
+    replaced = {
+        step.instance
+        for step in plan.steps
+        if step.operation in REPLACING and not step.beside and step.id in history.begun_at
+    }
+    kept = replaced & _kept(plan, history)
+    undo = f"quiesce restore --undo {execution.deployment}"
     if kept and kept == replaced:
-        return undo
-    safety = {step.point for step in plan.steps if step.id.endswith(".safety") and step.id in history.done}
-    if not safety:
-        return f"{undo} (of {', '.join(sorted(kept))})" if kept else ""
-    (name,) = safety
-    return f"To go back: quiesce restore {execution.deployment} -p snapshot_name={name}"
+        return f"To go back: {undo}"
+    safe = {
+        step.instance: step.point
+        for step in plan.steps
+        if step.id.endswith(".safety") and step.id in history.done and step.instance in replaced
+    }
+    ways = [f"quiesce restore {execution.deployment} -p snapshot_name={name}" for name in {*safe.values()}]
+    if kept - safe.keys():
+        # the others would keep it from being undone
+        ways.insert(0, f"{undo} --include-instances {','.join(sorted(kept - safe.keys()))}")
+    lost = sorted(replaced - kept - safe.keys())
+    nothing = f"; nothing is kept of {', '.join(lost)}" if lost else ""
+    return f"To go back: {' and '.join(ways)}{nothing}" if ways else ""
+
+
+def _kept(plan: Plan, history: History) -> set[InstanceId]:
+    """Return of whom it is kept what was replaced, as far as the records tell."""
+    return {
+        step.instance
+        for step in plan.steps
+        if step.operation is Operation.CONFIRM
+        and not (plan.parameters.keep_undo_s == 0 and step.id in history.done)
+    }
 
 
 def _advice(execution: Execution, plan: Plan, history: History) -> str:

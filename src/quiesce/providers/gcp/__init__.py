@@ -17,6 +17,8 @@ MACHINE: Final = Kind(
         operations=SUSPENDING | SAVING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
+        beside="restore_beside",
+        beside_snapshots=True,
         typical_s={Operation.SNAPSHOT: 5.0, Operation.SUSPEND: 60.0, Operation.RESUME: 30.0},
     ),
     functions=frozenset({"cloudify_gcp.compute.instance.stop", "cloudify_gcp.compute.instance.start"}),
@@ -28,6 +30,8 @@ DISK: Final = Kind(
         operations=SAVING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
+        beside="restore_beside",
+        beside_snapshots=True,
         typical_s={Operation.SNAPSHOT: 4.0},
     ),
 )

@@ -23,6 +23,7 @@ DOMAIN = Kind(
         copies_backups=True,
         self_thaw=True,
         cheap_snapshot=True,
+        beside="restore_as",
         typical_s={Operation.FREEZE: 0.1, Operation.SNAPSHOT: 0.1, Operation.THAW: 0.05},
     ),
     functions=frozenset({"cloudify_libvirt.domain_tasks."}),

@@ -26,6 +26,7 @@ DESCRIPTION = Description(
                 operations=SUSPENDING | SAVING | MEASURING,
                 copies_backups=True,
                 cheap_snapshot=True,
+                beside="restore_to",
                 # VMware Tools freeze inside the cut itself; a cut without them says so and is less consistent
                 alone=Consistency.FILESYSTEM,
                 typical_s={
