@@ -7,6 +7,7 @@ from typing import Final
 from quiesce.model.cut_size import Basis, CutEstimate, CutSize, Lasted
 
 #: what is taken for granted where nothing was measured: a slow disk, and nothing of it in memory yet
+_LEAST_S: Final = 0.01
 _ENTRY_S: Final = 200e-6
 _BYTES_A_SECOND: Final = 100 << 20
 #: up to this growth the last cut's rates are believed to be the next one's
@@ -33,7 +34,7 @@ def estimate_cut(size: CutSize, last: Lasted | None) -> CutEstimate:
 
 
 def _guessed_s(size: CutSize) -> float:
-    return size.entries * _ENTRY_S + size.copied_bytes / _BYTES_A_SECOND
+    return _LEAST_S + size.entries * _ENTRY_S + size.copied_bytes / _BYTES_A_SECOND
 
 
 def _ratios(size: CutSize, last: CutSize) -> tuple[float, float]:
