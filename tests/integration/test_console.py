@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from quiesce.bootstrap import Application, Settings
 from quiesce.cli.main import run as quiesce
 from quiesce.model.execution import ExecutionState
-from quiesce.service.access import Access
+from quiesce.service import connections
+from quiesce.service.access import Access, RequestRefusedError
 from quiesce.service.actions import Actions
 from quiesce.service.app import console, places
 from quiesce.service.audit import Audit
 from quiesce.service.launching import Launcher
 from quiesce.service.pages import Pages, role_for
+from quiesce.service.server import run_due_until
 from quiesce.service.users import UserRole, Users
 
 BLUEPRINT = """
@@ -264,3 +273,62 @@ def test_what_is_no_form_of_ours_is_refused(
     browser = shop.client(UserRole.ADMIN)
     answer = browser.post("/deployments/shop/run/backup", headers=headers, content=content)
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize("name", ["host", "origin"])
+def test_addresses_that_are_none_are_refused_and_are_no_bug(shop: Console, name: str) -> None:
+    answer = shop.client(None).post("/login", headers={name: "http://[::1"}, data={"token": "x"})
+    assert answer.status_code in {403, 421}
+
+
+def test_wrong_tokens_keep_no_thread_waiting(shop: Console) -> None:
+    """Else some dozens of connections are enough that nobody sees a page."""
+    access = Access(Users(shop.home / "console-users.json"), frozenset({"localhost"}))
+    scope = {"type": "http", "method": "POST", "headers": [(b"host", b"localhost")]}
+    with (
+        mock.patch("time.sleep", side_effect=AssertionError("it sleeps")),
+        pytest.raises(RequestRefusedError, match="nobody has this token"),
+    ):
+        access.log_in(Request(scope), "wrong")
+
+
+def test_connections_that_ask_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without descriptors left could not run what is due."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(connections, "FIRST_REQUEST_S", 0.5)
+    config = uvicorn.Config(Starlette(), port=0, http=connections.BoundedConnection, log_level="critical")
+    server = uvicorn.Server(config)
+    listener = config.bind_socket()
+    serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    serving.start()
+    try:
+        while not server.started:
+            time.sleep(0.05)
+        opened = [socket.create_connection(listener.getsockname(), timeout=60) for _ in range(12)]
+        for each in opened:  # closed, or else it would wait
+            with contextlib.suppress(ConnectionResetError):
+                assert each.recv(1) == b""
+            each.close()
+        with socket.create_connection(listener.getsockname(), timeout=60) as asking:
+            asking.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"404" in asking.recv(100)
+    finally:
+        server.should_exit = True
+        serving.join()
+        listener.close()
+
+
+def test_what_is_due_is_tried_again_when_it_could_not_be_started(capsys: pytest.CaptureFixture[str]) -> None:
+    """It was never run again, and nobody knew."""
+    ended, tries = threading.Event(), []
+
+    def fail(*_: object, **__: object) -> None:
+        tries.append(1)
+        if len(tries) == 3:
+            ended.set()
+        raise OSError(24, "Too many open files")
+
+    with mock.patch("subprocess.Popen", fail):
+        run_due_until(ended, 0.01, {})
+    assert len(tries) == 3
+    assert "Too many open files" in capsys.readouterr().err

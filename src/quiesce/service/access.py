@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +19,7 @@ from quiesce.service.users import ConsoleUser, UserRole, Users
 COOKIE: Final = "quiesce_session"
 _SESSION_S: Final = 12 * 3600.0
 #: a wrong token costs so long, in seconds
-_WRONG_TOKEN_S: Final = 1.0
+WRONG_TOKEN_S: Final = 1.0
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 HEADERS: Final = {
@@ -72,7 +72,7 @@ class Access:
         Raises:
             RequestRefusedError: naming what to say to allow it.
         """
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        host = _parts(f"//{request.headers.get('host', '')}").hostname or ""
         if host not in self._hosts:
             raise RequestRefusedError(f"{host!r} is no name of this console; see --host-name", 421)
 
@@ -85,7 +85,6 @@ class Access:
         self._check_origin(request)
         user = self._users.of_token(token)
         if user is None:
-            time.sleep(_WRONG_TOKEN_S)
             raise RequestRefusedError("nobody has this token", 401)
         now = self._clock()
         self._sessions = {key: kept for key, kept in self._sessions.items() if kept.ends > now}
@@ -134,8 +133,16 @@ class Access:
         origin = request.headers.get("origin")
         if site not in ("same-origin", "none"):
             raise RequestRefusedError("another site's page may not do this", 403)
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host", ""):
+        if origin is not None and _parts(origin).netloc != request.headers.get("host", ""):
             raise RequestRefusedError("another site's page may not do this", 403)
+
+
+def _parts(address: str) -> SplitResult:
+    """Return the parts of an address; of one that is none, none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def secured(response: Response) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,14 +14,14 @@ from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from quiesce.app.masking import masked_error
 from quiesce.app.services import Services
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.service.access import COOKIE, Access, ConsoleSession, RequestRefusedError, secured
+from quiesce.service.access import COOKIE, WRONG_TOKEN_S, Access, ConsoleSession, RequestRefusedError, secured
 from quiesce.service.actions import Actions
 from quiesce.service.audit import Audit
 from quiesce.service.launching import Launcher
@@ -28,6 +29,9 @@ from quiesce.service.pages import Pages, role_for
 from quiesce.service.users import UserRole
 
 _SEE_OTHER: Final = 303
+_UNKNOWN: Final = 401
+#: how long a form may be on its way, in seconds
+_FORM_S: Final = 20.0
 #: forms are small
 _FORM_BYTES: Final = 64 * 1024
 _SIZE: Final = re.compile(r"[0-9]{1,9}")
@@ -124,6 +128,8 @@ class _Door:
             form = await _form(request)
             key = await run_in_threadpool(self._access.log_in, request, form.get("token", "").strip())
         except RequestRefusedError as error:
+            if error.status == _UNKNOWN:
+                await asyncio.sleep(WRONG_TOKEN_S)  # no thread waits: others need them
             page = self._pages.render("login.html", None, wrong=str(error), status=error.status)
             return secured(page)
         answer = RedirectResponse("/", _SEE_OTHER)
@@ -133,8 +139,9 @@ class _Door:
 
     async def logout(self, request: Request) -> Response:
         """End the session."""
-        form = await _form(request)
         try:
+            self._access.check_host(request)
+            form = await _form(request)
             self._access.require(request, UserRole.VIEWER, form.get("csrf", ""))
         except RequestRefusedError as error:
             return secured(self._refusal(request, error))
@@ -188,7 +195,11 @@ async def _form(request: Request) -> Mapping[str, str]:
     size = request.headers.get("content-length", "")
     if not _SIZE.fullmatch(size) or int(size) > _FORM_BYTES:
         raise RequestRefusedError("this form is too large", 413)
-    body = await request.body()
+    try:
+        async with asyncio.timeout(_FORM_S):
+            body = await request.body()
+    except (TimeoutError, ClientDisconnect) as error:
+        raise RequestRefusedError("this form did not come to its end", 408) from error
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body)))
     except ValueError as error:

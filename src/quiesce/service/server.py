@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from quiesce.bootstrap import USERS_FILE, own_command
 from quiesce.service.access import Access
 from quiesce.service.app import console, monitored
 from quiesce.service.audit import Audit
+from quiesce.service.connections import BoundedConnection
 from quiesce.service.launching import Launcher
 from quiesce.service.users import Users
 
@@ -59,6 +61,7 @@ def serve(services: Services, serving: Serving) -> None:
             host=serving.address,
             port=serving.port,
             log_level="warning",
+            http=BoundedConnection,
             server_header=False,
             timeout_graceful_shutdown=5,
         )
@@ -70,9 +73,13 @@ def run_due_until(ended: threading.Event, every_s: float, environment: Mapping[s
     """Call ``quiesce run-due`` every *every_s* seconds until *ended*; what it prints is printed."""
     while not ended.is_set():
         command = own_command("quiesce.cli.main", "run-due", "--quiet")
-        running = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        while running.poll() is None and not ended.wait(0.2):
-            pass
+        try:
+            running = subprocess.Popen(
+                command, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        except OSError as error:  # no descriptor, no memory: the next time there may be
+            print(f"quiesce: run-due could not be started: {error.strerror}", file=sys.stderr)
+        else:
+            while running.poll() is None and not ended.wait(0.2):
+                pass
         ended.wait(every_s)
