@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,12 @@ from typing import Any
 
 import pytest
 
-from quiesce.errors import DamagedArtifactError, NonRecoverableError, ResourceNotFoundError
+from quiesce.errors import (
+    DamagedArtifactError,
+    NonRecoverableError,
+    ResourceNotFoundError,
+    UntrustedPathError,
+)
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, ExecutionId
 from quiesce.model.operation import Operation
@@ -108,6 +114,29 @@ def test_the_plan_shows_the_files_that_are_not_the_hypervisors_of_now(subject: G
     assert told in _differences(subject, made)
     other = f"{subject.folder}/disks/other-vda.qcow2"
     assert _differences(subject, made, restore_as="other")[-1].endswith(f"it is written to {other}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a link to another user")
+def test_a_link_that_qemus_user_put_in_place_of_the_nvram_leads_nowhere(subject: Guarded) -> None:
+    """A guest that has taken QEMU over would have root read any file, and write over any."""
+    theirs, precious = subject.folder / "nvram", subject.folder / "of-root"
+    theirs.mkdir()
+    precious.write_text("precious")
+    nvram = theirs / "vm_VARS.fd"
+    nvram.write_text("variables")
+    subject.machine.firmware = f"<nvram>{nvram}</nvram>"
+    made = subject.backup()
+    assert next(path for path in subject.stored() if path.name == "nvram").read_text() == "variables"
+    nvram.unlink()
+    nvram.symlink_to(precious)
+    for path in (theirs, nvram):
+        os.chown(path, 54321, 54321, follow_symlinks=False)
+    with pytest.raises(UntrustedPathError):
+        subject.do(Operation.APPLY, full=True, artifact=made.artifact)
+    assert precious.read_text() == "precious"
+    cut = subject.do(Operation.SNAPSHOT, "two", full=True)
+    with pytest.raises(UntrustedPathError):
+        subject.do(Operation.COPY, "two", full=True, artifact=cut.artifact)
 
 
 def _differences(subject: Guarded, made: Outcome, **inputs: Any) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_age, read_assignments
 from quiesce.engine import Purpose
 from quiesce.errors import ExitStatus, NotThawedError
+from quiesce.files.declared import write_declared
+from quiesce.files.durable import storage_errors
 from quiesce.model.execution import ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import Json
@@ -224,7 +226,8 @@ def report(execution: str, output: str) -> None:
 
     with services() as given:
         page = render_html(_report(given, execution))
-    Path(output).write_text(page)
+    with storage_errors(f"write {output}"):
+        write_declared(Path(output).absolute(), page.encode())
     say(f"written: {output}")
 
 

@@ -25,6 +25,7 @@ from quiesce.errors import (
     RecoverableError,
     UnsupportedError,
 )
+from quiesce.files.declared import read_declared
 from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName
@@ -51,6 +52,8 @@ from quiesce.providers.libvirt.ownership import object_name
 
 DEFINITION: Final = "domain.xml"
 NVRAM: Final = "nvram"
+#: how large the file with a firmware's variables may be
+_NVRAM_BYTES: Final = 64 << 20
 #: the definition with its secrets, sealed
 SECRETS: Final = "domain.xml.sealed"
 TPM_NOT_SAVED: Final = (
@@ -295,7 +298,7 @@ class DomainBackup:
                 out.write(sealed)
         if definition.nvram and NVRAM not in draft.finished and Path(definition.nvram).is_file():
             with draft.create(NVRAM) as out, storage_errors(f"read {definition.nvram}"):
-                out.write(Path(definition.nvram).read_bytes())
+                out.write(read_declared(Path(definition.nvram), at_most=_NVRAM_BYTES))
 
     def _with_job(self) -> DomainCut:
         """Return what the cut said of the job that runs now, or what the job tells when that was lost."""

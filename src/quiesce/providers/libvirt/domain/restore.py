@@ -19,6 +19,7 @@ from quiesce.errors import (
     ResourceNotFoundError,
     UnsupportedError,
 )
+from quiesce.files.declared import write_declared
 from quiesce.files.durable import storage_errors
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.provider_kit.artifact import read_artifact
@@ -209,7 +210,8 @@ class DomainRestore:
         with self._job.repository.open(self._manifest, NVRAM) as stored, storage_errors(f"write {path}"):
             content = stored.read()
             stored.check()
-            Path(path).write_bytes(content)
+            # QEMU's user, which a guest may have become, can put a link there
+            write_declared(Path(path), content)
 
 
 def _with_kept_disks(definition: str, current: str, chosen: frozenset[str]) -> str:
