@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
 import resource
+import signal
 from pathlib import Path
 
 import pytest
 from tests.unit.fixed_keyring import FixedKeyring
 
-from quiesce.archives import Archives, BackupKey, Manifest, StoredFile
+from quiesce.archives import Archives, BackupKey, Compression, Manifest, StoredFile
 from quiesce.errors import DamagedArtifactError, ProviderError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
@@ -33,11 +35,20 @@ def repository(tmp_path: Path) -> Archives:
 @pytest.fixture
 def manifest(repository: Archives) -> Manifest:
     """A backup of a full copy and two increments."""
+    return _stored(repository, Compression.NONE)
+
+
+def _stored(repository: Archives, compression: Compression) -> Manifest:
     draft = repository.begin(PLACE, execution=ExecutionId("e1"), provider="libvirt")
     for number, marks in enumerate(LAYERS):
         name = f"vda.{number}.qcow2"
         write(draft.path(name), marks, tag=number)
         stored = draft.path(name).read_bytes()
+        if compression is not Compression.NONE:
+            draft.path(name).unlink()
+            with draft.create(name, compression) as file:
+                file.write(stored)
+            continue
         sha256 = hashlib.sha256(stored).hexdigest()
         draft.enter(StoredFile(path=name, size_bytes=len(stored), sha256=sha256))
     return draft.complete(function="f", consistency=Consistency.CRASH)
@@ -129,3 +140,42 @@ def test_a_device_that_takes_less_than_it_is_given_fails_the_restore(
                 assembly.put()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("compression", [Compression.NONE, Compression.GZIP])
+def test_a_restore_that_is_killed_half_way_leaves_nothing_of_its_copy(
+    repository: Archives, tmp_path: Path, compression: Compression
+) -> None:
+    """A cancelled one that does not come to an end in time ends like this, too, with its process."""
+    manifest = _stored(repository, compression)
+    disk = target(tmp_path, "qcow2")
+    disk.path.write_text("old")
+    child = os.fork()
+    if child == 0:
+        context = RecordingContext()
+        calls = iter(range(2))
+        context.progress = lambda *_: next(calls, None) is None and os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign, func-returns-value]
+        with (
+            contextlib.suppress(BaseException),
+            Assembly(repository, manifest, [disk], "key", context).prepared(),
+        ):
+            pass
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "repository"]
+    assert disk.path.read_text() == "old"
+
+
+def test_a_restore_that_nobody_waits_for_leaves_nothing_of_its_copy(
+    repository: Archives, manifest: Manifest, tmp_path: Path
+) -> None:
+    disk = target(tmp_path, "raw")
+    context = RecordingContext()
+    context.give_up()
+    with (
+        pytest.raises(ProviderError, match="given up"),
+        Assembly(repository, manifest, [disk], "key", context).prepared(),
+    ):
+        pytest.fail("it was put together all the same")
+    assert [path.name for path in tmp_path.iterdir()] == ["repository"]

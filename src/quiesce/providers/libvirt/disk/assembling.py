@@ -1,8 +1,8 @@
 """Putting stored disks together beside their places, checked, and then in their places.
 
 Each stored file is read once: its checksum is computed while its data are written into the new disk. Nothing
-is put in its place before every stored byte was found as it was written; a failed check removes the new
-disks again.
+is put in its place before every stored byte was found as it was written. New disks have no names until then,
+so that a failed check, a cancel and a killed process leave nothing of them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from quiesce.providers.libvirt.disk.copying import (
     BufferPart,
     Mover,
     check_file,
-    open_direct,
     read_ahead,
+    reopen_direct,
     write_all,
 )
+from quiesce.providers.libvirt.disk.new_file import NewFile
 
 _SUFFIX: Final = "quiesce-restore"
 
@@ -72,6 +73,8 @@ class Assembly:
         self._targets = targets
         self._key = key
         self._advance = watched(context, manifest.size_bytes)
+        #: what lies beside, whole or not
+        self._new: dict[Path, NewFile] = {}
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
@@ -100,6 +103,7 @@ class Assembly:
                 if target.is_device:
                     _write_device(target, self._layers(target))
                 else:
+                    self._new[target.beside(self._key)].give_name()
                     _take_over_owner(target.path, target.beside(self._key))
                     target.beside(self._key).replace(target.path)
 
@@ -121,7 +125,7 @@ class Assembly:
         if target.is_device:
             return
         layers, path = self._layers(target), target.beside(self._key)
-        with storage_errors(f"write {path}"), _NewDisk(path, target, layers) as disk:
+        with storage_errors(f"write {path}"), _NewDisk(self._begin(path), target, layers) as disk:
             for name, layer in zip(target.layers, layers, strict=True):
                 if self._is_plain(name):
                     require_length(layer.path, self._manifest.file(name))
@@ -138,18 +142,21 @@ class Assembly:
         if self._is_plain(layer):
             return self._repository.path(self._manifest, layer)
         plain = self._scratch(target, layer)
-        if not plain.exists():
+        if plain not in self._new:
             with storage_errors(f"write {plain}"):
-                self._decompress(target, layer, plain)
-        return plain
+                self._decompress(target, layer, self._begin(plain))
+        return self._new[plain].opened
 
-    def _decompress(self, target: DiskTarget, layer: str, plain: Path) -> None:
+    def _begin(self, path: Path) -> NewFile:
+        self._new[path] = NewFile(path)
+        return self._new[path]
+
+    def _decompress(self, target: DiskTarget, layer: str, plain: NewFile) -> None:
         at_most = qcow2.longest_file(target.size_bytes)
         with (
-            plain.open("wb") as out,
+            os.fdopen(os.dup(plain.descriptor), "wb") as out,
             self._repository.open(self._manifest, layer, at_most=at_most) as stored,
         ):
-            plain.chmod(0o600)
             while data := stored.read(PIECE):
                 out.write(data)
                 self._advance(0)
@@ -161,11 +168,14 @@ class Assembly:
         return target.path.with_name(f".{target.path.name}.{layer}.{self._key}.{_SUFFIX}")
 
     def _clear(self) -> None:
+        for file in self._new.values():
+            with contextlib.suppress(OSError):
+                file.close()
+        self._new.clear()
+        # of a process that was killed while names were given
         for target in self._targets:
-            doomed = [target.beside(self._key), *(self._scratch(target, layer) for layer in target.layers)]
-            for path in doomed:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+            with contextlib.suppress(OSError):
+                target.beside(self._key).unlink()
 
 
 def _take_over_owner(old: Path, new: Path) -> None:
@@ -181,8 +191,8 @@ def _take_over_owner(old: Path, new: Path) -> None:
 class _NewDisk:
     """An image file that becomes what layers say, each read once from its beginning to its end."""
 
-    def __init__(self, path: Path, target: DiskTarget, layers: Sequence[qcow2.Layer]) -> None:
-        self._path = path
+    def __init__(self, file: NewFile, target: DiskTarget, layers: Sequence[qcow2.Layer]) -> None:
+        self._file = file
         self._target = target
         chosen = [
             (layer, piece) for layer, piece in qcow2.merged(layers, target.size_bytes) if not piece.run.zero
@@ -194,12 +204,10 @@ class _NewDisk:
             self._moves[layer.path].append((piece.offset, piece.run.count * qcow2.CLUSTER, place))
 
     def __enter__(self) -> Self:
-        self._path.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
+        with os.fdopen(os.dup(self._file.descriptor), "wb") as file:
             for head in self._head:
                 file.write(head)
-        self._descriptor = open_direct(self._path)
+        self._descriptor = reopen_direct(self._file.descriptor)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -209,7 +217,7 @@ class _NewDisk:
         """Write what *layer* contributes; return the size and the SHA-256 of its file."""
         parts = _by_piece(self._moves[layer.path])
         size_bytes = 0
-        with Mover(self._descriptor, str(self._path)) as mover:
+        with Mover(self._descriptor, str(self._file.path)) as mover:
             for buffer, length in read_ahead(layer.path, mover.buffer):
                 mover.give(buffer, length, parts.get(size_bytes // PIECE, ()))
                 size_bytes += length

@@ -30,6 +30,7 @@ _BUFFERS: Final = 12
 #: how many pieces of a file are read before they are asked for, and by how many threads
 _AHEAD: Final = 6
 _READERS: Final = 4
+_OPENED: Final = Path("/proc/self/fd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +217,9 @@ def read_ahead(path: Path, take: Callable[[], memoryview]) -> Iterator[tuple[mem
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    descriptor = _open_direct(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # a file without a name is reached through a link of the kernel's own
+    is_ours = path.parent == _OPENED
+    descriptor = _open_direct(path, os.O_RDONLY | os.O_CLOEXEC | (0 if is_ours else os.O_NOFOLLOW))
     try:
         yield descriptor
     finally:
@@ -234,6 +237,11 @@ def _read(descriptor: int, buffer: memoryview, offset: int, wanted: int) -> tupl
 def open_direct(path: Path, flags: int = 0) -> int:
     """Return a descriptor whose writes pass by the page cache, where the file system can do that."""
     return _open_direct(path, flags | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def reopen_direct(descriptor: int) -> int:
+    """Return another descriptor of the same file, as `open_direct` does; it needs no name."""
+    return _open_direct(_OPENED / str(descriptor), os.O_WRONLY | os.O_CLOEXEC)
 
 
 def _open_direct(path: Path, flags: int) -> int:
