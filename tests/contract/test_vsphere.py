@@ -31,6 +31,7 @@ OPERATIONS = frozenset(
         Operation.COPY,
         Operation.APPLY,
         Operation.DELETE,
+        Operation.PROBE,
         Operation.MEASURE,
     }
 )

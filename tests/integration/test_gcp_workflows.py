@@ -53,6 +53,8 @@ def test_backup_restore_and_removal_bring_everything_back(shell: CommandLine) ->
         shell.write_all("bad")
         shell.run("restore", "shop", "-p", f"snapshot_name={name}")
         assert shell.read_all() == ("good", "good")
+        shown = shell.run("executions", "show", shell.json("executions", "list")["executions"][-1]["id"])
+        assert shown.count("is RUNNING; nothing in it was asked") == 2
         assert shell.estate.find(WEB)["status"] == shell.estate.find(STORE)["status"] == "RUNNING"
     for name in ("quick", "full"):
         custom = ("-p", "drop_replaced=true")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from quiesce.errors import PlanError
-from quiesce.model.capabilities import THE_REST, Capabilities, Description, claims
+from quiesce.model.capabilities import THE_REST, Capabilities, Description, Kind, claims
 from quiesce.model.ids import NodeId
 from quiesce.model.operation import (
     FREEZE_RESUME,
@@ -18,6 +18,7 @@ from quiesce.model.operation import (
     LIFECYCLE_SUSPEND,
     RESTORE_CONFIRM,
     RESTORE_EXTRACT,
+    RESTORE_PROBE,
     RESTORE_REVERT,
     RESTORE_START,
     RESTORE_STOP,
@@ -26,6 +27,7 @@ from quiesce.model.operation import (
     SNAPSHOT_DELETE,
     STATISTICS,
     STATISTICS_ALIAS,
+    Operation,
 )
 from quiesce.model.topology import Implementation, Node
 
@@ -114,14 +116,14 @@ def _declared(
 
 
 def _offered(node: Node, interface: str, descriptions: Sequence[Description]) -> Binding | None:
-    asked = {interface, SNAPSHOT_APPLY} if interface in _WITH_APPLY else {interface}
-    brought = {name for together in _TOGETHER if asked & together for name in together} | asked
-    if interface not in _OFFERED or brought & node.operations.keys():
+    if interface not in _OFFERED:
         return None
     operation = INTERFACES[interface]
     for description in descriptions:
         kind = description.kind_of("", node)
-        if kind is not None and kind.capabilities.offered and operation in kind.capabilities.operations:
+        if kind is None or not kind.capabilities.offered or _is_brought(node, interface, description, kind):
+            continue
+        if operation in kind.capabilities.operations:
             return Binding(
                 provider=description.name,
                 function=f"quiesce.{description.name}.{operation}",
@@ -129,6 +131,18 @@ def _offered(node: Node, interface: str, descriptions: Sequence[Description]) ->
                 capabilities=kind.capabilities,
             )
     return None
+
+
+def _is_brought(node: Node, interface: str, description: Description, kind: Kind) -> bool:
+    """Tell whether the blueprint brings the operation, or what goes together with it."""
+    asked = {interface, SNAPSHOT_APPLY} if interface in _WITH_APPLY else {interface}
+    if interface == RESTORE_PROBE and Operation.APPLY in kind.capabilities.operations:
+        # who puts a machine back asks it, too
+        applies = node.operations.get(SNAPSHOT_APPLY)
+        if applies is None or not _answers_for(description, applies.function):
+            asked = {interface, SNAPSHOT_APPLY}
+    brought = {name for together in _TOGETHER if asked & together for name in together} | asked
+    return bool(brought & node.operations.keys())
 
 
 def _lacks_properties(binding: Binding, interface: str, node: Node) -> bool:

@@ -45,7 +45,7 @@ def plan_restore(request: PlanRequest) -> Plan:
         return step_id(instance, SNAPSHOT_APPLY) if instance in applied else None
 
     add_thaws(draft, owed_since, stopped=stopped)
-    add_starts_and_probes(draft, stopped)
+    add_starts_and_probes(draft, stopped, applied, point.name)
     add_confirmation(draft, instances)
     draft.add_undo("remove the unused safety cut", safety_cuts)
     warn_of_no_way_back(draft, instances, safe)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from quiesce.errors import PlanError
-from quiesce.model.ids import InstanceId
-from quiesce.model.operation import RESTORE_PROBE, RESTORE_START, RESTORE_STOP
+from quiesce.model.ids import BackupName, InstanceId
+from quiesce.model.operation import RESTORE_PROBE, RESTORE_START, RESTORE_STOP, Operation
 from quiesce.model.plan import Role
 from quiesce.planning.drafting import PlanDraft, step_id
 
@@ -27,8 +29,16 @@ def add_stops(draft: PlanDraft) -> tuple[InstanceId, ...]:
     return stopped
 
 
-def add_starts_and_probes(draft: PlanDraft, stopped: tuple[InstanceId, ...]) -> None:
-    """Append the groups that start what was *stopped*, owed since then, and that ask whether all answers."""
+def add_starts_and_probes(
+    draft: PlanDraft,
+    stopped: tuple[InstanceId, ...],
+    replaced: Collection[InstanceId],
+    point: BackupName | None = None,
+) -> None:
+    """Append the groups that start what was *stopped*, owed since then, and that ask whether all answers.
+
+    A machine that is not among those *replaced*, by *point*, may not even be there: it is not asked.
+    """
     draft.add_group(
         "start",
         RESTORE_START,
@@ -37,5 +47,14 @@ def add_starts_and_probes(draft: PlanDraft, stopped: tuple[InstanceId, ...]) -> 
         role=Role.SETTLE,
         of=lambda instance: step_id(instance, RESTORE_STOP),
     )
-    probed = draft.having(RESTORE_PROBE)
-    draft.add_group("probe", RESTORE_PROBE, probed, order=draft.dependents_last(probed))
+    probed = tuple(
+        instance
+        for instance in draft.having(RESTORE_PROBE)
+        if instance in replaced or instance in stopped or not _is_replaceable(draft, instance)
+    )
+    draft.add_group("probe", RESTORE_PROBE, probed, order=draft.dependents_last(probed), point=point)
+
+
+def _is_replaceable(draft: PlanDraft, instance: InstanceId) -> bool:
+    binding = draft.binding(instance, RESTORE_PROBE)
+    return binding is not None and binding.by_provider and Operation.APPLY in binding.capabilities.operations

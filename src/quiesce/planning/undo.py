@@ -39,7 +39,7 @@ def plan_undo_restore(request: PlanRequest) -> Plan:
         return step_id(instance, RESTORE_REVERT) if instance in reverted else None
 
     add_thaws(draft, owed_since, stopped=stopped)
-    add_starts_and_probes(draft, stopped)
+    add_starts_and_probes(draft, stopped, reverted)
     return draft.finish()
 
 

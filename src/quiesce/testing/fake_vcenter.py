@@ -98,6 +98,7 @@ class FakeVCenterWorld:
             uuid=f"uuid-of-{moid}",
             power=PowerState.ON,
             tools_running=tools_running,
+            tools_installed=tools_running,
             disks=made,
             hardware=_hardware(made),
             folder="folder",

@@ -84,6 +84,8 @@ class Machine:
     #: targets of the disks that QEMU encrypts
     encrypted: frozenset[str] = frozenset()
     persistent: bool = True
+    #: whether there is an agent behind the channel
+    has_agent: bool = True
     has_tpm: bool = False
     #: of its display
     password: str | None = None
@@ -193,6 +195,11 @@ class FakeDomain:
         self._require(self._machine.state == "running", errors.NO_SUPPORT - 3, "domain is not running")
         machine = self._machine
         self._world.run_timers()
+        self._require(
+            machine.has_agent, 86, "Guest agent is not responding: QEMU guest agent is not connected"
+        )
+        if command == "guest-ping":
+            return {}
         if command == "guest-fsfreeze-status":
             return "frozen" if machine.frozen else "thawed"
         if command == "guest-fsfreeze-thaw":

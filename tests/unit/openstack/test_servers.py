@@ -13,6 +13,7 @@ from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
     NonRecoverableError,
+    ProbeFailedError,
     RecoverableError,
     ResourceNotFoundError,
     UnsupportedError,
@@ -382,3 +383,25 @@ def test_ten_servers_share_their_lists_and_polls(cloud: FakeOpenStack, hands: Ha
     assert sum("action" in line for line in cloud.log) == 10
     assert sum(line == "GET /servers/detail" for line in cloud.log) <= 10
     assert len(cloud.images) == 10
+
+
+def test_a_restored_server_is_active_or_told_to_be_off(cloud: FakeOpenStack, hands: Hands) -> None:
+    """Nova can ask nobody in it, and says so."""
+    server = cloud.boot()
+    artifact = hands.back_up(server)
+    hands.do(Operation.APPLY, server, artifact=artifact)
+    name = cloud.servers[server]["name"]
+    assert hands.do(Operation.PROBE, server).note == (
+        f"Nova says that {name} is ACTIVE; nothing in it was asked"
+    )
+    cloud.servers[server]["status"] = "SHUTOFF"
+    assert hands.do(Operation.PROBE, server).note == (
+        f"Nova says that {name} is SHUTOFF, so nothing in it was asked"
+    )
+
+
+def test_a_server_that_nova_could_not_bring_up_is_a_failure(cloud: FakeOpenStack, hands: Hands) -> None:
+    server = cloud.boot()
+    cloud.servers[server]["status"] = "ERROR"
+    with pytest.raises(ProbeFailedError, match="is ERROR"):
+        hands.do(Operation.PROBE, server)

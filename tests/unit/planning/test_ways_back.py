@@ -8,7 +8,7 @@ import pytest
 
 from quiesce.errors import PlanError
 from quiesce.model.ids import InstanceId, Json
-from quiesce.model.operation import SNAPSHOT_APPLY
+from quiesce.model.operation import SNAPSHOT_APPLY, SNAPSHOT_CREATE, SNAPSHOT_DELETE, Operation
 from quiesce.model.plan import Plan
 from quiesce.providers import gcp, host, libvirt, openstack, vsphere
 
@@ -80,3 +80,20 @@ def test_a_snapshot_is_never_put_in_place_where_another_machine_was_asked_for(
     with pytest.raises(PlanError, match=f"vm_1 can go back to only in its own place; {option} asks"):
         restored(MACHINES[platform], {option: "vm2"}, full=False)
     assert lost(restored(MACHINES["gcp"], {"restore_beside": True}, full=False)) == []
+
+
+@pytest.mark.parametrize("platform", MACHINES)
+def test_a_restored_machine_is_probed_and_one_that_is_not_restored_is_not(platform: str) -> None:
+    """What the restore point does not hold may not even be there."""
+    where = topology([node(name, kind=MACHINES[platform], operations=()) for name in ("vm", "other")])
+    plan = planned("restore", where, [point([InstanceId("vm_1")])], DESCRIPTIONS)
+    assert [s.instance for s in plan.steps if s.operation is Operation.PROBE] == ["vm_1"]
+    assert {s.point for s in plan.steps if s.operation is Operation.PROBE} == {"one"}
+
+
+@pytest.mark.parametrize("platform", MACHINES)
+def test_a_machine_that_scripts_put_back_is_not_asked_by_its_platform(platform: str) -> None:
+    """That would need credentials and an SDK that the blueprint never needed."""
+    vm = node("vm", kind=MACHINES[platform], operations=(SNAPSHOT_CREATE, SNAPSHOT_APPLY, SNAPSHOT_DELETE))
+    plan = planned("restore", topology([vm]), None, DESCRIPTIONS)
+    assert [step for step in plan.steps if step.operation is Operation.PROBE] == []

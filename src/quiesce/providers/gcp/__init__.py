@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from quiesce.model.capabilities import MEASURING, SAVING, SUSPENDING, Capabilities, Description, Kind
+from quiesce.model.capabilities import MEASURING, PROBING, SAVING, SUSPENDING, Capabilities, Description, Kind
 from quiesce.model.operation import Operation
 from quiesce.providers.gcp.options import GcpOptions
 
@@ -14,7 +14,7 @@ MACHINE: Final = Kind(
         {"quiesce.nodes.gcp.Instance", "cloudify.gcp.nodes.Instance", "cloudify.nodes.gcp.Instance"}
     ),
     capabilities=Capabilities(
-        operations=SUSPENDING | SAVING | MEASURING,
+        operations=SUSPENDING | SAVING | PROBING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
         beside="restore_beside",

@@ -86,6 +86,10 @@ class MachineOperations(DiskOperations):
         """Exchange its disks, or make it again when it is gone."""
         return apply.restore_machine(job)
 
+    def probe(self, job: GcpJob, /) -> Outcome:
+        """See whether it runs."""
+        return power.probe(job, apply.restored_machine(job))
+
     def measure(self, job: GcpJob, /) -> Outcome:
         """Return its size, disks and time since the start."""
         return Outcome(measurements=statistics.of_machine(job))

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from quiesce.errors import NonRecoverableError, UnsupportedError
+from quiesce.model.outcome import Outcome
+from quiesce.provider_kit.machine_probing import MachineProbe, SeenMachine, probe_machine
 from quiesce.providers.gcp.client import Compute
+from quiesce.providers.gcp.job import GcpJob
 from quiesce.providers.gcp.references import Reference
 from quiesce.providers.gcp.resources import RUNNING, STOPPED, SUSPENDED, GcpMachine
 
@@ -59,6 +62,16 @@ def start(compute: Compute, reference: Reference) -> None:
         return
     compute.wait(compute.act(reference, "start"))
     _expect(compute, reference, RUNNING)
+
+
+def probe(job: GcpJob, reference: Reference) -> Outcome:
+    """See whether a restored machine runs; Compute Engine can ask nobody in it."""
+
+    def look() -> SeenMachine:
+        machine = settled(job.compute, reference)
+        return SeenMachine(name=reference.name, running=machine.status == RUNNING, state=machine.status)
+
+    return probe_machine(job, MachineProbe(platform="Compute Engine", look=look))
 
 
 def is_stopped(machine: GcpMachine) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from quiesce.model.capabilities import (
     FREEZING,
     MEASURING,
+    PROBING,
     SAVING,
     SUSPENDING,
     Capabilities,
@@ -19,7 +20,7 @@ DOMAIN = Kind(
     name="domain",
     types=frozenset({"cloudify.libvirt.domain", "quiesce.nodes.libvirt.Domain"}),
     capabilities=Capabilities(
-        operations=FREEZING | SUSPENDING | SAVING | MEASURING,
+        operations=FREEZING | SUSPENDING | SAVING | PROBING | MEASURING,
         copies_backups=True,
         self_thaw=True,
         cheap_snapshot=True,

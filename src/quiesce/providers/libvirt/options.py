@@ -55,6 +55,9 @@ class LibvirtOptions:
     scratch_dir: str = option(
         SCRATCH_DIR, "where QEMU keeps what the guest overwrites while it is read", read=read_absolute_path
     )
+    probe_agent: bool | None = option(
+        None, "whether a restored domain's guest agent must answer, or the restore fails; false: not asked"
+    )
     restore_as: str | None = option(None, "restore as a new domain of this name, next to the old one")
     apply_network: bool = option(False, "put back the definition of a network or pool, not only compare it")
     repository: str | None = option(

@@ -7,6 +7,7 @@ from typing import Final
 from quiesce.model.capabilities import (
     FREEZING,
     MEASURING,
+    PROBING,
     SAVING,
     SUSPENDING,
     Capabilities,
@@ -24,7 +25,7 @@ _SERVER: Final = Kind(
     name="server",
     types=frozenset(f"{prefix}.Server" for prefix in _PREFIXES),
     capabilities=Capabilities(
-        operations=FREEZING | SUSPENDING | SAVING | MEASURING,
+        operations=FREEZING | SUSPENDING | SAVING | PROBING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
         # Nova's own freeze reaches no application; FREEZE succeeds where it is provable only

@@ -142,6 +142,7 @@ class VirtualMachine:
     #: its host answers and its files can be reached
     reachable: bool = True
     tools_running: bool = False
+    tools_installed: bool = False
     template: bool = False
     disks: tuple[VirtualDisk, ...] = ()
     snapshots: tuple[MachineSnapshot, ...] = ()

@@ -10,7 +10,7 @@ from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.providers.vsphere import doctor
 from quiesce.providers.vsphere.job import VSphereJob
-from quiesce.providers.vsphere.machine import backup, power, snapshot
+from quiesce.providers.vsphere.machine import backup, power, probing, snapshot
 
 
 class VirtualMachineOperations(CheckedOperations[VSphereJob]):
@@ -20,7 +20,7 @@ class VirtualMachineOperations(CheckedOperations[VSphereJob]):
 
     freeze = unsupported
     thaw = unsupported
-    stop = start = probe = unsupported
+    stop = start = unsupported
 
     def suspend(self, job: VSphereJob, /) -> Outcome:
         """Suspend the machine; one that is off stays off."""
@@ -41,6 +41,10 @@ class VirtualMachineOperations(CheckedOperations[VSphereJob]):
     def apply(self, job: VSphereJob, /) -> Outcome:
         """Revert to the snapshot, or restore the full copy."""
         return backup.apply(job) if job.call.full else snapshot.apply(job)
+
+    def probe(self, job: VSphereJob, /) -> Outcome:
+        """See whether it is on, and whether VMware Tools run."""
+        return probing.probe(job)
 
     def delete(self, job: VSphereJob, /) -> Outcome:
         """Remove the snapshot, or the full copy and every helper of it."""

@@ -63,6 +63,9 @@ class VSphereOptions:
     )
     datastore: str | None = option(None, "name of the datastore for clones and restored machines")
     folder: str | None = option(None, "name of the folder for clones and restored machines")
+    probe_agent: bool | None = option(
+        None, "whether a restored machine's VMware Tools must answer, or the restore fails; false: not asked"
+    )
     restore_to: str | None = option(None, "restore a full copy as another machine of this name")
     power_after: PowerAfter = option(
         PowerAfter.AS_AT_CUT, "how a restored machine is left: as_at_cut, on, off"

@@ -16,7 +16,7 @@ from quiesce.providers.gcp.references import DISKS, Reference
 from quiesce.providers.gcp.resources import READY, RUNNING, AttachedDisk, GcpMachine
 from quiesce.providers.gcp.restore.in_place import restore_in_place
 from quiesce.providers.gcp.restore.intent import DiskExchange, RestoreIntent, begin, given_up, unfinished
-from quiesce.providers.gcp.restore.new import restore_beside, restore_new
+from quiesce.providers.gcp.restore.new import machine_beside, restore_beside, restore_new
 
 
 def restore_disk(job: GcpJob) -> Outcome:
@@ -44,6 +44,13 @@ def restore_machine(job: GcpJob) -> Outcome:
     if machine is None or made_by(job.call, owner_of(machine.labels)):
         return restore_new(job, made, job.target)
     return restore_in_place(job, made, _plan_machine(job, made, machine))
+
+
+def restored_machine(job: GcpJob) -> Reference:
+    """Return which machine a restore of the call's point has made, or put disks into."""
+    if job.options.restore_beside and job.call.point is not None:
+        return machine_beside(job)
+    return job.target
 
 
 def _checked(job: GcpJob) -> CopySet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.ownership import claim
@@ -16,12 +17,19 @@ from quiesce.providers.gcp.replaced import tidy
 from quiesce.providers.gcp.restore.disks import make_disks
 from quiesce.providers.gcp.restore.intent import RestoreIntent, begin, finish, given_up
 
+_BESIDE: Final = "beside"
+
+
+def machine_beside(job: GcpJob) -> Reference:
+    """Return the machine that is made next to the original."""
+    return job.target.beside(MACHINES).named(restored_name(job.call, _BESIDE))
+
 
 def restore_beside(job: GcpJob, made: CopySet) -> Outcome:
     """Make a new machine or disk next to the original, and touch nothing else."""
-    name = restored_name(job.call, "beside")
+    name = restored_name(job.call, _BESIDE)
     if job.target.is_machine:
-        return restore_new(job, made, job.target.beside(MACHINES).named(name))
+        return restore_new(job, made, machine_beside(job))
     _, disk = made.disks[0]
     make_disks(job, made, {disk.disk.beside(DISKS).named(name): disk.disk})
     return Outcome(note=f"restored beside the original, as the disk {name}")

@@ -117,6 +117,12 @@ def apply(job: LibvirtJob, domain: Domain) -> None:
         domain.start()
 
 
+def ran_at_cut(job: LibvirtJob, domain: Domain) -> bool | None:
+    """Tell whether the domain ran at the cut; None when it knows of no such restore point."""
+    snapshot = _snapshot_of(job, overlay_snapshots(domain))
+    return None if snapshot is None else snapshot.active
+
+
 def delete(job: LibvirtJob, domain: Domain) -> None:
     """Forget the restore point and merge what nobody needs any more; fine when it is not there."""
     kept = overlay_snapshots(domain)

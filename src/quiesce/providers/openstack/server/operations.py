@@ -16,6 +16,7 @@ from quiesce.providers.openstack.resources import Server
 from quiesce.providers.openstack.server.copy import copy
 from quiesce.providers.openstack.server.cut import cut
 from quiesce.providers.openstack.server.freeze import freeze, thaw
+from quiesce.providers.openstack.server.probing import probe
 from quiesce.providers.openstack.server.restore import apply
 from quiesce.providers.openstack.server.statistics import measure
 from quiesce.providers.openstack.server.verify import verify
@@ -25,7 +26,7 @@ class ServerOperations(CheckedOperations[OpenStackJob]):
     """One server with the attached volumes that have no node of their own."""
 
     revert = confirm = extract = unsupported
-    stop = start = probe = unsupported
+    stop = start = unsupported
 
     def freeze(self, job: OpenStackJob, /) -> Outcome:
         """Find out whether the cut will be frozen by Nova, provably."""
@@ -64,6 +65,10 @@ class ServerOperations(CheckedOperations[OpenStackJob]):
     def apply(self, job: OpenStackJob, /) -> Outcome:
         """Put the root disk back, and the volumes that the cut took along."""
         return apply(job)
+
+    def probe(self, job: OpenStackJob, /) -> Outcome:
+        """See whether it is active."""
+        return probe(job)
 
     def delete(self, job: OpenStackJob, /) -> Outcome:
         """Remove images, and everything of the volumes that the server's step took along."""

@@ -45,6 +45,7 @@ MACHINE: Final = (
     "config.extraConfig",
     "config.hardware",
     "guest.toolsRunningStatus",
+    "guest.toolsVersionStatus2",
 )
 #: what `figures_of` needs
 FIGURES: Final = ("summary.quickStats", "summary.storage", "runtime.powerState")
@@ -117,6 +118,7 @@ def machine_of(moid: str, values: Properties, busy: bool) -> VirtualMachine:
         reachable=str(values.get("runtime.connectionState", "connected")) == "connected"
         and hardware is not None,
         tools_running=str(values.get("guest.toolsRunningStatus")) == "guestToolsRunning",
+        tools_installed=values.get("guest.toolsVersionStatus2") not in (None, "guestToolsNotInstalled"),
         template=bool(values.get("config.template")),
         disks=tuple(disks_of(hardware)) if hardware else (),
         snapshots=tuple(_flat(getattr(snapshots, "rootSnapshotList", None) or (), None)),
