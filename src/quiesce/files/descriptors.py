@@ -127,9 +127,12 @@ def open_regular(directory: int, name: bytes, expected: Identity | None = None) 
         MountInsideError: when something is mounted there.
         TreeChangedError: when it is another file, or none, by now.
     """
-    passage = open_untouched(directory, name, expected)
+    passage = _open_entry(directory, name, UNTOUCHED)
     try:
-        if not stat.S_ISREG(os.fstat(passage).st_mode):
+        status = os.fstat(passage)
+        if expected is not None and Identity.of(status) != expected:
+            raise _replaced(name)
+        if not stat.S_ISREG(status.st_mode):
             raise TreeChangedError(f"{_shown(name)} is not a regular file")
         return _reopened(passage)
     finally:
@@ -148,15 +151,19 @@ def _open_entry(directory: int, name: bytes, flags: int) -> int:
         if error.errno == errno.EXDEV:
             raise MountInsideError(f"something is mounted at {_shown(name)}") from error
         if error.errno in _REPLACED:
-            raise TreeChangedError(f"{_shown(name)} was replaced while it was looked at") from error
+            raise _replaced(name) from error
         raise
 
 
 def _same(descriptor: int, name: bytes, expected: Identity | None) -> int:
     if expected is not None and Identity.of_descriptor(descriptor) != expected:
         os.close(descriptor)
-        raise TreeChangedError(f"{_shown(name)} was replaced while it was looked at")
+        raise _replaced(name)
     return descriptor
+
+
+def _replaced(name: bytes) -> TreeChangedError:
+    return TreeChangedError(f"{_shown(name)} was replaced while it was looked at")
 
 
 def _reopened(passage: int) -> int:
