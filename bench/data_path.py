@@ -1,8 +1,10 @@
 """The repository beside restic and borg, both encrypting: CPU seconds (children too) and wall, as ratios.
 
-    data_path.py [--files N] [--mib N] [--rounds N] [--keep DIRECTORY]
+    data_path.py [--files N] [--mib N] [--rounds N] [--cold]
 
 The same trees for all: N files of 1 to 16 KiB, two large files, each full, with 1 % changed, and restored.
+Before each backup the whole tree is read into the page cache, or with --cold thrown out of it: borg lets go of
+what it has read, so that whoever came after it would have met another machine.
 The command lines are printed. A busy machine disturbs wall more than CPU; the ratio is what counts.
 """
 
@@ -104,6 +106,20 @@ def run(command: list[str], cwd: Path | None = None) -> tuple[float, float]:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 
 
+def set_cache(tree: Path, *, cold: bool) -> None:
+    """Let the page cache hold all of *tree*, or none of it."""
+    if cold:
+        os.sync()
+    for path in tree.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                if cold:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                else:
+                    while file.read(1 << 20):
+                        pass
+
+
 class Tool:
     """One of the three, by its command lines."""
 
@@ -143,11 +159,15 @@ class Tool:
 
 
 def measure(
-    base: Path, title: str, make: Callable[[Path], None], change: Callable[[Path], None], rounds: int
+    base: Path,
+    title: str,
+    make: Callable[[Path], None],
+    change: Callable[[Path], None],
+    asked: argparse.Namespace,
 ) -> None:
     results: dict[tuple[str, str], list[tuple[float, float]]] = {}
     stored: dict[str, float] = {}
-    for round_ in range(rounds):
+    for round_ in range(asked.rounds):
         tree = base / "tree"
         make(tree)
         tools = [Tool(name, base / name) for name in ("restic", "borg", "quiesce")]
@@ -156,6 +176,8 @@ def measure(
                 time.sleep(1)
                 change(tree)
             for tool in tools:
+                if phase != "restore":
+                    set_cache(tree, cold=asked.cold)
                 if not round_ and title.startswith("small"):
                     print(
                         "$",
@@ -199,6 +221,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cold", action="store_true", help="throw the tree out of the page cache first")
     asked = parser.parse_args()
     for tool in ("restic", "borg"):
         if shutil.which(tool) is None:
@@ -216,14 +239,14 @@ def main() -> None:
             f"small: {asked.files} files",
             lambda root: make_small(root, asked.files),
             change_small,
-            asked.rounds,
+            asked,
         )
         measure(
             base,
             f"large: {asked.mib} MiB in 2 files",
             lambda root: make_large(root, asked.mib),
             change_large,
-            asked.rounds,
+            asked,
         )
 
 

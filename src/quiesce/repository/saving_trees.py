@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from quiesce.errors import DamagedArtifactError, MountInsideError, TreeChangedError
 from quiesce.files.content import data_ranges
@@ -42,6 +42,8 @@ from quiesce.repository.trees import (
 
 #: a file whose time is as young as the clock is coarse may have been written again without a trace
 _TWO_TICKS_NS: Final = 20_000_000
+#: so many files are open before they are read
+_MOST_AHEAD: Final = 32
 #: so many entries may wait for their content
 _MOST_PENDING: Final = 2048
 _KINDS: Final = {
@@ -150,13 +152,15 @@ def _segments(fetcher: BlobFetcher, root: bytes, below: bytes) -> Iterator[Segme
 class _Pending:
     """An entry whose content is on its way."""
 
-    __slots__ = ("content", "fields", "same")
+    __slots__ = ("content", "fields", "lost", "same")
 
-    def __init__(self, fields: dict[str, object], content: ContentDraft | None = None) -> None:
+    def __init__(self, fields: dict[str, object]) -> None:
         self.fields = fields
-        self.content = content
+        self.content: ContentDraft | None = None
         #: the records of an unchanged file
         self.same: tuple[BlobRecord, ...] = ()
+        #: it could not be read
+        self.lost = False
 
     def entry(self) -> TreeEntry:
         """Return what is stored; waits for the content."""
@@ -166,6 +170,14 @@ class _Pending:
             if is_indirect:
                 self.fields["bits"] = INDIRECT | self.fields.get("bits", 0)  # type: ignore[operator]
         return TreeEntry(**self.fields, records=records)  # type: ignore[arg-type]
+
+
+class _OpenFile(NamedTuple):
+    """A file that is going to be read; the kernel fetches its first block meanwhile."""
+
+    entry: Entry
+    descriptor: int
+    pending: _Pending
 
 
 class TreeSaver:
@@ -182,6 +194,7 @@ class TreeSaver:
         self._previous = previous
         self._wanted = wanted
         self._pending: deque[_Pending] = deque()
+        self._ahead: deque[_OpenFile] = deque()
         self._draft = SegmentDraft()
         self._segments: list[tuple[bytes, BlobSlot, int]] = []
         self._names: dict[tuple[int, int], tuple[bytes, int]] = {}
@@ -191,12 +204,18 @@ class TreeSaver:
         """Store what is below the open directory *root*, which stays the caller's."""
         begun_ns = time.time_ns()
         walk = Walk(root, wanted=self._wanted)
-        with contextlib.closing(walk.entries()) as entries:
-            for entry in entries:
-                self._take(entry)
-                self._drain(at_most=_MOST_PENDING)
-        self._store.push()
-        self._drain(at_most=0)
+        try:
+            with contextlib.closing(walk.entries()) as entries:
+                for entry in entries:
+                    self._take(entry)
+                    self._read_opened(at_most=_MOST_AHEAD)
+                    self._drain(at_most=_MOST_PENDING)
+            self._read_opened(at_most=0)
+            self._store.push()
+            self._drain(at_most=0)
+        finally:
+            for opened in self._ahead:
+                os.close(opened.descriptor)
         self._end_segment()
         self._store.push()
         self.saved.mounts = walk.mounts
@@ -260,29 +279,45 @@ class TreeSaver:
         self.saved.files += 1
         same = self._previous.unchanged(entry.path, entry.status) if self._previous else None
         if same is None:
-            return self._read_file(entry)
+            return self._open_file(entry)
         self.saved.unchanged += 1
         fields = _fields(entry.path, entry.status, same.attributes, same.flags)
         pending = _Pending({**fields, "bits": same.bits})
         pending.same = same.records
         return pending
 
-    def _read_file(self, entry: Entry) -> _Pending:
-        descriptor = entry.open()
-        try:
-            status = os.fstat(descriptor)
-            fields = _fields(entry.path, status, read_attributes(descriptor), read_flags(descriptor))
-            content = ContentDraft(self._store)
-            if status.st_size < BLOCK_BYTES:
-                content.add(os.read(descriptor, BLOCK_BYTES))
-            else:
-                _read_large(descriptor, status.st_size, content)
-                fields["bits"] = SPARSE if status.st_blocks * 512 < status.st_size else 0
-            fields["size_bytes"] = content.size_bytes
-            self._note_change(entry.path, status, os.fstat(descriptor))
-        finally:
-            os.close(descriptor)
-        return _Pending(fields, content)
+    def _open_file(self, entry: Entry) -> _Pending:
+        """Open a file, and let the kernel fetch what is read soon: one at a time, a cold disk is slow."""
+        opened = _OpenFile(entry, entry.open(), _Pending({}))
+        self._ahead.append(opened)
+        if entry.status.st_size:
+            os.posix_fadvise(opened.descriptor, 0, BLOCK_BYTES, os.POSIX_FADV_WILLNEED)
+        return opened.pending
+
+    def _read_opened(self, at_most: int) -> None:
+        """Read the files that were opened first, until no more than *at_most* are open."""
+        while len(self._ahead) > at_most:
+            entry, descriptor, pending = self._ahead.popleft()
+            try:
+                self._read_file(entry.path, descriptor, pending)
+            except OSError as error:
+                pending.lost = True
+                self.saved.problems.add(entry.path, error)
+            finally:
+                os.close(descriptor)
+
+    def _read_file(self, path: bytes, descriptor: int, pending: _Pending) -> None:
+        status = os.fstat(descriptor)
+        fields = _fields(path, status, read_attributes(descriptor), read_flags(descriptor))
+        content = ContentDraft(self._store)
+        if status.st_size < BLOCK_BYTES:
+            content.add(os.read(descriptor, BLOCK_BYTES))
+        else:
+            _read_large(descriptor, status.st_size, content)
+            fields["bits"] = SPARSE if status.st_blocks * 512 < status.st_size else 0
+        fields["size_bytes"] = content.size_bytes
+        self._note_change(path, status, os.fstat(descriptor))
+        pending.fields, pending.content = fields, content
 
     def _note_change(self, path: bytes, before: os.stat_result, after: os.stat_result) -> None:
         if (before.st_mtime_ns, before.st_ctime_ns, before.st_size) != (
@@ -295,7 +330,11 @@ class TreeSaver:
     def _drain(self, at_most: int) -> None:
         """Write the entries that came first, until no more than *at_most* wait."""
         while len(self._pending) > at_most:
-            self._write(self._pending.popleft().entry())
+            pending = self._pending.popleft()
+            if not pending.fields:
+                self._read_opened(at_most=0)
+            if not pending.lost:
+                self._write(pending.entry())
 
     def _write(self, entry: TreeEntry) -> None:
         self._draft.add(entry)

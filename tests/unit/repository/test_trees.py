@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from quiesce.files.metadata import EVERYTHING
 from quiesce.repository import FileKey, Passphrase, Point, PointKey, Repository, TreeEntry
 from quiesce.repository.content import BlobRecord
-from quiesce.repository.trees import HARD_LINK, LINK, SegmentDraft, needs_of, read_segment
+from quiesce.repository.trees import HARD_LINK, LINK, SegmentDraft, needs_of, read_segment, walk_order
 from quiesce.storage import DirectoryStorage
 
 READER = Path(__file__).parents[3] / "tools" / "quiesce_reader.py"
@@ -332,3 +333,53 @@ def with_special(entry: TreeEntry, target: bytes, device: tuple[int, int]) -> Tr
     if entry.kind in b"cb":
         fields["device"] = device
     return TreeEntry(**fields)
+
+
+def test_more_files_than_are_opened_ahead_come_back_in_their_places(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """With directories and links between them."""
+    tree = tmp_path / "tree"
+    for number in range(120):
+        place = tree / f"{number % 7}" / f"{number}"
+        place.mkdir(parents=True)
+        (place / "file").write_bytes(b"%d" % number * number)
+        (place / "link").symlink_to("file")
+    root = os.open(tree, os.O_RDONLY)
+    with repository.write() as session:
+        item, _ = session.add_tree(root)
+        session.commit(Point(key=KEY, made_at=1.0, items={"data": item}))
+    os.close(root)
+    reader = repository.reader(KEY)
+    paths = [entry.path for entry in reader.entries("data")]
+    assert len(paths) == 1 + 7 + 3 * 120
+    assert paths == sorted(paths, key=walk_order)
+    for number in (0, 1, 31, 32, 33, 119):
+        path = b"%d/%d/file" % (number % 7, number)
+        assert b"".join(reader.read_file("data", path)) == b"%d" % number * number
+
+
+def test_a_file_that_cannot_be_read_is_told_and_left_out(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files that were opened before and after it are stored, and nothing stays open."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(80):
+        (tree / f"{number:02}").write_bytes(b"%d" % number)
+    unreadable, read = (tree / "40").stat().st_ino, os.read
+
+    def failing(descriptor: int, length: int) -> bytes:
+        if os.fstat(descriptor).st_ino == unreadable:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, length)
+
+    monkeypatch.setattr("quiesce.repository.saving_trees.os.read", failing)
+    root = os.open(tree, os.O_RDONLY)
+    before = len(os.listdir("/proc/self/fd"))
+    with repository.write() as session:
+        _, saved = session.add_tree(root)
+    assert len(os.listdir("/proc/self/fd")) == before
+    os.close(root)
+    assert [problem.path for problem in saved.problems] == [b"40"]
+    assert (saved.entries, saved.files) == (80, 80)
