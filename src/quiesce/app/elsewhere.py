@@ -147,14 +147,19 @@ def _of_another_kind(
         if goal is None:
             continue
         description = by_name.get(artifact.provider)
-        reason = _why_not(artifact, source, target, goal, description)
+        reason = _why_not(point, artifact, source, target, goal, description)
         if reason:
             wrong.append(f"{artifact.instance} cannot go to {goal}: {reason}")
     return wrong
 
 
-def _why_not(
-    artifact: Artifact, source: Topology, target: Topology, goal: InstanceId, description: Description | None
+def _why_not(  # noqa: PLR0917  everything that is compared
+    point: RestorePoint,
+    artifact: Artifact,
+    source: Topology,
+    target: Topology,
+    goal: InstanceId,
+    description: Description | None,
 ) -> str:
     if description is None or artifact.instance not in source.instances:
         return f"the provider {artifact.provider} is not known here"
@@ -162,7 +167,10 @@ def _why_not(
     its = description.kind_of(artifact.function, target.node_of(goal))
     if mine is None or not mine.capabilities.restores_elsewhere:
         what = mine.name if mine is not None else target.node_of(goal).type
-        return f"a {what} of {artifact.provider} can be restored to itself only"
+        beside = mine.capabilities.beside if mine is not None else ""
+        other = f", or as another one with {artifact.provider}_{beside} and without --to" if beside else ""
+        return f"a {what} of {artifact.provider} can be restored to itself only{other}"
     if its is None or its.name != mine.name:
         return f"one is a {mine.name}, the other is a {target.node_of(goal).type}"
-    return ""
+    made_anew = mine.capabilities.elsewhere_anew and not point.full
+    return f"{point.name} is a snapshot, which lies in its own disks; a backup can" if made_anew else ""

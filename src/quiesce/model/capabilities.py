@@ -56,6 +56,8 @@ class Capabilities:
     freeze_for_apply: bool = False
     #: whether APPLY can take what another instance has saved (`Call.origin`)
     restores_elsewhere: bool = False
+    #: whether such an APPLY makes a new object, of backups only, and refuses to replace one that is there
+    elsewhere_anew: bool = False
     #: the option that lets APPLY make another object, and leave the one that is there alone
     beside: str = ""
     #: whether it can do so with snapshots, too, not with backups only

@@ -121,6 +121,8 @@ class PlanDraft:
         Raises:
             PlanError: when it is asked for, and what is restored is a snapshot that cannot be.
         """
+        if self.request.parameters.source and binding.capabilities.elsewhere_anew:
+            return True
         name = binding.capabilities.beside
         own = self.request.topology.node_of(instance).properties.get(name)
         given = self.request.parameters.raw.get(f"{binding.provider}_{name}", own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quiesce.archives import BackupKey
 from quiesce.model.call import Call
@@ -12,6 +12,22 @@ from quiesce.model.records import Level
 from quiesce.ports import Context
 from quiesce.provider_kit.deadline import Deadline
 from quiesce.provider_kit.ownership import point_of
+
+
+def saved_call(call: Call) -> Call:
+    """Return *call* as whoever has saved its restore point would be given it."""
+    origin = call.origin
+    if origin is None:
+        return call
+    return replace(
+        call,
+        origin=None,
+        deployment=origin.deployment,
+        instance=origin.instance,
+        node=origin.node,
+        properties=origin.properties,
+        runtime_properties=origin.runtime_properties,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from quiesce.archives import Archives, Keyring
 from quiesce.errors import NonRecoverableError, OperationTimeoutError
 from quiesce.files.metadata import EVERYTHING, Allowed
-from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.job import Job, saved_call
 from quiesce.provider_kit.options import read_options
 from quiesce.provider_kit.saving import Saving
 from quiesce.providers.host.freeze_client import FreezeClient
@@ -53,18 +53,9 @@ class HostJob(Job):
     @property
     def saved(self) -> HostJob:
         """The job as whoever has saved the restore point would be given it."""
-        origin = self.call.origin
-        if origin is None:
+        if self.call.origin is None:
             return self
-        call = replace(
-            self.call,
-            origin=None,
-            deployment=origin.deployment,
-            instance=origin.instance,
-            node=origin.node,
-            properties=origin.properties,
-            runtime_properties=origin.runtime_properties,
-        )
+        call = saved_call(self.call)
         return replace(self, call=call, options=read_options(HostOptions, "host", call))
 
     @property

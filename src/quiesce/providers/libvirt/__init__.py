@@ -25,6 +25,8 @@ DOMAIN = Kind(
         self_thaw=True,
         cheap_snapshot=True,
         beside="restore_as",
+        restores_elsewhere=True,
+        elsewhere_anew=True,
         typical_s={Operation.FREEZE: 0.1, Operation.SNAPSHOT: 0.1, Operation.THAW: 0.05},
     ),
     functions=frozenset({"cloudify_libvirt.domain_tasks."}),

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from quiesce.archives import Archives
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.provider_kit.connections import Connections
 from quiesce.provider_kit.deadline import Deadline
-from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.job import Job, saved_call
+from quiesce.provider_kit.options import read_options
 from quiesce.provider_kit.ownership import Owner, OwnerKey
 from quiesce.provider_kit.saving import Saving
 from quiesce.providers.libvirt.client import Domain, Hypervisor
 from quiesce.providers.libvirt.options import LibvirtOptions
 from quiesce.providers.libvirt.ownership import object_name
-from quiesce.providers.libvirt.resource import LibvirtResource
+from quiesce.providers.libvirt.resource import LibvirtResource, resource_of
 
 #: one for each URI, and one more for thawing, so that it never queues behind calls that hang
 Hypervisors: TypeAlias = Connections[tuple[str, bool], Hypervisor]
@@ -33,6 +34,24 @@ class LibvirtJob(Job):
     resource: LibvirtResource
     repository: Archives
     hypervisors: Hypervisors
+    #: the repository of whoever has saved the restore point
+    saved_in: Archives
+
+    @property
+    def saved(self) -> LibvirtJob:
+        """The job as whoever has saved the restore point would be given it."""
+        if self.call.origin is None:
+            return self
+        call = saved_call(self.call)
+        options = read_options(LibvirtOptions, "libvirt", call)
+        return replace(self, call=call, options=options, resource=resource_of(call), repository=self.saved_in)
+
+    @property
+    def new_name(self) -> str | None:
+        """The name under which a backup becomes another domain; None: the saved one is put back."""
+        if self.options.restore_as or not self.call.parameters.source:
+            return self.options.restore_as
+        return self.resource.names[0]
 
     @property
     def hypervisor(self) -> Hypervisor:
@@ -67,7 +86,7 @@ class LibvirtJob(Job):
         Raises:
             ResourceNotFoundError: when there is none.
         """
-        uuid = (self.call.artifact or {}).get("uuid")
+        uuid = None if self.call.parameters.source else (self.call.artifact or {}).get("uuid")
         if isinstance(uuid, str):
             with contextlib.suppress(ResourceNotFoundError):
                 return self.hypervisor.domain(uuid)

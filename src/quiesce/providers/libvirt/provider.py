@@ -12,6 +12,7 @@ from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.connections import Connections
 from quiesce.provider_kit.dispatch import PlatformProvider
+from quiesce.provider_kit.job import saved_call
 from quiesce.provider_kit.options import read_options
 from quiesce.providers.libvirt import DESCRIPTION
 from quiesce.providers.libvirt.client import Hypervisor
@@ -47,7 +48,7 @@ class LibvirtProvider(PlatformProvider[LibvirtJob]):
 
     def job(self, call: Call, context: Context) -> LibvirtJob:
         """Return the call with its options and its resource; connects to nothing."""
-        options = read_options(LibvirtOptions, "libvirt", call)
+        options, saved = (read_options(LibvirtOptions, "libvirt", each) for each in (call, saved_call(call)))
         return LibvirtJob(
             call=call,
             context=context,
@@ -55,6 +56,7 @@ class LibvirtProvider(PlatformProvider[LibvirtJob]):
             resource=resource_of(call),
             repository=Archives(options.repository_or(self._default_repository), self._keyring),
             hypervisors=self._hypervisors,
+            saved_in=Archives(saved.repository_or(self._default_repository), self._keyring),
         )
 
     def repository(self, call: Call) -> str:

@@ -163,6 +163,15 @@ def as_new_domain(text: str, name: str) -> str:
     return xml.write(tree)
 
 
+def networks_of(text: str) -> tuple[str, ...]:
+    """Return what the domain's network cards are plugged into."""
+    found = (
+        source.get("network") or source.get("bridge") or source.get("dev")
+        for source in xml.read(text).findall("devices/interface/source")
+    )
+    return tuple(sorted({name for name in found if name}))
+
+
 def with_identity(text: str, name: str, uuid: str) -> str:
     """Return the definition with another name and UUID."""
     tree = xml.read(text)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quiesce.errors import ResourceNotFoundError, UnsupportedError
+from quiesce.errors import ForeignObjectError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
-from quiesce.model.target import NO_OBJECTION, RestoreTarget
+from quiesce.model.target import NO_OBJECTION, RestoreTarget, TargetProblem
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.provider_kit.saving import proof
@@ -124,7 +124,13 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
         """Tell which files a full copy names otherwise than the hypervisor does now."""
         if job.call.operation is not Operation.APPLY or not job.call.full:
             return NO_OBJECTION
-        return RestoreTarget(differences=DomainRestore(job).differences())
+        restore = DomainRestore(job)
+        try:
+            restore.require_free_name()
+        except ForeignObjectError as error:
+            problem = TargetProblem(code=error.code, detail=str(error), remedy=error.hint)
+            return RestoreTarget(problems=(problem,))
+        return RestoreTarget(differences=restore.differences())
 
     def verify(self, job: LibvirtJob, /) -> Proof:
         """Read a full copy; of a snapshot, look whether everything that it consists of is there."""
@@ -141,8 +147,8 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
 
 def _why_not_replaced(job: LibvirtJob) -> str:
     """Return why a restore replaces nothing that a safety point could hold; empty when it does."""
-    if job.options.restore_as:
-        return f"it is restored as {job.options.restore_as}, so nothing happens to the one that is there"
+    if job.new_name:
+        return f"it is restored as {job.new_name}, so nothing happens to the one that is there"
     return "" if _domain_if_there(job) is not None else "there is no domain, so nothing is replaced"
 
 

@@ -33,7 +33,7 @@ def probe(job: LibvirtJob) -> Outcome:
 
 
 def _restored(job: LibvirtJob) -> Domain:
-    wanted = job.options.restore_as
+    wanted = job.new_name
     return job.hypervisor.domain(wanted) if wanted and job.call.full else job.domain()
 
 

@@ -32,6 +32,7 @@ from quiesce.providers.libvirt.domain.checkpoints import forget_checkpoints
 from quiesce.providers.libvirt.domain.domain_xml import (
     DomainDisk,
     as_new_domain,
+    networks_of,
     paths_of,
     read_definition,
     with_disks_of,
@@ -63,14 +64,15 @@ class DomainRestore:
 
     def __init__(self, job: LibvirtJob) -> None:
         self._job = job
-        self._manifest = job.saving.manifest()
+        self._saved = job.saved
+        self._manifest = self._saved.saving.manifest()
 
     def apply(self) -> Outcome:
-        """Put the domain back, or make another one of it under the name *restore_as*."""
+        """Put the domain back, or make another one of it under a new name."""
         plan = self._plan()
         self._require_free(plan)
         job = self._job
-        assembly = Assembly(job.repository, self._manifest, plan.targets, job.key.point, job.context)
+        assembly = Assembly(self._saved.repository, self._manifest, plan.targets, job.key.point, job.context)
         with assembly.prepared():
             if plan.domain is not None:
                 self._stop(plan.domain)
@@ -78,9 +80,18 @@ class DomainRestore:
             self._define(plan)
         return NOTHING
 
+    def require_free_name(self) -> None:
+        """Return when no other domain has the name that a new one is to get.
+
+        Raises:
+            ForeignObjectError: when one has.
+        """
+        if (wanted := self._job.new_name) is not None and (there := self._find(wanted)) is not None:
+            self._as_new_domain(there.xml(), there, wanted)
+
     def differences(self) -> tuple[str, ...]:
         """Return which files of the host the stored definition names that are not the domain's of now."""
-        copy, wanted = read_artifact(DomainCopy, self._manifest.content), self._job.options.restore_as
+        copy, wanted = read_artifact(DomainCopy, self._manifest.content), self._job.new_name
         domain = self._find(wanted) if wanted else self._find_saved(copy)
         text = self._stored(DEFINITION).decode(errors="replace")
         definition = as_new_domain(text, wanted) if wanted else text
@@ -98,7 +109,7 @@ class DomainRestore:
 
     def _plan(self) -> _RestorePlan:
         copy = read_artifact(DomainCopy, self._manifest.content)
-        wanted = self._job.options.restore_as
+        wanted = self._job.new_name
         domain = self._find(wanted) if wanted else self._find_saved(copy)
         definition = self._definition(domain)
         if domain is not None:
@@ -112,6 +123,8 @@ class DomainRestore:
             definition, dropped = without_other_disks(definition, chosen)
             if dropped:
                 self._job.warn(f"{wanted} gets no disk {', '.join(dropped)}, which is not restored")
+            if shared := networks_of(definition):
+                self._job.warn(f"{wanted} is plugged into {', '.join(shared)}, as the one that was saved is")
         elif domain is not None:
             definition = _with_kept_disks(definition, domain.xml(secrets=True), chosen)
         targets = self._targets(copy, definition, domain, chosen)
@@ -120,7 +133,10 @@ class DomainRestore:
     def _as_new_domain(self, definition: str, there: Domain | None, wanted: str) -> str:
         key = self._job.key.point
         if there is not None and restored_from(there) != key:
-            raise ForeignObjectError(f"there is a domain {wanted} already; nothing was restored")
+            raise ForeignObjectError(
+                f"there is a domain {wanted} already; nothing was restored",
+                hint="Restore under another name, or remove that domain yourself.",
+            )
         return with_metadata_of(as_new_domain(definition, wanted), restored(key))
 
     def _chosen(self, copy: DomainCopy, definition: str, domain: Domain | None) -> frozenset[str]:
@@ -135,7 +151,7 @@ class DomainRestore:
     ) -> tuple[DiskTarget, ...]:
         stored = read_definition(definition)
         current = read_definition(domain.xml()) if domain is not None else None
-        wanted = self._job.options.restore_as
+        wanted = self._job.new_name
         return tuple(
             _target(
                 disk, (current.disk(disk.target) if current else None) or stored.disk(disk.target), wanted
@@ -151,13 +167,15 @@ class DomainRestore:
             return definition
         try:
             sealed = self._stored(SECRETS)
-            return self._job.repository.keyring.unseal(sealed, purpose_of(self._job)).decode(errors="replace")
+            return self._saved.repository.keyring.unseal(sealed, purpose_of(self._saved)).decode(
+                errors="replace"
+            )
         except DamagedArtifactError as error:
             self._job.warn(f"the passwords of its displays are those of now, or new ones: {error}")
             return with_passwords(definition, there.xml(secrets=True) if there is not None else None)
 
     def _stored(self, name: str) -> bytes:
-        with self._job.repository.open(self._manifest, name) as stored:
+        with self._saved.repository.open(self._manifest, name) as stored:
             content = stored.read()
             stored.check()
         return content
@@ -207,7 +225,7 @@ class DomainRestore:
         path = read_definition(domain.xml()).nvram
         if path is None or NVRAM not in {file.path for file in self._manifest.files}:
             return
-        with self._job.repository.open(self._manifest, NVRAM) as stored, storage_errors(f"write {path}"):
+        with self._saved.repository.open(self._manifest, NVRAM) as stored, storage_errors(f"write {path}"):
             content = stored.read()
             stored.check()
             # QEMU's user, which a guest may have become, can put a link there
