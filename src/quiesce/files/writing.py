@@ -79,6 +79,17 @@ class TreeFileWriter:
         self._offset = os.lseek(self.descriptor, length, os.SEEK_CUR)
         self._ends_with_hole = True
 
+    def skip_to(self, offset: int) -> None:
+        """Leave a hole up to *offset*.
+
+        Raises:
+            TreeChangedError: when more than that was written already.
+        """
+        if offset < self._offset:
+            raise TreeChangedError(f"{self._offset} bytes came where {offset} were announced")
+        if offset > self._offset:
+            self.skip(offset - self._offset)
+
     def copy(self, source: int, progress: Progress = nobody) -> int:
         """Take the whole content of an open file instead; return how many bytes were not shared with it."""
         copied = copy_content(source, self.descriptor, self._size_bytes, progress)

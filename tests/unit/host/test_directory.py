@@ -290,6 +290,43 @@ def test_sockets_are_left_out_and_named(
     assert list(data.iterdir()) == []
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+def test_a_very_deep_directory_costs_itself_and_nothing_else(
+    machine: Machine, node: Node, data: Path, full: bool
+) -> None:
+    """Whoever may write into the data could keep it from ever being backed up."""
+    (data / "file").write_text("kept")
+    above = os.open(data, os.O_RDONLY)
+    for _ in range(400):
+        os.mkdir(b"\xff" * 250, dir_fd=above)
+        below = os.open(b"\xff" * 250, os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    os.close(above)
+    outcome = machine.do(node, Operation.SNAPSHOT, full=full)
+    machine.do(node, Operation.COPY, full=full)
+    assert "what is deeper than 16384 bytes of its path is left out" in outcome.note
+    assert len(outcome.note) < 1000
+    machine.do(node, Operation.APPLY, full=full)
+    assert (data / "file").read_text() == "kept"
+    assert machine.do(node, Operation.MEASURE).measurements["directories"] < 100
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+def test_a_file_of_holes_needs_no_room(machine: Machine, node: Node, data: Path, full: bool) -> None:
+    """It costs nobody anything to make one of 8 TiB, and no restore would have been begun any more."""
+    (data / "file").write_bytes(b"x" * 100_000)
+    with (data / "hole").open("wb") as file:
+        file.truncate(8 << 40)
+    machine.do(node, Operation.SNAPSHOT, full=full)
+    made = machine.do(node, Operation.COPY, full=full)
+    call = machine.call(node, Operation.APPLY, full=full, artifact=made.artifact)
+    target = machine.provider.inspect_target(call, RecordingContext())
+    assert (target.needed_bytes or 0) < 1_000_000
+    machine.do(node, Operation.APPLY, full=full)
+    assert (data / "hole").stat().st_size == 8 << 40
+
+
 @pytest.mark.parametrize("offset", [0, 20_000, -1])
 def test_a_damaged_archive_is_refused_and_nothing_is_touched(
     machine: Machine, node: Node, data: Path, offset: int

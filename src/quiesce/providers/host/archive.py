@@ -27,9 +27,8 @@ from quiesce.providers.host.cuts import INDEX, CutEntry, entries_of, open_conten
 
 _BUFFER_BYTES: Final = 1 << 20
 _ATTRIBUTE: Final = "SCHILY.xattr."
-_ZEROS: Final = bytes(1 << 16)
 #: of a path, and every attribute that a file can have
-_LARGEST_HEADER: Final = 1 << 20
+_LARGEST_HEADER: Final = 4 << 20
 #: of a file with holes, whose table is read into memory; with more of them it is stored without holes
 _MOST_RANGES: Final = 1 << 20
 _HEADERS: Final = {
@@ -277,22 +276,25 @@ def _read_file(
     if member is None or content is None or member.size != entry.size_bytes:
         raise DamagedArtifactError(f"the archive does not hold {os.fsdecode(entry.path)!r} as its index says")
     with content, writer.file(entry.path, entry.metadata, entry.size_bytes) as file:
-        for data in _pieces(content):
-            _write_or_skip(file, data, skip=member.issparse())
+        data: Any = member.sparse
+        for offset, length in data or [(0, entry.size_bytes)]:
+            _copy_range(content, offset, length, entry.size_bytes, file)
+        file.skip_to(entry.size_bytes)
 
 
-def _pieces(content: IO[bytes]) -> Iterator[bytes]:
-    while data := content.read(_BUFFER_BYTES):
-        yield data
-
-
-def _write_or_skip(file: TreeFileWriter, data: bytes, *, skip: bool) -> None:
-    for start in range(0, len(data), len(_ZEROS)):
-        piece = data[start : start + len(_ZEROS)]
-        if skip and piece == _ZEROS[: len(piece)]:
-            file.skip(len(piece))
-        else:
-            file.write(piece)
+def _copy_range(content: Any, offset: int, length: int, size_bytes: int, file: TreeFileWriter) -> None:
+    """Copy a part that holds data; what is before it, and after the last, is a hole, which nobody reads."""
+    if length < 0 or offset + length > size_bytes:
+        raise tarfile.ReadError("a part of a file lies outside of it")
+    file.skip_to(offset)
+    plain = content.raw  # what reads ahead would go back, and a stream cannot
+    plain.seek(offset)
+    while length > 0:
+        data = plain.read(min(length, _BUFFER_BYTES))
+        if not data:
+            raise tarfile.ReadError("a file ends before its end")
+        file.write(data)
+        length -= len(data)
 
 
 def _stream(file: _Stream) -> IO[bytes]:

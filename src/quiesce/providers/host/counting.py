@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from quiesce.files.descriptors import open_directory
 from quiesce.files.walking import Walk
+from quiesce.providers.host.cuts import is_reasonable
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,7 +26,8 @@ def count_tree(root: int) -> TreeCount:
     """Return what is in an open directory, as far as it can be read; what is mounted inside is left out."""
     count = TreeCount()
     seen: set[tuple[int, int]] = set()
-    with contextlib.closing(Walk(root).entries()) as entries:
+    walk = Walk(root, wanted=is_reasonable)
+    with contextlib.closing(walk.entries()) as entries:
         for entry in entries:
             if entry.is_directory:
                 count.directories += 1

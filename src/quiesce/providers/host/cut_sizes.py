@@ -7,14 +7,14 @@ import os
 
 from quiesce.files.walking import Walk
 from quiesce.model.cut_size import CutSize
-from quiesce.providers.host.cuts import is_packed
+from quiesce.providers.host.cuts import is_packed, is_reasonable
 
 
 def cut_size_of(root: int, *, shares: bool) -> CutSize:
     """Return what a cut of an open directory takes, in a file system that *shares* data of files, or not."""
     entries = copied = 0
     seen: set[tuple[int, int]] = set()
-    with contextlib.closing(Walk(root).entries()) as walked:
+    with contextlib.closing(Walk(root, wanted=is_reasonable).entries()) as walked:
         for entry in walked:
             entries += 1
             if not entry.is_regular or not _is_first_name(entry.status, seen):

@@ -35,7 +35,14 @@ _BUFFER_BYTES: Final = 1 << 20
 #: an index that SQLite keeps in shared memory and makes anew; readers change it while nothing is written
 _NOT_DATA: Final = b"-shm"
 #: of an index: a path, and every attribute that a file can have
-_LONGEST_LINE: Final = 1 << 20
+_LONGEST_LINE: Final = 4 << 20
+#: deeper entries are left out: programs reach 4,096 bytes, and the list of a tree grows with each path in it
+_LONGEST_PATH: Final = 16 << 10
+#: of one entry, all together
+_MOST_ATTRIBUTES: Final = 1 << 20
+_NO_DATA: Final = "sockets and devices are left out"
+_TOO_DEEP: Final = f"what is deeper than {_LONGEST_PATH} bytes of its path is left out"
+_TOO_MANY_ATTRIBUTES: Final = "extended attributes of more than 1 MiB are left out"
 _LARGEST_ID: Final = 2**32 - 1
 _LARGEST_SIZE: Final = 2**63 - 1
 _LARGEST_TIME_NS: Final = 10**9 * 2**62
@@ -50,8 +57,11 @@ class CutTally:
     size_bytes: int = 0
     #: bytes of big files that had to be copied because they could not be shared
     copied_bytes: int = 0
-    #: sockets and, without root, devices: they are not data and are left out
-    left_out: list[bytes] = field(default_factory=list)
+    #: what the files take on the disk, holes not counted in: anybody can make a file of 8 TiB of holes
+    allocated_bytes: int = 0
+    #: what is not in the cut, and why: sockets and, without root, devices, which are not data; and what
+    #: somebody made so deep, or gave so many attributes, that the list of the tree would not end
+    left_out: TreeProblems = field(default_factory=TreeProblems)
     #: entries that come back as they were only where the node allows it: set-user-ID, devices, capabilities
     privileged: int = 0
     #: what was written to, made or removed meanwhile
@@ -95,6 +105,11 @@ def cut_tree(source: int, directory: int, name: bytes, progress: Progress) -> Cu
         index = stack.enter_context(os.fdopen(_new_file(raw, INDEX), "w"))
         pack = stack.enter_context(os.fdopen(_new_file(raw, _PACK), "wb", buffering=_BUFFER_BYTES))
         return _Cutter(source, raw, index, pack, progress).run()
+
+
+def is_reasonable(entry: Entry) -> bool:
+    """Tell whether the path is one that programs can use; else it is left out with all that is below."""
+    return len(entry.path) <= _LONGEST_PATH
 
 
 def is_packed(status: os.stat_result) -> bool:
@@ -210,7 +225,7 @@ class _Cutter:
         self._big = 0
 
     def run(self) -> CutTally:
-        walk = Walk(self._source)
+        walk = Walk(self._source, wanted=self._is_wanted)
         with contextlib.closing(walk.entries()) as entries:
             for entry in entries:
                 try:
@@ -225,13 +240,19 @@ class _Cutter:
             self._compare_directory(path, before)
         return self._tally
 
+    def _is_wanted(self, entry: Entry) -> bool:
+        if is_reasonable(entry):
+            return True
+        self._tally.left_out.add(entry.path, _TOO_DEEP)
+        return False
+
     def _take(self, entry: Entry) -> None:
         if stat.S_ISSOCK(entry.status.st_mode) or (_is_device(entry.status) and os.geteuid() != 0):
-            self._tally.left_out.append(entry.path)
+            self._tally.left_out.add(entry.path, _NO_DATA)
             return
         descriptor = entry.open()
         try:
-            metadata = Metadata.of_descriptor(descriptor)
+            metadata = self._bounded(entry, Metadata.of_descriptor(descriptor))
             self._tally.privileged += gives_rights(metadata)
             if entry.is_directory:
                 self._directories.append((entry.path, _version(entry.status)))
@@ -247,6 +268,15 @@ class _Cutter:
         finally:
             os.close(descriptor)
 
+    def _bounded(self, entry: Entry, metadata: Metadata) -> Metadata:
+        """Return the metadata without attributes of the user's own, where they are too large to be listed."""
+        attributes = metadata.attributes
+        if sum(len(key) + len(value) for key, value in attributes.items()) <= _MOST_ATTRIBUTES:
+            return metadata
+        self._tally.left_out.add(entry.path, _TOO_MANY_ATTRIBUTES)
+        kept = {key: value for key, value in attributes.items() if not key.startswith(b"user.")}
+        return replace(metadata, attributes=kept)
+
     def _first_name(self, entry: Entry) -> bytes:
         if entry.status.st_nlink < 2:
             return entry.path
@@ -261,6 +291,7 @@ class _Cutter:
         if not entry.path.endswith(_NOT_DATA) and _version(before) != _version(os.fstat(descriptor)):
             self._tally.changed.append(entry.path)
         self._tally.size_bytes += before.st_size
+        self._tally.allocated_bytes += min(before.st_size, before.st_blocks * _BLOCK_BYTES)
 
     def _pack_content(self, descriptor: int, entry: Entry, metadata: Metadata) -> None:
         data = _read(descriptor, 0, SMALL_BYTES)

@@ -49,6 +49,8 @@ from quiesce.providers.host.stored import PLAIN_BYTES, StoredOperations, require
 ARCHIVE: Final = "tree.tar.gz"
 INDEX_FILE: Final = "index.gz"
 _SHOWN: Final = 5
+#: of each name that is shown
+_SHOWN_BYTES: Final = 200
 
 
 class DirectoryOperations(StoredOperations):
@@ -273,10 +275,12 @@ def _facts(tally: CutTally) -> dict[str, Json]:
         "entries": tally.entries,
         "size_bytes": tally.size_bytes,
         "copied_bytes": tally.copied_bytes,
-        "left_out": [os.fsdecode(name) for name in tally.left_out[:_SHOWN]],
-        "left_out_count": len(tally.left_out),
+        "allocated_bytes": tally.allocated_bytes,
+        "left_out": [os.fsdecode(each.path[:_SHOWN_BYTES]) for each in tally.left_out.first[:_SHOWN]],
+        "left_out_count": tally.left_out.count,
+        "left_out_reasons": list(tally.left_out.reasons),
         PRIVILEGED: tally.privileged,
-        "changed": [os.fsdecode(name) for name in tally.changed[:_SHOWN]],
+        "changed": [os.fsdecode(name[:_SHOWN_BYTES]) for name in tally.changed[:_SHOWN]],
         "changed_count": len(tally.changed),
     }
 
@@ -314,7 +318,7 @@ def _note(facts: Mapping[str, Json]) -> str:
             f"{facts['changed_count']} files changed while they were cut ({_listed(facts, 'changed')})"
         )
     if facts.get("left_out_count"):
-        notes.append(f"sockets and devices are left out ({_listed(facts, 'left_out')})")
+        notes.append(f"{_listed(facts, 'left_out_reasons')} ({_listed(facts, 'left_out')})")
     if facts.get("copied_bytes"):
         notes.append(
             f"the file system cannot share data (no reflink): {facts['copied_bytes']} bytes of big files "

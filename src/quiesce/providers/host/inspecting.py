@@ -87,8 +87,8 @@ def _needed_bytes(job: HostJob) -> int | None:
 
 def _size_bytes(job: HostJob) -> int | None:
     artifact = job.call.artifact or {}
-    size = artifact.get(PLAIN_BYTES, artifact.get("size_bytes"))
-    return size if isinstance(size, int) else None
+    sizes = (artifact.get(name) for name in ("allocated_bytes", PLAIN_BYTES, "size_bytes"))
+    return next((size for size in sizes if isinstance(size, int)), None)
 
 
 def _ground(path: Path) -> Path:
