@@ -1,4 +1,4 @@
-"""Who uses a directory tree now: working directories, roots, programs, open files, mappings."""
+"""Who uses a directory tree now: working directories, roots, programs, open files, mappings, mounts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from quiesce.files.mounts import Mount, is_at_or_below, mount_of, read_mounts
 _LINKS: Final = ((b"cwd", "working directory"), (b"root", "root directory"), (b"exe", "program"))
 _OPEN_FILE: Final = "open file"
 _MAPPED: Final = "mapped file"
+#: of it, or of a directory in it, elsewhere: who opens files there later opens those of the former state
+_MOUNTED: Final = "mounted directory"
+#: stands for everybody who sees what we see mounted
+_EVERYBODY: Final = 0
 #: what ``/proc/PID/maps`` says at the end of a line; a newline in it is escaped
 _MAPPED_PATH: Final = re.compile(rb"^\S+ \S+ \S+ \S+ \S+ +(/.*)$", re.MULTILINE)
 _LONGEST_COMMAND: Final = 200
@@ -23,17 +27,21 @@ _LONGEST_COMMAND: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A process that uses a tree."""
+    """A process that uses a tree, or a mount of it that we see, too: that is nobody's in particular."""
 
+    #: 0 for a mount that we see
     pid: int
     #: its command line, as it tells it itself: escape it before it is printed
     command: str
-    #: in which ways: "working directory", "root directory", "program", "open file", "mapped file"
+    #: in which ways: "working directory", "root directory", "program", "open file", "mapped file",
+    #: "mounted directory"
     ways: tuple[str, ...]
     #: one of the paths, as the process sees it
     example: bytes
 
     def __str__(self) -> str:
+        if self.pid == _EVERYBODY:
+            return f"the mount of it at {os.fsdecode(self.example)!r}"
         return f"{self.command!r} (pid {self.pid}: {', '.join(self.ways)})"
 
 
@@ -50,12 +58,12 @@ def usage_of(directory: int, *, besides: Collection[int] = ()) -> Usage:
     """Return who uses an open directory or anything in it, but ourselves and the processes *besides*.
 
     A path is compared as what it is in its file system, so a process is found that comes by a bind mount,
-    or lives in a container with a mount of its own. Who comes by an overlay is not found. Processes that
-    end meanwhile are left out.
+    or lives in a container with a mount of its own, though it has nothing of it open now. Who comes by an
+    overlay is not found. Processes that end meanwhile are left out.
     """
     look = _Look(directory)
     skipped = {os.getpid(), *besides}
-    users, unseen = [], 0
+    users, unseen = look.at_our_mounts(), 0
     for pid in _processes():
         if pid in skipped:
             continue
@@ -80,7 +88,13 @@ class _Look:
         mount = mount_of(directory, mounts)
         self._device = mount.device if mount else b""
         self._inside = mount.inside(path) if mount else path
-        self._spaces = {_mount_space(b"self"): _Space(mounts)}
+        self._ours = self._looked_at(mounts)
+        self._spaces = {_mount_space(b"self"): self._ours}
+
+    def at_our_mounts(self) -> list[User]:
+        """Return the mounts, where everybody sees them, of the directory or of what is in it."""
+        points = self._ours.mounted
+        return [User(pid=_EVERYBODY, command="", ways=(_MOUNTED,), example=point) for point in points]
 
     def at(self, pid: int) -> User | None:
         """Return how the process uses the directory; None when it does not.
@@ -91,6 +105,8 @@ class _Look:
         process = b"/proc/%d" % pid
         space = self._space(pid)
         found: dict[str, bytes] = {}
+        if space.mounted and space is not self._ours:
+            found[_MOUNTED] = space.mounted[0]
         for way, path in _uses(process):
             if way not in found and self._is_inside(space, path):
                 found[way] = path
@@ -103,8 +119,12 @@ class _Look:
         """Return what is mounted where, as the process sees it; read once for all that see the same."""
         name = _mount_space(b"%d" % pid)
         if name not in self._spaces:
-            self._spaces[name] = _Space(read_mounts(str(pid)))
+            self._spaces[name] = self._looked_at(read_mounts(str(pid)))
         return self._spaces[name]
+
+    def _looked_at(self, mounts: Sequence[Mount]) -> _Space:
+        within = [each for each in mounts if each.device == self._device]
+        return _Space(mounts, [m.point for m in within if is_at_or_below(m.root, self._inside)])
 
     def _is_inside(self, space: _Space, path: bytes) -> bool:
         if not path.startswith(b"/"):
@@ -121,7 +141,9 @@ class _Look:
 class _Space:
     """The mounts of one mount namespace, by mount point."""
 
-    def __init__(self, mounts: Sequence[Mount]) -> None:
+    def __init__(self, mounts: Sequence[Mount], mounted: Sequence[bytes]) -> None:
+        #: where the directory, or what is in it, is mounted
+        self.mounted = mounted
         #: of several at one point the last is what is seen
         self._by_point = {mount.point: mount for mount in mounts}
         self._known: dict[bytes, Mount | None] = {}

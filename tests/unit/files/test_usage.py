@@ -120,8 +120,56 @@ def test_a_process_with_a_mount_of_its_own_is_found(
         found = usage(tree).users
         beside = usage(tmp_path / "elsewhere").users
         started.communicate(b"")
-    assert [(user.pid, user.ways) for user in found] == [(started.pid, ("working directory",))]
+    assert [(user.pid, user.ways[-1]) for user in found] == [(started.pid, "working directory")]
     assert beside == ()
+
+
+_LOOKS = """
+import os
+from quiesce.files.usage import usage_of
+for user in usage_of(os.open(os.environ["TREE"], os.O_RDONLY)).users:
+    print(user.pid, *user.ways, os.fsdecode(user.example), sep="|")
+"""
+
+
+@pytest.mark.parametrize("what", ["deep", "."])
+def test_what_is_mounted_elsewhere_is_used_though_nobody_has_it_open(
+    root_only: None, tree: Path, tmp_path: Path, what: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    script = 'mount --bind "$TREE/$0" "$1" && exec "$2" -c "$3"'
+    words = [what, str(tmp_path / "elsewhere"), sys.executable, _LOOKS]
+    found = _in_own_space(script, tree, *words)
+    assert found == [f"0|mounted directory|{tmp_path}/elsewhere"]
+
+
+def test_a_process_with_a_mount_of_the_tree_uses_it_though_it_has_nothing_open(
+    root_only: None, tree: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    descriptor = os.open(tree, os.O_RDONLY)
+    command = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0/deep" "$1"; echo; exec sleep 60']
+    with subprocess.Popen(
+        [*command, str(tree), str(tmp_path / "elsewhere")], stdout=subprocess.PIPE
+    ) as there:
+        assert there.stdout is not None
+        assert there.stdout.readline() == b"\n"
+        try:
+            [user] = usage_of(descriptor).users
+        finally:
+            there.kill()
+            os.close(descriptor)
+    assert (user.pid, user.ways) == (there.pid, ("mounted directory",))
+
+
+def _in_own_space(script: str, tree: Path, *words: str) -> list[str]:
+    command = ["unshare", "--mount", "sh", "-c", script, *words]
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("mount namespaces cannot be made here")
+    done = subprocess.run(
+        command, env=os.environ | {"TREE": str(tree)}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
 
 
 def _down(what: str) -> str:
