@@ -83,3 +83,30 @@ def test_a_guest_that_does_not_quiesce_may_be_told_as_any_fault(site: Any, said:
         site.perform(
             Operation.SNAPSHOT, full=False, point="two", properties=_properties(site, quiesce="always")
         )
+
+
+def test_a_long_silence_ends_no_export(tmp_path: Path) -> None:
+    """Over zeros a host sends nothing for minutes: ansible/ansible#74101, community.vmware#947.
+
+    Without a word from its client a lease ends (HttpNfcLeaseInfo.leaseTimeout).
+    """
+    lab.require()
+    (tmp_path / "lab").mkdir()
+    flags = ("-lease-timeout", "1s")
+    with lab.Lab(tmp_path / "lab", machines=1, task_delay="10ms", flags=flags) as simulator:
+        site = lab.Site(simulator, tmp_path)
+        site.write("before")
+        simulator.inject(method="NFC", kind="delay", ms=3000)
+        artifact = site.backup().artifact
+        site.write("after")
+        site.perform(Operation.APPLY, artifact=artifact)
+        assert site.read() == "before"
+        site.close()
+
+
+def test_without_tools_a_snapshot_is_not_quiesced_whatever_was_asked(site: Any) -> None:
+    """VirtualMachineSnapshotTree.quiesced tells what happened."""
+    task = site.simulator.machine(site.machine).CreateSnapshot_Task("mine", "", False, True)
+    site.simulator.run(task)
+    (tree,) = site.simulator.machine(site.machine).snapshot.rootSnapshotList
+    assert not tree.quiesced

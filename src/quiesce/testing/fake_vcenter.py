@@ -67,6 +67,9 @@ class FakeVCenterWorld:
     versions: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     #: the API's name of the datastore's file system
     store: str = "VMFS"
+    #: whether guests quiesce when they are asked to, and whether Tools leave them frozen after that
+    quiesces: bool = True
+    stay_frozen: bool = False
     #: how often change tracking was switched off and on again, which makes change ids begin anew
     resets: int = 0
     count: int = 0
@@ -190,9 +193,11 @@ class FakeVCenter:
                 name=request.name,
                 description=request.description,
                 power=found.power,
-                quiesced=request.quiesce and found.tools_running,
+                quiesced=request.quiesce and found.tools_running and self.world.quiesces,
                 parent=found.current,
             )
+            if snapshot.quiesced and self.world.stay_frozen:
+                found = replace(found, heartbeat="red")
             self.world.cuts[snapshot.id] = self._new_cut(found, snapshot, memory=request.memory)
             self._put(replace(found, snapshots=(*found.snapshots, snapshot), current=snapshot.id))
             return snapshot.id

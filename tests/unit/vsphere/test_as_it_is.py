@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from quiesce.errors import UnsupportedError
-from quiesce.model.operation import Operation
+from quiesce.errors import CannotFreezeError, UnsupportedError
+from quiesce.model.consistency import Consistency
+from quiesce.model.operation import FS_PREPARE, Operation
+from quiesce.model.topology import Implementation
 from quiesce.providers.vsphere.inventory import DiskBacking
 from quiesce.testing.fake_vcenter import CAPACITY
 
@@ -101,6 +103,49 @@ class TestChangedBlockTracking:
         site.write("content")
         copies = _copies(site, 2, properties=option(change_tracking="never"))
         assert all(one["read_bytes"] for one in copies)
+
+
+class TestQuiescing:
+    """What was asked for is not what happened.
+
+    Tools leave guests frozen when a snapshot fails or takes too long (vmware/open-vm-tools#27, #372, #650);
+    with enableSyncDriver=false they say that they froze and do not (#7). The tree tells whether a snapshot is
+    quiesced: Broadcom's API reference, VirtualMachineSnapshotTree.quiesced.
+    """
+
+    def test_the_snapshot_tells_and_not_the_request(self, site: Any) -> None:
+        site.world.quiesces = False
+        outcome = site.perform(Operation.SNAPSHOT)
+        assert outcome.consistency is Consistency.CRASH
+        assert "did not manage to" in outcome.note
+
+    def test_a_guest_that_must_quiesce_and_did_not_fails_the_cut(self, site: Any, option: Options) -> None:
+        site.world.quiesces = False
+        with pytest.raises(CannotFreezeError):
+            site.perform(Operation.SNAPSHOT, properties=option(quiesce="always"))
+
+    @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+    def test_a_guest_that_stays_frozen_is_told(self, site: Any, full: bool) -> None:
+        _change(site, heartbeat="green")
+        site.world.stay_frozen = True
+        if full:
+            site.backup()
+        else:
+            site.perform(Operation.SNAPSHOT)
+        assert any("may still be frozen" in line for _, line in site.context.lines)
+
+    def test_a_guest_that_was_silent_before_is_not(self, site: Any) -> None:
+        _change(site, heartbeat="red")
+        site.perform(Operation.SNAPSHOT)
+        assert not any("may still be frozen" in line for _, line in site.context.lines)
+
+    def test_a_hook_that_is_skipped_is_no_reason_not_to_quiesce(self, site: Any) -> None:
+        node = replace(
+            site.call(Operation.SNAPSHOT).node,
+            operations={FS_PREPARE: Implementation(plugin="p", function="f")},
+            properties={"skip_actions": [FS_PREPARE]},
+        )
+        assert site.perform(Operation.SNAPSHOT, node=node).consistency is Consistency.FILESYSTEM
 
 
 class TestEncryption:

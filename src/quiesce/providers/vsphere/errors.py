@@ -35,7 +35,6 @@ _RETRYABLE: Final = {
     "InvalidPowerState": "its power state has changed meanwhile",
     "InvalidState": "its state has changed meanwhile",
     "NotAuthenticated": "the session has ended",
-    "OutOfBounds": "",
     "RequestCanceled": "somebody cancelled the task",
     "ResourceInUse": "",
     "TaskInProgress": "another task runs on it",

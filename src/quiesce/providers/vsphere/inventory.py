@@ -143,6 +143,8 @@ class VirtualMachine:
     reachable: bool = True
     tools_running: bool = False
     tools_installed: bool = False
+    #: what Tools' heartbeat says of the guest, by the API's names of colours; gray without Tools
+    heartbeat: str = "gray"
     template: bool = False
     disks: tuple[VirtualDisk, ...] = ()
     snapshots: tuple[MachineSnapshot, ...] = ()

@@ -48,7 +48,9 @@ def copy(job: VSphereJob) -> Outcome:
     if done is None:
         done = full_copy.copy(artifact, machine, _cut_of(job, machine))
     snapshot.remove(job, job.idle_machine(), _temporary(job))
-    return Outcome(artifact=done, note=snapshot.consolidation_note(job.machine()))
+    now = job.machine()
+    snapshot.alarm_if_frozen(job, replace(machine, heartbeat=artifact.cut.heartbeat), now)
+    return Outcome(artifact=done, note=snapshot.consolidation_note(now))
 
 
 def apply(job: VSphereJob) -> Outcome:

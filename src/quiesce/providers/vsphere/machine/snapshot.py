@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from quiesce.errors import CannotFreezeError, ResourceNotFoundError, UnsupportedError
+from quiesce.errors import CannotFreezeError, RecoverableError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import FS_PREPARE
 from quiesce.model.outcome import NOTHING, Outcome
@@ -38,7 +38,7 @@ def make_cut(job: VSphereJob, machine: VirtualMachine, name: str) -> tuple[Snaps
     left_out = refuse_or_leave_out(job, machine)
     found = machine.snapshot_named(name)
     if found is None:
-        found = _make(job, machine, name)
+        found = _made(job, machine, _make(job, machine, name))
     else:
         claim(job.call, owner_of_snapshot(found), f"the snapshot {name!r} of {machine.name}")
     return _artifact(job, machine, found, left_out), _consistency(job, machine, found, left_out)
@@ -146,6 +146,28 @@ def _make(job: VSphereJob, machine: VirtualMachine, name: str) -> MachineSnapsho
     )
 
 
+def _made(job: VSphereJob, machine: VirtualMachine, asked: MachineSnapshot) -> MachineSnapshot:
+    """Return the snapshot as vSphere has it: whether the guest has quiesced is not what was asked for."""
+    now = job.vcenter.machine(machine.id, job.time)
+    alarm_if_frozen(job, machine, now)
+    made = next((one for one in now.snapshots if one.id == asked.id), None)
+    if made is None:
+        raise RecoverableError(f"{machine.name} has no snapshot {asked.name!r}, which was just made")
+    if asked.quiesced and not made.quiesced and job.options.quiesce is Quiescing.ALWAYS:
+        job.vcenter.remove_snapshot(made.id, job.time)
+        raise CannotFreezeError(f"{machine.name} did not quiesce, though vSphere made the snapshot")
+    return replace(made, power=machine.power)
+
+
+def alarm_if_frozen(job: VSphereJob, before: VirtualMachine, now: VirtualMachine) -> None:
+    """Say so when a guest whose heart beat *before* it was quiesced is silent *now*."""
+    if before.heartbeat == "green" and now.heartbeat in ("yellow", "red"):
+        job.warn(
+            f"{now.name} does not answer since it was quiesced (its heartbeat is {now.heartbeat}): it may "
+            "still be frozen; look at its console, and reset it if nothing helps"
+        )
+
+
 def _quiesces(job: VSphereJob, machine: VirtualMachine) -> bool:
     if job.options.quiesce is Quiescing.NEVER or machine.power is not PowerState.ON:
         return False
@@ -160,7 +182,7 @@ def _quiesces(job: VSphereJob, machine: VirtualMachine) -> bool:
 
 
 def _frozen_otherwise(job: VSphereJob) -> bool:
-    return FS_PREPARE in job.call.node.operations
+    return FS_PREPARE in job.call.node.operations.keys() - job.call.node.skip_actions
 
 
 def _artifact(
@@ -176,6 +198,7 @@ def _artifact(
         power=snapshot.power,
         memory=job.options.snapshot_memory,
         quiesced=snapshot.quiesced,
+        heartbeat=machine.heartbeat,
         left_out=left_out,
     )
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from quiesce.errors import NonRecoverableError, RecoverableError
 
 _SOCKET_S: Final = 60.0
+#: the longest silence in the middle of a transfer: a host reads zeros without a word
+_SILENCE_S: Final = 600.0
 
 
 def connect(host: str, port: int, tls: ssl.SSLContext, thumbprint: str) -> http.client.HTTPSConnection:
@@ -42,6 +44,11 @@ def _pinned(host: str, port: int, thumbprint: str) -> http.client.HTTPSConnectio
         connection.close()
         raise NonRecoverableError(f"{host} does not show the certificate that vCenter knows of it")
     return connection
+
+
+def be_patient(connection: http.client.HTTPSConnection) -> None:
+    """Let the other end be silent for minutes from now on."""
+    connection.sock.settimeout(_SILENCE_S)
 
 
 def path_of(url: str) -> str:

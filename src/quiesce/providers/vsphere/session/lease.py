@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-import time
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from quiesce.errors import UnsupportedError
+from quiesce.errors import ProviderError, UnsupportedError
 from quiesce.provider_kit.deadline import Deadline
 from quiesce.providers.vsphere.errors import of_fault, translated
 from quiesce.providers.vsphere.inventory import Hardware
-from quiesce.providers.vsphere.session.https import connect, expect, path_of
+from quiesce.providers.vsphere.session.https import be_patient, connect, expect, path_of
 from quiesce.providers.vsphere.session.sdk import id_of
 from quiesce.providers.vsphere.session.session import VCenterSession
 from quiesce.providers.vsphere.vcenter import DiskUpload
@@ -35,8 +35,9 @@ class NfcLease:
         self._hardware = hardware
         self._deadline = deadline
         self._urls: dict[int, Any] = {}
-        self._told = time.monotonic()
         self._keep_alive_s = _KEEP_ALIVE_S
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_alive, name="keeps a lease", daemon=True)
         self._manifest: dict[str, str] | None = None
 
     def __enter__(self) -> Self:
@@ -45,9 +46,12 @@ class NfcLease:
         except BaseException:
             self._abort()
             raise
+        self._keeper.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._over.set()
+        self._keeper.join(_CLOSE_S)
         if kind is not None:
             self._abort()
             return
@@ -98,18 +102,17 @@ class NfcLease:
     def _outgoing(self, upload: DiskUpload) -> Iterator[bytes]:
         while piece := upload.stream.read(_PIECE_BYTES):
             self._deadline.left_s()
-            self._keep_alive()
             yield piece
 
     def _pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         while piece := response.read(_PIECE_BYTES):
-            self._keep_alive()
             yield piece
 
     def _keep_alive(self) -> None:
-        if time.monotonic() - self._told > self._keep_alive_s:
-            self._told = time.monotonic()
-            self._session.change("keep a transfer alive", lambda _: self._lease.Progress(50))
+        """Let vSphere hear of us whether data flows or not; what goes wrong with that, the transfer tells."""
+        while not self._over.wait(self._keep_alive_s):
+            with contextlib.suppress(ProviderError):
+                self._session.change("keep a transfer alive", lambda _: self._lease.Progress(50))
 
     def _await_ready(self) -> None:
         state = self._deadline.until(self._state_when_ready, longest_s=1.0)
@@ -149,5 +152,6 @@ class NfcLease:
         parts = urlsplit(url.url)
         host = self._session.endpoint.host if parts.hostname in ("*", None) else parts.hostname
         port = parts.port or (self._session.endpoint.port if parts.hostname in ("*", None) else 443)
-        thumbprint = url.sslThumbprint or ""
-        return connect(str(host), port, self._session.tls, thumbprint)
+        connection = connect(str(host), port, self._session.tls, url.sslThumbprint or "")
+        be_patient(connection)
+        return connection

@@ -46,6 +46,7 @@ MACHINE: Final = (
     "config.hardware",
     "guest.toolsRunningStatus",
     "guest.toolsVersionStatus2",
+    "guestHeartbeatStatus",
 )
 #: what `figures_of` needs
 FIGURES: Final = ("summary.quickStats", "summary.storage", "runtime.powerState")
@@ -119,6 +120,7 @@ def machine_of(moid: str, values: Properties, busy: bool) -> VirtualMachine:
         and hardware is not None,
         tools_running=str(values.get("guest.toolsRunningStatus")) == "guestToolsRunning",
         tools_installed=values.get("guest.toolsVersionStatus2") not in (None, "guestToolsNotInstalled"),
+        heartbeat=str(values.get("guestHeartbeatStatus") or "gray"),
         template=bool(values.get("config.template")),
         disks=tuple(disks_of(hardware)) if hardware else (),
         snapshots=tuple(_flat(getattr(snapshots, "rootSnapshotList", None) or (), None)),
