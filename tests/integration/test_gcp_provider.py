@@ -13,7 +13,8 @@ pytest.importorskip("google.cloud.compute_v1", reason="the package google-cloud-
 pytest.importorskip("googleapiclient", reason="the package google-api-python-client is missing")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "labs" / "gce"))
 
-from fakegce import Cloud, Estate, Fault, serve
+from fakegce import Cloud, Fault, serve
+from fakegce.bench import SNAPSHOT, VM, VOLUME, Bench
 from fakegce.estate import PROJECT, REGION, ZONE
 
 from quiesce.errors import (
@@ -23,113 +24,10 @@ from quiesce.errors import (
     ResourceNotFoundError,
     UnsupportedError,
 )
-from quiesce.model.call import Call, Related
+from quiesce.model.call import Related
 from quiesce.model.consistency import Consistency
-from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json, NodeId, StepId
-from quiesce.model.operation import FS_PREPARE, SNAPSHOT_CREATE, Operation
-from quiesce.model.outcome import Outcome
-from quiesce.model.parameters import Parameters
-from quiesce.model.restore_point import Proof
-from quiesce.model.topology import Implementation, Node
-from quiesce.providers.gcp.provider import GcpProvider
-from quiesce.testing import RecordingContext
-
-MACHINE, VOLUME, SNAPSHOT = (f"cloudify.gcp.nodes.{kind}" for kind in ("Instance", "Volume", "Snapshot"))
-VM = f"projects/{PROJECT}/zones/{ZONE}/instances/vm"
-
-
-class Bench:
-    """One provider on one stand-in, and a memory of runtime properties."""
-
-    def __init__(self, cloud: Cloud, url: str) -> None:
-        cloud.reset()
-        self.cloud, self.estate, self.url = cloud, Estate(cloud), url
-        self.provider = GcpProvider(sleep=lambda _: None)
-        self.memory: dict[str, dict[str, Json]] = {}
-
-    def node(self, node_type: str, properties: Mapping[str, Json], *, hooked: bool = False) -> Node:
-        hook = {FS_PREPARE: Implementation(plugin="", function="hook")} if hooked else {}
-        hierarchy = ("cloudify.nodes.Root", node_type)
-        return Node(
-            id=NodeId("n"), type=node_type, type_hierarchy=hierarchy, properties=properties, operations=hook
-        )
-
-    def do(
-        self,
-        operation: Operation,
-        name: str,
-        *,
-        node_type: str = MACHINE,
-        full: bool = True,
-        artifact: Mapping[str, Json] | None = None,
-        hooked: bool = False,
-        related: tuple[Related, ...] = (),
-        execution: str = "exec-1",
-        function: str = "",
-        timeout_s: float = 30.0,
-        undo: bool = False,
-        **inputs: Json,
-    ) -> Outcome:
-        """Perform one operation; keyword arguments that are not known are inputs."""
-        config: dict[str, Json] = {"project": PROJECT, "zone": ZONE, "api_endpoint": self.url}
-        properties: dict[str, Json] = {"name": name, "gcp_config": config}
-        context = RecordingContext(timeout_s=timeout_s)
-        call = Call(
-            operation=operation,
-            interface=SNAPSHOT_CREATE,
-            function=function,
-            deployment=DeploymentName("d"),
-            execution=ExecutionId(execution),
-            step=StepId("s"),
-            attempt=1,
-            instance=InstanceId(f"{name}_1"),
-            node=self.node(node_type, properties, hooked=hooked),
-            properties=properties,
-            runtime_properties=self.memory.get(name, {}),
-            inputs=inputs,
-            parameters=Parameters(),
-            point=BackupName("one"),
-            full=full,
-            artifact=artifact,
-            related=related,
-            undo=undo,
-        )
-        try:
-            return self.provider.perform(call, context)
-        finally:
-            if context.runtime_properties is not None:
-                self.memory[name] = context.runtime_properties
-
-    def verify(self, name: str, artifact: Mapping[str, Json] | None) -> Proof:
-        """Check a restore point of a machine."""
-        config: dict[str, Json] = {"project": PROJECT, "zone": ZONE, "api_endpoint": self.url}
-        properties: dict[str, Json] = {"name": name, "gcp_config": config}
-        call = Call(
-            operation=Operation.SNAPSHOT,
-            interface=SNAPSHOT_CREATE,
-            function="",
-            deployment=DeploymentName("d"),
-            execution=ExecutionId("exec-1"),
-            step=StepId("s"),
-            attempt=1,
-            instance=InstanceId(f"{name}_1"),
-            node=self.node(MACHINE, properties),
-            properties=properties,
-            parameters=Parameters(),
-            point=BackupName("one"),
-            full=True,
-            artifact=artifact,
-        )
-        return self.provider.verify(call, RecordingContext())
-
-    def make(self, name: str, **options: object) -> Mapping[str, Json]:
-        """Cut and copy; returns the artifact."""
-        cut = self.do(Operation.SNAPSHOT, name, **options)  # type: ignore[arg-type]
-        copy = self.do(Operation.COPY, name, artifact=cut.artifact, **options)  # type: ignore[arg-type]
-        return copy.artifact or {}
-
-    def status(self, path: str = VM) -> str:
-        return str(self.estate.find(path)["status"])
+from quiesce.model.ids import InstanceId, Json
+from quiesce.model.operation import Operation
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from quiesce.errors import ProviderError
 from quiesce.ports import Finding
 from quiesce.providers.gcp import power
 from quiesce.providers.gcp.job import GcpJob
-from quiesce.providers.gcp.references import Reference, region_of
+from quiesce.providers.gcp.references import INSTANTS, Reference, region_of
 from quiesce.providers.gcp.resources import RUNNING, GcpMachine
 
 MACHINE_RIGHTS: Final = (
@@ -28,6 +28,8 @@ DISK_RIGHTS: Final = (
     "compute.disks.get",
     "compute.disks.use",
 )
+#: Google's limit for one disk
+_MOST_INSTANTS: Final = 32
 _QUOTAS: Final = ("SNAPSHOTS", "DISKS_TOTAL_GB", "SSD_TOTAL_GB")
 
 
@@ -99,12 +101,50 @@ def _machine(job: GcpJob) -> Iterator[Finding]:
         remedy="Put the suspend operations into the node's skip_actions." if reasons else "",
     )
     yield _flush(job, machine)
+    yield from _instants(job, machine)
+    yield from _images(machine)
     if machine.local_ssds:
         yield Finding(
             check="local-ssd",
             passed=False,
             detail=f"{machine.local_ssds} Local SSD cannot be snapshotted",
             remedy="Keep nothing on Local SSD that a restore needs.",
+        )
+
+
+def _instants(job: GcpJob, machine: GcpMachine) -> Iterator[Finding]:
+    """Count each disk's instant snapshots, whoever made them."""
+    disks = [attached.disk for attached in machine.persistent if attached.disk is not None]
+    seen = [
+        copy for at in {disk.beside(INSTANTS) for disk in disks} for copy in job.compute.copies(at).values()
+    ]
+    for disk in disks:
+        count = sum(copy.source == disk for copy in seen)
+        yield Finding(
+            check="instant-snapshots",
+            passed=count < _MOST_INSTANTS,
+            detail=f"{disk.name} has {count} of {_MOST_INSTANTS} instant snapshots; one in 30 s is made",
+            remedy=""
+            if count < _MOST_INSTANTS
+            else "Remove restore points, or standard ones are made instead.",
+        )
+
+
+def _images(machine: GcpMachine) -> Iterator[Finding]:
+    under_key = [attached.device for attached in machine.persistent if attached.customer_key]
+    if under_key:
+        yield Finding(
+            check="customer-key",
+            passed=False,
+            detail=f"only their customer has the key of {', '.join(under_key)}: no copy can be made",
+            remedy="Move them to a key of Google's key service.",
+        )
+    if len(machine.persistent) > 1:
+        yield Finding(
+            check="machine-images",
+            passed=True,
+            detail="of a machine with several disks, one machine image is made in 10 minutes, and six in an "
+            "hour, at most; a freeze hook makes snapshots of the disks possible instead",
         )
 
 

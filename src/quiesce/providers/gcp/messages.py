@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from quiesce.model.ids import Json
 from quiesce.providers.gcp.errors import problem
-from quiesce.providers.gcp.references import Reference, last_part, parse
+from quiesce.providers.gcp.references import Reference, last_part, parse, path_of
 from quiesce.providers.gcp.resources import AttachedDisk, GcpCopy, GcpDisk, GcpMachine, Quota
 
 #: of a machine, what another one needs to be like it; metadata is left out: it may hold secrets
@@ -59,6 +59,9 @@ def disk(message: Any) -> GcpDisk:
         customer_key=bool(message.disk_encryption_key.sha256),
         iops=message.provisioned_iops,
         throughput=message.provisioned_throughput,
+        policies=tuple(path_of(policy) for policy in message.resource_policies),
+        kms_key=message.disk_encryption_key.kms_key_name.partition("/cryptoKeyVersions/")[0],
+        storage_pool=path_of(message.storage_pool),
     )
 
 

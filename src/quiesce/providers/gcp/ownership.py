@@ -40,6 +40,12 @@ def labels(call: Call, role: str, device: str = "") -> dict[str, str]:
     return made | ({_DEVICE: LABEL_VALUES.name(device)} if device else {})
 
 
+def of_others(found: Mapping[str, str]) -> dict[str, str]:
+    """Return those labels of an object that are not quiesce's."""
+    ours = (ROLE, POINT, _OWNER, _EXECUTION, _DEVICE)
+    return {name: value for name, value in found.items() if name not in ours}
+
+
 def point_label(call: Call) -> str:
     """Return the label `POINT` of everything that belongs to the call's restore point."""
     return digest(call.deployment, point_of(call))

@@ -117,6 +117,12 @@ CONVERTER.register_structure_hook(Reference, lambda value, _: parse(str(value)))
 CONVERTER.register_unstructure_hook(Reference, lambda reference: reference.path)
 
 
+def path_of(url: str) -> str:
+    """Return a URL from ``projects/`` on, whatever it refers to."""
+    before, found, rest = url.partition("projects/")
+    return found + rest if found else before
+
+
 def last_part(url: str) -> str:
     """Return the name at the end of a URL, or *url* itself when it is a bare name."""
     return url.rstrip("/").rpartition("/")[2]

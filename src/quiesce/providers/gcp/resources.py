@@ -85,6 +85,11 @@ class GcpDisk:
     customer_key: bool
     iops: int
     throughput: int
+    #: paths of schedules and consistency groups that it belongs to
+    policies: tuple[str, ...] = ()
+    #: path of the customer's key in Google's key service, without a version
+    kms_key: str = ""
+    storage_pool: str = ""
 
     @property
     def type_name(self) -> str:

@@ -79,10 +79,14 @@ class Cloud:
             self.by_request: dict[str, str] = {}
             #: what a disk, or a disk in a copy, holds: by id, and for machine images by id and device
             self.contents: dict[str, str] = {}
+            #: when disks had their latest instant snapshots
+            self.instants: dict[str, float] = {}
             #: when machines were suspended
             self.suspended_at: dict[str, float] = {}
             self.faults: list[Fault] = []
             self.log: list[tuple[str, str, str | None, int]] = []
+            #: of every request that was understood
+            self.urls: list[str] = []
             self.denied: set[str] = set()
             #: told each method's id before it is served, and after
             self.before: Callable[[str], None] = lambda _: None
@@ -90,6 +94,12 @@ class Cloud:
             self.disk_quota_gb = 1 << 20
             #: disk types without instant snapshots
             self.no_instant = {"pd-extreme"}
+            #: whether disks can be made from machine images: in the discovery document, not for everybody
+            self.disks_of_images = True
+            #: how far instant snapshots of one disk must be apart, and how many it may have
+            self.instant_gap_s, self.most_instants = 0.0, 32
+            #: resource policies and storage pools that are gone
+            self.gone: set[str] = set()
 
     # -- helpers ----------------------------------------------------------------------------------------
 
@@ -232,6 +242,7 @@ class Cloud:
             args = self.spec.arguments(method, path, query)
             body = self._body(method, raw)
             ctx = self._context(method, args, body)
+            self.urls.append(url)
             self.before(method["id"])
             answer = self._early_answer(ctx)
             handler = self._handler(ctx)
@@ -631,6 +642,8 @@ class Cloud:
             "diskSizeGb": disk["sizeGb"] if disk else "375",
         }
         if disk:
+            if "diskEncryptionKey" in disk:
+                attached["diskEncryptionKey"] = disk["diskEncryptionKey"]
             attached["source"] = disk["selfLink"]
             disk.setdefault("users", []).append(machine["selfLink"])
             disk["lastAttachTimestamp"] = self.now()
@@ -685,6 +698,13 @@ class Cloud:
             raise ApiError(403, "quotaExceeded", text)
         if ctx["scope"].startswith("regions/") and len(body.get("replicaZones", [])) != 2:
             raise ApiError(400, "invalid", "Invalid value for field 'resource.replicaZones': two are needed")
+        for named in (*body.get("resourcePolicies", []), body.get("storagePool")):
+            self._not_gone(named)
+        key = body.get("diskEncryptionKey", {})
+        if "kmsKeyName" in key:  # a key is named, and the version that was used is told
+            body = {**body, "diskEncryptionKey": {"kmsKeyName": key["kmsKeyName"] + "/cryptoKeyVersions/1"}}
+        if "rawKey" in key:
+            body = {**body, "diskEncryptionKey": {"sha256": fingerprint(key["rawKey"])}}
         return self.add(
             "disks",
             ctx,
@@ -695,6 +715,27 @@ class Cloud:
             type=body.get("type") or self.link(ctx["project"], ctx["scope"], "diskTypes", "pd-balanced"),
             physicalBlockSizeBytes="4096",
         )
+
+    def _not_gone(self, url: str | None) -> None:
+        if url and url.rpartition("/")[2] in self.gone:
+            raise ApiError(404, "notFound", f"The resource '{url}' was not found")
+
+    def _need_no_key(self, disk: Resource) -> None:
+        if "sha256" in disk.get("diskEncryptionKey", {}):
+            path = disk["selfLink"].split("/v1/")[1]
+            text = f"The resource '{path}' is protected with a customer supplied encryption key"
+            raise ApiError(400, "invalid", text)
+
+    def disks_addResourcePolicies(self, ctx: Context, body: Resource) -> Resource:  # noqa: N802
+        with self.lock:
+            disk = self.get("disks", ctx["scope"], ctx["leaf"], ctx["project"])
+            for named in body.get("resourcePolicies", []):
+                self._not_gone(named)
+
+            def apply() -> None:
+                disk.setdefault("resourcePolicies", []).extend(body.get("resourcePolicies", []))
+
+            return self.begin(ctx, "addResourcePolicies", disk, (self.op_seconds, apply))
 
     def disks_insert(self, ctx: Context, body: Resource) -> Resource:
         with self.lock:
@@ -708,6 +749,12 @@ class Cloud:
             return self.begin(ctx, "insert", disk, (self.op_seconds, lambda: disk.update(status="READY")))
 
     def _source_of(self, ctx: Context, body: Resource, device: str | None) -> str:
+        if body.get("sourceMachineImage") and not self.disks_of_images:
+            raise ApiError(400, "invalid", "Invalid value for field 'resource.sourceMachineImage'")
+        if body.get("sourceDisk"):
+            disk = self.by_url(body["sourceDisk"], ctx["project"])
+            body.update(sourceDiskId=disk["id"])
+            return self.contents.get(disk["id"], "")
         if body.get("sourceMachineImage"):
             image = self.by_url(body["sourceMachineImage"], ctx["project"])
             key = f"{image['id']}/{device}"
@@ -761,6 +808,7 @@ class Cloud:
                 raise ApiError(
                     400, "invalid", "guestFlush needs the disk to be attached to a running instance"
                 )
+        self._need_no_key(disk)
         if disk["status"] != "READY":
             raise not_ready(disk)
         made = self.add(
@@ -789,7 +837,11 @@ class Cloud:
         with self.lock:
             disk = self.get("disks", ctx["scope"], ctx["leaf"], ctx["project"])
             return self._snapshot(
-                ctx, body, disk, flush=bool(ctx.get("guestFlush") or body.get("guestFlush"))
+                ctx,
+                body,
+                disk,
+                # of a zonal disk it is a parameter, of a regional one a part of the body
+                flush=bool((ctx if ctx["resource"] == "disks" else body).get("guestFlush")),
             )
 
     def snapshots_insert(self, ctx: Context, body: Resource) -> Resource:
@@ -802,8 +854,13 @@ class Cloud:
             disk = self.by_url(body.get("sourceDisk"), ctx["project"])
             if disk["type"].rpartition("/")[2] in self.no_instant:
                 raise ApiError(400, "invalid", "Instant snapshots are not supported for this disk type")
+            self._need_no_key(disk)
             if disk["status"] != "READY":
                 raise not_ready(disk)
+            theirs = [i for (c, _, _), i in self.items.items() if c == "instantSnapshots"]
+            theirs = [one for one in theirs if one["sourceDiskId"] == disk["id"]]
+            if len(theirs) >= self.most_instants:
+                raise ApiError(400, "invalid", f"The disk has {len(theirs)} instant snapshots already")
             made = self.add(
                 "instantSnapshots",
                 ctx,
@@ -820,11 +877,18 @@ class Cloud:
                 made["status"] = "READY"
 
             ctx["undo"] = lambda: made.update(status="FAILED")
-            return self.begin(ctx, "insert", made, (self.cut_seconds, take))
+            last = self.instants.get(disk["id"], float("-inf"))
+            self.instants[disk["id"]] = self.clock()
+            limit = ("RESOURCE_OPERATION_RATE_EXCEEDED", "Operation rate exceeded for the disk.", 403)
+            error = limit if self.clock() - last < self.instant_gap_s else None
+            return self.begin(ctx, "insert", made, (self.cut_seconds, take), error=error)
 
     def machineImages_insert(self, ctx: Context, body: Resource) -> Resource:  # noqa: N802
         with self.lock:
             machine = self.by_url(ctx.get("sourceInstance") or body.get("sourceInstance"), ctx["project"])
+            for attached in machine["disks"]:
+                if attached["type"] != "SCRATCH":
+                    self._need_no_key(self.by_url(attached["source"], ctx["project"]))
             kept = ("boot", "autoDelete", "mode", "deviceName", "type")
             properties = {
                 "machineType": machine["machineType"].split("/")[-1],

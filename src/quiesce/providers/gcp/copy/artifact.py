@@ -27,6 +27,11 @@ class CopiedDisk:
     replica_zones: tuple[str, ...] = ()
     iops: int = 0
     throughput: int = 0
+    #: of the disk, without quiesce's own
+    labels: Mapping[str, str] = field(default_factory=dict)
+    policies: tuple[str, ...] = ()
+    kms_key: str = ""
+    storage_pool: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

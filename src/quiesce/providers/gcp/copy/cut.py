@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from quiesce.errors import NonRecoverableError, RecoverableError, UnsupportedError
+from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError, UnsupportedError
 from quiesce.model.consistency import Consistency
 from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.ownership import claim
 from quiesce.providers.gcp import power
 from quiesce.providers.gcp.copy.artifact import CopiedDisk, CopySet, MadeCopy, copy_set
 from quiesce.providers.gcp.copy.waiting import await_complete, await_cut
-from quiesce.providers.gcp.errors import AlreadyThereError, RefusedError
+from quiesce.providers.gcp.errors import AlreadyThereError, QuotaError, RefusedError
 from quiesce.providers.gcp.job import Copies, GcpJob
 from quiesce.providers.gcp.options import CopyAs
-from quiesce.providers.gcp.ownership import copy_name, description, labels, owner_of
+from quiesce.providers.gcp.ownership import copy_name, description, labels, of_others, owner_of
 from quiesce.providers.gcp.references import IMAGES, INSTANTS, SNAPSHOTS, Location, Reference
 from quiesce.providers.gcp.resources import BROKEN, RUNNING, GcpDisk, GcpMachine
 from quiesce.providers.gcp.target import disks_with_own_nodes
@@ -31,6 +32,8 @@ def cut_machine(job: GcpJob) -> Outcome:
     machine = job.compute.machine(job.target)
     covered = disks_with_own_nodes(job.call, job.account)
     disks = [disk for disk in _disks_of(machine) if disk.disk not in covered]
+    under_key = {attached.disk for attached in machine.persistent if attached.customer_key}
+    _refuse_customer_keys([disk.disk for disk in disks if disk.disk in under_key])
     notes = [f"{len(covered)} of its disks have nodes of their own"] if covered else []
     if machine.local_ssds:
         notes.append(f"{machine.local_ssds} Local SSD cannot be snapshotted and is left out")
@@ -57,6 +60,7 @@ def cut_machine(job: GcpJob) -> Outcome:
 def cut_disk(job: GcpJob) -> Outcome:
     """Fix the point in time of one disk."""
     disk = job.compute.disk(job.target)
+    _refuse_customer_keys([disk.reference] if disk.customer_key else [])
     if job.options.guest_flush and not _can_flush(job, disk):
         job = _without_flush(job)
     made, notes = _begin_all(job, [_with_details(_copied(disk.reference), disk)], as_image=False)
@@ -81,6 +85,15 @@ def finish_copy(job: GcpJob) -> Outcome:
 
 
 # -- what a cut consists of -----------------------------------------------------------------------------
+
+
+def _refuse_customer_keys(disks: Sequence[Reference]) -> None:
+    if disks:
+        raise UnsupportedError(
+            f"only their customer has the key of {', '.join(disk.name for disk in disks)}, and without it "
+            "Compute Engine makes no copy",
+            hint="Move them to a key of Google's key service, or protect what they hold from the guest.",
+        )
 
 
 def _without_flush(job: GcpJob) -> GcpJob:
@@ -118,13 +131,36 @@ def _wants_image(job: GcpJob, disks: Sequence[CopiedDisk], *, still: bool) -> bo
 
 
 def _outcome(job: GcpJob, made: CopySet, *, notes: Sequence[str], consistency: Consistency | None) -> Outcome:
-    seen = await_cut(job, made.copies)
+    made, seen = _cut(job, made)
     copies = tuple(replace(copy, id=seen[copy.reference].id) for copy in made.copies)
     if job.options.guest_flush:
         notes = [*notes, "a guest flush was asked for; Compute Engine does not tell whether the guest did it"]
     return Outcome(
         artifact=replace(made, copies=copies).as_artifact(), consistency=consistency, note="; ".join(notes)
     )
+
+
+def _cut(job: GcpJob, made: CopySet) -> tuple[CopySet, Copies]:
+    """Return the copies once they are cut; standard snapshots take the place of instant ones that failed."""
+    try:
+        return made, await_cut(job, made.copies)
+    except ProviderError:
+        copies = tuple(_instead(job, copy) for copy in made.copies)
+        if copies == made.copies:
+            raise
+    made = replace(made, copies=copies)
+    return made, await_cut(job, made.copies)
+
+
+def _instead(job: GcpJob, copy: MadeCopy) -> MadeCopy:
+    if copy.reference.collection != INSTANTS or copy.operation is None:
+        return copy
+    error = job.compute.failure(copy.operation)
+    if error is None:
+        return copy
+    with suppress(ProviderError):  # what failed is seldom there, and nobody waits frozen for its removal
+        job.compute.delete(copy.reference)
+    return _standard_instead(job, copy.disks[0], error)
 
 
 # -- beginning ------------------------------------------------------------------------------------------
@@ -149,15 +185,21 @@ def _begin_instant(job: GcpJob, disk: CopiedDisk) -> MadeCopy:
     body = _body(job, disk) | {"source_disk": disk.disk.path}
     try:
         return _begun(job, copy, (disk,), lambda: job.compute.insert(copy, body))
-    except (UnsupportedError, RefusedError) as error:
-        job.say(f"{disk.disk.name}: a standard snapshot instead of an instant one: {error}")
-        return _begin_snapshot(job, disk)
+    except (UnsupportedError, RefusedError, QuotaError) as error:
+        return _standard_instead(job, disk, error)
+
+
+def _standard_instead(job: GcpJob, disk: CopiedDisk, error: ProviderError) -> MadeCopy:
+    job.warn(f"{disk.disk.name}: a standard snapshot instead of an instant one: {error}")
+    return _begin_snapshot(job, disk)
 
 
 def _begin_snapshot(job: GcpJob, disk: CopiedDisk) -> MadeCopy:
     copy = _reference(job, disk.disk.beside(SNAPSHOTS, "global"), disk)
     body = {"name": copy.name} | _body(job, disk) | _stored_body(job)
-    begin = lambda: job.compute.act(disk.disk, "create_snapshot", snapshot_resource=body)  # noqa: E731
+    # of a zonal disk it is a parameter of the request, of a regional one a part of its body
+    flush = {"guest_flush": True} if body.get("guest_flush") and disk.disk.kind == "zones" else {}
+    begin = lambda: job.compute.act(disk.disk, "create_snapshot", snapshot_resource=body, **flush)  # noqa: E731
     return _begun(job, copy, (disk,), begin)
 
 
@@ -247,4 +289,8 @@ def _with_details(copied: CopiedDisk, disk: GcpDisk | None) -> CopiedDisk:
         replica_zones=disk.replica_zones,
         iops=disk.iops,
         throughput=disk.throughput,
+        labels=of_others(disk.labels),
+        policies=disk.policies,
+        kms_key=disk.kms_key,
+        storage_pool=disk.storage_pool,
     )

@@ -18,7 +18,7 @@ from quiesce.providers.gcp.target import CURRENT_DISK
 def restore_in_place(job: GcpJob, made: CopySet, intent: RestoreIntent) -> Outcome:
     """Do what was written down, or what is left of it."""
     sources = {exchange.new: exchange.source for exchange in intent.exchanges}
-    make_disks(job, made, sources)
+    lost = make_disks(job, made, sources)
     old = existing_disks(job, (exchange.old for exchange in intent.exchanges))
     remember(job, [disk for disk in old if not is_ours(job, disk, intent.leftovers)])
     for machine in intent.machines:
@@ -30,7 +30,8 @@ def restore_in_place(job: GcpJob, made: CopySet, intent: RestoreIntent) -> Outco
         power.start(job.compute, machine)
     kept = tidy(job, old, intent.leftovers)
     finish(job)
-    return Outcome(note=f"the replaced disks are kept: {', '.join(kept)}" if kept else "")
+    notes = [f"the replaced disks are kept: {', '.join(kept)}"] if kept else []
+    return Outcome(note="; ".join([*notes, *lost]))
 
 
 def _exchange(job: GcpJob, machine: Reference, exchanges: Sequence[DiskExchange]) -> None:

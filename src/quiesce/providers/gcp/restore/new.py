@@ -14,7 +14,7 @@ from quiesce.providers.gcp.job import GcpJob
 from quiesce.providers.gcp.ownership import RESTORED, labels, owner_of, restored_name
 from quiesce.providers.gcp.references import DISKS, IMAGES, MACHINES, Reference
 from quiesce.providers.gcp.replaced import tidy
-from quiesce.providers.gcp.restore.disks import make_disks
+from quiesce.providers.gcp.restore.disks import add_policies, make_disks
 from quiesce.providers.gcp.restore.intent import RestoreIntent, begin, finish, given_up
 
 _BESIDE: Final = "beside"
@@ -31,8 +31,8 @@ def restore_beside(job: GcpJob, made: CopySet) -> Outcome:
     if job.target.is_machine:
         return restore_new(job, made, machine_beside(job))
     _, disk = made.disks[0]
-    make_disks(job, made, {disk.disk.beside(DISKS).named(name): disk.disk})
-    return Outcome(note=f"restored beside the original, as the disk {name}")
+    lost = make_disks(job, made, {disk.disk.beside(DISKS).named(name): disk.disk})
+    return Outcome(note="; ".join([f"restored beside the original, as the disk {name}", *lost]))
 
 
 def restore_new(job: GcpJob, made: CopySet, machine: Reference) -> Outcome:
@@ -41,23 +41,32 @@ def restore_new(job: GcpJob, made: CopySet, machine: Reference) -> Outcome:
     body = _body(job, made)
     if images:
         _insert(job, machine, body, source_machine_image=images[0].reference.path)
+        lost = add_policies(job, _by_device(job, made, machine))
     else:
-        _insert_of_disks(job, made, machine, body)
+        lost = _insert_of_disks(job, made, machine, body)
     power.start(job.compute, machine)
-    return Outcome(note=f"restored as the machine {machine.name}")
+    return Outcome(note="; ".join([f"restored as the machine {machine.name}", *lost]))
 
 
-def _insert_of_disks(job: GcpJob, made: CopySet, machine: Reference, body: Mapping[str, object]) -> None:
+def _by_device(job: GcpJob, made: CopySet, machine: Reference) -> dict[Reference, CopiedDisk]:
+    """Return the disks of a machine that was made of an image, each with what it was."""
+    saved = {disk.device: disk for _, disk in made.disks}
+    attached = job.compute.machine(machine).persistent
+    return {one.disk: saved[one.device] for one in attached if one.disk is not None and one.device in saved}
+
+
+def _insert_of_disks(job: GcpJob, made: CopySet, machine: Reference, body: Mapping[str, object]) -> list[str]:
     disks = {
         machine.beside(DISKS).named(restored_name(job.call, machine.name, disk.device)): disk
         for _, disk in made.disks
     }
     leftovers = (*given_up(job), *disks)
     begin(job, RestoreIntent(leftovers=leftovers))
-    make_disks(job, made, {new: disk.disk for new, disk in disks.items()})
+    lost = make_disks(job, made, {new: disk.disk for new, disk in disks.items()})
     _insert(job, machine, {**body, "disks": [_attached(new, disk) for new, disk in disks.items()]})
     tidy(job, [], leftovers)
     finish(job)
+    return lost
 
 
 def _body(job: GcpJob, made: CopySet) -> dict[str, object]:

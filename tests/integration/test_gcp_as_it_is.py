@@ -1,0 +1,181 @@
+"""What Google documents of Compute Engine, on a stand-in that does so. Each test names its source."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("google.cloud.compute_v1", reason="the package google-cloud-compute is missing")
+pytest.importorskip("googleapiclient", reason="the package google-api-python-client is missing")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "labs" / "gce"))
+
+from fakegce import Cloud, Fault, serve
+from fakegce.bench import VM, VOLUME, Bench
+from fakegce.estate import PROJECT, REGION, ZONE
+
+from quiesce.errors import UnsupportedError
+from quiesce.model.operation import Operation
+
+POLICY = f"projects/{PROJECT}/regions/{REGION}/resourcePolicies/nightly"
+KEY = f"projects/{PROJECT}/locations/{REGION}/keyRings/ring/cryptoKeys/key"
+POOL = f"projects/{PROJECT}/zones/{ZONE}/storagePools/pool"
+OF_THE_DISK = {
+    "resourcePolicies": [POLICY],
+    "labels": {"team": "blue"},
+    "diskEncryptionKey": {"kmsKeyName": KEY},
+    "storagePool": POOL,
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Cloud, str]]:
+    running, cloud, url = serve(op_seconds=0.002, page=3)
+    yield cloud, url
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def bench(server: tuple[Cloud, str]) -> Iterator[Bench]:
+    made = Bench(*server)
+    yield made
+    made.provider.close()
+    assert made.estate.off_schema() == []
+
+
+def _attached(bench: Bench) -> list[Any]:
+    return [bench.estate.find(disk) for disk in bench.estate.attached(VM).values()]
+
+
+class TestWhatADiskIs:
+    """A disk that is made of a snapshot has none of these unless they are asked for.
+
+    Discovery document of compute.v1, ``Disk``: resourcePolicies ("for automatic snapshot creations"), labels,
+    storagePool; diskEncryptionKey ("if you do not provide an encryption key ... then the disk is encrypted
+    using an automatically generated key"; a key *version* is told of a disk, a key is asked for).
+    """
+
+    @pytest.mark.parametrize("copy_as", ["disks", "machine_image"])
+    def test_a_restored_disk_is_as_the_old_one_was(self, bench: Bench, copy_as: str) -> None:
+        disks = [bench.estate.disk(f"d{number}", **OF_THE_DISK) for number in (0, 1)]
+        bench.estate.machine("vm", disks)
+        artifact = bench.make("vm", hooked=True, copy_as=copy_as)
+        bench.do(Operation.APPLY, "vm", artifact=artifact, copy_as=copy_as)
+        for disk in _attached(bench):
+            assert disk["name"] not in ("d0", "d1")
+            assert disk["resourcePolicies"] == [POLICY]
+            assert disk["labels"]["team"] == "blue"
+            assert disk["diskEncryptionKey"]["kmsKeyName"].startswith(KEY)
+            assert disk["storagePool"] == POOL
+
+    def test_a_policy_that_is_gone_is_told_and_the_data_comes_back(self, bench: Bench) -> None:
+        bench.estate.machine("vm", [bench.estate.disk("d0", **OF_THE_DISK)])
+        bench.estate.write_all(VM, "before")
+        artifact = bench.make("vm")
+        bench.estate.write_all(VM, "after")
+        bench.cloud.gone |= {"nightly", "pool"}
+        outcome = bench.do(Operation.APPLY, "vm", artifact=artifact)
+        assert bench.estate.read_all(VM) == "before"
+        assert "nightly" in outcome.note
+        assert any("storage pool" in line for line in bench.lines)
+
+    def test_what_quiesce_marks_is_not_taken_for_the_disks_own(self, bench: Bench) -> None:
+        bench.estate.machine("vm", [bench.estate.disk("d0", **OF_THE_DISK)])
+        for turn in (1, 2):
+            artifact = bench.make("vm", execution=f"exec-{turn}")
+            bench.do(Operation.APPLY, "vm", artifact=artifact, execution=f"apply-{turn}")
+            bench.do(Operation.DELETE, "vm", artifact=artifact, execution=f"exec-{turn}")
+        (disk,) = _attached(bench)
+        assert disk["labels"]["team"] == "blue"
+
+    @pytest.mark.parametrize("full", [True, False], ids=["backup", "snapshot"])
+    def test_a_customers_own_key_is_refused_before_anything_is_asked(self, bench: Bench, full: bool) -> None:
+        """Discovery document, diskEncryptionKey: "you must provide the same key if you use the disk later.
+        For example, to create a disk snapshot".
+        """
+        disks = [bench.estate.disk("d0"), bench.estate.disk("d1", diskEncryptionKey={"rawKey": "AAAA"})]
+        bench.estate.machine("vm", disks)
+        for name, node_type in (("vm", None), ("d1", VOLUME)):
+            kind = {"node_type": node_type} if node_type else {}
+            with pytest.raises(UnsupportedError, match="d1"):
+                bench.do(Operation.SNAPSHOT, name, full=full, **kind)
+        assert bench.estate.copies() == frozenset()
+
+
+class TestInstantSnapshots:
+    """One in 30 seconds, 32 of a disk: "About instant snapshots", Limitations. Refused now or at the end."""
+
+    def test_one_that_comes_too_soon_becomes_a_standard_one(self, bench: Bench) -> None:
+        bench.estate.machine_with_disks("vm", 1)
+        bench.cloud.instant_gap_s = 30.0
+        first = bench.do(Operation.SNAPSHOT, "vm", full=False)
+        bench.do(Operation.DELETE, "vm", full=False, artifact=first.artifact)
+        bench.estate.write_all(VM, "now")
+        artifact = bench.make("vm", full=False)
+        assert [path.split("/")[-2] for path in artifact["objects"]] == ["snapshots"]
+        assert any("standard snapshot instead" in line for line in bench.lines)
+        assert not any("instantSnapshots" in path for path in bench.estate.copies())
+        bench.estate.write_all(VM, "later")
+        bench.do(Operation.APPLY, "vm", full=False, artifact=artifact)
+        assert bench.estate.read_all(VM) == "now"
+
+    def test_one_too_many_becomes_a_standard_one(self, bench: Bench) -> None:
+        bench.estate.machine_with_disks("vm", 1)
+        bench.cloud.most_instants = 0
+        artifact = bench.make("vm", full=False)
+        assert [path.split("/")[-2] for path in artifact["objects"]] == ["snapshots"]
+
+    def test_doctor_counts_them(self, bench: Bench) -> None:
+        bench.estate.machine_with_disks("vm", 1)
+        bench.do(Operation.SNAPSHOT, "vm", full=False)
+        assert "1 of 32" in bench.findings("vm")["instant-snapshots"].detail
+
+
+def test_a_guest_flush_is_a_parameter(bench: Bench) -> None:
+    """Discovery document: ``compute.disks.createSnapshot`` has guestFlush in its query."""
+    bench.estate.machine_with_disks("vm", 1)
+    bench.make("vm", guest_flush=True)
+    asked = [url for url in bench.cloud.urls if "createSnapshot" in url]
+    assert asked
+    assert all("guestFlush=true" in url for url in asked)
+
+
+class TestDisksOfMachineImages:
+    """``Disk.sourceMachineImage`` is in the discovery document, but in no SDK, and hidden in gcloud."""
+
+    def test_where_it_is_refused_a_machine_is_made_for_a_moment(self, bench: Bench) -> None:
+        bench.estate.machine_with_disks("vm", 2)
+        bench.estate.write_all(VM, "before")
+        artifact = bench.make("vm")
+        machines = f"zones/{ZONE}/instances/"
+        before = {path for path in bench.estate.objects() if path.startswith(machines)}
+        bench.estate.write_all(VM, "after")
+        bench.cloud.disks_of_images = False
+        bench.do(Operation.APPLY, "vm", artifact=artifact, keep_replaced=False)
+        assert bench.estate.read_all(VM) == "before"
+        assert {path for path in bench.estate.objects() if path.startswith(machines)} == before
+        assert sum(path.startswith(f"zones/{ZONE}/disks/") for path in bench.estate.objects()) == 2
+        assert any("started for a moment" in line for line in bench.lines)
+
+    @pytest.mark.parametrize("method", ["compute.instances.stop", "compute.disks.insert"])
+    def test_when_that_fails_nothing_of_it_stays(self, bench: Bench, method: str) -> None:
+        bench.estate.machine_with_disks("vm", 2)
+        bench.estate.write_all(VM, "before")
+        artifact = bench.make("vm")
+        bench.estate.write_all(VM, "after")
+        before = bench.estate.objects()
+        bench.cloud.disks_of_images = False
+        bench.cloud.faults.append(
+            Fault(kind="operation", method=method, count=0, code="INVALID", status=400, message="no")
+        )
+        with pytest.raises(Exception, match="no"):
+            bench.do(Operation.APPLY, "vm", artifact=artifact)
+        bench.cloud.faults.clear()
+        assert bench.estate.read_all(VM) == "after"
+        assert bench.estate.objects() == before
+        bench.do(Operation.APPLY, "vm", artifact=artifact)
+        assert bench.estate.read_all(VM) == "before"
