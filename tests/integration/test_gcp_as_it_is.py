@@ -17,7 +17,7 @@ from fakegce import Cloud, Fault, serve
 from fakegce.bench import VM, VOLUME, Bench
 from fakegce.estate import PROJECT, REGION, ZONE
 
-from quiesce.errors import UnsupportedError
+from quiesce.errors import ProviderError, UnsupportedError
 from quiesce.model.operation import Operation
 
 POLICY = f"projects/{PROJECT}/regions/{REGION}/resourcePolicies/nightly"
@@ -179,3 +179,77 @@ class TestDisksOfMachineImages:
         assert bench.estate.objects() == before
         bench.do(Operation.APPLY, "vm", artifact=artifact)
         assert bench.estate.read_all(VM) == "before"
+
+
+class TestConsistencyGroups:
+    """An instant snapshot group is one instant of every disk of a consistency group.
+
+    Discovery document: ``InstantSnapshotGroup``, ``ResourcePolicy.diskConsistencyGroupPolicy``.
+    """
+
+    GROUP = f"projects/{PROJECT}/regions/{REGION}/resourcePolicies/together"
+
+    def _build(self, bench: Bench) -> None:
+        bench.cloud.consistency_groups.add("together")
+        disks = [
+            bench.estate.disk(f"d{number}", resourcePolicies=[POLICY, self.GROUP]) for number in (0, 1, 2)
+        ]
+        bench.estate.machine("vm", disks)
+
+    def test_disks_that_nothing_freezes_are_cut_at_one_instant(self, bench: Bench) -> None:
+        self._build(bench)
+        turn = iter(range(1000))
+        bench.cloud.before = lambda _: bench.estate.write_all(VM, str(next(turn)))
+        artifact = bench.make("vm", full=False)
+        bench.cloud.before = lambda _: None
+        assert {path.split("/")[-2] for path in artifact["objects"]} == {"instantSnapshots"}
+        bench.estate.write_all(VM, "later")
+        bench.do(Operation.APPLY, "vm", full=False, artifact=artifact)
+        assert bench.estate.read_all(VM).isdigit()  # the same on all of them
+        bench.do(Operation.DELETE, "vm", full=False, artifact=artifact)
+        assert bench.estate.copies() == frozenset()
+        assert not any(kind == "instantSnapshotGroups" for kind, _, _ in bench.cloud.items)
+
+    def test_the_class_and_the_note_say_what_was_used(self, bench: Bench) -> None:
+        self._build(bench)
+        outcome = bench.do(Operation.SNAPSHOT, "vm", full=False)
+        assert outcome.consistency is None
+        assert "together" in outcome.note
+
+    def test_disks_of_others_are_not_snapshotted(self, bench: Bench) -> None:
+        self._build(bench)
+        bench.estate.disk("theirs", resourcePolicies=[self.GROUP])
+        artifact = bench.make("vm", full=False)
+        assert [path.split("/")[-2] for path in artifact["objects"]] == ["machineImages"]
+
+    def test_a_group_that_is_refused_is_told_and_done_without(self, bench: Bench) -> None:
+        self._build(bench)
+        method = "compute.instantSnapshotGroups.insert"
+        bench.cloud.faults.append(Fault(kind="http", method=method, count=0, status=400, reason="invalid"))
+        artifact = bench.make("vm", full=False)
+        assert [path.split("/")[-2] for path in artifact["objects"]] == ["machineImages"]
+        assert any("no instant snapshot group" in line for line in bench.lines)
+
+    @pytest.mark.parametrize(
+        "method", ["compute.instantSnapshotGroups.insert", "compute.instantSnapshots.setLabels"]
+    )
+    def test_a_cut_that_fails_leaves_nothing(self, bench: Bench, method: str) -> None:
+        self._build(bench)
+        fault = Fault(kind="operation", method=method, count=0, status=500, code="INTERNAL_ERROR")
+        bench.cloud.faults.append(fault)
+        with pytest.raises(ProviderError):
+            bench.do(Operation.SNAPSHOT, "vm", full=False)
+        bench.cloud.faults.clear()
+        bench.do(Operation.DELETE, "vm", full=False, undo=True)
+        assert bench.estate.copies() == frozenset()
+        assert not any(kind == "instantSnapshotGroups" for kind, _, _ in bench.cloud.items)
+
+    def test_one_that_was_interrupted_is_taken_up(self, bench: Bench) -> None:
+        self._build(bench)
+        method = "compute.instantSnapshots.setLabels"
+        bench.cloud.faults.append(Fault(kind="operation", method=method, count=1, status=500))
+        with pytest.raises(ProviderError):
+            bench.do(Operation.SNAPSHOT, "vm", full=False)
+        before = bench.estate.copies()
+        bench.make("vm", full=False)
+        assert bench.estate.copies() == before

@@ -92,11 +92,11 @@ def test_a_long_silence_ends_no_export(tmp_path: Path) -> None:
     """
     lab.require()
     (tmp_path / "lab").mkdir()
-    flags = ("-lease-timeout", "1s")
+    flags = ("-lease-timeout", "3s")
     with lab.Lab(tmp_path / "lab", machines=1, task_delay="10ms", flags=flags) as simulator:
         site = lab.Site(simulator, tmp_path)
         site.write("before")
-        simulator.inject(method="NFC", kind="delay", ms=3000)
+        simulator.inject(method="NFC", kind="delay", ms=8000)
         artifact = site.backup().artifact
         site.write("after")
         site.perform(Operation.APPLY, artifact=artifact)

@@ -27,7 +27,8 @@ USED = {
     "disks": "addResourcePolicies createSnapshot delete get insert list testIamPermissions",
     "globalOperations": "get wait",
     "instances": "attachDisk delete detachDisk get insert resume start stop suspend testIamPermissions",
-    "instantSnapshots": "delete get insert list",
+    "instantSnapshotGroups": "delete get insert",
+    "instantSnapshots": "delete get insert list setLabels",
     "machineImages": "delete get insert list",
     "machineTypes": "get",
     "projects": "get",
@@ -35,6 +36,7 @@ USED = {
     "regionInstantSnapshots": "delete get insert list",
     "regionOperations": "get wait",
     "regions": "get",
+    "resourcePolicies": "get",
     "snapshots": "delete get list",
     "zoneOperations": "get wait",
 }
@@ -45,6 +47,7 @@ BODIES = {
     "Disk": {"sourceMachineImage", "sourceMachineImageDiskDeviceName"},
     "Instance": set(),
     "InstantSnapshot": set(),
+    "InstantSnapshotGroup": set(),
     "MachineImage": set(),
     "Snapshot": set(),
 }
@@ -79,7 +82,7 @@ def _http(resource: str, method: str) -> Mapping[str, str]:
 def _request(resource: str, method: str) -> Any:
     """Return the SDK's class of a request."""
     noun = resource[0].upper() + resource[1:]
-    singular = noun.removesuffix("s")
+    singular = re.sub(r"ies$", "y", noun).removesuffix("s")
     action = method[0].upper() + method[1:]
     names = (f"{action}{singular}Request", f"{action}{noun}Request")
     return next(getattr(compute_v1, name) for name in names if hasattr(compute_v1, name))

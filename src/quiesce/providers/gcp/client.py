@@ -34,7 +34,16 @@ from quiesce.provider_kit.deadline import Deadline
 from quiesce.providers.gcp import messages
 from quiesce.providers.gcp.account import Login
 from quiesce.providers.gcp.errors import AlreadyThereError, QuotaError, lost, no_credentials, problem
-from quiesce.providers.gcp.references import DISKS, IMAGES, INSTANTS, MACHINES, SNAPSHOTS, Location, Reference
+from quiesce.providers.gcp.references import (
+    DISKS,
+    GROUPS,
+    IMAGES,
+    INSTANTS,
+    MACHINES,
+    SNAPSHOTS,
+    Location,
+    Reference,
+)
 from quiesce.providers.gcp.resources import GcpCopy, GcpDisk, GcpMachine, Quota
 
 T = TypeVar("T")
@@ -58,6 +67,7 @@ _CLIENTS: Final[dict[tuple[str, str], tuple[str, str]]] = {
     (DISKS, "regions"): ("RegionDisksClient", "disk"),
     (INSTANTS, "zones"): ("InstantSnapshotsClient", "instant_snapshot"),
     (INSTANTS, "regions"): ("RegionInstantSnapshotsClient", "instant_snapshot"),
+    (GROUPS, "zones"): ("InstantSnapshotGroupsClient", "instant_snapshot_group"),
     (SNAPSHOTS, "global"): ("SnapshotsClient", "snapshot"),
     (IMAGES, "global"): ("MachineImagesClient", "machine_image"),
     ("operations", "zones"): ("ZoneOperationsClient", "operation"),
@@ -193,6 +203,21 @@ class Compute:
         )
         return [messages.quota(found) for found in (*of_project.quotas, *of_region.quotas)]
 
+    def description_of(self, reference: Reference) -> str:
+        """Return what people read about a resource."""
+        return str(self._get(reference).description)
+
+    def is_consistency_group(self, policy: str) -> bool:
+        """Tell whether the resource policy of that path is a consistency group of disks."""
+        _, project, _, region, _, name = policy.split("/")
+        request = {"project": project, "region": region, "resource_policy": name}
+        client = self.connection.client("ResourcePoliciesClient")
+        try:
+            found = self.ask("read a policy", lambda s: client.get(request=request, retry=None, timeout=s))
+        except ResourceNotFoundError:
+            return False
+        return "disk_consistency_group_policy" in found
+
     def permitted(self, reference: Reference, permissions: Iterable[str]) -> frozenset[str]:
         """Return which of *permissions* the account has on a resource."""
         client, _ = self._client_of(reference)
@@ -235,6 +260,16 @@ class Compute:
         client, noun = self._client_of(reference)
         request = self._scope_of(reference) | {noun: reference.name} | fields
         return self._change(f"{verb} {reference.path}", reference, getattr(client, f"{verb}_unary"), request)
+
+    def set_labels(self, reference: Reference, labels: Mapping[str, str], fingerprint: str) -> Reference:
+        """Begin to give a zonal resource other labels, if they are still those of *fingerprint*."""
+        client, _ = self._client_of(reference)
+        body = {"labels": dict(labels), "label_fingerprint": fingerprint}
+        request = self._scope_of(reference) | {
+            "resource": reference.name,
+            "zone_set_labels_request_resource": body,
+        }
+        return self._change(f"label {reference.path}", reference, client.set_labels_unary, request)
 
     def delete(self, reference: Reference) -> Reference:
         """Begin to remove *reference*; returns the operation."""

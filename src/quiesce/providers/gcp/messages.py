@@ -75,6 +75,8 @@ def copy(message: Any) -> GcpCopy:
         disk_size_gb=getattr(message, "disk_size_gb", 0),
         stored_bytes=getattr(message, "storage_bytes", 0) or getattr(message, "total_storage_bytes", 0),
         source=parse(message.source_disk) if getattr(message, "source_disk", "") else None,
+        group=path_of(getattr(message, "source_instant_snapshot_group", "")),
+        fingerprint=message.label_fingerprint,
     )
 
 

@@ -13,6 +13,7 @@ MACHINES: Final = "instances"
 DISKS: Final = "disks"
 SNAPSHOTS: Final = "snapshots"
 INSTANTS: Final = "instantSnapshots"
+GROUPS: Final = "instantSnapshotGroups"
 IMAGES: Final = "machineImages"
 #: collection and kind of scope in which each of them lives
 COLLECTIONS: Final = frozenset(
@@ -22,6 +23,7 @@ COLLECTIONS: Final = frozenset(
         (DISKS, "regions"),
         (INSTANTS, "zones"),
         (INSTANTS, "regions"),
+        (GROUPS, "zones"),
         (SNAPSHOTS, "global"),
         (IMAGES, "global"),
         ("operations", "zones"),

@@ -111,6 +111,10 @@ class GcpCopy:
     stored_bytes: int
     #: the disk that it is a copy of; None for a machine image
     source: Reference | None = None
+    #: path of the group that it was made in, at one instant with others
+    group: str = ""
+    #: of its labels
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,8 @@ class Cloud:
             self.disks_of_images = True
             #: how far instant snapshots of one disk must be apart, and how many it may have
             self.instant_gap_s, self.most_instants = 0.0, 32
+            #: resource policies that are consistency groups, by name
+            self.consistency_groups: set[str] = set()
             #: resource policies and storage pools that are gone
             self.gone: set[str] = set()
 
@@ -882,6 +884,56 @@ class Cloud:
             limit = ("RESOURCE_OPERATION_RATE_EXCEEDED", "Operation rate exceeded for the disk.", 403)
             error = limit if self.clock() - last < self.instant_gap_s else None
             return self.begin(ctx, "insert", made, (self.cut_seconds, take), error=error)
+
+    def resourcePolicies_get(self, ctx: Context, _: None) -> Resource:  # noqa: N802
+        name = ctx["leaf"]
+        with self.lock:
+            self._not_gone(name)
+            together = name in self.consistency_groups
+        kind = {"diskConsistencyGroupPolicy": {}} if together else {"snapshotSchedulePolicy": {}}
+        link = self.link(ctx["project"], ctx["scope"], "resourcePolicies", name)
+        return {"kind": "compute#resourcePolicy", "id": "9", "name": name, "selfLink": link, **kind}
+
+    def instantSnapshotGroups_insert(self, ctx: Context, body: Resource) -> Resource:  # noqa: N802
+        """Make an instant snapshot of every disk of a consistency group, all at one instant."""
+        with self.lock:
+            policy = body.get("sourceConsistencyGroup") or ctx.get("sourceConsistencyGroup") or ""
+            name = policy.rpartition("/")[2]
+            if name not in self.consistency_groups:
+                raise ApiError(400, "invalid", f"'{policy}' is no consistency group")
+            here = [i for (c, at, _), i in self.items.items() if (c, at) == ("disks", ctx["scope"])]
+            disks = [
+                disk for disk in here if any(p.endswith(f"/{name}") for p in disk.get("resourcePolicies", []))
+            ]
+            group = self.add("instantSnapshotGroups", ctx, body, "instantSnapshotGroup", status="CREATING")
+            del group["labelFingerprint"]  # it has no labels
+            made = [self._member(ctx, group, number, disk) for number, disk in enumerate(disks)]
+
+            def take() -> None:
+                for snapshot, disk in zip(made, disks, strict=True):
+                    self.contents[snapshot["id"]] = self.contents.get(disk["id"], "")
+                    snapshot["status"] = "READY"
+                group["status"] = "READY"
+
+            def undo() -> None:
+                for one in (group, *made):
+                    one["status"] = "FAILED"
+
+            ctx["undo"] = undo
+            return self.begin(ctx, "insert", group, (self.cut_seconds, take))
+
+    def _member(self, ctx: Context, group: Resource, number: int, disk: Resource) -> Resource:
+        return self.add(
+            "instantSnapshots",
+            ctx,
+            {"name": f"{group['name'][:50]}-{number}-{self.seq % 10**6}"},
+            "instantSnapshot",
+            status="CREATING",
+            sourceDisk=disk["selfLink"],
+            sourceDiskId=disk["id"],
+            diskSizeGb=disk["sizeGb"],
+            sourceInstantSnapshotGroup=group["selfLink"],
+        )
 
     def machineImages_insert(self, ctx: Context, body: Resource) -> Resource:  # noqa: N802
         with self.lock:

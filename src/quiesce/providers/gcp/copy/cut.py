@@ -12,12 +12,13 @@ from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.ownership import claim
 from quiesce.providers.gcp import power
 from quiesce.providers.gcp.copy.artifact import CopiedDisk, CopySet, MadeCopy, copy_set
+from quiesce.providers.gcp.copy.group import begin_group, group_of
 from quiesce.providers.gcp.copy.waiting import await_complete, await_cut
 from quiesce.providers.gcp.errors import AlreadyThereError, QuotaError, RefusedError
 from quiesce.providers.gcp.job import Copies, GcpJob
 from quiesce.providers.gcp.options import CopyAs
 from quiesce.providers.gcp.ownership import copy_name, description, labels, of_others, owner_of
-from quiesce.providers.gcp.references import IMAGES, INSTANTS, SNAPSHOTS, Location, Reference
+from quiesce.providers.gcp.references import IMAGES, INSTANTS, SNAPSHOTS, Location, Reference, last_part
 from quiesce.providers.gcp.resources import BROKEN, RUNNING, GcpDisk, GcpMachine
 from quiesce.providers.gcp.target import disks_with_own_nodes
 
@@ -41,8 +42,9 @@ def cut_machine(job: GcpJob) -> Outcome:
         notes.append(f"no guest flush: the machine is {machine.status}")
         job = _without_flush(job)
     still = job.frozen_by_hook or power.is_at_rest(machine)
-    made, more = _begin_all(job, disks, as_image=_wants_image(job, disks, still=still))
-    contradicting = len(made) > 1 and not still
+    grouped = None if still else _begin_grouped(job, disks)
+    made, more = grouped or _begin_all(job, disks, as_image=_wants_image(job, disks, still=still))
+    contradicting = len(made) > 1 and not still and not grouped
     made_set = CopySet(
         copies=made,
         machine=machine.reference,
@@ -164,6 +166,22 @@ def _instead(job: GcpJob, copy: MadeCopy) -> MadeCopy:
 
 
 # -- beginning ------------------------------------------------------------------------------------------
+
+
+def _begin_grouped(job: GcpJob, disks: Sequence[CopiedDisk]) -> tuple[tuple[MadeCopy, ...], list[str]] | None:
+    """Begin instant snapshots of one instant, where a consistency group has these disks and no others."""
+    options = job.options
+    if job.call.full or options.guest_flush or options.copy_as is not CopyAs.AUTO or len(disks) < 2:
+        return None
+    group = group_of(job, disks)
+    if not group:
+        return None
+    try:
+        made = begin_group(job, disks, group)
+    except (UnsupportedError, RefusedError, QuotaError) as error:
+        job.warn(f"no instant snapshot group of {last_part(group)}: {error}")
+        return None
+    return made, [f"its disks were cut at one instant, as the consistency group {last_part(group)}"]
 
 
 def _begin_all(

@@ -8,6 +8,7 @@ from quiesce.errors import ResourceNotFoundError
 from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.ownership import is_removable
 from quiesce.providers.gcp.copy.artifact import MadeCopy, copy_set, locations_of
+from quiesce.providers.gcp.copy.group import remove_group
 from quiesce.providers.gcp.job import Copies, GcpJob
 from quiesce.providers.gcp.ownership import owner_of
 from quiesce.providers.gcp.references import Reference
@@ -19,6 +20,8 @@ def remove(job: GcpJob) -> Outcome:
     copies = copy_set(job).copies if job.call.artifact else ()
     seen = job.copies(locations_of(copies) or job.copy_locations)
     job.compute.remove(_marked(job, copies, seen) | _unmarked(job, copies, seen))
+    if job.target.is_machine and not job.call.full:
+        remove_group(job)
     dropped = drop_replaced(job) if job.options.drop_replaced else []
     return Outcome(note=f"removed the replaced disks {', '.join(dropped)}" if dropped else "")
 
