@@ -159,6 +159,7 @@ def test_many_tasks_are_waited_for_together(simulator: Any, center: Any) -> None
 
 def test_a_guest_gets_the_time_that_was_asked_for(simulator: Any, center: Any) -> None:
     found = sorted(machine._moId for machine in simulator.machines().values())[0]
+    simulator.tools_run(found)
     request = SnapshotRequest(name="slow", description="", quiesce=True, quiesce_timeout_min=10)
     center.create_snapshot(found, request, _soon())
     (snapshot,) = center.machine(found, _soon()).snapshots
