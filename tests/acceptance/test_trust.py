@@ -229,3 +229,18 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         with pytest.raises(OSError):
             read_regular(tmp_path / name, at_most=10)
     assert read_regular(tmp_path / "large", at_most=11) == b"x" * 11
+
+
+@needs_root
+def test_no_timer_of_roots_runs_a_program_that_others_can_change(
+    quiesce: CommandLine, tmp_path: Path
+) -> None:
+    """Where PATH names one, in the virtual environment of a user, say."""
+    program = tmp_path / "quiesce"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    quiesce.environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert f"{program} run-due" in quiesce("schedule", "install", "--by", "cron").out
+    os.chown(program, SOMEBODY_ELSE, SOMEBODY_ELSE)
+    told = quiesce("schedule", "install", "--by", "cron", status=ExitStatus.REFUSED).err
+    assert f"belongs to user {SOMEBODY_ELSE}" in told

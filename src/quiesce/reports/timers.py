@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+
+from quiesce.errors import UsageError
 
 
 def systemd_service(program: str, environment: Mapping[str, str]) -> str:
@@ -10,7 +13,8 @@ def systemd_service(program: str, environment: Mapping[str, str]) -> str:
 
     ``KillMode=process``: the guard, which thaws when quiesce itself was killed, is not to be killed with it.
     """
-    variables = "".join(f'Environment="{name}={_unit_text(value)}"\n' for name, value in environment.items())
+    words = (_unit_text(f"{name}={value}") for name, value in environment.items())
+    variables = "".join(f"Environment={word}\n" for word in words)
     return (
         "[Unit]\nDescription=Run the quiesce policies that are due\n"
         "Documentation=man:quiesce(1)\n\n"
@@ -31,8 +35,8 @@ def systemd_timer(every_minutes: int) -> str:
 
 def cron_file(program: str, every_minutes: int, environment: Mapping[str, str]) -> str:
     """Return a file for ``/etc/cron.d``."""
-    variables = "".join(f"{name}={value}\n" for name, value in environment.items())
-    command = program.replace("%", r"\%")
+    variables = "".join(f'{name}="{_one_line(value)}"\n' for name, value in environment.items())
+    command = shlex.quote(_one_line(program)).replace("%", r"\%")
     return (
         "# Run the quiesce policies that are due. What it prints is trouble, and cron mails it.\n"
         f"{variables}*/{every_minutes} * * * * root {command} run-due --quiet\n"
@@ -40,4 +44,12 @@ def cron_file(program: str, every_minutes: int, environment: Mapping[str, str]) 
 
 
 def _unit_text(text: str) -> str:
-    return text.replace("%", "%%")
+    """Return *text* as one word of a unit: nothing in it ends the word, or is a specifier."""
+    escaped = text.replace("\\", r"\\").replace('"', r"\"").replace("%", "%%")
+    return f'"{_one_line(escaped)}"'
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise UsageError(f"{text!r} cannot stand in a file of the machine's scheduler")
+    return text

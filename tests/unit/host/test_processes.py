@@ -18,6 +18,7 @@ from quiesce.errors import NonRecoverableError, ResourceNotFoundError, Untrusted
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
+from quiesce.providers.host import processes
 from quiesce.testing import RecordingContext
 
 from .machine import Machine, Node, wait_until
@@ -325,3 +326,16 @@ def test_a_service_that_was_started_within_the_window_was_not_frozen(machine: Ma
     assert _is_frozen(machine, node) is True
     machine.do(node, Operation.THAW)
     assert "T" not in states([service.pid])
+
+
+def test_of_endless_arguments_the_first_are_searched() -> None:
+    """An expression such as ``a.*b`` takes the square of their length."""
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", *["x" * 100_000] * 10], stdin=subprocess.PIPE
+    ) as process:
+        try:
+            found = processes.command_line(process.pid)
+        finally:
+            process.kill()
+    assert found.startswith(f"{sys.executable} -c input() xxx")
+    assert len(found) == 32 << 10

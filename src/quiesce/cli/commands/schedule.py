@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -13,8 +14,10 @@ import click
 
 from quiesce.cli.printing import say
 from quiesce.errors import ExitStatus, PlanError, UsageError
+from quiesce.files.trust import require_trusted
 from quiesce.reports.timers import cron_file, systemd_service, systemd_timer
 
+_INSTALL_ELSEWHERE: Final = "Install quiesce where only root can change it, and put that first on PATH."
 _SYSTEM: Final = Path("/etc/systemd/system")
 _CRON: Final = Path("/etc/cron.d/quiesce")
 _RUNNING: Final = Path("/run/systemd/system")
@@ -75,9 +78,13 @@ _COMMANDS: Final[Mapping[str, list[list[str]]]] = {
 
 
 def _files(by: str, every: int) -> Mapping[Path, str]:
-    program = shutil.which("quiesce")
-    if program is None:
+    found = shutil.which("quiesce")
+    if found is None:
         raise UsageError("the command quiesce is not on PATH, so no timer could find it")
+    program = str(Path(found).absolute())
+    if os.geteuid() == 0:  # root's timer runs both, with nobody there to see what they are
+        for path in (program, sys.executable):
+            require_trusted(Path(os.path.realpath(path)), hint=_INSTALL_ELSEWHERE)
     if by == "cron":
         return {_CRON: cron_file(program, every, _environment())}
     return {

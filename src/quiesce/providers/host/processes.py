@@ -16,6 +16,8 @@ from quiesce.providers.host.options import ProcessScope
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+#: of the arguments of a process, in bytes
+_LONGEST_COMMAND: Final = 32 << 10
 _PROC: Final = Path("/proc")
 _POLL_S: Final = 0.001
 _STOPPED: Final = frozenset("Tt")
@@ -73,11 +75,13 @@ def stat_of(pid: int) -> Stat | None:
 
 
 def command_line(pid: int) -> str:
-    """Return a process's arguments, separated by blanks; empty when it has none or is gone."""
+    """Return a process's arguments, separated by blanks; empty when it has none or is gone.
+
+    Of very many the first: anybody can start a program with megabytes of them for our expressions to search.
+    """
     try:
-        return (
-            (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        )
+        with (_PROC / str(pid) / "cmdline").open("rb", buffering=0) as file:
+            return file.read(_LONGEST_COMMAND).replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
 
