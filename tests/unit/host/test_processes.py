@@ -334,6 +334,7 @@ def test_of_endless_arguments_the_first_are_searched() -> None:
         [sys.executable, "-c", "input()", *["x" * 100_000] * 10], stdin=subprocess.PIPE
     ) as process:
         try:
+            wait_until(lambda: processes.command_line(process.pid) != "")
             found = processes.command_line(process.pid)
         finally:
             process.kill()
