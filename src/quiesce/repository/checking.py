@@ -15,7 +15,7 @@ from quiesce.repository.needs import addresses_of
 from quiesce.repository.opened import CONDEMNED, INDEX, OpenedRepository, bounded_object, small_object
 from quiesce.repository.packs import is_filled, pack_name, read_trailer, writer_of
 from quiesce.repository.points import POINTS, Point, point_name
-from quiesce.repository.removing import REMOVED
+from quiesce.repository.removing import removed_points
 from quiesce.repository.sealing import MOST_OBJECT_BYTES, blob_cipher, open_blob
 
 KEYS: Final = "keys"
@@ -65,9 +65,8 @@ class RepositoryChecker:
         self._load_indexes()
         sizes = {pack: stored.size_bytes for pack, stored in self._opened.stored_packs().items()}
         self._check_packs(sizes)
-        self._check_points(points)
-        self._check_folder(CONDEMNED)
-        self._check_folder(REMOVED)
+        self._check_points(points, [*self._removed()])
+        self._check_condemned()
         if reading is not None:
             for pack in sorted(filter(reading.contains, sizes)):
                 self._read_pack(pack)
@@ -122,7 +121,7 @@ class RepositoryChecker:
             elif sizes[pack] < end:
                 self._say(f"{pack_name(pack)} is cut off at {sizes[pack]} bytes")
 
-    def _check_points(self, points: list[Point]) -> None:
+    def _check_points(self, points: list[Point], removed: list[Point]) -> None:
         fetcher, seen = BlobFetcher(self._opened, self._index), set[bytes]()
         there = {point.key for point in points}
         for point in points:
@@ -132,6 +131,8 @@ class RepositoryChecker:
                 )
                 if key not in there:
                     self._say(f"the point {key} is gone")
+            self._check_needs(fetcher, point, seen)
+        for point in removed:
             self._check_needs(fetcher, point, seen)
 
     def _check_needs(self, fetcher: BlobFetcher, point: Point, seen: set[bytes]) -> None:
@@ -143,9 +144,19 @@ class RepositoryChecker:
             if lost:
                 self._say(f"the point {point.key} needs {lost} blobs that no index knows")
 
-    def _check_folder(self, folder: str) -> None:
+    def _removed(self) -> Iterator[Point]:
+        """Yield the removed points that nobody may have collected yet."""
         damaged: list[ObjectName] = []
-        for _ in self._opened.sealed_below(folder, damaged):
+        since = self._opened.clock() - self._opened.grace_s
+        for removed in removed_points(self._opened, damaged):
+            if removed.removed_at > since:
+                yield removed.point
+        for name in damaged:
+            self._say(f"{name} is not what was written there: that removed point cannot come back")
+
+    def _check_condemned(self) -> None:
+        damaged: list[ObjectName] = []
+        for _ in self._opened.sealed_below(CONDEMNED, damaged):
             pass
         for name in damaged:
             self._say(f"{name} is not what was written there")

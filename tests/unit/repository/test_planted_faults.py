@@ -22,6 +22,7 @@ def filled() -> Scene:
     scene = make_scene()
     for number in range(3):
         scene.save("nightly", os.urandom(3000), b"shared" * 900, b"%d" % number, instance=f"db_{number}")
+    scene.repository.remove(scene.save("removed", b"kept aside"))
     instances = tuple(f"db_{number}" for number in range(3))
     with scene.repository.write(threads=1) as session:
         key = PointKey(deployment="shop", point="nightly")
@@ -32,7 +33,8 @@ def filled() -> Scene:
 def found(scene: Scene) -> list[str]:
     """Return what is said of it, by whoever opens and checks it."""
     try:
-        return Repository.open(scene.storage, [scene.key]).check(CheckRange()).problems
+        opened = Repository.open(scene.storage, [scene.key], clock=scene.clock, monotonic=scene.clock)
+        return opened.check(CheckRange()).problems
     except QuiesceError as error:
         return [str(error)]
 
@@ -55,10 +57,10 @@ def plant(scene: Scene, chance: random.Random) -> str:
     elif kind == "exchange":
         other = chance.choice([n for n in sorted(objects) if n != name])
         objects[name], objects[other] = objects[other], objects[name]
-    elif name != whole_deployments(scene):
+    elif name != whole_deployments(scene) and not name.startswith("removed/"):
         del objects[name]
     else:
-        # nothing but the catalog knows that it was there
+        # nothing in the repository tells that it was there
         return plant(scene, chance)
     return f"{kind} {name}"
 

@@ -93,6 +93,17 @@ def test_a_damaged_removed_point_is_found_and_goes(scene: Scene) -> None:
     assert scene.packs() == 0
 
 
+def test_a_removed_point_that_cannot_come_back_any_more_is_found(scene: Scene) -> None:
+    """While it is promised, it is checked like any other; afterwards nobody misses it."""
+    scene.repository.remove(scene.save("one", b"content"))
+    assert scene.repository.check().problems == []
+    for stored in list(scene.storage.list("index")):
+        scene.storage.delete(stored.name)
+    assert any("shop/one/db_1" in problem for problem in scene.repository.check().problems)
+    scene.clock.now += GRACE_S + 1
+    assert scene.repository.check().problems == []
+
+
 def test_only_what_no_other_point_needs_is_counted(scene: Scene) -> None:
     """Shared content does not go with one of the two."""
     one = scene.save("one", b"shared" * 1000, b"only here" * 10)
