@@ -113,6 +113,7 @@ def set_inode_flags(descriptor: int, flags: int) -> None:
 
 
 @functools.cache
+@functools.lru_cache(maxsize=64)  # the kernel only reads it
 def _how(flags: int, mode: int, resolve: int) -> ctypes.Array[ctypes.c_char]:
     how = struct.pack("QQQ", flags, mode, resolve)
     return ctypes.create_string_buffer(how, len(how))

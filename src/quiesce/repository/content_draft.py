@@ -32,7 +32,7 @@ class ContentDraft:
         length = len(data)
         if not length:
             return
-        if data == (_ZERO_BLOCK if length == BLOCK_BYTES else bytes(length)):
+        if _is_zeros(data, length):
             self.skip_to(self.size_bytes + length)
         else:
             self._append(self._store.add(data), length)
@@ -88,6 +88,13 @@ class ContentDraft:
             BlobRecord(where if isinstance(where, bytes) else where.address, length)
             for where, length in self._pieces
         ]
+
+
+def _is_zeros(data: Data, length: int) -> bool:
+    # most data are told by their ends, without zeros being made to compare them with
+    if data[0] or data[-1]:
+        return False
+    return data == (_ZERO_BLOCK if length == BLOCK_BYTES else bytes(length))
 
 
 def blocks_of(ranges: Iterator[tuple[int, int]], size_bytes: int) -> Iterator[tuple[int, int]]:
