@@ -211,9 +211,9 @@ class TestObjectStores:
         assert site.world.files[beside.disks[0].file].rstrip(b"\0") == b"before"
 
     def test_doctor_knows_it(self, site: Any) -> None:
-        assert _finding(site, "in-place").passed
+        assert "can be restored in place" in _finding(site, "in-place").detail
         site.world.store = "vsan"
-        assert not _finding(site, "in-place").passed
+        assert "cannot be restored in place" in _finding(site, "in-place").detail
 
 
 class TestRawDevices:
