@@ -14,6 +14,7 @@ def check(scene: Scene, *, lies: bool = False) -> None:
     history = scene.history()
     assert scene.world.frozen == set(), "something stayed frozen"
     assert scene.world.stopped == set(), "something was left stopped"
+    assert scene.world.prepared == set() or scene.stubborn, "what was prepared was left behind"
     assert scene.world.timers == {}, "a node-side timer was left armed"
     assert history.debts(scene.plan) == [], "a thaw or a start is still owed"
     assert history.ended is not None, "the execution was lost"
@@ -23,6 +24,7 @@ def check(scene: Scene, *, lies: bool = False) -> None:
 
 def _check_backup(scene: Scene, lies: bool) -> None:
     history, ours = scene.history(), scene.our_things()
+    _check_prepared_outside(scene)
     (point,) = scene.made()
     if history.ended is not None and history.ended.ending is Ending.COMPLETED:
         assert point.state is PointState.COMPLETE
@@ -32,6 +34,17 @@ def _check_backup(scene: Scene, lies: bool) -> None:
             assert len({thing.content for thing in ours.values()}) == 1, "cuts of two times were mixed"
     else:
         _check_undone(scene, point)
+
+
+def _check_prepared_outside(scene: Scene) -> None:
+    """Nothing is prepared while anything is frozen: it may take as long as it wants."""
+    frozen: set[str] = set()
+    for operation, instance in scene.world.effects:
+        assert operation is not Operation.PREPARE or not frozen, "something was prepared within the window"
+        if operation is Operation.FREEZE:
+            frozen.add(instance)
+        elif operation is Operation.THAW:
+            frozen.discard(instance)
 
 
 def _check_undone(scene: Scene, point: RestorePoint) -> None:

@@ -112,6 +112,18 @@ MUTANTS = (
         new="    return RecoveryDecision(again=(Operation.STOP,))",
     ),
     Mutant(
+        name="something is prepared within the window",
+        file="planning/backup.py",
+        old="    add_preparations(draft, name)\n    add_freezes(draft)\n",
+        new="    add_freezes(draft)\n    add_preparations(draft, name)\n",
+    ),
+    Mutant(
+        name="what was prepared is left behind",
+        file="planning/backup.py",
+        old="        add_removal_of_preparations(draft, name)\n",
+        new="        pass\n",
+    ),
+    Mutant(
         name="a restore goes on without stopping again",
         file="engine/recovery.py",
         old="    return RecoveryDecision(again=(Operation.STOP, Operation.FREEZE))",

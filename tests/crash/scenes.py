@@ -18,8 +18,9 @@ from quiesce.model.execution import Execution
 from quiesce.model.former_state import FormerState, Side
 from quiesce.model.history import History
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId
-from quiesce.model.operation import REPLACING, Operation
+from quiesce.model.operation import INDEBTING, REPLACING, Operation
 from quiesce.model.plan import Plan
+from quiesce.model.records import Begun
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.model.topology import COMPUTE, CONTAINED_IN, Instance, Link, Node, Relationship, Topology
 from quiesce.planning import plan_workflow, read_parameters, workflow_named
@@ -74,6 +75,8 @@ def _faults(*faults: tuple[Operation, FakeMisbehaviour, int]) -> Callable[[], li
 WORLDS: dict[str, Callable[[], list[FakeFault]]] = {
     "healthy": _faults(),
     "snapshot fails": _faults((Operation.SNAPSHOT, FakeMisbehaviour.PERMANENT, 1)),
+    "preparation fails": _faults((Operation.PREPARE, FakeMisbehaviour.PERMANENT, 1)),
+    "preparation unconfirmed": _faults((Operation.PREPARE, FakeMisbehaviour.MUTE, 9)),
     "freeze fails": _faults((Operation.FREEZE, FakeMisbehaviour.PERMANENT, 1)),
     "freeze unconfirmed": _faults((Operation.FREEZE, FakeMisbehaviour.MUTE, 1)),
     "freeze unconfirmed for good": _faults((Operation.FREEZE, FakeMisbehaviour.MUTE, 9)),
@@ -203,6 +206,18 @@ class Scene:
         )
         performer.log = run.log
         return run.run()
+
+    def let_the_guard_settle(self) -> None:
+        """Settle what is owed, and once more what was given up: its effect may have come since."""
+        history = self.history()
+        signs = [
+            Begun(at=self.clock.at, tick=self.clock.at, step=step.id, attempt=history.attempts[step.id])
+            for step in self.plan.steps
+            if step.operation in INDEBTING and step.id in history.unanswered()
+        ]
+        if signs and history.ended is None:
+            self.kept.take_over().append(signs)
+        self.live(purpose=Purpose.SETTLE)
 
     def write_everywhere(self) -> None:
         """Let the applications that are not frozen write: what is copied from now on is of another time.

@@ -131,7 +131,7 @@ def test_the_guard_thaws_what_a_dead_engine_left_frozen(theatre: Theatre, touche
 def test_the_guard_reads_the_journal_when_it_is_needed_not_before(theatre: Theatre) -> None:
     """A freeze that began after the guard was ready is thawed too."""
     loop = GuardLoop(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)
-    theatre.engine_dies_at(4)
+    theatre.engine_dies_at(8)
     assert theatre.scene.world.frozen
     loop.run(_Orders([Order.GONE], theatre.scene), 30.0)
     assert theatre.scene.world.frozen == set()
@@ -210,7 +210,7 @@ def test_a_stop_whose_answer_never_came_is_started_again_when_the_engine_is_dead
 
 def test_the_guard_goes_on_for_as_long_as_it_takes(theatre: Theatre) -> None:
     """A hundred failing thaws are not the end of it."""
-    theatre.engine_dies_at(4)
+    theatre.engine_dies_at(8)
     theatre.scene.world.faults = [
         FakeFault(operation=Operation.THAW, misbehaviour=FakeMisbehaviour.RECOVERABLE, times=100)
     ]
@@ -222,7 +222,7 @@ def test_a_guard_that_cannot_write_thaws_all_the_same(
     theatre: Theatre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a full disk under the journal nothing stays frozen; it is written down when that works again."""
-    theatre.engine_dies_at(4)
+    theatre.engine_dies_at(8)
     assert theatre.scene.world.frozen
     take_over = SqlExecutions.take_over
     refusals: list[str] = []
@@ -264,7 +264,7 @@ def _lock_until_thawed(theatre: Theatre, database: Path) -> tuple[threading.Thre
 
 
 @pytest.mark.parametrize("orders", [(Order.OPENED, None, Order.SETTLED), (Order.GONE,), (Order.OWING,)])
-@pytest.mark.parametrize("touches", [4, 6, 8])
+@pytest.mark.parametrize("touches", [8, 10, 12])
 def test_the_guard_thaws_before_it_writes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, orders: tuple[Order | None, ...], touches: int
 ) -> None:
@@ -309,7 +309,7 @@ def test_what_the_engine_still_wrote_before_it_was_fenced_off_is_thawed_too(thea
 
 def test_two_never_fight(theatre: Theatre) -> None:
     """While another engine holds the lease, the guard leaves the thaw to it, and ends when it is done."""
-    theatre.engine_dies_at(4)
+    theatre.engine_dies_at(8)
     lease = theatre.leases.acquire(theatre.execution.deployment, ExecutionId("another"))
     waits: list[float] = []
 

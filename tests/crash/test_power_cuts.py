@@ -6,7 +6,6 @@ import contextlib
 
 import pytest
 
-from quiesce.engine import Purpose
 from quiesce.planning import WORKFLOWS
 from quiesce.testing import Fuse, PowerCut
 from tests.crash.invariants import check
@@ -36,7 +35,7 @@ def _die_and_come_back(scene: Scene, ticks: int, guarded: bool, lies: bool) -> N
     with contextlib.suppress(PowerCut):
         scene.live(Fuse(ticks))
     if guarded:
-        scene.live(purpose=Purpose.SETTLE)
+        scene.let_the_guard_settle()
         assert scene.world.frozen == set(), "the guard left something frozen"
         assert scene.world.stopped == set(), "the guard left something stopped"
     scene.write_everywhere()

@@ -43,7 +43,7 @@ class Attempt:
     @property
     def has_progressed(self) -> bool:
         """Whether it moves data, and progressed by a hundredth since the last record."""
-        moves = self.step.operation in (Operation.COPY, Operation.EXTRACT, *REPLACING)
+        moves = self.step.operation in (Operation.PREPARE, Operation.COPY, Operation.EXTRACT, *REPLACING)
         hundredth = max(1, (self.total_bytes or self.done_bytes) // 100)
         return moves and self.done_bytes - self.recorded_bytes >= hundredth
 

@@ -16,7 +16,7 @@ class RecoveryDecision:
 
     #: why the execution is rolled back instead of continued; None: it is continued
     roll_back: str | None = None
-    #: what has to be done again, because the thaw or start in between undid it
+    #: what has to be done again, because the thaw or start in between undid it, or it is of another time
     again: tuple[Operation, ...] = ()
 
 
@@ -27,14 +27,13 @@ def decide(plan: Plan, history: History) -> RecoveryDecision:
     """Tell how to continue *plan* after its engine died.
 
     Cuts from both sides of a thaw are not one point in time, so a window interrupted before its last cut is
-    rolled back; a copy continues. A restore that has replaced something continues, stopped and frozen again;
-    one that has not is rolled back.
+    rolled back; a copy continues. What was prepared for a window that never began is prepared again. A
+    restore that has replaced something continues, stopped and frozen again; one that has not is rolled back.
     """
     began_resting = any(any(_begun(plan, history, operation)) for operation in INDEBTING)
-    if any(_open(plan, history, Operation.SNAPSHOT)) and (
-        began_resting or any(_begun(plan, history, Operation.SNAPSHOT))
-    ):
-        return _BROKEN
+    if any(_open(plan, history, Operation.SNAPSHOT)):
+        began_window = began_resting or any(_begun(plan, history, Operation.SNAPSHOT))
+        return _BROKEN if began_window else RecoveryDecision(again=(Operation.PREPARE,))
     if not began_resting or not any(_open(plan, history, *REPLACING)):
         return CONTINUE
     if not any(_begun(plan, history, *REPLACING)):

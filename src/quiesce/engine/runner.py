@@ -349,6 +349,8 @@ class Runner:
             self._abort(error.code, f"{step.id} failed: {error}", hint=error.hint)
 
     def _may_pass_over(self, step: Step, error: QuiesceError) -> bool:
+        if step.operation is Operation.PREPARE:
+            return not self._plan.parameters.abort_on_prepare_error
         if step.operation is not Operation.FREEZE:
             return False
         return (

@@ -14,6 +14,7 @@ from quiesce.model.topology import Node
 THE_REST: Final = "*"
 
 #: operations that kinds have together, for writing down what a kind can do
+PREPARING: Final = frozenset({Operation.PREPARE})
 FREEZING: Final = frozenset({Operation.FREEZE, Operation.THAW})
 SUSPENDING: Final = frozenset({Operation.SUSPEND, Operation.RESUME})
 SAVING: Final = frozenset({Operation.SNAPSHOT, Operation.COPY, Operation.APPLY, Operation.DELETE})

@@ -13,6 +13,9 @@ class Operation(enum.StrEnum):
     when this module is imported.
     """
 
+    #: do before the window what would make it longer (a checkpoint, a copy to start from); stops nothing,
+    #: owes nothing, and is done again when it was long ago
+    PREPARE = "prepare", 86400.0
     #: stop writes and flush; owes a THAW from the moment it begins. Short by nature
     FREEZE = "freeze", 20.0
     #: let writes go on; returns only when the node is known to be thawed. Gets more time than a freeze, and
@@ -71,6 +74,7 @@ LIFECYCLE_RESUME: Final = "cloudify.interfaces.lifecycle.resume"
 SNAPSHOT_CREATE: Final = "cloudify.interfaces.snapshot.create"
 SNAPSHOT_APPLY: Final = "cloudify.interfaces.snapshot.apply"
 SNAPSHOT_DELETE: Final = "cloudify.interfaces.snapshot.delete"
+BACKUP_PREPARE: Final = "quiesce.interfaces.backup.prepare"
 RESTORE_REVERT: Final = "quiesce.interfaces.restore.revert"
 RESTORE_CONFIRM: Final = "quiesce.interfaces.restore.confirm"
 RESTORE_EXTRACT: Final = "quiesce.interfaces.restore.extract"
@@ -92,6 +96,7 @@ INTERFACES: Final[dict[str, Operation]] = {
     SNAPSHOT_CREATE: Operation.SNAPSHOT,
     SNAPSHOT_APPLY: Operation.APPLY,
     SNAPSHOT_DELETE: Operation.DELETE,
+    BACKUP_PREPARE: Operation.PREPARE,
     RESTORE_REVERT: Operation.REVERT,
     RESTORE_CONFIRM: Operation.CONFIRM,
     RESTORE_EXTRACT: Operation.EXTRACT,

@@ -11,6 +11,7 @@ from quiesce.model.capabilities import Description
 from quiesce.model.former_state import FormerState
 from quiesce.model.ids import BackupName, InstanceId, Json
 from quiesce.model.operation import (
+    BACKUP_PREPARE,
     FREEZE_RESUME,
     FREEZE_SUSPEND,
     FS_FINALIZE,
@@ -118,7 +119,7 @@ class Workflow:
 BACKUP: Final = Workflow(
     name="backup",
     planner=plan_backup,
-    interfaces=(FS_PREPARE, SNAPSHOT_CREATE, FS_FINALIZE, SNAPSHOT_DELETE),
+    interfaces=(BACKUP_PREPARE, FS_PREPARE, SNAPSHOT_CREATE, FS_FINALIZE, SNAPSHOT_DELETE),
     help="Make a restore point: one consistent cut through the whole deployment.",
     example="-p snapshot_name=nightly",
     makes_point=True,

@@ -28,6 +28,10 @@ class Operations(ABC, Generic[JobT]):
     """
 
     @abstractmethod
+    def prepare(self, job: JobT, /) -> Outcome:
+        """Do before the window what would make it longer; what this leaves is removed by DELETE."""
+
+    @abstractmethod
     def freeze(self, job: JobT, /) -> Outcome:
         """Stop writes and flush; arm the node's own timer first where `Capabilities.self_thaw` says so."""
 
@@ -140,6 +144,8 @@ def perform(  # noqa: C901, PLR0912, PLR0915  one line for each operation
 ) -> Outcome:
     """Return what *operations* answers."""
     match operation:
+        case Operation.PREPARE:
+            method = operations.prepare
         case Operation.FREEZE:
             method = operations.freeze
         case Operation.THAW:

@@ -17,6 +17,7 @@ from quiesce.provider_kit.saving import proof
 #: what such a provider can do; its snapshots are complete when the cut is over, so there is no COPY
 IMPLEMENTED: Final = frozenset(
     {
+        Operation.PREPARE,
         Operation.FREEZE,
         Operation.THAW,
         Operation.SUSPEND,
@@ -44,6 +45,10 @@ class ImplementedOperations(Operations[JobT]):
     @abstractmethod
     def run(self, job: JobT, /) -> Json:
         """Run what the blueprint names for the job's operation and return what it returned."""
+
+    def prepare(self, job: JobT, /) -> Outcome:
+        """Run what prepares."""
+        return Outcome(result=self.run(job))
 
     def freeze(self, job: JobT, /) -> Outcome:
         """Run what freezes."""

@@ -10,6 +10,7 @@ from quiesce.errors import PlanError, UnknownNameError, UsageError
 from quiesce.model.former_state import FormerState, Side
 from quiesce.model.ids import ExecutionId, InstanceId
 from quiesce.model.operation import (
+    BACKUP_PREPARE,
     FREEZE_RESUME,
     FREEZE_SUSPEND,
     FS_FINALIZE,
@@ -60,6 +61,7 @@ def test_resume_runs_the_operation_of_all_and_then_the_deprecated_one(three_tier
 def test_backup_freezes_services_then_computes_cuts_and_thaws_in_reverse(three_tiers: Topology) -> None:
     plan = planned("backup", three_tiers)
     assert groups(plan) == [
+        ("prepare", ["app", "db", "vm1", "vm2"]),
         ("freeze services", ["app", "db"]),
         ("freeze computes", ["vm1", "vm2"]),
         ("cut", ["app", "db", "vm1", "vm2"]),
@@ -68,7 +70,7 @@ def test_backup_freezes_services_then_computes_cuts_and_thaws_in_reverse(three_t
         ("remove incomplete cuts", ["app", "db", "vm1", "vm2"]),
     ]
     interfaces = dict.fromkeys(step.interface for step in plan.steps)
-    assert list(interfaces) == [FS_PREPARE, SNAPSHOT_CREATE, FS_FINALIZE, SNAPSHOT_DELETE]
+    assert list(interfaces) == [BACKUP_PREPARE, FS_PREPARE, SNAPSHOT_CREATE, FS_FINALIZE, SNAPSHOT_DELETE]
     assert comes_before(plan, Operation.FREEZE) == {("app", "db")}
     assert comes_before(plan, Operation.THAW) == {("db", "app")}
     assert comes_before(plan, Operation.SNAPSHOT) == set()
@@ -280,8 +282,18 @@ def test_order_looks_through_instances_that_do_not_take_part() -> None:
 def test_a_copy_follows_the_thaw_where_the_provider_copies(incremental: bool) -> None:
     where = topology([node("vm", compute=True, operations=(), kind="acme.Machine")])
     titles = [title for title, _ in groups(planned("backup", where, snapshot_incremental=incremental))]
-    expected = ["freeze computes", "cut", "thaw computes", "copy", "remove incomplete cuts"]
+    expected = ["prepare", "freeze computes", "cut", "thaw computes", "copy", "remove incomplete cuts"]
+    expected.append("remove what was prepared")
     assert titles == [title for title in expected if title != "copy" or not incremental]
+
+
+def test_what_a_provider_has_prepared_is_removed_when_no_cut_comes_of_it() -> None:
+    """What a blueprint's own operation leaves is not known, so its removal is not asked for that."""
+    where = topology([node("vm", operations=(), kind="acme.Machine"), node("db")])
+    plan = planned("backup", where)
+    removals = {step.id: step.of for step in plan.steps if step.id.endswith(".prepare.undo")}
+    assert removals == {"vm_1.delete.prepare.undo": "vm_1.prepare"}
+    assert {s.instance for s in plan.steps if s.operation is Operation.PREPARE} == {"vm_1", "db_1"}
 
 
 def test_keep_partial_plans_no_removal(three_tiers: Topology) -> None:

@@ -11,6 +11,7 @@ from quiesce.model.capabilities import (
     EXTRACTING,
     FREEZING,
     MEASURING,
+    PREPARING,
     PROBING,
     REVERTING,
     SAVING,
@@ -24,7 +25,7 @@ from quiesce.model.operation import Operation
 from quiesce.providers.fake.options import FakeOptions
 
 _MACHINE = Capabilities(
-    operations=FREEZING | SUSPENDING | SAVING | REVERTING | EXTRACTING | MEASURING,
+    operations=PREPARING | FREEZING | SUSPENDING | SAVING | REVERTING | EXTRACTING | MEASURING,
     copies_backups=True,
     self_thaw=True,
     cheap_snapshot=True,

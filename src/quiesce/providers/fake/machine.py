@@ -35,6 +35,11 @@ class FakeMachine(CheckedOperations[FakeJob]):
     def __init__(self, world: FakeWorld) -> None:
         self.world = world
 
+    def prepare(self, job: FakeJob, /) -> Outcome:
+        """Copy ahead what the cut then only adds to."""
+        self.world.prepared.add(job.call.instance)
+        return NOTHING
+
     def freeze(self, job: FakeJob, /) -> Outcome:
         """Arm the timer, then freeze."""
         call = job.call
@@ -67,6 +72,7 @@ class FakeMachine(CheckedOperations[FakeJob]):
     def snapshot(self, job: FakeJob, /) -> Outcome:
         """Keep the content as it is now, unless this execution has done so already."""
         thing = self.world.things.get(job.object_name)
+        self.world.prepared.discard(job.call.instance)  # it is part of the cut now
         if thing is None:
             self.world.things[job.object_name] = FakeThing(
                 instance=job.call.instance,
@@ -155,6 +161,7 @@ class FakeMachine(CheckedOperations[FakeJob]):
     def delete(self, job: FakeJob, /) -> Outcome:
         """Remove what quiesce made, after whatever is still on its way."""
         self.world.let_late_effects_happen(job.call.instance)
+        self.world.prepared.discard(job.call.instance)
         thing = self.world.things.get(job.object_name)
         if thing is None or thing.maker is None:
             return NOTHING

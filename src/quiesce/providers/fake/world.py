@@ -72,6 +72,8 @@ class FakeWorld:
     frozen: set[str] = field(default_factory=set)
     suspended: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
+    #: what was copied ahead, and no cut has used yet
+    prepared: set[str] = field(default_factory=set)
     things: dict[str, FakeThing] = field(default_factory=dict)
     #: what restores have replaced, by instance
     former: dict[str, FakeFormer] = field(default_factory=dict)

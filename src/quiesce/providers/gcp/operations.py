@@ -26,7 +26,7 @@ class DiskOperations(CheckedOperations[GcpJob]):
     thaw = unsupported
     suspend = unsupported
     resume = unsupported
-    stop = start = probe = unsupported
+    prepare = stop = start = probe = unsupported
 
     def snapshot(self, job: GcpJob, /) -> Outcome:
         """Fix the point in time."""

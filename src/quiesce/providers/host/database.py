@@ -51,7 +51,7 @@ class DatabaseOperations(CheckedOperations[HostJob]):
 
     suspend = resume = unsupported
     snapshot = copy = apply = delete = unsupported
-    stop = start = probe = unsupported
+    prepare = stop = start = probe = unsupported
     verify = nothing_stored
 
     def freeze(self, job: HostJob, /) -> Outcome:

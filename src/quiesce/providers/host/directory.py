@@ -57,7 +57,7 @@ class DirectoryOperations(StoredOperations):
     """Answers for ``quiesce.nodes.host.Directory``."""
 
     freeze = thaw = suspend = resume = unsupported
-    stop = start = probe = unsupported
+    prepare = stop = start = probe = unsupported
 
     def __init__(self, extracted: Path) -> None:
         """*extracted* is where it is remembered what was extracted."""

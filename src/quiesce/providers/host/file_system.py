@@ -36,7 +36,7 @@ class FileSystemOperations(CheckedOperations[HostJob]):
 
     suspend = resume = unsupported
     snapshot = copy = apply = delete = unsupported
-    stop = start = probe = unsupported
+    prepare = stop = start = probe = unsupported
     verify = nothing_stored
 
     def __init__(self, own: Sequence[Path]) -> None:

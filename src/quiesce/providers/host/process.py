@@ -38,7 +38,7 @@ class ProcessOperations(CheckedOperations[HostJob]):
 
     revert = confirm = extract = unsupported
 
-    freeze = thaw = unsupported
+    prepare = freeze = thaw = unsupported
     snapshot = copy = apply = delete = unsupported
     verify = nothing_stored
 

@@ -56,7 +56,7 @@ class DefinitionOperations(CheckedOperations[LibvirtJob]):
     suspend = unsupported
     resume = unsupported
     measure = unsupported
-    stop = start = probe = unsupported
+    prepare = stop = start = probe = unsupported
 
     def snapshot(self, job: LibvirtJob, /) -> Outcome:
         """Read the definition as it is now."""

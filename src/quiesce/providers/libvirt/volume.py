@@ -72,7 +72,7 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
     suspend = unsupported
     resume = unsupported
     measure = unsupported
-    stop = start = probe = unsupported
+    prepare = stop = start = probe = unsupported
 
     def snapshot(self, job: LibvirtJob, /) -> Outcome:
         """Fix the point in time: by a snapshot inside the image where its format has them."""

@@ -26,7 +26,7 @@ class VirtualDiskOperations(CheckedOperations[VSphereJob]):
     resume = unsupported
     copy = unsupported
     measure = unsupported
-    stop = start = probe = unsupported
+    prepare = stop = start = probe = unsupported
 
     def snapshot(self, job: VSphereJob, /) -> Outcome:
         """See that the machine takes part, whose snapshot holds the disk.

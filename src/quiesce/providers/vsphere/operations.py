@@ -20,7 +20,7 @@ class VirtualMachineOperations(CheckedOperations[VSphereJob]):
 
     freeze = unsupported
     thaw = unsupported
-    stop = start = unsupported
+    prepare = stop = start = unsupported
 
     def suspend(self, job: VSphereJob, /) -> Outcome:
         """Suspend the machine; one that is off stays off."""

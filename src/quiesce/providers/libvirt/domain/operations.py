@@ -28,7 +28,7 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
     """Freezes, stops, saves and brings back whole domains."""
 
     revert = confirm = extract = unsupported
-    stop = start = unsupported
+    prepare = stop = start = unsupported
 
     def __init__(self, statistics: DomainStatistics) -> None:
         self._statistics = statistics

@@ -38,7 +38,7 @@ class NetworkOperations(CheckedOperations[OpenStackJob]):
     resume = unsupported
     copy = unsupported
     measure = unsupported
-    stop = start = probe = unsupported
+    prepare = stop = start = probe = unsupported
 
     def __init__(self, sort: NetworkSort) -> None:
         self._sort = sort

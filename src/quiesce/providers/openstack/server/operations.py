@@ -26,7 +26,7 @@ class ServerOperations(CheckedOperations[OpenStackJob]):
     """One server with the attached volumes that have no node of their own."""
 
     revert = confirm = extract = unsupported
-    stop = start = unsupported
+    prepare = stop = start = unsupported
 
     def freeze(self, job: OpenStackJob, /) -> Outcome:
         """Find out whether the cut will be frozen by Nova, provably."""

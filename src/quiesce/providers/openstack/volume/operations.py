@@ -34,7 +34,7 @@ class VolumeOperations(CheckedOperations[OpenStackJob]):
     thaw = unsupported
     suspend = unsupported
     resume = unsupported
-    stop = start = probe = unsupported
+    prepare = stop = start = probe = unsupported
 
     def snapshot(self, job: OpenStackJob, /) -> Outcome:
         """Fix the point in time: a snapshot, in use or not."""

@@ -41,6 +41,7 @@ class Box(CheckedOperations[Job]):
     stop = unsupported
     start = unsupported
     probe = unsupported
+    prepare = unsupported
     revert = unsupported
     confirm = unsupported
     extract = unsupported
