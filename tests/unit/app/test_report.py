@@ -23,6 +23,7 @@ def test_a_completed_backup_does_not_show_the_removals_that_a_failure_would_have
     steps = [step for step in plan.steps if step.role is not Role.UNDO]
     report = report_execution(EXECUTION, plan, _completed(plan, steps))
     assert [(step.operation, step.state) for step in report.steps] == [
+        (Operation.PREPARE, "done"),
         (Operation.FREEZE, "done"),
         (Operation.SNAPSHOT, "done"),
         (Operation.THAW, "done"),

@@ -1,0 +1,9 @@
+# Databases as nodes, on real servers of Debian's package postgresql.
+.PHONY: test-databases
+
+$(VENV)/.databases: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[postgresql-server]'
+	touch $@
+
+test-databases: $(VENV)/.databases  ## databases as nodes: contract, cuts under load with a ledger as judge, faults (QUIESCE_CUTS=100: large)
+	$(BIN)/pytest $(PARALLEL) tests/integration/test_postgresql_*.py

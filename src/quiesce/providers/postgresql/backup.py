@@ -1,0 +1,259 @@
+"""A server's backup: a base copy before the window, a place in its log within, the log up to it after."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from quiesce.archives import Compression, Draft, FileReader, Manifest
+from quiesce.errors import DamagedArtifactError, NonRecoverableError, ProviderError, RecoverableError
+from quiesce.files.durable import storage_errors
+from quiesce.model.consistency import Consistency
+from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
+from quiesce.provider_kit.saving import watched
+from quiesce.providers.postgresql.client import ServerCut, ServerFacts, ServerSession
+from quiesce.providers.postgresql.job import ServerJob
+from quiesce.providers.postgresql.programs import program, run_watched
+from quiesce.providers.postgresql.wal import Lsn, segments
+
+BASE: Final = "base.tar.gz"
+LOG: Final = "wal.tar.gz"
+_LIST: Final = "backup_manifest"
+_FACTS: Final = "server.json"
+#: where pg_basebackup writes to, inside of the draft
+_STAGING: Final = "staging"
+_OLDEST: Final = 13
+_NEWEST: Final = 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerArtifact:
+    """What a restore point holds of a server."""
+
+    system: str
+    version: int
+    timeline: int
+    #: everything before this place is in it, nothing from there on
+    cut_lsn: str
+    end_lsn: str
+    data_directory: str
+    segment_bytes: int
+    page_bytes: int
+    #: locations by the names of their archives
+    tablespaces: Mapping[str, str]
+
+    @property
+    def major(self) -> int:
+        """The version that can read it."""
+        return self.version // 10_000
+
+
+def prepare(job: ServerJob) -> None:
+    """Make the base copy, once for each execution, and have the server keep its log from there on.
+
+    Raises:
+        NonRecoverableError: when the server cannot be saved so.
+    """
+    if job.saving.made_before() is not None:
+        return
+    draft = job.saving.begin()
+    if _is_prepared(job, draft):
+        return
+    session = job.session()
+    try:
+        facts = session.facts()
+        _require_usable(job, facts)
+        session.hold_wal(job.slot)
+        _copy_base(job, draft, facts)
+    except BaseException:
+        session.close()
+        raise
+    job.held.keep(job.key, session)
+
+
+def cut(job: ServerJob) -> tuple[ServerArtifact, bool]:
+    """Fix the point in time; return it, and whether the base copy had been made before.
+
+    Raises:
+        RecoverableError: when the server is another one than that of the base copy.
+    """
+    draft = job.saving.begin()
+    ready = _FACTS in draft.finished
+    if not ready:
+        prepare(job)
+        draft = job.saving.begin()
+    facts = _facts(draft)
+    with job.session() as session:
+        made = session.cut()
+    if made.system != facts["system"]:
+        raise NonRecoverableError(f"{job.call.instance} is another server than the one that was copied")
+    return _artifact(facts, made), ready
+
+
+def complete(job: ServerJob) -> Manifest:
+    """Add the log from the base copy up to the cut, and complete the backup.
+
+    Raises:
+        NonRecoverableError: when the server has removed a part of the log that is needed.
+    """
+    if (made := job.saving.made_before()) is not None:
+        return made
+    artifact = read_artifact(ServerArtifact, artifact_of(job.call))
+    draft = job.saving.begin()
+    if LOG not in draft.finished:
+        with job.session() as session:
+            _copy_log(job, draft, session, artifact)
+    manifest = job.saving.complete(draft, as_artifact(artifact), consistency=Consistency.APPLICATION)
+    job.held.end(job.key)
+    return manifest
+
+
+def let_go(job: ServerJob) -> None:
+    """End what this execution holds on the server, by whatever process; one that is gone holds nothing."""
+    job.held.end(job.key)
+    with contextlib.suppress(ProviderError), job.session() as session:
+        session.release_wal(job.slot)
+
+
+def open_stored(job: ServerJob, manifest: Manifest, name: str) -> FileReader:
+    """Return a stored archive's plain content, as a tar file."""
+    return job.repository.open(manifest, name, watched(job.context, manifest.size_bytes))
+
+
+def _is_prepared(job: ServerJob, draft: Draft) -> bool:
+    return _FACTS in draft.finished and job.held.are_held(job.key)
+
+
+def _require_usable(job: ServerJob, facts: ServerFacts) -> None:
+    wrong = why_not_usable(facts)
+    if wrong:
+        raise NonRecoverableError(f"{job.call.instance} cannot be saved: {wrong}")
+
+
+def why_not_usable(facts: ServerFacts) -> str:
+    """Return why this server cannot be saved; empty when it can."""
+    if not _OLDEST <= facts.major <= _NEWEST:
+        return f"it is PostgreSQL {facts.major}; versions {_OLDEST} to {_NEWEST} can be"
+    if facts.in_recovery:
+        return "it is a standby, whose log ends where its primary says; declare the primary"
+    if facts.wal_level == "minimal":
+        return "its wal_level is 'minimal'; a backup needs 'replica'"
+    return ""
+
+
+def _copy_base(job: ServerJob, draft: Draft, facts: ServerFacts) -> None:
+    staging = draft.directory / _STAGING
+    with storage_errors(f"write {staging}"):
+        shutil.rmtree(staging, ignore_errors=True)
+        draft.path(_FACTS).unlink(missing_ok=True)  # what was copied before does not count any more
+    told = _Growth(job, staging)
+    argv = [program(job, "pg_basebackup", facts.major), "-D", staging, "-Ft", "-X", "fetch", "-z"]
+    argv += ["-c", "fast", "--no-password", "-h", job.options.host, "-p", job.options.port]
+    argv += ["-U", job.options.user]
+    run_watched(job, argv, _login(job), told.look)
+    with storage_errors(f"store {staging}"):
+        for path in sorted(staging.iterdir()):
+            path.rename(draft.path(path.name))
+            draft.adopt(path.name, Compression.GZIP if path.suffix == ".gz" else Compression.NONE)
+        staging.rmdir()
+    _write_facts(draft, facts)
+
+
+def _login(job: ServerJob) -> dict[str, str]:
+    return {} if job.options.password is None else {"PGPASSWORD": job.options.password}
+
+
+def _write_facts(draft: Draft, facts: ServerFacts) -> None:
+    copied_to, timeline = _range_of(json.loads(draft.path(_LIST).read_bytes()))
+    body = {
+        "system": facts.system,
+        "version": facts.version,
+        "timeline": timeline,
+        "copied_to": copied_to,
+        "data_directory": facts.data_directory,
+        "segment_bytes": facts.segment_bytes,
+        "page_bytes": facts.page_bytes,
+        "tablespaces": {f"{space.oid}.tar.gz": space.location for space in facts.tablespaces},
+    }
+    with draft.create(_FACTS) as out:
+        out.write(json.dumps(body).encode())
+
+
+def _range_of(listed: Mapping[str, Any]) -> tuple[str, int]:
+    ranges = listed.get("WAL-Ranges") or []
+    if len(ranges) != 1:
+        raise RecoverableError("the server changed its timeline while it was copied")
+    return ranges[0]["End-LSN"], ranges[0]["Timeline"]
+
+
+def _facts(draft: Draft) -> Mapping[str, Any]:
+    found = json.loads(draft.path(_FACTS).read_bytes())
+    if not isinstance(found, dict):
+        raise DamagedArtifactError(f"{draft.path(_FACTS)} is not what was written")
+    return found
+
+
+def _artifact(facts: Mapping[str, Any], made: ServerCut) -> ServerArtifact:
+    return ServerArtifact(
+        system=facts["system"],
+        version=facts["version"],
+        timeline=made.timeline,
+        cut_lsn=str(made.at),
+        end_lsn=str(made.end),
+        data_directory=facts["data_directory"],
+        segment_bytes=facts["segment_bytes"],
+        page_bytes=facts["page_bytes"],
+        tablespaces=facts["tablespaces"],
+    )
+
+
+def _copy_log(job: ServerJob, draft: Draft, session: ServerSession, artifact: ServerArtifact) -> None:
+    """Store the files of the log that the base copy has not, up to the cut, each of them looked through."""
+    facts = _facts(draft)
+    if facts["timeline"] != artifact.timeline or facts["system"] != artifact.system:
+        raise NonRecoverableError(
+            f"{job.call.instance} was promoted or replaced between its base copy and the cut",
+            hint="Run the backup again.",
+        )
+    end = Lsn.of(artifact.end_lsn)
+    told = watched(job.context)
+    with draft.create(LOG, Compression.GZIP, told) as out, tarfile.open(fileobj=out, mode="w|") as archive:
+        for segment in segments(artifact.timeline, Lsn.of(facts["copied_to"]), end, artifact.segment_bytes):
+            data = session.wal_file(segment.name, artifact.segment_bytes)
+            if not data:
+                raise NonRecoverableError(
+                    f"{job.call.instance} has removed {segment.name} of its log before it was stored",
+                    hint="The session that held it has ended. Run the backup again.",
+                )
+            _add(archive, f"pg_wal/{segment.name}", segment.checked(data, end, artifact.page_bytes))
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), 0o600
+    archive.addfile(entry, io.BytesIO(data))
+
+
+class _Growth:
+    """Reports how much a program has written."""
+
+    def __init__(self, job: ServerJob, directory: Path) -> None:
+        self._told = watched(job.context)
+        self._directory = directory
+        self._size_bytes = 0
+
+    def look(self) -> None:
+        """Report what has been added."""
+        try:
+            size = sum(path.stat().st_size for path in self._directory.iterdir())
+        except FileNotFoundError:
+            return
+        self._told(max(0, size - self._size_bytes))
+        self._size_bytes = size

@@ -1,0 +1,137 @@
+"""The user whose the server's files are, and what is done with that user's rights."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pwd
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from quiesce.errors import (
+    DamagedArtifactError,
+    ForeignObjectError,
+    MountInsideError,
+    NonRecoverableError,
+    OperationTimeoutError,
+    ProviderError,
+)
+
+_PROGRAM: Final = "quiesce.providers.postgresql.as_owner"
+_CHUNK_BYTES: Final = 1 << 20
+_ERRORS: Final[Mapping[str, type[ProviderError]]] = {
+    each.code: each for each in (DamagedArtifactError, ForeignObjectError, MountInsideError)
+} | {"damaged": DamagedArtifactError}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A user, and all groups."""
+
+    user: int
+    group: int
+    groups: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, directory: Path) -> Self:
+        """Return whose *directory* is, or would be: the nearest one that there is.
+
+        Raises:
+            NonRecoverableError: when it is root's, as which PostgreSQL does not run, or this user may not act
+                for its owner.
+        """
+        there = next(path for path in (directory, *directory.parents) if path.exists())
+        status = there.stat()
+        if status.st_uid == 0:
+            raise NonRecoverableError(
+                f"{there} belongs to root, as which no PostgreSQL runs",
+                hint=f"Make {directory}, owned by the server's user.",
+            )
+        if os.geteuid() not in (0, status.st_uid):
+            raise NonRecoverableError(f"{there} belongs to another user", hint="Run quiesce as root.")
+        return cls(user=status.st_uid, group=status.st_gid, groups=_groups(status.st_uid, status.st_gid))
+
+    def of_process(self) -> dict[str, Any]:
+        """Return what makes a process this user's."""
+        if os.geteuid() != 0:
+            return {}
+        return {"user": self.user, "group": self.group, "extra_groups": list(self.groups)}
+
+    def ask(
+        self, operation: str, *, data: io.RawIOBase | None = None, timeout_s: float, **request: object
+    ) -> Any:
+        """Have *operation* of `as_owner` done, with *data* as its input, and return its result.
+
+        Raises:
+            ProviderError: when it failed, or was not done in time.
+        """
+        body = {**request, "operation": operation, "user": self.user, "group": self.group}
+        body["groups"] = list(self.groups)
+        process = subprocess.Popen(
+            [sys.executable, "-m", _PROGRAM, json.dumps(body)],
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+        )
+        out_of_time = threading.Event()
+
+        def end() -> None:
+            out_of_time.set()
+            process.kill()
+
+        timer = threading.Timer(max(0.1, timeout_s), end)
+        timer.start()
+        try:
+            if data is not None:
+                _pour(data, process)
+            said, complaint = process.communicate()
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        finally:
+            timer.cancel()
+        if out_of_time.is_set():
+            raise OperationTimeoutError(f"{operation} was not done in time")
+        return _result(said, complaint)
+
+
+def _pour(data: io.RawIOBase, process: subprocess.Popen[bytes]) -> None:
+    stream = process.stdin
+    if stream is None:
+        return
+    try:
+        while chunk := data.read(_CHUNK_BYTES):
+            stream.write(chunk)
+        stream.close()
+    except BrokenPipeError:
+        pass  # its answer says why
+    process.stdin = None
+
+
+def _result(said: bytes, complaint: bytes) -> Any:
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        lines = complaint.decode(errors="replace").strip().splitlines()
+        raise NonRecoverableError(
+            f"the process that works as the server's user ended: {lines[-1] if lines else 'it said nothing'}"
+        ) from None
+    if "error" in answer:
+        kind = _ERRORS.get(answer["code"], NonRecoverableError)
+        raise kind(answer["error"], hint=answer["hint"] or None)
+    return answer["result"]
+
+
+def _groups(user: int, group: int) -> tuple[int, ...]:
+    try:
+        return tuple(os.getgrouplist(pwd.getpwuid(user).pw_name, group))
+    except KeyError:
+        return (group,)

@@ -1,0 +1,361 @@
+"""Real PostgreSQL servers under load, saved and restored; a ledger of acknowledged writes is the judge."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgresql-server)")
+
+from tests.labs.postgresql.server import Ledger, PostgreSQLServer, user, written
+
+from quiesce.errors import InUseError, MountInsideError, NonRecoverableError, ProviderError
+from quiesce.model.former_state import Side
+from quiesce.model.ids import BackupName, ExecutionId, Json
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.model.parameters import Parameters
+from quiesce.ports import ProviderSettings
+from quiesce.providers import postgresql
+from quiesce.providers.postgresql.provider import PostgreSQLProvider
+from quiesce.testing import Subject
+from quiesce.testing.contexts import RecordingContext
+
+pytestmark = pytest.mark.timeout(900)
+
+#: how many cuts are made under load, and restored
+CUTS = int(os.environ.get("QUIESCE_CUTS", "2"))
+PATIENCE_S = 60.0
+
+
+class Deployment(Subject):
+    """One server of a deployment, asked operation by operation."""
+
+    node_type = postgresql.SERVER
+    capabilities = postgresql.DESCRIPTION.kinds[0].capabilities
+
+    def __init__(self, root: Path, **server: object) -> None:
+        self.root = root
+        self.server = PostgreSQLServer(base=root / "server", **server)  # type: ignore[arg-type]
+        self.properties: dict[str, Json] = {
+            "host": str(self.server.run_directory),
+            "data_directory": str(self.server.data),
+        }
+        settings = ProviderSettings(
+            state_dir=str(root / "state"),
+            repository_dir=str(root / "repository"),
+            keys_file=str(root / "keys"),
+        )
+        self.provider_now = PostgreSQLProvider(settings)
+
+    def do(self, operation: Operation, number: int = 1, **changes: object) -> Outcome:
+        """Perform *operation* on the restore point of that number."""
+        changes = {"point": BackupName(f"p{number}"), "execution": ExecutionId(f"e{number}"), **changes}
+        call = self.call(operation, full=True, **changes)
+        return self.provider_now.perform(call, RecordingContext(timeout_s=240.0))
+
+    def back_up(self, number: int = 1, within: Callable[[], object] = lambda: None) -> Outcome:
+        """Make a restore point; *within* is done after the base copy, right before the cut."""
+        self.do(Operation.PREPARE, number)
+        within()
+        cut = self.do(Operation.SNAPSHOT, number)
+        return self.do(Operation.COPY, number, artifact=cut.artifact)
+
+    def restore(self, artifact: object, number: int = 1) -> None:
+        """Put a restore point back, in the groups of the workflow."""
+        self.do(Operation.STOP, number)
+        self.do(Operation.APPLY, number, artifact=artifact)
+        self.do(Operation.START, number)
+        self.do(Operation.PROBE, number)
+
+    def slots(self) -> str:
+        """Return what the server holds for anybody."""
+        return self.server.query("SELECT slot_name FROM pg_replication_slots")
+
+    def close(self) -> None:
+        self.provider_now.close()
+        self.server.end()
+
+
+@contextlib.contextmanager
+def deployment(**server: object) -> Iterator[Deployment]:
+    with tempfile.TemporaryDirectory(prefix="quiesce-postgresql-", ignore_cleanup_errors=True) as name:
+        root = Path(name)
+        root.chmod(0o755)
+        found = Deployment(root, **server)
+        try:
+            found.server.start()
+            yield found
+        finally:
+            found.close()
+
+
+@pytest.fixture
+def plain() -> Iterator[Deployment]:
+    with deployment() as found:
+        yield found
+
+
+@pytest.fixture
+def split() -> Iterator[Deployment]:
+    """A server over three directories, which no cut of one of them would hold together."""
+    with tempfile.TemporaryDirectory(prefix="quiesce-elsewhere-", ignore_cleanup_errors=True) as name:
+        elsewhere = Path(name)
+        elsewhere.chmod(0o755)
+        for part in ("log", "space"):
+            (elsewhere / part).mkdir()
+            _give_away(elsewhere / part)
+        with deployment(log_directory=elsewhere / "log" / "pg_wal") as found:
+            found.server.query(f"CREATE TABLESPACE space LOCATION '{elsewhere / 'space'}'")
+            yield found
+
+
+def _give_away(directory: Path) -> None:
+    if (owner := user()) is not None:
+        os.chown(directory, owner.pw_uid, owner.pw_gid)
+
+
+# -- what was acknowledged, and nothing later -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(1, CUTS + 1))
+def test_a_cut_under_load_holds_what_was_acknowledged_and_nothing_later(
+    split: Deployment, number: int
+) -> None:
+    """Everything of before the cut is in it; nothing that was only begun after it."""
+    split.server.query("CREATE TABLE large TABLESPACE space AS SELECT generate_series(1, 20000) AS n")
+    with Ledger(split.server) as ledger:
+        _wait_until(lambda: len(ledger.acknowledged) > 50)
+        split.do(Operation.PREPARE)
+        split.server.query("INSERT INTO large SELECT generate_series(20001, 40000)")
+        before, _ = ledger.now()
+        cut = split.do(Operation.SNAPSHOT)
+        _, tried = ledger.now()
+        _wait_until(lambda: len(ledger.acknowledged) > len(tried) + 50)
+        split.server.query("DELETE FROM large")
+        saved = split.do(Operation.COPY, artifact=cut.artifact)
+    split.restore(saved.artifact)
+    restored = written(split.server)
+    assert before <= restored <= tried
+    assert split.server.query("SELECT count(*) FROM large") == "40000"
+    split.server.query("CREATE EXTENSION amcheck")
+    split.server.run("pg_amcheck", *split.server.connection, "--all", "--heapallindexed")
+    assert (split.server.data / "pg_wal").is_symlink()
+    assert split.slots() == ""
+
+
+def test_what_a_restored_server_is_given_afterwards_is_there_after_its_next_restore(
+    plain: Deployment,
+) -> None:
+    """The first restore leaves no target behind at which the second one would stop."""
+    plain.server.query("CREATE TABLE ledger (n bigint)")
+    for number in (1, 2, 3):
+        plain.server.query(f"INSERT INTO ledger VALUES ({number})")
+        saved = plain.back_up(number)
+        plain.server.query("INSERT INTO ledger VALUES (99)")
+        plain.restore(saved.artifact, number)
+        plain.do(Operation.CONFIRM, number)
+        assert written(plain.server) == set(range(1, number + 1))
+    assert "recovery_target" not in (plain.server.data / "postgresql.auto.conf").read_text()
+
+
+def test_an_undone_restore_gives_back_what_was_there(split: Deployment) -> None:
+    """All three directories go back, and forth again."""
+    split.server.query("CREATE TABLE ledger (n bigint) TABLESPACE space; INSERT INTO ledger VALUES (1)")
+    saved = split.back_up()
+    split.server.query("INSERT INTO ledger VALUES (2)")
+    split.restore(saved.artifact)
+    split.do(Operation.CONFIRM)
+    assert written(split.server) == {1}
+    for wanted, numbers in ((Side.FORMER, {1, 2}), (Side.RESTORED, {1})):
+        split.do(Operation.STOP)
+        for _ in range(2):
+            split.do(Operation.REVERT, parameters=Parameters(undo_to=wanted))
+        split.do(Operation.START)
+        split.do(Operation.PROBE)
+        assert written(split.server) == numbers
+
+
+# -- what goes wrong between the base copy and the end of the cut -----------------------------------------
+
+
+def test_a_cut_whose_log_was_let_go_is_refused_and_leaves_nothing(plain: Deployment) -> None:
+    """The session that held the log was ended, and the server has used its files again."""
+    plain.server.query("CREATE TABLE ledger AS SELECT 1::bigint AS n")
+
+    def let_go() -> None:
+        plain.server.query("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
+        for _ in range(3):
+            plain.server.query("INSERT INTO ledger VALUES (2); SELECT pg_switch_wal(); CHECKPOINT")
+
+    with pytest.raises(NonRecoverableError, match="has removed"):
+        plain.back_up(within=let_go)
+    plain.do(Operation.DELETE, undo=True)
+    assert plain.slots() == ""
+    assert not list((plain.root / "repository").rglob("*.gz"))
+
+
+def test_a_cut_whose_session_was_ended_is_whole_when_its_log_is_still_there(plain: Deployment) -> None:
+    """Nobody is sent away for what did no harm; every page of the log was looked at."""
+    plain.server.query("CREATE TABLE ledger AS SELECT 1::bigint AS n")
+    held = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+    saved = plain.back_up(within=lambda: plain.server.query(held))
+    plain.server.query("INSERT INTO ledger VALUES (2)")
+    plain.restore(saved.artifact)
+    assert written(plain.server) == {1}
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_server_that_is_restarted_before_the_cut_is_cut_exactly_or_not_at_all(
+    plain: Deployment, mode: str
+) -> None:
+    """A crash of the server is no excuse for a wrong restore point."""
+    plain.server.query("CREATE TABLE ledger AS SELECT 1::bigint AS n")
+
+    def restart() -> None:
+        plain.server.query("INSERT INTO ledger VALUES (2)")
+        plain.server.stop(mode)
+        plain.server.start()
+        plain.server.query("INSERT INTO ledger VALUES (3)")
+
+    try:
+        saved = plain.back_up(within=restart)
+    except ProviderError:
+        plain.do(Operation.DELETE, undo=True)
+    else:
+        plain.server.query("INSERT INTO ledger VALUES (4)")
+        plain.restore(saved.artifact)
+        assert written(plain.server) == {1, 2, 3}
+    assert plain.slots() == ""
+
+
+def test_a_server_that_is_down_cannot_be_cut_and_says_so(plain: Deployment) -> None:
+    plain.do(Operation.PREPARE)
+    plain.server.stop()
+    with pytest.raises(ProviderError, match="cannot be used"):
+        plain.do(Operation.SNAPSHOT)
+    plain.do(Operation.DELETE, undo=True)
+
+
+def test_another_server_in_its_place_is_found_out(plain: Deployment) -> None:
+    """The cut of one server says nothing of the base copy of another one."""
+    plain.do(Operation.PREPARE)
+    plain.server.stop()
+    with deployment() as other:
+        plain.properties["host"] = str(other.server.run_directory)
+        with pytest.raises(NonRecoverableError, match="another server"):
+            plain.do(Operation.SNAPSHOT)
+        assert other.slots() == ""
+
+
+# -- what is refused before anything is touched -----------------------------------------------------------
+
+
+def test_a_server_that_runs_is_not_replaced(plain: Deployment) -> None:
+    plain.server.query("CREATE TABLE ledger AS SELECT 1::bigint AS n")
+    saved = plain.back_up()
+    with pytest.raises(InUseError):
+        plain.do(Operation.APPLY, artifact=saved.artifact)
+    assert written(plain.server) == {1}
+
+
+def test_a_damaged_backup_replaces_nothing(plain: Deployment) -> None:
+    plain.server.query("CREATE TABLE ledger AS SELECT 1::bigint AS n")
+    saved = plain.back_up()
+    (log,) = (plain.root / "repository").rglob("wal.tar.gz")
+    data = bytearray(log.read_bytes())
+    data[len(data) // 2] ^= 1
+    log.write_bytes(data)
+    plain.server.query("INSERT INTO ledger VALUES (2)")
+    plain.do(Operation.STOP)
+    with pytest.raises(ProviderError) as caught:
+        plain.do(Operation.APPLY, artifact=saved.artifact)
+    assert not caught.value.retryable
+    plain.do(Operation.START)
+    assert written(plain.server) == {1, 2}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_directory_that_is_a_mount_point_is_named_and_left_alone() -> None:
+    """Its content cannot change places with another's at one instant."""
+    with tempfile.TemporaryDirectory(prefix="quiesce-mount-") as name:
+        mount = Path(name)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "quiesce-test", name], check=False, capture_output=True
+        )
+        if done.returncode != 0:
+            pytest.skip("nothing can be mounted here")
+        try:
+            mount.chmod(0o755)
+            _give_away(mount)
+            with deployment(log_directory=mount / "pg_wal") as found:
+                saved = found.back_up()
+                found.do(Operation.STOP)
+                found.do(Operation.APPLY, artifact=saved.artifact)  # a directory below it is fine
+                found.do(Operation.START)
+                found.do(Operation.PROBE)
+                found.do(Operation.STOP)
+                found.properties["data_directory"] = name
+                assert _inspect(found) == ["mount-inside"]
+                with pytest.raises(MountInsideError, match=name):
+                    found.do(Operation.APPLY, artifact=saved.artifact)
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)
+
+
+def _inspect(found: Deployment) -> list[str]:
+    call = found.call(Operation.APPLY, full=True)
+    target = found.provider_now.inspect_target(call, RecordingContext(timeout_s=60.0))
+    return [problem.code for problem in target.problems]
+
+
+def test_doctor_names_what_is_split_and_passes(split: Deployment) -> None:
+    findings = split.provider_now.doctor(split.call(Operation.MEASURE), RecordingContext(timeout_s=60.0))
+    assert all(finding.passed for finding in findings), findings
+    parts = [finding.detail.partition(":")[0] for finding in findings if finding.check == "storage"]
+    assert parts == ["data", "log", "tablespace space"]
+
+
+def test_a_role_with_the_documented_rights_is_enough(plain: Deployment) -> None:
+    """Nobody has to give a backup program the rights of a superuser."""
+    page = (Path(__file__).parents[2] / "docs/providers/postgresql.md").read_text()
+    for statement in page.partition("```sql\n")[2].partition("```")[0].split(";"):
+        if statement.strip():
+            plain.server.query(statement)
+    plain.server.query("CREATE TABLE ledger AS SELECT 1::bigint AS n")
+    plain.properties |= {"user": "quiesce", "password": "secret"}
+    findings = plain.provider_now.doctor(plain.call(Operation.MEASURE), RecordingContext(timeout_s=60.0))
+    assert all(finding.passed for finding in findings), findings
+    saved = plain.back_up()
+    plain.server.query("INSERT INTO ledger VALUES (2)")
+    plain.restore(saved.artifact)
+    assert written(plain.server) == {1}
+
+
+def test_discover_writes_a_blueprint_of_what_listens(plain: Deployment) -> None:
+    found = plain.provider_now.discover({"host": str(plain.server.run_directory)})
+    assert found["node_templates"] == {
+        "postgresql_5432": {
+            "type": postgresql.SERVER,
+            "properties": {
+                "host": str(plain.server.run_directory),
+                "port": 5432,
+                "user": "postgres",
+                "data_directory": str(plain.server.data),
+            },
+        }
+    }
+
+
+def _wait_until(condition: Callable[[], object]) -> None:
+    ends = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < ends, "it did not happen in time"
+        time.sleep(0.02)
