@@ -31,7 +31,7 @@ _ERRORS: Final[Mapping[str, type[ProviderError]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class ServerUser:
     """A user, and all groups."""
 
     user: int

@@ -14,7 +14,7 @@ from quiesce.errors import NonRecoverableError, OperationTimeoutError
 from quiesce.files.durable import make_private_directory, storage_errors
 from quiesce.isolation.child import Child, Command
 from quiesce.providers.postgresql.job import ServerJob
-from quiesce.providers.postgresql.owner import Owner
+from quiesce.providers.postgresql.owner import ServerUser
 
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _LOOK_S: Final = 0.1
@@ -69,7 +69,7 @@ def run_watched(
         raise NonRecoverableError(f"{Path(str(argv[0])).name} ended with status {status}: {_said(log)}")
 
 
-def run_as(job: ServerJob, owner: Owner, argv: Sequence[object]) -> tuple[int, str]:
+def run_as(job: ServerJob, owner: ServerUser, argv: Sequence[object]) -> tuple[int, str]:
     """Run a program as the server's user, and return its status and the last that it said.
 
     What it leaves running goes on, whatever becomes of us.

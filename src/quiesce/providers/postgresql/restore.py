@@ -19,7 +19,7 @@ from quiesce.provider_kit.artifact import read_artifact
 from quiesce.providers.postgresql.backup import BASE, LOG, ServerArtifact, open_stored
 from quiesce.providers.postgresql.client import ServerSession, databases
 from quiesce.providers.postgresql.job import ServerJob
-from quiesce.providers.postgresql.owner import Owner
+from quiesce.providers.postgresql.owner import ServerUser
 from quiesce.providers.postgresql.programs import program, run_as
 
 _PAUSE_S: Final = 0.2
@@ -57,7 +57,7 @@ def stop(job: ServerJob) -> Outcome:
     if not is_running(job.data_directory):
         return Outcome(note="it was not running")
     _remember_command_line(job)
-    owner = Owner.of(job.data_directory)
+    owner = ServerUser.of(job.data_directory)
     argv = [_pg_ctl(job), "stop", "-D", job.data_directory, "-m", "fast", "-w", "-t", _seconds(job)]
     status, said = run_as(job, owner, argv)
     if status != 0 and is_running(job.data_directory):
@@ -72,7 +72,7 @@ def start(job: ServerJob) -> Outcome:
         return NOTHING
     if is_running(job.data_directory):
         return NOTHING
-    owner = Owner.of(job.data_directory)
+    owner = ServerUser.of(job.data_directory)
     argv = [_pg_ctl(job), "start", "-D", job.data_directory, "-w", "-t", _seconds(job)]
     if before := _command_line(job):
         argv += ["-o", before]
@@ -89,7 +89,7 @@ def apply(job: ServerJob) -> Outcome:
     _pg_ctl(job, artifact.major)
     data = job.data_directory
     refuse_running(job)
-    owner, log = Owner.of(data), _log_directory(data)
+    owner, log = ServerUser.of(data), _log_directory(data)
     places = {BASE: str(data), **_tablespace_places(artifact)}
     everything = [*places.values(), *([log] if log is not None else [])]
     ask = _asking(job, owner)
@@ -111,14 +111,14 @@ def apply(job: ServerJob) -> Outcome:
 def revert(job: ServerJob) -> Outcome:
     """Exchange the present state with the one that is kept."""
     refuse_running(job)
-    ask = _asking(job, Owner.of(job.data_directory))
+    ask = _asking(job, ServerUser.of(job.data_directory))
     ask("revert", places=_kept_places(job), wanted=job.call.parameters.undo_to.value)
     return NOTHING
 
 
 def confirm(job: ServerJob) -> Outcome:
     """Keep what was replaced as the undo, or let go of it."""
-    ask = _asking(job, Owner.of(job.data_directory))
+    ask = _asking(job, ServerUser.of(job.data_directory))
     keep_s = job.call.parameters.keep_undo_s
     ask("confirm", places=_kept_places(job), execution=job.call.execution, keep_s=keep_s)
     return NOTHING
@@ -135,7 +135,7 @@ def probe(job: ServerJob) -> Outcome:
         if time.monotonic() >= ends or job.context.given_up():
             raise ProbeFailedError(f"{job.call.instance} does not answer as it should: {reason}")
         time.sleep(_PAUSE_S)
-    _asking(job, Owner.of(job.data_directory))("forget_recovery", directory=str(job.data_directory))
+    _asking(job, ServerUser.of(job.data_directory))("forget_recovery", directory=str(job.data_directory))
     return NOTHING
 
 
@@ -144,7 +144,7 @@ def former_state(job: ServerJob) -> FormerState | None:
     data = job.options.data_directory
     if data is None or not data.with_name(f".quiesce-{data.name}").exists():
         return None
-    found = _asking(job, Owner.of(job.data_directory))("state", places=[str(job.data_directory)])
+    found = _asking(job, ServerUser.of(job.data_directory))("state", places=[str(job.data_directory)])
     if not found.get("kept"):
         return None
     return FormerState(
@@ -218,7 +218,7 @@ def _why_not_readable(job: ServerJob, session: ServerSession) -> str | None:
     return None if session.rows(job.options.probe) else f"{job.options.probe!r} answers nothing"
 
 
-def _asking(job: ServerJob, owner: Owner) -> Callable[..., Any]:
+def _asking(job: ServerJob, owner: ServerUser) -> Callable[..., Any]:
     def ask(operation: str, **request: Any) -> Any:
         return owner.ask(operation, timeout_s=job.context.remaining_s(), **request)
 
@@ -277,7 +277,7 @@ def _pg_ctl(job: ServerJob, major: int | None = None) -> Path:
 
 
 def _systemctl(job: ServerJob, word: str) -> None:
-    owner = Owner(user=os.geteuid(), group=os.getegid(), groups=tuple(os.getgroups()))
+    owner = ServerUser(user=os.geteuid(), group=os.getegid(), groups=tuple(os.getgroups()))
     whose = [] if os.geteuid() == 0 else ["--user"]
     argv = ["systemctl", "--no-ask-password", *whose, word, "--", str(job.options.systemd_unit)]
     status, said = run_as(job, owner, argv)
