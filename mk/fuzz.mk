@@ -8,7 +8,8 @@ fuzz: $(VENV)/.ready  ## every parser of foreign data: so long or so many inputs
 	nice $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --inputs $(FUZZ_INPUTS) $(NAMES)
 
 race: $(VENV)/.ready  ## ten minutes of a user who swaps the data while root saves, restores, undoes and removes them
-	QUIESCE_RACE_S=600 nice $(BIN)/pytest tests/acceptance/test_races.py tests/unit/files/test_attacks.py
+	QUIESCE_RACE_S=600 nice $(BIN)/pytest tests/acceptance/test_races.py
+	QUIESCE_RACE_S=60 nice $(BIN)/pytest tests/unit/files/test_attacks.py
 
 canary: $(VENV)/.ready  ## known words as secrets, searched everywhere after all workflows
-	$(BIN)/pytest tests/acceptance/test_canary.py -m slow
+	$(BIN)/pytest tests/acceptance/test_canary.py tests/acceptance/test_canary_platforms.py -m slow

@@ -18,6 +18,7 @@ import pytest
 
 from quiesce.cli.main import run
 
+from .canaries import forms_of, holding, said, watching
 from .shop import CommandLine
 
 BLUEPRINT = """\
@@ -81,9 +82,9 @@ def test_no_secret_is_left_or_shown_anywhere(quiesce: CommandLine) -> None:
     temporary.mkdir()
     quiesce.environment = {"TMPDIR": str(temporary)}
     _deploy(quiesce, words)
-    forms = _forms(words.values())
+    forms = forms_of(words.values())
     shown = []
-    with _watching(forms) as seen:
+    with watching(forms) as seen:
         for fails, (command, *more) in RUNS:
             if fails:
                 (quiesce.directory / "broken").touch()
@@ -94,27 +95,15 @@ def test_no_secret_is_left_or_shown_anywhere(quiesce: CommandLine) -> None:
             (quiesce.directory / "broken").unlink(missing_ok=True)
     for execution in quiesce.executions():
         name = execution["id"]
-        shown += _said(quiesce, "events", name)
-        shown += _said(quiesce, "executions", "show", name)
-        shown += _said(quiesce, "report", name, "-o", str(quiesce.directory / f"{name}.html"))
+        shown += said(quiesce, "events", name)
+        shown += said(quiesce, "executions", "show", name)
+        shown += said(quiesce, "report", name, "-o", str(quiesce.directory / f"{name}.html"))
     everything = "\n".join(shown)
     assert "used ******" in everything
     assert [form for form in forms if form in everything.encode()] == []
     assert seen == set()
     places = (quiesce.home, temporary, quiesce.directory)
-    assert [path for place in places for path in _holding(place, forms)] == [quiesce.home / "secrets.yaml"]
-
-
-def _said(quiesce: CommandLine, *arguments: str) -> list[str]:
-    """Run a command that only reads in this process, which is quicker; return what it printed."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        mock.patch.dict(os.environ, {"QUIESCE_HOME": str(quiesce.home), "NO_COLOR": "1"}),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        assert run([*arguments]) == 0
-    return [out.getvalue(), err.getvalue()]
+    assert [path for place in places for path in holding(place, forms)] == [quiesce.home / "secrets.yaml"]
 
 
 def _deploy(quiesce: CommandLine, words: dict[str, str]) -> None:
@@ -129,51 +118,3 @@ def _deploy(quiesce: CommandLine, words: dict[str, str]) -> None:
     kept.touch(mode=0o600)
     kept.write_text("".join(f"{name}: {word}\n" for name, word in words.items()))
     quiesce("init", "app.yaml", "-b", "app", "-i", f"data={data}")
-
-
-def _forms(words: Iterable[str]) -> list[bytes]:
-    """Return each word, a piece of it, and how base64 writes it."""
-    found = []
-    for word in words:
-        found += [word.encode(), word[7:].encode(), word[:16].encode(), base64.b64encode(word.encode())[:20]]
-    return found
-
-
-@contextmanager
-def _watching(forms: list[bytes]) -> Iterator[set[str]]:
-    """Look at the arguments of all processes, and at the environment of all that were not given a secret."""
-    seen: set[str] = set()
-    done = threading.Event()
-
-    def look() -> None:
-        while not done.wait(0.1):
-            for process in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError):
-                    environment = (process / "environ").read_bytes()
-                    arguments = (process / "cmdline").read_bytes()
-                    given = b"\0password=" in b"\0" + environment
-                    # what a script itself hands to ctx is its own doing
-                    if b"ctx_command.py" in arguments:
-                        continue
-                    if any(form in arguments or (form in environment and not given) for form in forms):
-                        seen.add(f"{process.name}: {arguments!r}")
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        thread.join()
-
-
-def _holding(root: Path, forms: list[bytes]) -> list[Path]:
-    found = []
-    for directory, _, names in os.walk(root):
-        for path in (Path(directory) / name for name in names):
-            if path.is_file():
-                content = path.read_bytes()
-                with suppress(OSError, EOFError):
-                    content += gzip.decompress(content)
-                found += [path] * any(form in content for form in forms)
-    return found

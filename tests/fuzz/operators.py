@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import json
 import os
-from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any, Final
 from unittest import mock
 
@@ -21,7 +22,7 @@ from quiesce.model.ids import DeploymentName, InstanceId, NodeId
 from quiesce.model.topology import Instance, Topology
 from quiesce.planning import WORKFLOWS, read_parameters
 from quiesce.storage.urls import parse_url
-from tests.fuzz.parsing import Parser, scratch
+from tests.fuzz.parsing import Parser, Silent, scratch
 
 _NOW: Final = 1_780_000_000.0
 
@@ -160,16 +161,20 @@ def _console() -> tuple[Any, Any]:
     from quiesce.service.actions import Actions
     from quiesce.service.pages import Pages
 
-    return Pages(_empty(), mock.Mock()), Actions(_empty(), mock.Mock(), mock.Mock())
+    # nothing that remembers how it was called: it is called a million times
+    launcher = SimpleNamespace(start=lambda *_: None)
+    return Pages(_empty(), Silent()), Actions(_empty(), launcher, Silent())  # type: ignore[arg-type]
 
 
 def _empty() -> Any:
-    given = _services()
-    given.deployments.list.return_value = given.policies.list.return_value = []
-    given.deployments.names.return_value = []
-    given.catalog.newest.return_value = {}
-    given.executions.open_ones.return_value = given.executions.list.return_value = []
-    return given
+    """Return services of a home with one deployment, of which nothing is known."""
+    nothing: Any = SimpleNamespace(
+        get=lambda _: SimpleNamespace(name=DeploymentName("shop")),
+        names=list, list=lambda *_: [], open_ones=lambda *_: [], newest=lambda _: {}, now=lambda: _NOW,
+    )  # fmt: skip
+    return SimpleNamespace(
+        deployments=nothing, policies=nothing, executions=nothing, catalog=nothing, clock=nothing
+    )
 
 
 def _parse_form(data: bytes) -> None:
@@ -179,17 +184,13 @@ def _parse_form(data: bytes) -> None:
     sent = _Request(data)
     with contextlib.suppress(QuiesceError):
         pages.home(sent.request, _admin())
-    form = _finished(app._form(sent.request))
+    form = _loop().run_until_complete(app._form(sent.request))
     actions.run(sent.request, _admin(), form)
 
 
-def _finished(asked: Coroutine[Any, Any, Any]) -> Any:
-    """Return what a coroutine gives that waits for nothing."""
-    try:
-        asked.send(None)
-    except StopIteration as ended:
-        return ended.value
-    raise AssertionError("it waits")
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()
 
 
 FORMS: Final = (

@@ -120,6 +120,37 @@ def test_the_documented_commands_give_the_documented_events(lab: Lab, server: Se
     assert lab.made() == []
 
 
+@needs_sshd
+def test_no_secret_gets_through_to_cloudify(lab: Lab, server: Server) -> None:
+    """A device repeats its password: not in events, errors, tracebacks, runtime properties or executions."""
+    word = "vermilion-quokka-0451"
+    device = {
+        "type": "quiesce.nodes.terminal.Service",
+        "properties": {
+            "terminal_auth": {**server.auth, "password": word, "store_logs": True},
+            "freeze": [f"echo the password is {word}", f"echo {word} >&2; [ ! -e {lab.directory}/broken ]"],
+            "thaw": [f"echo {word} | fold -w 9"],
+        },
+    }
+    lab.init({"device": device, "vm": {"type": "lab.nodes.Machine", "properties": {"skip_actions": SKIPPED}}})
+    made = lab.start("backup", "-p", "snapshot_name=one")
+    assert "the password is ******" in made
+    (lab.directory / "broken").touch()
+    failed = lab.start("backup", "-p", "snapshot_name=two", *NO_RETRIES, expect=1)
+    assert "quiesce.terminal.freeze" in failed
+    kept = [
+        path.read_text()
+        for kind in ("executions", "node-instances", "operations", "tasks_graphs")
+        for path in lab.directory.glob(f".cloudify/**/{kind}/*.json")
+    ]
+    assert kept
+    for text in (made, failed, *kept):
+        assert word not in text
+        assert word[:12] not in text
+        assert "quokka-04" not in text
+
+
+NO_RETRIES = ("--task-retries", "0")
 SKIPPED = ["cloudify.interfaces.freeze.fs_prepare", "cloudify.interfaces.freeze.fs_finalize"]
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
+from quiesce.app.secret_names import called_secret
 from quiesce.errors import QuiesceError
 from quiesce.model.outcome import Outcome
 
@@ -49,8 +50,9 @@ class Masking:
         self._forms: tuple[tuple[str, re.Pattern[str]], ...] = ()
 
     def add(self, secret: str) -> None:
-        """Mask *secret* from now on; of one with many lines, each line too."""
-        forms = {form for part in {secret, *secret.splitlines()} for form in _forms(part.strip())}
+        """Mask *secret* from now on; of one with many lines each, of one in JSON what is secret there."""
+        parts = {line for text in (secret, *called_secret(secret)) for line in (text, *text.splitlines())}
+        forms = {form for part in parts for form in _forms(part.strip())}
         with self._lock:
             known = {form for form, _ in self._forms}
             added = [(form, _wrapped(form)) for form in forms - known]

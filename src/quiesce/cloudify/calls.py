@@ -24,14 +24,18 @@ def call_of(
     context: Any,
     kwargs: Mapping[str, Json],
     description: Description,
+    *,
+    written: Any,
 ) -> Call:
     """Return what *provider* is told when Cloudify runs *operation* with *kwargs*.
+
+    *written* is the node as the blueprint has it.
 
     Raises:
         UsageError: when a parameter has a value that is not accepted.
     """
     parameters = _parameters(context.workflow_id, kwargs)
-    node = _node(context)
+    node = _node(context, written)
     function = f"quiesce.{provider}.{operation}"
     name = kwargs.get("snapshot_name")
     timed = operation is Operation.FREEZE and capabilities_of(description, node, function).self_thaw
@@ -80,25 +84,28 @@ def _artifact(operation: Operation, name: Json, context: Any) -> Mapping[str, Js
     return artifact
 
 
-def _node(context: Any) -> Node:
+def _node(context: Any, written: Any) -> Node:
     return Node(
         id=NodeId(context.node.id),
         type=context.node.type,
         type_hierarchy=tuple(context.node.type_hierarchy),
         properties=dict(context.node.properties),
-        operations=_operations(context),
+        operations=_operations(written.operations),
     )
 
 
-def _operations(context: Any) -> dict[str, Implementation]:
-    """Return the node's own operations, where the engine shows them: a timer needs to know the thaw's."""
-    storage = getattr(context._endpoint, "storage", None)  # noqa: SLF001  ctx does not show them
-    if storage is None:
-        from cloudify.manager import get_rest_client
+def as_written(context: Any) -> Any:
+    """Return the node as the blueprint has it, its functions not evaluated: ctx does not show that."""
+    storage = getattr(context._endpoint, "storage", None)  # noqa: SLF001  there is no other way
+    if storage is not None:
+        return storage.get_node(context.node.id)
+    from cloudify.manager import get_rest_client
 
-        told = get_rest_client().nodes.get(context.deployment.id, context.node.id).operations
-    else:
-        told = storage.get_node(context.node.id).operations
+    return get_rest_client().nodes.get(context.deployment.id, context.node.id)
+
+
+def _operations(told: Mapping[str, Any]) -> dict[str, Implementation]:
+    """Return the node's own operations: a timer needs to know the thaw's."""
     return {
         name: Implementation(
             plugin=each.get("plugin") or "", function=each["operation"], inputs=each.get("inputs") or {}

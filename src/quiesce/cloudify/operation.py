@@ -13,10 +13,12 @@ from typing import Any
 from cloudify import ctx as current_context
 from cloudify.decorators import operation as resumable_operation
 
+from quiesce.app.masking import Masking, masked_outcome
 from quiesce.archives import KEYS_FILE
-from quiesce.cloudify.calls import call_of, capabilities_of
+from quiesce.cloudify.calls import as_written, call_of, capabilities_of
 from quiesce.cloudify.errors import in_cloudifys_words
-from quiesce.errors import NonRecoverableError, QuiesceError
+from quiesce.cloudify.secrets import know_secrets
+from quiesce.errors import NonRecoverableError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Description
 from quiesce.model.ids import Json
@@ -44,12 +46,18 @@ def _function(provider: str, operation: Operation) -> Function:
     def perform(**kwargs: Any) -> Json:
         context = kwargs.pop("ctx", None) or current_context
         step, undo = kwargs.pop("quiesce_step", None), bool(kwargs.pop("quiesce_undo", False))
+        masking = Masking()
         try:
-            description = _described(provider)
-            call = replace(call_of(provider, operation, context, kwargs, description), undo=undo)
-            return _perform(description, call, step, context)
-        except QuiesceError as error:
-            raise in_cloudifys_words(error) from error
+            description, written = _described(provider), as_written(context)
+            know_secrets(masking, written.properties, context.node.properties, kwargs)
+            call = replace(
+                call_of(provider, operation, context, kwargs, description, written=written), undo=undo
+            )
+            return _perform(description, call, step, CloudifyContext(call, context, masking))
+        except Exception as error:  # noqa: BLE001  whatever it is, Cloudify keeps and shows it
+            failure = in_cloudifys_words(masking, error)
+        # not within the block above, so that it does not lead to what it was made of
+        raise failure
 
     perform.__name__ = operation.value
     perform.__doc__ = (
@@ -59,24 +67,25 @@ def _function(provider: str, operation: Operation) -> Function:
     return marked
 
 
-def _perform(description: Description, call: Call, step: str | None, context: Any) -> Json:
+def _perform(description: Description, call: Call, step: str | None, context: CloudifyContext) -> Json:
     provider = _providers().get(description.name)
     if step == Operation.COPY:
         return _copy(provider, call, context)
-    outcome = provider.perform(call, CloudifyContext(call, context))
-    _remember(call, outcome, context)
+    outcome = provider.perform(call, context)
+    _remember(call, outcome, context.told)
     if call.operation is Operation.SNAPSHOT and step is None and _copies(description, call):
         return _copy(provider, replace(call, artifact=outcome.artifact), context)
-    return _answer(outcome, context)
+    return context.answer(outcome)
 
 
-def _copy(provider: Provider, call: Call, context: Any) -> Json:
+def _copy(provider: Provider, call: Call, context: CloudifyContext) -> Json:
     """Move the data of a finished cut: after the thaw, when the workflow is ours; else at once."""
-    artifact = call.artifact if call.artifact is not None else _kept(call, context)
+    artifact = call.artifact if call.artifact is not None else _kept(call, context.told)
     copying = replace(call, operation=Operation.COPY, artifact=artifact)
-    outcome = provider.perform(copying, CloudifyContext(copying, context))
-    _remember(copying, outcome, context)
-    return _answer(outcome, context)
+    context = context.of(copying)
+    outcome = provider.perform(copying, context)
+    _remember(copying, outcome, context.told)
+    return context.answer(outcome)
 
 
 def _kept(call: Call, context: Any) -> Mapping[str, Json]:
@@ -104,25 +113,19 @@ def _copies(description: Description, call: Call) -> bool:
     return capabilities.copies_backups if call.full else capabilities.copies_snapshots
 
 
-def _answer(outcome: Outcome, context: Any) -> Json:
-    if outcome.note:
-        context.logger.info("%s", outcome.note)
-    for name, value in (outcome.measurements or {}).items():
-        context.logger.info("%s: %s", name, value)
-    return dict(outcome.measurements) if outcome.measurements is not None else outcome.result
-
-
 class CloudifyContext:
-    """Answers what a provider asks while it performs, out of Cloudify's ``ctx``."""
+    """Answers what a provider asks while it performs, out of Cloudify's ``ctx``; no secret gets through."""
 
-    def __init__(self, call: Call, context: Any) -> None:
-        self._context = context
+    def __init__(self, call: Call, context: Any, masking: Masking) -> None:
+        #: Cloudify's
+        self.told = context
+        self._masking = masking
         asked = call.parameters.operation_timeout_s
         self._ends = time.monotonic() + (call.operation.timeout_s if asked is None else asked)
 
     def log(self, level: Level, message: str) -> None:
         """Put a line into the execution's events."""
-        getattr(self._context.logger, level.value)("%s", message)
+        getattr(self.told.logger, level.value)("%s", self._masking.text(message))
 
     def remaining_s(self) -> float:
         """Return what is left of the operation's time: its usual one, or ``operation_timeout``."""
@@ -136,9 +139,26 @@ class CloudifyContext:
         """Show nothing: Cloudify has no place for it."""
 
     def set_runtime_properties(self, properties: Mapping[str, Json]) -> None:
-        """Replace the instance's runtime properties."""
-        self._context.instance.runtime_properties = dict(properties)
-        self._context.instance.update()
+        """Replace the instance's runtime properties; what others have put there stays as it is."""
+        before = dict(self.told.instance.runtime_properties)
+        self.told.instance.runtime_properties = {
+            name: value if name in before and before[name] == value else self._masking.value(value)
+            for name, value in properties.items()
+        }
+        self.told.instance.update()
+
+    def answer(self, outcome: Outcome) -> Json:
+        """Tell what was found out, and return what Cloudify keeps as the operation's result."""
+        outcome = masked_outcome(self._masking, outcome)
+        if outcome.note:
+            self.told.logger.info("%s", outcome.note)
+        for name, value in (outcome.measurements or {}).items():
+            self.told.logger.info("%s: %s", name, value)
+        return dict(outcome.measurements) if outcome.measurements is not None else outcome.result
+
+    def of(self, call: Call) -> CloudifyContext:
+        """Return the context of another call of the same operation."""
+        return CloudifyContext(call, self.told, self._masking)
 
     def secret(self, name: str) -> str:
         """Return a secret of the manager.
@@ -149,9 +169,11 @@ class CloudifyContext:
         from cloudify.manager import get_rest_client
 
         try:
-            return str(get_rest_client().secrets.get(name).value)
+            secret = str(get_rest_client().secrets.get(name).value)
         except Exception as error:
             raise NonRecoverableError(f"there is no secret {name!r}: {error}") from error
+        self._masking.add(secret)
+        return secret
 
 
 @functools.cache

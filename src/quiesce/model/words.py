@@ -103,8 +103,8 @@ def read_names(value: Json) -> tuple[str, ...]:
 
 
 def read_mapping(value: Json) -> Mapping[str, Json]:
-    """Return a mapping."""
-    if not isinstance(value, dict):
+    """Return a mapping of names to values."""
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise WrongValueError(value, "a mapping")
     return value
 

@@ -125,3 +125,10 @@ def test_of_a_long_text_both_ends_are_kept_and_masked() -> None:
     assert shown.endswith(f" {MASK}")
     assert "characters left out" in shown
     assert len(shown) < 65536
+
+
+def test_of_a_secret_in_json_what_is_secret_there_is_masked_too() -> None:
+    """The key of a service account is one, its project is none."""
+    masking = Masking()
+    masking.add(json.dumps({"project_id": "project-one", "private_key": "-----BEGIN-----\nQUJDREVGR0g=\n"}))
+    assert masking.text("QUJDREVGR0g= of project-one was refused") == f"{MASK} of project-one was refused"

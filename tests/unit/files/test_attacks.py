@@ -29,6 +29,7 @@ from .attackers import NOBODY, as_user, racing
 from .trees import Facts, facts
 
 LASTS_S = float(os.environ.get("QUIESCE_RACE_S", "1"))
+pytestmark = pytest.mark.timeout(LASTS_S + 120)
 SECRET = b"only root may read this"
 
 #: a tree with doubles of everything, and what they lead to

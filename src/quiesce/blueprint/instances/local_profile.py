@@ -57,7 +57,7 @@ def read_cfy_local(profile: Path, deployment: str) -> LocalDeployment:
                 InstanceId(each["id"]): each.get("runtime_properties") or {} for each in records
             },
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         raise BlueprintError(f"{profile} is not a local profile as cfy 5 to 7 write it: {error!r}") from error
 
 

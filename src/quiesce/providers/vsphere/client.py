@@ -91,7 +91,7 @@ class VSphereClient:
         read = reading.read_objects(self._session, vim.vm.Snapshot, [snapshot], ["config.hardware"])
         if snapshot not in read:
             raise ResourceNotFoundError(f"the snapshot {snapshot} is gone")
-        return tuple(reading.disks_of(read[snapshot]["config.hardware"]))
+        return tuple(reading.disks_of(read[snapshot].get("config.hardware")))
 
     def measure(self, machine: str, deadline: Deadline) -> Mapping[str, Json]:
         """Return figures of a machine; concurrent requests are one query."""
