@@ -17,6 +17,9 @@ from ..sshd_on_loopback import Server, needs_sshd, sshd  # noqa: TID252  shared 
 from .cloudify_lab.lab import CannotInstallError, Lab, environment
 
 # the first test installs cfy, and every test starts it a few times
+#: the parameters of a full copy
+BACKUP = "snapshot_name=one;snapshot_incremental=false"
+
 pytestmark = [pytest.mark.platform("cfy"), pytest.mark.timeout(900)]
 
 
@@ -212,15 +215,62 @@ def test_operations_of_our_providers_run_with_cloudifys_ctx(lab: Lab) -> None:
             }
         }
     )
-    full = "snapshot_name=one;snapshot_incremental=false"
-    made = events(lab.start("backup", "-p", full))
+    made = events(lab.start("backup", "-p", BACKUP))
     assert made.count("[volume.create] Task succeeded 'quiesce.host.snapshot'") == 2
     (data / "file").write_text("after")
-    lab.start("restore", "-p", full)
+    lab.start("restore", "-p", BACKUP)
     assert (data / "file").read_text() == "before"
     assert "size_bytes" in lab.start("statistics")
-    lab.start("remove_backup", "-p", full)
-    assert "one" in lab.start("restore", "-p", full, expect=1)
+    lab.start("remove_backup", "-p", BACKUP)
+    assert "one" in lab.start("restore", "-p", BACKUP, expect=1)
+
+
+@pytest.fixture
+def restored(lab: Lab) -> Path:
+    """A directory that was saved as "before", became "after", and was restored."""
+    data = lab.directory / "data"
+    data.mkdir()
+    (data / "file").write_text("before")
+    properties = {"path": str(data), "repository": str(lab.directory / "repository")}
+    lab.init({"volume": {"type": "quiesce.nodes.host.Directory", "properties": properties}})
+    lab.start("backup", "-p", BACKUP)
+    (data / "file").write_text("after")
+    (data / "more").write_bytes(bytes(range(256)))
+    lab.start("restore", "-p", BACKUP)
+    assert (data / "file").read_text() == "before"
+    assert not (data / "more").exists()
+    return data
+
+
+def test_a_restore_is_undone_and_that_is_undone(lab: Lab, restored: Path) -> None:
+    """What was replaced is back, byte for byte, and then what was written since the restore."""
+    (restored / "file").write_text("written since")
+    output = lab.start("undo_restore")
+    assert "[volume.revert] Task succeeded 'quiesce.host.revert'" in events(output), output
+    assert (restored / "file").read_text() == "after"
+    assert (restored / "more").read_bytes() == bytes(range(256))
+    lab.start("undo_restore", "-p", "undo_to=restored")
+    assert (restored / "file").read_text() == "written since"
+    assert not (restored / "more").exists()
+
+
+def test_what_a_restore_has_replaced_is_forgotten(lab: Lab, restored: Path) -> None:
+    beside = restored.with_name(".quiesce-data")
+    assert (beside / ".undo" / "content" / "file").read_text() == "after"
+    lab.start("forget_undo")
+    assert not (beside / ".undo").exists()
+    assert not list(beside.glob(".kept-*"))
+    assert "undone" in lab.start("undo_restore", expect=1)
+    assert (restored / "file").read_text() == "before"
+
+
+def test_a_restore_point_is_extracted_beside_what_runs(lab: Lab, restored: Path) -> None:
+    (restored / "file").write_text("written since")
+    target = lab.directory / "target"
+    lab.start("extract", "-p", f"{BACKUP};target={target}")
+    (extracted,) = target.iterdir()
+    assert (extracted / "file").read_text() == "before"
+    assert (restored / "file").read_text() == "written since"
 
 
 def test_a_deployment_of_the_local_profile_can_be_taken_over(lab: Lab) -> None:
