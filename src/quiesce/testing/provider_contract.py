@@ -20,12 +20,13 @@ from quiesce.archives import Archives, BackupKey, Keyring
 from quiesce.errors import ForeignObjectError, OperationTimeoutError, ProviderError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Capabilities
+from quiesce.model.former_state import Side
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json, NodeId, StepId
 from quiesce.model.operation import INTERFACES, SNAPSHOT_CREATE, Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Node
-from quiesce.ports import Provider, RepositoryUser
+from quiesce.ports import FormerStateKeeper, Provider, RepositoryUser, TargetInspector
 from quiesce.testing.contexts import RecordingContext
 
 T = TypeVar("T")
@@ -196,6 +197,77 @@ class ProviderContract:
         still_frozen = _or_skip(subject.frozen)
         _perform(subject, provider, Operation.THAW)
         assert still_frozen
+
+    # -- the way back from a restore, and beside it ------------------------------------------------------
+
+    @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+    def test_a_restore_is_undone_and_that_is_undone(self, subject: Subject, full: bool) -> None:
+        provider = _needs_undo(subject, full)
+        _or_skip(lambda: subject.write("before"))
+        artifact = _make(subject, provider, full=full)
+        subject.write("after")
+        _perform(subject, provider, Operation.APPLY, full=full, artifact=artifact)
+        _perform(subject, provider, Operation.CONFIRM, full=full)
+        subject.write("later")
+        for to, state in ((Side.FORMER, "after"), (Side.RESTORED, "later"), (Side.FORMER, "after")):
+            for _ in range(2):
+                _perform(subject, subject.provider(), Operation.REVERT, parameters=Parameters(undo_to=to))
+                assert subject.read() == state
+
+    @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+    def test_an_unconfirmed_restore_keeps_the_first_state_that_was_replaced(
+        self, subject: Subject, full: bool
+    ) -> None:
+        provider = _needs_undo(subject, full)
+        _or_skip(lambda: subject.write("before"))
+        artifact = _make(subject, provider, full=full)
+        subject.write("after")
+        _lose(subject, Operation.APPLY)
+        with pytest.raises(OperationTimeoutError):
+            _perform(subject, provider, Operation.APPLY, full=full, artifact=artifact)
+        _perform(subject, subject.provider(), Operation.APPLY, full=full, artifact=artifact)
+        _perform(subject, subject.provider(), Operation.REVERT, parameters=Parameters(undo_to=Side.FORMER))
+        assert subject.read() == "after"
+
+    @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+    def test_what_is_forgotten_leaves_nothing_behind(self, subject: Subject, full: bool) -> None:
+        provider = _needs_undo(subject, full)
+        _or_skip(lambda: subject.write("before"))
+        artifact = _make(subject, provider, full=full)
+        made = _or_skip(subject.objects)
+        subject.write("after")
+        _perform(subject, provider, Operation.APPLY, full=full, artifact=artifact)
+        for _ in range(2):
+            forgetting = Parameters(keep_undo_s=0)
+            _perform(subject, subject.provider(), Operation.CONFIRM, parameters=forgetting)
+            assert subject.objects() == made
+        with pytest.raises(ProviderError):
+            _perform(subject, provider, Operation.REVERT, parameters=Parameters(undo_to=Side.FORMER))
+        assert subject.read() == "before"
+
+    @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+    def test_extracting_touches_nothing_but_its_target(
+        self, subject: Subject, full: bool, tmp_path: Path
+    ) -> None:
+        provider = _needs_mode(subject, full)
+        if Operation.EXTRACT not in subject.operations or not isinstance(provider, TargetInspector):
+            pytest.skip("this kind of node is not extracted, or by the blueprint's own means")
+        _or_skip(lambda: subject.write("before"))
+        artifact = _make(subject, provider, full=full)
+        subject.write("after")
+        made = _or_skip(subject.objects)
+        target = Parameters(target=str(tmp_path / "target"))
+        for _ in range(2):
+            _perform(
+                subject,
+                subject.provider(),
+                Operation.EXTRACT,
+                full=full,
+                artifact=artifact,
+                parameters=target,
+            )
+        assert subject.read() == "after"
+        assert subject.objects() == made
 
     # -- stop, start and probe --------------------------------------------------------------------------
 
@@ -415,6 +487,13 @@ def _needs(subject: Subject, operation: Operation) -> Provider:
     if operation not in subject.operations:
         pytest.skip(f"this kind of node has no {operation}")
     return subject.provider()
+
+
+def _needs_undo(subject: Subject, full: bool) -> Provider:
+    provider = _needs_mode(subject, full)
+    if Operation.REVERT not in subject.operations or not isinstance(provider, FormerStateKeeper):
+        pytest.skip("this kind of node keeps nothing of what it replaces, or by the blueprint's own means")
+    return provider
 
 
 def _needs_mode(subject: Subject, full: bool) -> Provider:

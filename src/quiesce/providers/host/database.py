@@ -23,13 +23,18 @@ from quiesce.files.system_calls import sync_file_system
 from quiesce.files.trust import Declared, open_declared, why_directory_not_trusted
 from quiesce.model.consistency import Consistency
 from quiesce.model.cut_size import CutSize
+from quiesce.model.former_state import FormerState
 from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.target import NO_OBJECTION, RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.host.cut_sizes import data_bytes
-from quiesce.providers.host.former_states import CONTENT
+from quiesce.providers.host.extracting import extract
+from quiesce.providers.host.former_states import CONTENT, OTHER
+from quiesce.providers.host.inspecting import inspect_place
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut
 from quiesce.providers.host.stored import PLAIN_BYTES, StoredOperations, require_unchanged, with_fingerprint
@@ -110,6 +115,10 @@ class DatabaseOperations(CheckedOperations[HostJob]):
 class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
     """Answers for ``quiesce.nodes.host.SQLiteAlone``: its cut is SQLite's own online backup."""
 
+    def __init__(self, extracted: Path) -> None:
+        """*extracted* is where it is remembered what was extracted."""
+        self._extracted = extracted
+
     def snapshot(self, job: HostJob, /) -> Outcome:
         """Copy the database as one transaction sees it."""
         snapshots = _existing(job)
@@ -138,17 +147,16 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
 
     def apply(self, job: HostJob, /) -> Outcome:
         """Replace the database's content in one transaction; who has it open sees the restored one."""
-        snapshots = job.snapshots
+        snapshots = _with_schema(job)
         job.refuse_frozen_ground(job.path)
         with storage_errors(f"restore {snapshots.path}"), snapshots.incoming() as place:
-            incoming = Path(os.fsdecode(path_of(place))) / os.fsdecode(CONTENT)
-            self._fetch(job.saved, incoming)
-            if not _file(job).exists():
-                sync_file_system(place)
-                job.say(snapshots.put_in_place(job.call))
+            self._fetch(job.saved, _in(place, CONTENT))
+            sync_file_system(place)
+            job.refuse_when_given_up()
+            if _file(job).exists():
+                job.say(snapshots.replace_content(job.call, lambda kept: self._replace_content(job, kept)))
             else:
-                self._replace_content(job, incoming)
-                snapshots.forget_incoming()
+                job.say(snapshots.put_in_place(job.call))
         return NOTHING
 
     def cut_size(self, job: HostJob, /) -> CutSize | None:
@@ -158,6 +166,40 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         except FileNotFoundError:
             return None
         return CutSize(entries=1, copied_bytes=data_bytes(status))
+
+    def revert(self, job: HostJob, /) -> Outcome:
+        """Put what a restore replaced into the database in one transaction, and keep what is in it."""
+        snapshots = _with_schema(job)
+        job.refuse_frozen_ground(job.path)
+        with storage_errors(f"undo the restore of {snapshots.path}"):
+            job.say(
+                snapshots.revert_content(
+                    job.call.parameters.undo_to, lambda kept: self._replace_content(job, kept)
+                )
+            )
+        return NOTHING
+
+    def confirm(self, job: HostJob, /) -> Outcome:
+        """Keep what the restore replaced, and remove what restores before it did."""
+        with storage_errors(f"let go of what was replaced of {job.path}"):
+            return Outcome(note=_with_schema(job).confirm(job.call, job.call.parameters.keep_undo_s))
+
+    def extract(self, job: HostJob, /) -> Outcome:
+        """Write the database of a restore point below the directory that the operator chose."""
+        with storage_errors(f"extract {job.point} of {job.call.instance}"):
+            job.say(extract(job, self._extracted, lambda place: self._fetch(job.saved, _in(place, CONTENT))))
+        return NOTHING
+
+    def inspect_target(self, job: HostJob, /) -> RestoreTarget:
+        """Look at the directory that is written to; a database in its place is not exchanged."""
+        return inspect_place(job) if job.call.operation is Operation.EXTRACT else NO_OBJECTION
+
+    def former_state(self, job: HostJob, /) -> FormerState | None:
+        """Tell which database is kept; where there was none before, there is nothing to go back to."""
+        snapshots = _with_schema(job)
+        with storage_errors(f"look at {snapshots.path}"), snapshots.former_states() as former:
+            state = None if former is None else former.describe()
+            return state if state is not None and os.path.lexists(state.place) else None
 
     def _cut(self, job: HostJob, cut: StoredCut) -> StoredCut:
         snapshots, began = job.snapshots, time.monotonic()
@@ -215,16 +257,28 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
             stored.check()
         _dress_as(incoming, manifest.content)
 
-    def _replace_content(self, job: HostJob, incoming: Path) -> None:
+    def _replace_content(self, job: HostJob, kept: int) -> None:
+        """Put `CONTENT` of the directory *kept* into the database, whose own becomes `OTHER` there."""
         job.refuse_when_given_up()
-        held = job.freezes.held(job.key)
+        incoming, former = _in(kept, CONTENT), _in(kept, OTHER)
+        held, rights = job.freezes.held(job.key), _rights(job)
         if held is None:
-            _run_copy(job, incoming, _file(job), scratch=False, target_rights=_rights(job))
-            return
-        # our own freeze is in the way: its successor restores before it freezes
-        thaw_at = held.get("thaw_at")
-        left = float(thaw_at) - time.monotonic() if isinstance(thaw_at, int | float) else _DEFAULT_TIMER_S
-        _hold(job, max(left, 1.0), apply=incoming)
+            remaining = job.context.remaining_s()
+            request: dict[str, Json] = {
+                "kind": "replace",
+                "source": str(incoming),
+                "target": str(_file(job)),
+                "former": str(former),
+                "busy_s": remaining * _PATIENCE,
+                "target_rights": rights,
+            }
+            job.freezes.run(request, timeout_s=remaining)
+        else:
+            # our own freeze is in the way: its successor restores before it freezes
+            thaw_at = held.get("thaw_at")
+            left = float(thaw_at) - time.monotonic() if isinstance(thaw_at, int | float) else _DEFAULT_TIMER_S
+            _hold(job, max(left, 1.0), apply=incoming, former=former)
+        _dress_like(_file(job), former, rights)
 
 
 def _file(job: HostJob) -> Path:
@@ -254,11 +308,37 @@ def _refuse_other_file(declared: Declared) -> None:
         )
 
 
-def _hold(job: HostJob, thaw_after_s: float, apply: Path | None = None) -> None:
+def _in(directory: int, name: bytes) -> Path:
+    return Path(os.fsdecode(path_of(directory))) / os.fsdecode(name)
+
+
+def _with_schema(job: HostJob) -> SnapshotDirectory:
+    """Return where the node's snapshots are kept, which can tell whether its content was replaced."""
+    return SnapshotDirectory(
+        job.path, job.options.snapshot_dir, job.freezes.own_processes, lambda: _schema_number(job)
+    )
+
+
+def _schema_number(job: HostJob) -> int | None:
+    """Return the number of the database's schema; None when there is no database."""
+    if not _file(job).exists():
+        return None
+    remaining = job.context.remaining_s()
+    request: dict[str, Json] = {
+        "kind": "schema",
+        "source": str(_file(job)),
+        "source_rights": _rights(job),
+        "busy_s": remaining * _PATIENCE,
+    }
+    number = job.freezes.run(request, timeout_s=remaining).get("schema")
+    return number if isinstance(number, int) else None
+
+
+def _hold(job: HostJob, thaw_after_s: float, apply: Path | None = None, former: Path | None = None) -> None:
     request: dict[str, Json] = {"kind": "database", "path": str(_file(job)), "rights": _rights(job)}
     request["busy_s"] = min(job.context.remaining_s(), thaw_after_s) * _PATIENCE
     if apply is not None:
-        request["apply"] = str(apply)
+        request["apply"], request["former"] = str(apply), str(former)
     request["thaw_at"] = time.monotonic() + thaw_after_s
     job.freezes.hold(job.key, request, thaw_after_s=thaw_after_s, timeout_s=job.context.remaining_s())
 

@@ -5,9 +5,12 @@
     .former-<number>/   older states, kept until the next restore has succeeded
     .kept-<number>/     not needed any more; it stays for as long as programs use it
 
-Each holds ``content``, a tree or a file, and ``mark.json``. A name changes at one instant, so whoever dies
-anywhere leaves each state whole and marked. The undo is the *first* state that a restore replaced which has
-not succeeded since: one that failed or was interrupted, and is run again, does not take its place.
+Each holds ``content``, a tree or a file, and ``mark.json``. A database that programs have open is not
+exchanged: its content is replaced by a transaction, and what was there is copied before, as ``former``, which
+takes the place of ``content`` afterwards. Whether that transaction was made tells the number of its schema.
+A name changes at one instant, so whoever dies anywhere leaves each state whole and marked. The undo is the
+*first* state that a restore replaced which has not succeeded since: one that failed or was interrupted, and
+is run again, does not take its place.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ from quiesce.providers.host.in_use import shown, users_of
 
 CONTENT: Final = b"content"
 MARK: Final = b"mark.json"
+#: a database's content that is about to be replaced
+OTHER: Final = b"former"
 INCOMING: Final = b".incoming"
 UNDO: Final = b".undo"
 _OLDER: Final = b".former-"
@@ -62,6 +67,8 @@ class FormerMark:
     #: whether an exchange back was begun, and what was in place then
     reverting: bool = False
     present: _Number | None = None
+    #: the number of a database's schema before its content was replaced
+    schema: int | None = None
     keep_until: float | None = None
     size_bytes: int | None = None
 
@@ -70,10 +77,18 @@ class FormerStates:
     """The states in one open directory beside the data."""
 
     def __init__(
-        self, stage: int, own_processes: Callable[[], Collection[int]], say: Callable[[str], None]
+        self,
+        stage: int,
+        own_processes: Callable[[], Collection[int]],
+        say: Callable[[str], None],
+        schema: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """*own_processes* names those of quiesce, which may use what is removed; *say* tells what stays."""
+        """*own_processes* names those of quiesce, which may use what is removed; *say* tells what stays.
+
+        *schema* tells the number of the database's schema, where the data are one.
+        """
         self._stage = stage
+        self._schema = schema
         self._own_processes = own_processes
         self._say = say
 
@@ -85,7 +100,11 @@ class FormerStates:
         if mark is None or not mark.reverting:
             return mark
         with held(self._stage, UNDO) as undo:
-            done = _number(undo, CONTENT) == mark.present
+            now = _number(undo, CONTENT)
+            if mark.schema is None:
+                done = now == mark.present
+            else:
+                done = now != mark.present or self._is_replaced(undo, mark)
         return replace(mark, reverting=False, kept=_other(mark.kept) if done else mark.kept)
 
     def describe(self) -> FormerState | None:
@@ -138,13 +157,33 @@ class FormerStates:
         else:
             exchange(old, new)
 
+    def replace_content(self, call: Call, write: Callable[[int], None]) -> None:
+        """Let *write* put the content of what was built in `INCOMING` into the database in its place.
+
+        It is given that directory, and keeps what was there in it, as `OTHER`, before it replaces anything.
+        """
+        with held(self._stage, INCOMING) as place:
+            mark = FormerMark(
+                execution=call.execution,
+                point=call.point,
+                chain=call.execution,
+                at=time.time(),
+                new=_number_of(Identity.of_name(place, CONTENT)),
+                schema=self._schema(),
+            )
+            self._write(place, mark)
+            write(place)
+            os.replace(OTHER, CONTENT, src_dir_fd=place, dst_dir_fd=place)
+            os.fsync(place)
+        self.take()
+
     def holds_replaced(self) -> bool:
         """Tell whether `INCOMING` holds what was replaced: its exchange was made, and `take` was not."""
         mark = self._mark_of(INCOMING)
         if mark is None:
             return False
         with held(self._stage, INCOMING) as place:
-            return _number(place, CONTENT) != mark.new
+            return _number(place, CONTENT) != mark.new or self._is_replaced(place, mark)
 
     def take(self) -> None:
         """Make what has just been replaced the undo, unless that is what restores have put there since.
@@ -154,6 +193,7 @@ class FormerStates:
         mark = self._mark_of(INCOMING)
         if mark is None or not self.holds_replaced():
             return
+        self._take_other(INCOMING)
         before = self.mark()
         if before is not None and _goes_on(before, mark):
             self._write_undo(_gone_on(before, mark))
@@ -203,6 +243,27 @@ class FormerStates:
         self._write_undo(mark)
         return mark
 
+    def revert_content(self, declared: Declared, to: Side, write: Callable[[int], None]) -> FormerMark:
+        """Do the same with a database that programs may have open: *write* does as in `replace_content`.
+
+        Raises:
+            ResourceNotFoundError: when nothing is kept.
+        """
+        mark = self._settled()
+        if mark is None:
+            raise ResourceNotFoundError("no restore has left anything that it could be undone with")
+        if mark.kept is to and _named(declared) is not None:
+            with held(self._stage, UNDO) as undo:
+                before = _number(undo, CONTENT)
+                self._write(undo, replace(mark, reverting=True, present=before, schema=self._schema()))
+                write(undo)
+                os.replace(OTHER, CONTENT, src_dir_fd=undo, dst_dir_fd=undo)
+                os.fsync(undo)
+            mark = replace(mark, kept=_other(to))
+            self._write_undo(mark)
+            return mark
+        return self.revert(declared, to)
+
     # -- letting go -------------------------------------------------------------------------------------
 
     def let_go_of_all(self) -> None:
@@ -227,6 +288,29 @@ class FormerStates:
         if mark is None or before is None or not _goes_on(before, mark):
             return mark, INCOMING
         return _gone_on(before, mark), UNDO
+
+    def _is_replaced(self, directory: int, mark: FormerMark) -> bool:
+        """Tell whether a database's content was replaced, and what was there is still called `OTHER`."""
+        return mark.schema is not None and exists(directory, OTHER) and self._schema() != mark.schema
+
+    def _take_other(self, name: bytes) -> None:
+        with held(self._stage, name) as directory:
+            if exists(directory, OTHER):
+                os.replace(OTHER, CONTENT, src_dir_fd=directory, dst_dir_fd=directory)
+                os.fsync(directory)
+
+    def _settled(self) -> FormerMark | None:
+        """Bring an undo of a database's content that was interrupted to one end or the other."""
+        begun, mark = self._mark_of(UNDO), self.mark()
+        if begun is None or mark is None or not begun.reverting or begun.schema is None:
+            return mark
+        with held(self._stage, UNDO) as undo:
+            if self._is_replaced(undo, begun):
+                self._take_other(UNDO)
+            remove(undo, OTHER)
+        mark = replace(mark, schema=None, present=None)
+        self._write_undo(mark)
+        return mark
 
     def _set_aside(self, mark: FormerMark, before: FormerMark) -> None:
         """Let go of what an unfinished restore had put there, unless somebody has written to it since."""

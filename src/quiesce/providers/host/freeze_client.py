@@ -77,12 +77,12 @@ class FreezeClient:
         connection.send(json.dumps(message).encode())
         _await(connection, timeout_s)
 
-    def run(self, request: Mapping[str, Json], *, timeout_s: float) -> None:
-        """Do what *request* describes in a process of its own."""
+    def run(self, request: Mapping[str, Json], *, timeout_s: float) -> Mapping[str, Json]:
+        """Do what *request* describes in a process of its own, and return its answer."""
         with self._lock:
             connection = self._send(request)
         with contextlib.closing(connection):
-            _await(connection, timeout_s)
+            return _await(connection, timeout_s)
 
     def release(self, key: str, *, timeout_s: float) -> Mapping[str, Json] | None:
         """End the freeze of that key, whoever began it; return when its holder is gone.
@@ -220,7 +220,7 @@ def _ended(descriptor: int, timeout_s: float) -> bool:
     return bool(poll.poll(max(0.0, timeout_s) * 1000))
 
 
-def _await(connection: socket.socket, timeout_s: float) -> None:
+def _await(connection: socket.socket, timeout_s: float) -> Mapping[str, Json]:
     connection.settimeout(max(0.001, timeout_s))
     try:
         data = connection.recv(freeze_daemon.LONGEST_MESSAGE)
@@ -230,9 +230,10 @@ def _await(connection: socket.socket, timeout_s: float) -> None:
         raise RecoverableError(f"the holder's connection was closed: {error}") from error
     if not data:
         raise RecoverableError("the holder ended without an answer")
-    answer = json.loads(data)
+    answer: dict[str, Json] = json.loads(data)
     if "error" in answer:
-        raise _ERRORS.get(answer["code"], NonRecoverableError)(answer["error"])
+        raise _ERRORS.get(str(answer["code"]), NonRecoverableError)(str(answer["error"]))
+    return answer
 
 
 class _Daemon:

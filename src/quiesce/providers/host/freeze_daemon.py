@@ -22,7 +22,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -195,8 +195,7 @@ def _serve(request: dict[str, Any], watcher: socket.socket, rescue: RescueLink) 
     os.setsid()
     try:
         if request["kind"] in _JOBS:
-            _JOBS[request["kind"]](request)
-            watcher.send(b"{}")
+            _answer(watcher, _JOBS[request["kind"]](request) or {})
         else:
             _hold(request, watcher, rescue)
     except BrokenPipeError:
@@ -308,28 +307,35 @@ class DatabaseHold:
     """The write lock of an SQLite database, with everything committed written to the disk.
 
     Nobody can commit while it is held; reading goes on. With ``apply`` the database is first replaced by
-    another one's content, and nobody can write between that and the lock but for an instant.
+    another one's content, what was there kept as ``former``; nobody can write between that and the lock but
+    for an instant.
     """
 
     def __init__(self, request: dict[str, Any]) -> None:
         self._path = request["path"]
         self._apply = request.get("apply")
+        self._former = request.get("former")
         self._rights = request.get("rights")
         self._busy_s = request["busy_s"]
         self._connections: list[sqlite3.Connection] = []
 
     def freeze(self) -> None:
         """Take the lock, then write back what the log holds."""
-        source = _open_to_read(self._apply, self._busy_s) if self._apply else None
+        if self._apply:
+            replace_database(
+                {
+                    "source": self._apply,
+                    "target": self._path,
+                    "former": self._former,
+                    "target_rights": self._rights,
+                    "busy_s": self._busy_s,
+                }
+            )
         with acting_with(self._rights):
             holder = self._connect()
-            if source is not None:
-                _copy(source, holder, self._busy_s)
             _begin(holder)
             if holder.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
                 self._connect().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        if source is not None:
-            source.close()
 
     def thaw(self) -> None:
         """Give the lock back."""
@@ -495,6 +501,117 @@ def _write_copy(source: sqlite3.Connection, request: dict[str, Any]) -> None:
         target.close()
 
 
+def replace_database(request: dict[str, Any]) -> None:
+    """Replace the target's content by the source's in one transaction, and keep what was there as ``former``.
+
+    That is whole and on the disk before anything is replaced, and nobody writes in between: who has done so
+    all the same, in the instant between two locks, is copied again.
+    """
+    source, ends = _open_to_read(request["source"], request["busy_s"]), time.monotonic() + request["busy_s"]
+    try:
+        while not _replaced(source, request):
+            if time.monotonic() > ends:
+                raise FreezeRefusedError("busy", "it is written to again and again")
+    finally:
+        source.close()
+
+
+def _replaced(source: sqlite3.Connection, request: dict[str, Any]) -> bool:
+    path, rights, busy_s = request["target"], request.get("target_rights"), request["busy_s"]
+    with acting_with(rights):
+        holder = connect(path, "rw", busy_s)
+        _begin(holder)
+        present = _open_to_read(path, busy_s)
+    try:
+        _write_former(present, request["former"], busy_s)
+        with acting_with(rights):
+            present.close()
+            version = _version_of(path)
+            holder.execute("ROLLBACK")
+            return _replaced_unless_written(source, path, version, busy_s)
+    finally:
+        with acting_with(rights):
+            holder.close()
+
+
+def _write_former(present: sqlite3.Connection, path: str, busy_s: float) -> None:
+    """Copy what is there, and give the copy its name when it is whole and on the disk."""
+    part = f"{path}.part"
+    Path(part).unlink(missing_ok=True)
+    target = connect(part, "rwc", busy_s)
+    try:
+        _copy(present, target, busy_s)
+    finally:
+        target.close()
+    Path(part).rename(path)
+    above = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
+
+
+def _replaced_unless_written(source: sqlite3.Connection, path: str, version: bytes, busy_s: float) -> bool:
+    """Replace it, unless somebody has written to it since it had that *version*; tell which."""
+
+    def look(status: int, remaining: int, total: int) -> None:
+        # after the first page nobody else can write, and nothing is written yet
+        if status == sqlite3.SQLITE_OK and remaining == total - 1 and _version_of(path) != version:
+            raise _WrittenMeanwhileError
+
+    target = connect(path, "rw", busy_s)
+    try:
+        _copy(source, target, busy_s, pages=1, look=look)
+    except _WrittenMeanwhileError:
+        return False
+    finally:
+        target.close()
+    return True
+
+
+class _WrittenMeanwhileError(Exception):
+    """Somebody has written between two locks."""
+
+
+def _version_of(path: str) -> bytes:
+    """Return what changes with each transaction: of the database's first page, or of its log's index.
+
+    Read by a process of its own: closing the file in this one would give up SQLite's locks.
+    """
+    output, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os.write(write, _slice(path, 24, 4) + _slice(f"{path}-shm", 0, 48))
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(output, "rb") as answer:
+        version = answer.read()
+    with contextlib.suppress(ChildProcessError):  # where the system collects what has ended
+        os.waitpid(child, 0)
+    if not version:
+        raise FreezeRefusedError("failed", f"{path} cannot be looked at")
+    return version
+
+
+def _slice(path: str, offset: int, length: int) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return b""
+    return os.pread(descriptor, length, offset)
+
+
+def schema_number(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the number of the database's schema: it changes whenever all of its content is replaced."""
+    with acting_with(request.get("source_rights")):
+        connection = _open_to_read(request["source"], request["busy_s"])
+        try:
+            return {"schema": connection.execute("PRAGMA schema_version").fetchone()[0]}
+        finally:
+            connection.close()
+
+
 def thaw_file_system(request: dict[str, Any]) -> None:
     """Thaw what a holder that was killed has left frozen."""
     FileSystemHold(request).thaw()
@@ -512,15 +629,27 @@ def _open_to_read(path: str, busy_s: float) -> sqlite3.Connection:
     return connection
 
 
-def _copy(source: sqlite3.Connection, target: sqlite3.Connection, busy_s: float) -> None:
+def _look_at_nothing(status: int, remaining: int, total: int) -> None:
+    """Let every page be copied."""
+
+
+def _copy(
+    source: sqlite3.Connection,
+    target: sqlite3.Connection,
+    busy_s: float,
+    *,
+    pages: int = -1,
+    look: Callable[[int, int, int], None] = _look_at_nothing,
+) -> None:
     ends = time.monotonic() + busy_s
 
-    def give_up_when_late(status: int, _remaining: int, _total: int) -> None:
+    def give_up_when_late(status: int, remaining: int, total: int) -> None:
+        look(status, remaining, total)
         if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} and time.monotonic() > ends:
             raise FreezeRefusedError("busy", "the database is locked")
 
     try:
-        source.backup(target, progress=give_up_when_late, sleep=_COPY_RETRY_S)
+        source.backup(target, pages=pages, progress=give_up_when_late, sleep=_COPY_RETRY_S)
     except sqlite3.OperationalError as error:
         raise FreezeRefusedError(_sqlite_code(error), str(error)) from error
 
@@ -540,7 +669,12 @@ _FREEZE_ERRORS: Final = {errno.EBUSY: "busy", errno.EOPNOTSUPP: "unsupported", e
 #: freezes that do not end with the process that holds them
 _OUTLIVING: Final = frozenset({"file_system", "processes"})
 #: what is done at once, and holds nothing
-_JOBS: Final[dict[str, Any]] = {"copy": copy_database, "thaw": thaw_file_system}
+_JOBS: Final[dict[str, Any]] = {
+    "copy": copy_database,
+    "replace": replace_database,
+    "schema": schema_number,
+    "thaw": thaw_file_system,
+}
 _KINDS: Final[dict[str, Any]] = {
     "database": DatabaseHold,
     "file_system": FileSystemHold,

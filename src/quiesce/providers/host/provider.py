@@ -39,7 +39,7 @@ class HostProvider(PlatformProvider[HostJob]):
                 "paused process": PausedProcessOperations(suspended, self._commands),
                 "directory": DirectoryOperations(extracted=state / "extracted"),
                 "database": DatabaseOperations(),
-                "database alone": DatabaseAloneOperations(),
+                "database alone": DatabaseAloneOperations(extracted=state / "extracted"),
                 "file system": FileSystemOperations(own=(state, Path("/"))),
             },
         )

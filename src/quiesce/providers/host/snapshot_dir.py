@@ -40,7 +40,7 @@ from quiesce.model.call import Call
 from quiesce.model.former_state import Side
 from quiesce.model.ids import ExecutionId, Json
 from quiesce.providers.host.entries import exists, held, read_json, remove, shown_path, write_json
-from quiesce.providers.host.former_states import CONTENT, INCOMING, MARK, FormerStates
+from quiesce.providers.host.former_states import CONTENT, INCOMING, MARK, FormerMark, FormerStates
 from quiesce.providers.host.in_use import shown, users_of
 
 FORMAT: Final = "quiesce-cut"
@@ -77,8 +77,13 @@ class SnapshotDirectory:
         path: Path,
         directory: Path | None = None,
         own_processes: Callable[[], Collection[int]] = frozenset,
+        schema: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """*own_processes* names those of quiesce, which may use what is replaced or removed."""
+        """*own_processes* names those of quiesce, which may use what is replaced or removed.
+
+        *schema* tells the number of the database's schema, where the path is one's.
+        """
+        self._schema = schema
         self.path = path
         self._given = directory
         self._own_processes = own_processes
@@ -211,6 +216,25 @@ class SnapshotDirectory:
                 self.require_unused()
             with open_declared(self.path) as declared:
                 mark = former.revert(declared, to)
+        return self._reverted(mark, to)
+
+    def revert_content(self, to: Side, write: Callable[[int], None]) -> str:
+        """Put the content of the state *to* into the database, and keep the present one; return what to tell.
+
+        *write* is given an open directory and puts its `CONTENT` into the database, whose own it keeps there.
+
+        Raises:
+            ResourceNotFoundError: when no restore has left anything.
+        """
+        with self.former_states() as former:
+            if former is None:
+                raise ResourceNotFoundError(f"no restore of {self.path} has left anything to be undone with")
+            former.take()
+            with open_declared(self.path) as declared:
+                mark = former.revert_content(declared, to, write)
+        return self._reverted(mark, to)
+
+    def _reverted(self, mark: FormerMark, to: Side) -> str:
         what = f"before {mark.execution}" if to is Side.FORMER else f"that {mark.execution} had restored"
         return f"{self.path} is in the state {what}"
 
@@ -254,11 +278,17 @@ class SnapshotDirectory:
             finally:
                 os.close(place)
 
-    def forget_incoming(self) -> None:
-        """Remove what was built at `incoming` and was needed for a moment only."""
+    def replace_content(self, call: Call, write: Callable[[int], None]) -> str:
+        """Put the content of what was built at `incoming` into the database there; return what to tell.
+
+        *write* as for `revert_content`. What was there is kept as undo, as `put_in_place` keeps it.
+        """
         with self._stage() as stage:
-            remove(stage, INCOMING)
-        self._remove_when_empty()
+            former = self._former(stage)
+            former.replace_content(call, write)
+            if (kept := former.describe()) is not None:
+                self._notes.append(f"what was there before is kept in {kept.place}")
+        return "; ".join([f"{self.path} is restored", *self._notes])
 
     def require_unused(self) -> None:
         """Raise `InUseError` when programs use what is there: they would go on in the former state."""
@@ -310,7 +340,7 @@ class SnapshotDirectory:
         return "; ".join([f"{self.path} is restored", *self._notes])
 
     def _former(self, stage: int) -> FormerStates:
-        return FormerStates(stage, self._own_processes, self._notes.append)
+        return FormerStates(stage, self._own_processes, self._notes.append, self._schema)
 
     def _remove_cut(self, state: int, call: Call) -> str:
         name = _point(call)
