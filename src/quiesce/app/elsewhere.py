@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from quiesce.app.services import Services
 from quiesce.errors import PlanError, UnknownNameError, UsageError
 from quiesce.model.capabilities import Description
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId
+from quiesce.model.operation import SNAPSHOT_APPLY
 from quiesce.model.parameters import Parameters
 from quiesce.model.restore_point import Artifact, RestorePoint
 from quiesce.model.topology import Topology
+
+#: what a provider of blueprints' own implementations runs
+_A_KIND: Final = {"script": "a script", "function": "a function", "terminal": "commands over SSH"}
+_NOT_TOLD: Final = "which is not told whose restore point it is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +153,9 @@ def _of_another_kind(
         if goal is None:
             continue
         description = by_name.get(artifact.provider)
-        reason = _why_not(point, artifact, source, target, goal, description)
+        reason = _own_means(artifact, target, goal, description) or _why_not(
+            point, artifact, source, target, goal, description
+        )
         if reason:
             wrong.append(f"{artifact.instance} cannot go to {goal}: {reason}")
     return wrong
@@ -174,3 +182,15 @@ def _why_not(  # noqa: PLR0917  everything that is compared
         return f"one is a {mine.name}, the other is a {target.node_of(goal).type}"
     made_anew = mine.capabilities.elsewhere_anew and not point.full
     return f"{point.name} is a snapshot, which lies in its own disks; a backup can" if made_anew else ""
+
+
+def _own_means(
+    artifact: Artifact, target: Topology, goal: InstanceId, description: Description | None
+) -> str:
+    """Return why a blueprint's own implementation cannot put it there; empty: a provider's does."""
+    if description is not None and not description.kinds:
+        return f"it was saved by {_A_KIND.get(description.name, description.name)}, {_NOT_TOLD}"
+    own = target.node_of(goal).operations.get(SNAPSHOT_APPLY)
+    if own is None or own.function.startswith(f"quiesce.{artifact.provider}."):
+        return ""
+    return f"{target.node_of(goal).id} is restored by {own.function} of the blueprint, {_NOT_TOLD}"

@@ -41,6 +41,13 @@ def settle(services: Services, execution: Execution, watching: Watching) -> Unfi
     return Unfinished(execution=services.executions.get(execution.id), owed=_owed(services, execution))
 
 
+def settle_all(services: Services, deployment: DeploymentName, watching: Watching) -> None:
+    """Settle what interrupted executions of *deployment*, whose lease the caller holds, owe; no more."""
+    for execution in services.executions.open_ones(deployment):
+        if _owed(services, execution):
+            settle(services, execution, watching)
+
+
 def take_up_unfinished(
     services: Services, deployment: DeploymentName, workflow: Workflow, watching: Watching
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quiesce.app.elsewhere import elsewhere_of
@@ -21,7 +22,7 @@ from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry
 from quiesce.app.run.execution import Watching, execute, failure_of
 from quiesce.app.run.forecast import Forecast, forecast_of, too_long
 from quiesce.app.run.foresight import sources, why_refused, with_foresight
-from quiesce.app.run.recover import take_up_unfinished
+from quiesce.app.run.recover import settle_all, take_up_unfinished
 from quiesce.app.run.report import report_execution, report_plan, way_back
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
@@ -82,7 +83,8 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
 def run_workflow(services: Services, request: WorkflowRequest, watching: Watching) -> Result:
     """Run *request* to its end.
 
-    What an interrupted execution of the same deployment owes is settled first.
+    What an interrupted execution of the same deployment owes is settled first, and of the one whose restore
+    point it reads: while that is held, nobody else could.
 
     Raises:
         UsageError, UnknownNameError, PlanError: nothing was touched.
@@ -92,13 +94,14 @@ def run_workflow(services: Services, request: WorkflowRequest, watching: Watchin
     deployment = _target(services, request)
     workflow = workflow_named(request.workflow)
     execution_id = ExecutionId(f"{workflow.name.replace('_', '-')}-{services.random_text(10)}")
-    lease = _lease(services, deployment, execution_id) if workflow.mutating else None
-    try:
-        if workflow.mutating:
-            take_up_unfinished(services, deployment.name, workflow, watching)
+    if not workflow.mutating:
         return _run(services, deployment, execution_id, request, watching)
-    finally:
-        _give_back(lease)
+    source = services.deployments.get(request.deployment).name
+    with _leased(services, {deployment.name, source}, execution_id):
+        if source != deployment.name:
+            settle_all(services, source, watching)
+        take_up_unfinished(services, deployment.name, workflow, watching)
+        return _run(services, deployment, execution_id, request, watching)
 
 
 def _run(
@@ -348,21 +351,27 @@ def _guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | N
     return guard
 
 
-def _lease(services: Services, deployment: Deployment, execution: ExecutionId) -> Lease:
+@contextlib.contextmanager
+def _leased(
+    services: Services, deployments: Collection[DeploymentName], execution: ExecutionId
+) -> Iterator[None]:
+    """Hold the leases of *deployments*, taken in one order by everybody."""
+    with contextlib.ExitStack() as held:
+        for deployment in sorted(deployments):
+            held.callback(_lease(services, deployment, execution).release)
+        yield
+
+
+def _lease(services: Services, deployment: DeploymentName, execution: ExecutionId) -> Lease:
     """Take the lease; a guard that settles for a dead engine releases it in a moment."""
     ends = services.clock.tick() + LEASE_PATIENCE_S
     while True:
         try:
-            return services.leases.acquire(deployment.name, execution)
+            return services.leases.acquire(deployment, execution)
         except BusyError:
             if services.clock.tick() >= ends:
                 raise
             services.pause(LEASE_PAUSE_S)
-
-
-def _give_back(lease: Lease | None) -> None:
-    if lease is not None:
-        lease.release()
 
 
 def cancel(services: Services, execution_id: str) -> Execution:
@@ -389,10 +398,8 @@ def continue_execution(services: Services, execution_id: str, purpose: Purpose, 
     execution = services.executions.get(execution_id)
     if not any(e.id == execution.id for e in services.executions.open_ones(execution.deployment)):
         raise UsageError(f"execution {execution.id} is {execution.state}; there is nothing to resume")
-    lease = _lease(services, services.deployments.get(execution.deployment), execution.id)
-    try:
-        plan = services.executions.plan(execution.id)
+    plan = services.executions.plan(execution.id)
+    source = DeploymentName(plan.parameters.source or execution.deployment)
+    with _leased(services, {execution.deployment, source}, execution.id):
         guard = _guard_of(services, plan, execution) if purpose is Purpose.FORWARD else None
         return result_of(services, *execute(services, execution, purpose, watching, guard=guard))
-    finally:
-        lease.release()
