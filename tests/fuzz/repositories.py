@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import struct
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -150,7 +151,7 @@ def _parse_tree(data: bytes) -> None:
 
 def _restored(scene: _Example, replaced: dict[bytes, bytes]) -> None:
     place, outside = scratch() / "place", scratch() / "outside"
-    shutil.rmtree(place, ignore_errors=True)
+    _clear(place)
     place.mkdir()
     outside.mkdir(exist_ok=True)
     scene.storage._objects = dict(scene.objects)
@@ -166,8 +167,21 @@ def _restored(scene: _Example, replaced: dict[bytes, bytes]) -> None:
             raise
     finally:
         os.close(descriptor)
+        _clear(place)
+        place.mkdir()
         assert os.listdir(outside) == []
         assert set(os.listdir(scratch())) == {"place", "outside"}
+
+
+def _clear(place: Path) -> None:
+    """Remove what was restored, of which root may have made something immutable, as it was when it was saved."""
+    try:
+        shutil.rmtree(place)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        subprocess.run(["chattr", "-R", "-i", "-a", place], capture_output=True, check=False)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 class _Replacing:
@@ -221,7 +235,7 @@ def _put(root: bytes, kind: bytes, name: bytes) -> None:
                 os.symlink(b"/etc/passwd", path)
             case b"p":
                 os.mkfifo(path)
-            case _:
+            case _ if not os.path.lexists(path):
                 Path(os.fsdecode(path)).write_bytes(name)
 
 
