@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quiesce.errors import NonRecoverableError
+from quiesce.errors import NonRecoverableError, UntrustedPathError
 from quiesce.providers.terminal import heard
 from quiesce.providers.terminal.calls import _file
 
@@ -60,3 +60,11 @@ def test_templates_are_small_regular_files(tmp_path: Path) -> None:
         with pytest.raises(NonRecoverableError, match=why):
             _file(call, f"{name}.txt")
     assert _file(call, "good.txt") == "show {{ this }}"
+
+
+def test_a_template_that_others_can_change_is_not_typed(tmp_path: Path) -> None:
+    """Whoever could write it would choose what root says to a device."""
+    (tmp_path / "small").write_text("show version")
+    (tmp_path / "small").chmod(0o666)
+    with pytest.raises(UntrustedPathError, match="can be written by others"):
+        _file(replace(a_call({"user": "a", "ip": "h"}), blueprint_dir=str(tmp_path)), "small")

@@ -12,6 +12,7 @@ import jinja2.sandbox
 
 from quiesce.errors import NonRecoverableError
 from quiesce.files.reading import read_regular
+from quiesce.files.trust import require_trusted
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.words import read_flag, read_seconds, whole_number
@@ -106,7 +107,9 @@ def _file(call: Call, name: str) -> str:
     if not path.is_relative_to(root):
         raise NonRecoverableError(f"there is no template {name} below the blueprint's directory {root}")
     try:
-        return read_regular(path, at_most=_LARGEST_TEMPLATE).decode()
+        content = read_regular(path, at_most=_LARGEST_TEMPLATE).decode()
+        require_trusted(path)  # what it says is typed on a device
+        return content
     except FileNotFoundError:
         message = f"there is no template {name} below the blueprint's directory {root}"
         raise NonRecoverableError(message) from None
