@@ -1,7 +1,8 @@
 /* Makes one call of this process that changes files fail: the n-th below a directory, in a chosen way.
  *
- * Preloaded; asleep until `inject_arm` is called, and asleep in every child that is executed. Calls are counted
- * from one, in the order in which they are made. Paths that lie elsewhere are not looked at.
+ * Preloaded; asleep until `inject_arm` is called, and asleep in every child that is executed, but in the program
+ * that `INJECT_INTO` names: there it wakes up by itself, as `INJECT_HOW` says. Calls are counted from one, in the
+ * order in which they are made. Paths that lie elsewhere are not looked at.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,8 +29,18 @@ static FILE *account;
 void inject_arm(const char *directory, int how, int which, int error, const char *log) {
     snprintf(root, sizeof root, "%s", directory);
     kind = how, wanted = which, number = error, calls = 0, met[0] = 0;
-    account = log && *log ? fopen(log, "we") : NULL;
+    account = log && *log ? fopen(log, "ae") : NULL;
+    if (account) setvbuf(account, NULL, _IOLBF, 0); /* a fork has nothing to write twice */
     armed = 1;
+}
+
+__attribute__((constructor)) static void wake_up(int argc, char **argv) {
+    const char *into = getenv("INJECT_INTO"), *how = getenv("INJECT_HOW");
+    char where[PATH_MAX], log[PATH_MAX] = "";
+    int a_kind, which, error;
+    if (!into || !how || sscanf(how, "%d %d %d %s %s", &a_kind, &which, &error, where, log) < 4) return;
+    for (int i = 1; i < argc; i++)
+        if (strstr(argv[i], into)) inject_arm(where, a_kind, which, error, log);
 }
 
 int inject_disarm(void) {

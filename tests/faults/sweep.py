@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
-from .world import FULL, Answer, Fault, Kind, World, WrongError, build, import_everything, world
+from .frozen import FrozenWorld
+from .world import FULL, Answer, Fault, Kind, Victim, World, WrongError, build, import_everything, world
 
 KINDS: Final = (
     Kind.EIO,
@@ -31,6 +34,8 @@ KINDS: Final = (
 )
 #: of the database's pages, which SQLite writes, only so many are looked at
 _OF_DATABASE: Final = 8
+#: how many faults one process tries before it takes up others
+_AT_ONCE: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,12 @@ class Scene:
     before: Callable[[World], object]
     #: judges what is there, lets the next command clean up, and judges again
     after: Callable[[World, Answer], object]
+    kind: type[World] = World
+    #: which part of its faults is tried where all of the others' are
+    weight: float = 1.0
+    victim: Victim = Victim.ENGINE
+    #: the command dies before it changes what holds this in its path, so that others must act
+    dies_at: str = ""
 
 
 def restore_point(name: str, *more: str) -> Callable[[World], object]:
@@ -169,7 +180,7 @@ def removed(name: str, *more: str) -> Callable[[World, Answer], object]:
     return judge
 
 
-SCENES: Final = tuple(
+_CALM: Final = tuple(
     scene
     for kind, more in (("backup", FULL), ("snapshot", ()))
     for scene in (
@@ -206,6 +217,35 @@ SCENES: Final = tuple(
     )
 )
 
+#: the same with all that can be frozen
+_FROZEN: Final = tuple(
+    # ten times as slow, and most of its calls are those of the calm scene
+    replace(scene, name=f"{scene.name} of what is frozen", kind=FrozenWorld, weight=0.2)
+    for scene in _CALM
+    if scene.name.split()[0] in {"make", "restore", "undo"}
+)
+
+
+def _frozen_scene(start: str) -> Scene:
+    return next(scene for scene in _FROZEN if scene.name.startswith(start))
+
+
+SCENES: Final = (
+    *_CALM,
+    *_FROZEN,
+    *(
+        replace(
+            _frozen_scene(start),
+            name=f"{start}, its {'guard' if victim is Victim.GUARD else 'holders'} under faults",
+            victim=victim,
+            weight=0.5,
+            dies_at=dies_at if victim is Victim.GUARD else "",
+        )
+        for start, dies_at in (("make a snapshot", "/.quiesce-one/p/"), ("restore a snapshot", "/.incoming/"))
+        for victim in (Victim.GUARD, Victim.HOLDERS)
+    ),
+)
+
 
 @dataclass(kw_only=True)
 class Tally:
@@ -213,43 +253,75 @@ class Tally:
 
     injections: int = 0
     #: the command succeeded all the same, failed, was killed
-    came_of_it: Counter[str]
-    wrong: list[str]
+    came_of_it: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Count in what *other* has done."""
+        self.injections += other.injections
+        self.came_of_it += other.came_of_it
+        self.wrong += other.wrong
+
+    def __str__(self) -> str:
+        came = ", ".join(f"{number} {what}" for what, number in sorted(self.came_of_it.items()))
+        return f"{self.injections} injections ({came}): {len(self.wrong)} wrong"
 
 
-def sweep(scene: Scene, *, share: float, tally: Tally, log: Path) -> None:
-    """Try *share* of all faults of *scene*."""
-    with world() as given:
-        calls = _rehearsed(given, scene, log)
-    stride = max(1, round(1 / share))
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Some faults of one scene."""
+
+    scene: int
+    faults: tuple[Fault, ...]
+    dies_at: int
+
+
+def rehearse(share: float, number: int) -> list[Piece]:
+    """Return *share* of all faults of a scene."""
+    scene = SCENES[number]
+    with tempfile.TemporaryDirectory(prefix="quiesce-sweep-") as scratch:
+        log = Path(scratch) / "calls"
+        with world(scene.kind) as given:
+            dies_at = _death(given, scene, log) if scene.dies_at else 0
+        with world(scene.kind) as given:
+            calls = _rehearsed(given, scene, log, dies_at)
+    stride = max(1, round(1 / (share * scene.weight)))
     wanted = [
-        Fault(kind=kind, call=call)
+        Fault(kind=kind, call=call, victim=scene.victim)
         for position, call in enumerate(calls)
         for turn, kind in enumerate(KINDS)
         if (position * (len(KINDS) + 1) + turn) % stride == 0
         and (kind is not Kind.SHORT or call in calls.writing)
     ]
-    left = iter(wanted)
+    print(f"{scene.name}: {len(wanted)} faults of {len(calls)} calls", flush=True)
+    return [
+        Piece(scene=number, faults=tuple(wanted[first : first + _AT_ONCE]), dies_at=dies_at)
+        for first in range(0, len(wanted), _AT_ONCE)
+    ]
+
+
+def sweep(piece: Piece) -> Tally:
+    """Try the faults of *piece*."""
+    tally, scene, left = Tally(), SCENES[piece.scene], iter(piece.faults)
     while fault := next(left, None):
         # a world is used again until something is wrong with it: what is left behind would be met again
-        with world() as given:
+        with world(scene.kind) as given:
             given.note_known()
-            while fault and _tried(given, scene, fault, tally):
+            while fault and _tried(given, scene, fault, piece.dies_at, tally):
                 fault = next(left, None)
+    return tally
 
 
-def _tried(given: World, scene: Scene, fault: Fault, tally: Tally) -> bool:
+def _tried(given: World, scene: Scene, fault: Fault, dies_at: int, tally: Tally) -> bool:
     try:
         scene.before(given)
         retries = ("--task-retries", str(fault.kind.retries), "--task-retry-interval", "0.01")
-        answer = given.run(*scene.command, *retries, fault=fault)
+        answer = given.run(*scene.command, *retries, fault=fault, dies_at=dies_at)
         tally.injections += 1
         came = "killed" if answer.status < 0 else "succeeded" if answer.status == 0 else "failed"
         tally.came_of_it[came] += 1
-        if tally.injections % 100 == 0:
-            print(f"{tally.injections} injections, {len(tally.wrong)} wrong", flush=True)
         _require(answer.status != 70, f"a bug: {answer}")
-        scene.after(given, answer)
+        _judged(given, scene, fault, answer)
     except WrongError as error:
         where = answer.met or "killed" if "answer" in locals() else "before"
         tally.wrong.append(f"{scene.name}, {fault.kind.name} at call {fault.call} ({where}): {error}")
@@ -258,25 +330,51 @@ def _tried(given: World, scene: Scene, fault: Fault, tally: Tally) -> bool:
     return True
 
 
+def _judged(given: World, scene: Scene, fault: Fault, answer: Answer) -> None:
+    given.settled(fault)
+    given.running()
+    scene.after(given, answer)
+    given.settled(Fault(kind=Kind.COUNT))
+    given.running()
+
+
+def _death(given: World, scene: Scene, log: Path) -> int:
+    """Return the call at which the command of *scene* is to die."""
+    _, calls = _logged(given, scene, log, Fault(kind=Kind.COUNT))
+    there = [int(number) for number, _, path in calls if scene.dies_at in path]
+    return there[len(there) // 2]
+
+
+def _logged(
+    given: World, scene: Scene, log: Path, fault: Fault, dies_at: int = 0
+) -> tuple[Answer, list[list[str]]]:
+    """Run *scene*'s command without a fault; return what came of it, and the victim's calls."""
+    log.unlink(missing_ok=True)
+    given.note_known()
+    scene.before(given)
+    given.log = log
+    answer = given.run(*scene.command, fault=fault, dies_at=dies_at)
+    given.log = None
+    _require(bool(dies_at) or answer.status == 0, f"the rehearsal failed: {answer}")
+    given.settled(Fault(kind=Kind.COUNT))
+    return answer, [line.split(" ", 2) for line in log.read_text().splitlines()]
+
+
 class Calls(list[int]):
     """The numbers of the calls that are looked at, and which of them write."""
 
     writing: frozenset[int] = frozenset()
 
 
-def _rehearsed(given: World, scene: Scene, log: Path) -> Calls:
+def _rehearsed(given: World, scene: Scene, log: Path, dies_at: int) -> Calls:
     """Run *scene* without a fault, and tell which calls are worth a fault."""
-    given.note_known()
-    scene.before(given)
-    given.log = log
-    answer = given.run(*scene.command)
-    given.log = None
-    _require(answer.status == 0, f"the rehearsal failed: {answer}")
-    scene.after(given, answer)
-    lines = [line.split(" ", 2) for line in log.read_text().splitlines()]
+    fault = Fault(kind=Kind.COUNT, victim=scene.victim)
+    answer, lines = _logged(given, scene, log, fault, dies_at)
+    _judged(given, scene, fault, answer)
     pages = [int(n) for n, call, path in lines if "/home/quiesce.db" in path]
     few = set(pages[:: max(1, len(pages) // _OF_DATABASE)])
-    found = Calls(int(n) for n, _, path in lines if "/home/quiesce.db" not in path or int(n) in few)
+    # of several holders each counts from one
+    found = Calls(sorted({int(n) for n, _, path in lines if "/home/quiesce.db" not in path or int(n) in few}))
     found.writing = frozenset(int(n) for n, call, _ in lines if "write" in call or "copy" in call)
     return found
 
@@ -332,33 +430,41 @@ def _require(holds: bool, what: str) -> None:
         raise WrongError(what)
 
 
-def chosen(words: Sequence[str]) -> Iterator[Scene]:
-    """Give the scenes whose names hold one of *words*; all without any."""
-    return (scene for scene in SCENES if not words or any(word in scene.name for word in words))
+def _is_chosen(scene: Scene, words: Sequence[str]) -> bool:
+    return not words or any(word in scene.name for word in words)
 
 
 def main() -> int:
     """Sweep; return 1 when an invariant was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="which part of all faults is tried")
+    parser.add_argument("--jobs", type=int, default=1, help="how many are tried side by side")
     parser.add_argument("scenes", nargs="*", help="words of the scenes' names")
     options = parser.parse_args()
     if "LD_PRELOAD" not in os.environ:
         with tempfile.TemporaryDirectory(prefix="quiesce-inject-") as scratch:
             environment = os.environ | {"LD_PRELOAD": str(build(Path(scratch)))}
-            command = [sys.executable, "-m", "tests.faults.sweep", *sys.argv[1:]]
-            return os.spawnve(os.P_WAIT, sys.executable, command, environment)
+            # what is mounted is gone when it ends, however it ends
+            own = ["unshare", "--mount", "--propagation", "private"] if os.geteuid() == 0 else []
+            command = [*own, sys.executable, "-m", "tests.faults.sweep", *sys.argv[1:]]
+            return os.spawnvpe(os.P_WAIT, command[0], command, environment)
     import_everything()
-    tally = Tally(came_of_it=Counter(), wrong=[])
-    with tempfile.TemporaryDirectory(prefix="quiesce-sweep-") as scratch:
-        for scene in chosen(options.scenes):
-            began, before = time.monotonic(), tally.injections
-            sweep(scene, share=options.share, tally=tally, log=Path(scratch) / "calls")
-            took = time.monotonic() - began
-            print(f"{scene.name}: {tally.injections - before} injections in {took:.0f} s", flush=True)
-    came = ", ".join(f"{number} {what}" for what, number in sorted(tally.came_of_it.items()))
-    print(f"{tally.injections} injections ({came}): {len(tally.wrong)} wrong")
-    return 1 if tally.wrong else 0
+    chosen = [number for number, scene in enumerate(SCENES) if _is_chosen(scene, options.scenes)]
+    total = Tally()
+    with ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
+        pieces: list[Piece] = []
+        for rehearsed in [pool.submit(rehearse, options.share, number) for number in chosen]:
+            try:
+                pieces += rehearsed.result()
+            except WrongError as error:
+                total.wrong.append(f"without any fault: {error}")
+                print(f"WRONG: {total.wrong[-1]}", flush=True)
+        # in any order: a run that is cut short has seen something of each scene
+        random.Random(0).shuffle(pieces)
+        for done in as_completed([pool.submit(sweep, piece) for piece in pieces]):
+            total.add(done.result())
+            print(total, flush=True)
+    return 1 if total.wrong else 0
 
 
 if __name__ == "__main__":

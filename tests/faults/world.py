@@ -36,7 +36,7 @@ node_templates:
     properties: {path: {concat: [{get_input: here}, /two]}}
 """
 #: what a command may take before it counts as hanging, in seconds
-PATIENCE_S: Final = 60
+PATIENCE_S: Final = 240
 SOURCE: Final = Path(__file__).with_name("inject.c")
 #: the database's files: its rows are looked at by commands
 _DATABASE: Final = (
@@ -68,6 +68,16 @@ class Kind(enum.Enum):
         return int(self.value[2])
 
 
+class Victim(enum.Enum):
+    """Whose call fails."""
+
+    ENGINE = "engine"
+    #: of a fork of the engine, which has everything imported
+    GUARD = "guard"
+    #: each process that holds a freeze, and the one that forks them
+    HOLDERS = "freeze_daemon.py"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One call that fails."""
@@ -75,6 +85,7 @@ class Fault:
     kind: Kind
     #: which call below the world's directory, counted from one
     call: int = 0
+    victim: Victim = Victim.ENGINE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,14 +121,13 @@ class World:
 
     root: Path
     blueprint: str = BLUEPRINT
-    guarded: bool = False
     log: Path | None = None
     #: the judge's words for each directory in each state
     known: dict[tuple[str, str], str] = field(default_factory=dict)
     _scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="quiesce-faults-")))
 
     def __post_init__(self) -> None:
-        self.root.mkdir(mode=0o700)
+        self.root.mkdir(mode=0o700, exist_ok=True)
         (self.root / "shop.yaml").write_text(self.blueprint)
         self.fill("old")
         self.good("init", str(self.root / "shop.yaml"), "-b", "shop", "-i", f"here={self.root}")
@@ -147,15 +157,24 @@ class World:
             for path in (*directory.rglob("*"), directory):
                 os.utime(path, ns=(1, 1_234_567_890_123_456_789), follow_symlinks=False)
 
-    def run(self, *arguments: str, fault: Fault | None = None) -> Answer:
-        """Run one command in a child of this process, which has everything imported already."""
+    def settled(self, fault: Fault) -> None:
+        """Raise when something stays frozen although nobody runs a command: here nothing ever is."""
+
+    def running(self) -> None:
+        """Raise unless every process runs that is to run: here there is none."""
+
+    def run(self, *arguments: str, fault: Fault | None = None, dies_at: int = 0) -> Answer:
+        """Run one command in a child of this process, which has everything imported already.
+
+        It may have to die at a call, for somebody else to meet the *fault*.
+        """
         fault = fault or Fault(kind=Kind.COUNT)
         out, err, met = (self._scratch / name for name in ("out", "err", "met"))
         met.unlink(missing_ok=True)
         with out.open("w") as to_out, err.open("w") as to_err:
             pid = os.fork()
             if pid == 0:
-                self._child(arguments, (to_out.fileno(), to_err.fileno()), fault, met)
+                self._child(arguments, (to_out.fileno(), to_err.fileno()), fault, dies_at, met)
             status = _waited(pid, arguments)
         return Answer(
             arguments=arguments,
@@ -196,15 +215,34 @@ class World:
         listed = _shell(["find", ".", *options, "-printf", "%P %y\\n"], self.root)
         return "\n".join(sorted(listed.splitlines()))
 
-    def _child(self, arguments: tuple[str, ...], streams: tuple[int, int], fault: Fault, met: Path) -> None:
+    def prepare_child(self, fault: Fault, dies_at: int) -> None:
+        """Let the calls of this process fail; nothing is ever frozen, so no guard is needed."""
+        from quiesce.cli import session
+
+        assert not dies_at
+        session.start_guard = lambda _settings: _NoGuard()  # type: ignore[assignment, return-value, attr-defined]
+        if fault.kind is Kind.COUNT and self.log is None:
+            return
+        how, number, _ = fault.kind.value
+        log = b"" if self.log is None else os.fsencode(self.log)
+        ctypes.CDLL(None).inject_arm(os.fsencode(self.root), how, fault.call, number, log)
+
+    def _child(
+        self,
+        arguments: tuple[str, ...],
+        streams: tuple[int, int],
+        fault: Fault,
+        dies_at: int,
+        met: Path,
+    ) -> None:
         status = 70
         try:
             os.umask(0o077)
             for number, file in enumerate(streams, 1):
                 os.dup2(file, number)
             os.environ["QUIESCE_HOME"] = str(self.root / "home")
-            os.environ.pop("LD_PRELOAD", None)
-            status = self._called(arguments, fault, met)
+            os.environ["FAULT_LAYER"] = os.environ.pop("LD_PRELOAD", "")
+            status = self._called(arguments, fault, dies_at, met)
         except BaseException:
             import traceback
 
@@ -215,24 +253,35 @@ class World:
                     stream.flush()
             os._exit(status)
 
-    def _called(self, arguments: tuple[str, ...], fault: Fault, met: Path) -> int:
-        from quiesce.cli import session
+    def _called(self, arguments: tuple[str, ...], fault: Fault, dies_at: int, met: Path) -> int:
         from quiesce.cli.main import run
 
-        if not self.guarded:
-            session.start_guard = lambda _settings: _NoGuard()  # type: ignore[assignment, return-value]
+        _look_at_few_processes()
+        self.prepare_child(fault, dies_at)
         if fault.kind is Kind.COUNT and self.log is None:
             return run([*arguments])
         layer = ctypes.CDLL(None)
         layer.inject_met.restype = ctypes.c_char_p
-        how, number, _ = fault.kind.value
-        log = b"" if self.log is None else os.fsencode(self.log)
-        layer.inject_arm(os.fsencode(self.root), how, fault.call, number, log)
         try:
             return run([*arguments])
         finally:
             layer.inject_disarm()
             met.write_bytes(layer.inject_met())
+
+
+def _look_at_few_processes() -> None:
+    """Let this process ask only those about their use of data that share its mounts: others are many."""
+    from quiesce.files import usage
+
+    every, ours = usage._processes, Path("/proc/self/ns/mnt").readlink()
+
+    def few() -> Iterator[int]:
+        for pid in every():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/ns/mnt").readlink() == ours:
+                    yield pid
+
+    usage._processes = few
 
 
 class _NoGuard:
@@ -255,10 +304,10 @@ def judged(directory: Path) -> str:
 
 
 @contextlib.contextmanager
-def world(**options: Any) -> Iterator[World]:
+def world(kind: type[World] | None = None) -> Iterator[World]:
     """Give a world in a new directory, and remove it."""
     parent = Path(tempfile.mkdtemp(prefix="quiesce-world-"))
-    made = World(root=parent / "world", **options)
+    made = (kind or World)(root=parent / "world")
     try:
         yield made
     finally:
@@ -279,11 +328,11 @@ def import_everything() -> None:
     quiesce.provider_kit.installed.installed_providers()
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
     """Wait until *condition* holds."""
     import time
 
-    ends = time.monotonic() + PATIENCE_S
+    ends = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > ends:
             raise WrongError(what)
