@@ -172,6 +172,15 @@ def test_a_repository_that_is_not_mounted_is_unreachable_and_nothing_is_removed_
     assert "one" not in quiesce.points("shop")
 
 
+def test_a_repository_that_is_not_mounted_any_more_after_a_good_check_is_unreachable(
+    quiesce: CommandLine, saved_shop: Shop
+) -> None:
+    quiesce("backups", "verify", "shop", "one")
+    (quiesce.home / "repository").rename(quiesce.home / "away")
+    (quiesce.home / "repository").mkdir()
+    refused(quiesce, saved_shop, "one", code="unreachable")
+
+
 def _spoil_entry(quiesce: CommandLine) -> None:
     with contextlib.closing(sqlite3.connect(quiesce.home / "quiesce.db")) as rows, rows:
         rows.execute("UPDATE restore_points SET body = substr(body, 1, 99) WHERE name = 'one'")

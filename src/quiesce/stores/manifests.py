@@ -82,7 +82,10 @@ class RepositoryManifests:
     def changed_since(self, directory: str, point: RestorePoint, at: float) -> bool:
         """Tell whether anything of *point* was changed or put there after *at*: its content is not read."""
         root = _path(directory, point).parent
-        newest = max((path.lstat().st_ctime for path in (root, *root.rglob("*"))), default=0.0)
+        try:
+            newest = max(path.lstat().st_ctime for path in (root, *root.rglob("*")))
+        except FileNotFoundError:
+            return True  # gone, or not mounted: whoever looks closely says which
         return newest > at - _TICK_S
 
     def survey(self, directory: str, deployment: DeploymentName) -> Survey:
