@@ -192,6 +192,7 @@ def test_a_damaged_entry_of_the_catalog_is_refused_and_brought_back(
     _spoil_entry(quiesce)
     assert "DAMAGED" in quiesce("backups", "list", "shop").out
     assert "catalog" in refused(quiesce, saved_shop, "one")
+    quiesce("backups", "verify", "shop", "one", status=ExitStatus.DAMAGED)
     assert quiesce.points("shop")["two"]["trust"] == "never"
     quiesce("backups", "rebuild", "shop")
     quiesce("restore", "shop", "-p", "snapshot_name=one")
