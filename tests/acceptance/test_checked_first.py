@@ -195,6 +195,7 @@ def test_a_damaged_entry_of_the_catalog_is_refused_and_brought_back(
     quiesce("backups", "verify", "shop", "one", status=ExitStatus.DAMAGED)
     assert quiesce.points("shop")["two"]["trust"] == "never"
     quiesce("backups", "rebuild", "shop")
+    quiesce("backups", "verify", "shop", "one")
     quiesce("restore", "shop", "-p", "snapshot_name=one")
     assert saved_shop.orders() == ["tea"]
 

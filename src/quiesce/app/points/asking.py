@@ -91,10 +91,9 @@ def _asking(services: Services, point: RestorePoint) -> Plan:
     given: dict[str, Json] = {
         "snapshot_name": point.name,
         "snapshot_incremental": not point.full,
-        "snapshot_rotation": point.rotation,
     }
-    if point.type:  # a damaged entry of the catalog does not say it
-        given["snapshot_type"] = point.type
+    if not point.damage:  # a damaged entry of the catalog does not say them
+        given |= {"snapshot_type": point.type, "snapshot_rotation": point.rotation}
     parameters = read_parameters(BACKUP.name, given, now=services.clock.now())
     return Plan(workflow="verify", parameters=parameters, groups=(), steps=())
 
