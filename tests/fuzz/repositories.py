@@ -203,11 +203,12 @@ class _Replacing:
 
 def _parse_listing(data: bytes) -> None:
     """Names in a directory that others can write to: files, folders, links, pipes."""
-    root = scratch() / "storage"
+    root, precious = scratch() / "storage", scratch() / "precious"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
+    precious.write_text("of somebody else")
     for line in data.split(b"\n")[:32]:
-        _put(os.fsencode(root), line[:1], line[1:])
+        _put(os.fsencode(root), line[:1], line[1:], precious)
     storage = DirectoryStorage(root)
     try:
         with contextlib.suppress(QuiesceError):
@@ -222,9 +223,11 @@ def _parse_listing(data: bytes) -> None:
                 ask()  # type: ignore[operator]
     finally:
         storage.close()
+        assert precious.read_text() == "of somebody else"
+        precious.unlink()
 
 
-def _put(root: bytes, kind: bytes, name: bytes) -> None:
+def _put(root: bytes, kind: bytes, name: bytes, precious: Path) -> None:
     path = root + b"/" + name.replace(b"\0", b"").replace(b"..", b".")
     with contextlib.suppress(OSError, ValueError):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -232,7 +235,7 @@ def _put(root: bytes, kind: bytes, name: bytes) -> None:
             case b"d":
                 os.mkdir(path)
             case b"l":
-                os.symlink(b"/etc/passwd", path)
+                os.symlink(os.fsencode(precious), path)
             case b"p":
                 os.mkfifo(path)
             case _ if not os.path.lexists(path):
