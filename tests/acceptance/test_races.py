@@ -84,6 +84,7 @@ for number in range(8):
 MOUNT: Final = """
 import contextlib, ctypes, os, sys, time
 libc = ctypes.CDLL(None)
+libc.prctl(1, 9)  # PR_SET_PDEATHSIG: no attacker outlives its test
 top = os.fsencode(sys.argv[1])
 data = top + b"/user/data"
 places = [(b"dir",), (b"dir", b"sub"), (b"mounted",)]

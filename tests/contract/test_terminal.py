@@ -79,6 +79,7 @@ class DirectoryOverSsh(DirectorySubject):
         )
         inputs = {"calls": self._calls(operation, name)}
         fields = {"deployment": DEPLOYMENT, "node": node, "inputs": inputs, "function": FUNCTION}
+        fields["thaw_inputs"] = thaw.inputs
         return super().call(operation, **(fields | changes))
 
     def lose_answer(self, operation: Operation) -> None:

@@ -303,7 +303,7 @@ def freezing(server: Server, marker: Path, **changes: Any) -> tuple[Call, Call]:
             inputs={"calls": thaw},  # type: ignore[dict-item]
         ),
     }
-    common = {"operations": operations, "auth": auth, **changes}
+    common = {"operations": operations, "auth": auth, "thaw_inputs": {"calls": thaw}, **changes}
     return (
         a_call(server, FS_PREPARE, freeze, **common),
         a_call(server, FS_FINALIZE, thaw, **{k: v for k, v in common.items() if k != "thaw_after_s"}),

@@ -17,7 +17,7 @@ from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
 from quiesce.model.ids import BackupName, InstanceId, Json, StepId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import FS_FINALIZE, Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import Level, Logged
@@ -183,6 +183,7 @@ class Performer:
             undo=step.role is Role.UNDO,
             artifact=own if step.operation is not Operation.SNAPSHOT else None,
             thaw_after_s=parameters.max_freeze_s + TIMER_MARGIN_S if step.self_thaw else None,
+            thaw_inputs=self._live.inputs(step.instance, FS_FINALIZE) if step.self_thaw else {},
             blueprint_dir=self._deployment.blueprint_dir,
             related=self._related(step.instance),
             origin=origin,

@@ -9,7 +9,7 @@ from typing import Any
 from quiesce.model.call import Call, Related
 from quiesce.model.capabilities import Capabilities, Description
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, Json, NodeId, StepId, backup_name
-from quiesce.model.operation import INTERFACES, Operation
+from quiesce.model.operation import FS_FINALIZE, INTERFACES, Operation
 from quiesce.model.parameters import Parameters
 from quiesce.model.topology import Implementation, Node
 from quiesce.planning import BACKUP, WORKFLOWS, parameters_of, read_parameters
@@ -58,6 +58,7 @@ def call_of(
         full=not parameters.snapshot_incremental,
         artifact=_artifact(operation, name, context),
         thaw_after_s=parameters.max_freeze_s + _TIMER_MARGIN_S if timed else None,
+        thaw_inputs=node.operations[FS_FINALIZE].inputs if timed and FS_FINALIZE in node.operations else {},
         related=tuple(_related(each) for each in context.instance.relationships),
     )
 

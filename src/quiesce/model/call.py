@@ -50,6 +50,8 @@ class Call:
     origin: Origin | None = None
     #: FREEZE: the node's own timer, armed before the freeze, thaws after so many seconds
     thaw_after_s: float | None = None
+    #: FREEZE with such a timer: the inputs of the node's own thaw, evaluated as far as that can be done here
+    thaw_inputs: Mapping[str, Json] = field(default_factory=dict)
     #: directory of the blueprint, for the scripts it names
     blueprint_dir: str = ""
     #: the instances this one is contained in, nearest first, then those it is connected to

@@ -16,6 +16,7 @@ NOBODY = 54321
 _PRELUDE = """
 import contextlib, ctypes, os, sys
 libc = ctypes.CDLL(None)
+libc.prctl(1, 9)  # PR_SET_PDEATHSIG: no attacker outlives its test
 def exchange(one, other):
     return libc.renameat2(-100, one.encode(), -100, other.encode(), 2)
 """

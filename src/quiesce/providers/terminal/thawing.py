@@ -25,7 +25,7 @@ def thaw_lines(call: Call, auth: TerminalAuth) -> tuple[str, ...]:
     freeze = call.node.operations.get(FS_PREPARE)
     if freeze is not None and freeze.inputs.get("terminal_auth") != thaw.inputs.get("terminal_auth"):
         raise NonRecoverableError("fs_finalize goes to another place than fs_prepare")
-    inputs = {**call.inputs, "calls": thaw.inputs.get("calls")}
+    inputs = {**call.inputs, "calls": call.thaw_inputs.get("calls")}
     calls = terminal_calls(replace(call, inputs=inputs), inputs["calls"], auth.reactions)
     if any(each.responses for each in calls):
         raise NonRecoverableError("fs_finalize answers questions, which a timer cannot")
