@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import gzip
-import io
-import os
 import secrets
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from unittest import mock
 
 import pytest
-
-from quiesce.cli.main import run
 
 from .canaries import forms_of, holding, said, watching
 from .shop import CommandLine

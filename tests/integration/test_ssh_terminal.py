@@ -415,7 +415,10 @@ def test_where_no_timer_can_be_armed_it_says_so(
     operations: dict[str, Implementation],
     why: str,
 ) -> None:
-    call = a_call(server, FS_PREPARE, [{"action": "true"}], operations=operations, thaw_after_s=10.0)
+    thaw = operations.get(FS_FINALIZE)
+    inputs = {} if thaw is None else thaw.inputs
+    changes = {"operations": operations, "thaw_inputs": inputs, "thaw_after_s": 10.0}
+    call = a_call(server, FS_PREPARE, [{"action": "true"}], **changes)
     provider.perform(call, context)
     warnings = [line for level, line in context.lines if level is Level.WARNING]
     assert len(warnings) == 1
