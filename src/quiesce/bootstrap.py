@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets as random_source
 import string
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from quiesce.files.durable import make_private_directory
 from quiesce.files.reading import read_regular
 from quiesce.files.trust import find_fault, require_trusted
 from quiesce.guard import GuardProcess
+from quiesce.isolation.modules import own_command
 from quiesce.messenger import WebMessenger
 from quiesce.model.capabilities import Description
 from quiesce.model.deployment import Deployment
@@ -140,11 +140,6 @@ def start_guard(settings: Settings) -> GuardProcess:
         "QUIESCE_DATABASE": settings.database_url,
     }
     return GuardProcess(own_command("quiesce.cli.guard"), settings.home / "guard.log", environment)
-
-
-def own_command(module: str, *arguments: str) -> list[str]:
-    """Return what runs a *module* of ours: never one that lies in the working directory instead."""
-    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def require_trusted_home(home: Path) -> None:

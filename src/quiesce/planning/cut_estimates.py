@@ -12,6 +12,7 @@ _ENTRY_S: Final = 200e-6
 _BYTES_A_SECOND: Final = 100 << 20
 #: up to this growth the last cut's rates are believed to be the next one's
 _ALIKE: Final = 4.0
+_FROM_NOTHING: Final = 1e12
 
 
 def estimate_cut(size: CutSize, last: Lasted | None) -> CutEstimate:
@@ -39,10 +40,14 @@ def _guessed_s(size: CutSize) -> float:
 
 def _ratios(size: CutSize, last: CutSize) -> tuple[float, float]:
     """Return how many times as many entries and bytes there are as at the *last* time."""
-    return (
-        max(size.entries, 1) / max(last.entries, 1),
-        max(size.copied_bytes, 1) / max(last.copied_bytes, 1),
-    )
+    return _ratio(size.entries, last.entries), _ratio(size.copied_bytes, last.copied_bytes)
+
+
+def _ratio(now: int, then: int) -> float:
+    """Return *now* by *then*; from nothing to something is more than anything that was measured."""
+    if then:
+        return now / then
+    return _FROM_NOTHING if now else 1.0
 
 
 def _more(size: CutSize, last: CutSize) -> CutSize:

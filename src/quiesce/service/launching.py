@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.app.services import Services
-from quiesce.bootstrap import own_command
 from quiesce.errors import QuiesceError
 from quiesce.files.durable import make_private_directory
+from quiesce.isolation.modules import own_command
 from quiesce.model.ids import DeploymentName, ExecutionId
 
 #: how long a page waits for a command's execution, or its error, in seconds; the command goes on

@@ -14,7 +14,8 @@ from typing import Final
 import uvicorn
 
 from quiesce.app.services import Services
-from quiesce.bootstrap import USERS_FILE, own_command
+from quiesce.bootstrap import USERS_FILE
+from quiesce.isolation.modules import own_command
 from quiesce.service.access import Access
 from quiesce.service.app import console, monitored
 from quiesce.service.audit import Audit

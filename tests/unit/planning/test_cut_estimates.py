@@ -35,6 +35,13 @@ def test_what_has_grown_much_is_not_called_measured() -> None:
     assert (grown.basis, grown.seconds > 30.0) == (Basis.GUESSED, True)
 
 
+def test_what_was_not_there_at_the_last_cut_is_not_called_measured() -> None:
+    last = Lasted(seconds=2.0, size=CutSize(entries=1000))
+    grown = estimate_cut(CutSize(entries=1000, copied_bytes=GIB), last)
+    assert (grown.basis, grown.seconds > 10.0) == (Basis.GUESSED, True)
+    assert estimate_cut(CutSize(entries=1000), last).basis is Basis.MEASURED
+
+
 def test_what_was_broken_off_is_not_believed_to_be_quicker_until_there_is_less() -> None:
     tried = Lasted(seconds=30.0, finished=False, size=SMALL)
     assert estimate_cut(SMALL, tried).seconds == 30.0

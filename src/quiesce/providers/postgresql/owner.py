@@ -7,7 +7,6 @@ import json
 import os
 import pwd
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from quiesce.errors import (
     OperationTimeoutError,
     ProviderError,
 )
+from quiesce.isolation.modules import own_command
 
 _PROGRAM: Final = "quiesce.providers.postgresql.as_owner"
 _CHUNK_BYTES: Final = 1 << 20
@@ -74,7 +74,7 @@ class ServerUser:
         body = {**request, "operation": operation, "user": self.user, "group": self.group}
         body["groups"] = list(self.groups)
         process = subprocess.Popen(
-            [sys.executable, "-m", _PROGRAM, json.dumps(body)],
+            own_command(_PROGRAM, json.dumps(body)),
             stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
