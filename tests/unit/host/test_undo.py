@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from quiesce.errors import (
+    DamagedArtifactError,
     ForeignObjectError,
     InUseError,
     MountInsideError,
@@ -91,6 +92,22 @@ def test_data_that_somebody_has_removed_come_back(machine: Machine, node: Node, 
     shutil.rmtree(data)
     put(machine, node)
     assert (data / "file").read_text() == "former"
+
+
+@pytest.mark.parametrize("undone", [False, True], ids=["restored", "undone"])
+def test_what_was_kept_and_is_gone_takes_no_place(
+    machine: Machine, node: Node, data: Path, undone: bool
+) -> None:
+    """Somebody has removed it by hand; the data stay where they are, whatever is asked for."""
+    restored(machine, node, data)
+    if undone:
+        put(machine, node)
+    shutil.rmtree(kept(machine, node).place)
+    before = (data / "file").read_text()
+    for _ in range(2):
+        with pytest.raises(DamagedArtifactError, match="is gone"):
+            put(machine, node, Side.RESTORED if undone else Side.FORMER)
+        assert (data / "file").read_text() == before
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["untouched", "written to"])

@@ -64,6 +64,8 @@ class FormerMark:
     fingerprint: str = ""
     succeeded: bool = False
     kept: Side = Side.FORMER
+    #: whether nothing was in the data's place in the state that is kept
+    nothing_kept: bool = False
     #: whether an exchange back was begun, and what was in place then
     reverting: bool = False
     present: _Number | None = None
@@ -105,7 +107,8 @@ class FormerStates:
                 done = now == mark.present
             else:
                 done = now != mark.present or self._is_replaced(undo, mark)
-        return replace(mark, reverting=False, kept=_other(mark.kept) if done else mark.kept)
+        mark = replace(mark, reverting=False)
+        return _exchanged(mark, mark.present) if done else mark
 
     def describe(self) -> FormerState | None:
         """Return the undo for people and planning."""
@@ -150,6 +153,7 @@ class FormerStates:
             at=time.time(),
             new=_number_of(new.identity),
             fingerprint=fingerprint_of(place, CONTENT, moved=True),
+            nothing_kept=old is None,
         )
         self._write(place, mark)
         if old is None:
@@ -229,17 +233,19 @@ class FormerStates:
 
         Raises:
             ResourceNotFoundError: when nothing is kept.
+            DamagedArtifactError: when what was kept is gone.
         """
         mark = self.mark()
         if mark is None:
             raise ResourceNotFoundError("no restore has left anything that it could be undone with")
         if mark.kept is to:
+            self._require_kept(mark)
             self._require_no_mounts()
             present = _named(declared)
             now = _number_of(present.identity) if present else None
             self._write_undo(replace(mark, reverting=True, present=now))
             self._swap(declared, present)
-            mark = replace(mark, kept=_other(to))
+            mark = _exchanged(mark, now)
         self._write_undo(mark)
         return mark
 
@@ -336,6 +342,15 @@ class FormerStates:
             elif present is not None:
                 move(present, undo, CONTENT)
 
+    def _require_kept(self, mark: FormerMark) -> None:
+        """Refuse to put nothing in the data's place, where something was to be kept."""
+        if not mark.nothing_kept and not self.holds_anything():
+            where = f"{shown_path(self._stage)}/{os.fsdecode(UNDO)}/{os.fsdecode(CONTENT)}"
+            raise DamagedArtifactError(
+                f"what was kept for an undo is gone: {where}; nothing was changed",
+                hint="Restore a restore point of the state that you want.",
+            )
+
     def _require_no_mounts(self) -> None:
         with held(self._stage, UNDO) as undo:
             require_no_mounts_below(undo)
@@ -421,6 +436,11 @@ def _goes_on(before: FormerMark, mark: FormerMark) -> bool:
 def _gone_on(before: FormerMark, mark: FormerMark) -> FormerMark:
     """Return what is known of the undo now that *mark*'s restore has put another state there."""
     return replace(before, execution=mark.execution, point=mark.point, at=mark.at, new=mark.new)
+
+
+def _exchanged(mark: FormerMark, present: _Number | None) -> FormerMark:
+    """Return what is known when *present*, if anything was there, has become what is kept."""
+    return replace(mark, kept=_other(mark.kept), nothing_kept=present is None)
 
 
 def _named(declared: Declared) -> Named | None:
