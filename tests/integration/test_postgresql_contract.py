@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -68,16 +69,19 @@ class ServerSubject(Subject):
         return self.providers[-1]
 
     def write(self, token: str) -> None:
-        if not self.server.running:
-            self.server.start()
+        self._let_recover()
         self.server.query("CREATE TABLE IF NOT EXISTS token (text text); DELETE FROM token")
         self.server.query(f"INSERT INTO token VALUES ('{token}')")
 
     def read(self) -> str:
-        self.server.start()
-        while self.server.query("SELECT pg_is_in_recovery()") == "t":
-            pass
+        self._let_recover()
         return self.server.query("SELECT text FROM token")
+
+    def _let_recover(self) -> None:
+        if not self.server.running:
+            self.server.start()
+        while self.server.query("SELECT pg_is_in_recovery()") == "t":
+            time.sleep(0.05)
 
     def running(self) -> bool:
         return self.server.running
@@ -86,6 +90,8 @@ class ServerSubject(Subject):
         self.lost.append(operation)
 
     def objects(self) -> frozenset[str]:
+        if not self.server.running:
+            self.server.start()
         stored = (path for path in (self.root / "repository").rglob("*") if path.name != MARK)
         slots = self.server.query("SELECT slot_name FROM pg_replication_slots").split()
         return frozenset((*(str(path.relative_to(self.root)) for path in stored), *slots))
@@ -96,7 +102,7 @@ class ServerSubject(Subject):
         (place / "thesis.txt").write_text("theirs")
 
     def call(self, operation: Operation, **changes: object) -> Call:
-        if operation is Operation.APPLY and self.server.running:
+        if operation in (Operation.APPLY, Operation.REVERT) and self.server.running:
             self.server.stop()
         return super().call(operation, **changes)
 

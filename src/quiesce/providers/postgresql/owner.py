@@ -9,6 +9,7 @@ import pwd
 import subprocess
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -107,12 +108,11 @@ def _pour(data: io.RawIOBase, process: subprocess.Popen[bytes]) -> None:
     stream = process.stdin
     if stream is None:
         return
-    try:
+    with suppress(BrokenPipeError):  # its answer says why
         while chunk := data.read(_CHUNK_BYTES):
             stream.write(chunk)
+    with suppress(BrokenPipeError):
         stream.close()
-    except BrokenPipeError:
-        pass  # its answer says why
     process.stdin = None
 
 

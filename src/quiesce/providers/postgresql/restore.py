@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from quiesce.errors import InUseError, NonRecoverableError, ProbeFailedError, ProviderError, RecoverableError
+from quiesce.errors import (
+    InUseError,
+    NonRecoverableError,
+    ProbeFailedError,
+    ProviderError,
+    RecoverableError,
+    ResourceNotFoundError,
+)
 from quiesce.files.durable import make_private_directory, write_durably
 from quiesce.files.reading import open_regular_file
 from quiesce.model.former_state import FormerState, Side
@@ -109,8 +116,15 @@ def apply(job: ServerJob) -> Outcome:
 
 
 def revert(job: ServerJob) -> Outcome:
-    """Exchange the present state with the one that is kept."""
+    """Exchange the present state with the one that is kept.
+
+    Raises:
+        ResourceNotFoundError: when none is.
+    """
     refuse_running(job)
+    if former_state(job) is None:
+        where = job.data_directory
+        raise ResourceNotFoundError(f"no restore of {where} has left anything that it could be undone with")
     ask = _asking(job, ServerUser.of(job.data_directory))
     ask("revert", places=_kept_places(job), wanted=job.call.parameters.undo_to.value)
     return NOTHING
