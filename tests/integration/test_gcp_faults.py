@@ -137,7 +137,9 @@ def test_a_restore_succeeds_or_is_finished_by_the_next_one(place: Place, kind: s
         assert estate.read_all(VM) == "before", f"request {skip}"
         assert estate.find(VM)["status"] == "RUNNING", f"request {skip}"
         disks = [key for key in cloud.items if key[0] == "disks"]
-        assert len(disks) == 4, f"request {skip}: {disks}"
+        # what a restore has put there whole is kept by the next one, though its probe failed
+        expected = 6 if error is not None and ".probe failed" in str(error) else 4
+        assert len(disks) == expected, f"request {skip}: {error}: {disks}"
         assert all(
             estate.read(f"zones/us-central1-a/disks/{disk}").endswith("after") for disk in ("boot", "data")
         )
