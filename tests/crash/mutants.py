@@ -90,8 +90,8 @@ MUTANTS = (
     Mutant(
         name="cuts from both sides of a thaw are mixed",
         file="engine/recovery.py",
-        old="        return _BROKEN\n    if not began_resting",
-        new="        return CONTINUE\n    if not began_resting",
+        old="        return _BROKEN if began_window",
+        new="        return CONTINUE if began_window",
     ),
     Mutant(
         name="incomplete things are left behind",

@@ -250,7 +250,7 @@ class ProviderContract:
         self, subject: Subject, full: bool, tmp_path: Path
     ) -> None:
         provider = _needs_mode(subject, full)
-        if Operation.EXTRACT not in subject.operations or not isinstance(provider, TargetInspector):
+        if not _has(subject, Operation.EXTRACT) or not isinstance(provider, TargetInspector):
             pytest.skip("this kind of node is not extracted, or by the blueprint's own means")
         _or_skip(lambda: subject.write("before"))
         artifact = _make(subject, provider, full=full)
@@ -491,9 +491,13 @@ def _needs(subject: Subject, operation: Operation) -> Provider:
 
 def _needs_undo(subject: Subject, full: bool) -> Provider:
     provider = _needs_mode(subject, full)
-    if Operation.REVERT not in subject.operations or not isinstance(provider, FormerStateKeeper):
+    if not _has(subject, Operation.REVERT) or not isinstance(provider, FormerStateKeeper):
         pytest.skip("this kind of node keeps nothing of what it replaces, or by the blueprint's own means")
     return provider
+
+
+def _has(subject: Subject, operation: Operation) -> bool:
+    return operation in subject.operations & subject.capabilities.operations
 
 
 def _needs_mode(subject: Subject, full: bool) -> Provider:
