@@ -67,6 +67,11 @@ def test_when_one_cut_fails_all_is_thawed_and_the_other_pieces_are_removed(
 
 def test_the_other_pieces_are_kept_when_that_was_asked_for(quiesce: CommandLine, moody: Shop) -> None:
     (moody.directory / "broken_cut").touch()
+    # the other piece is there before this one fails, however busy the machine is
+    (moody.directory / "till.sh").write_text("#!/bin/sh\ntouch sold\n")
+    (moody.directory / "cut.sh").write_text(
+        "#!/bin/sh\ntouch made\nwhile [ ! -e sold ]; do sleep 0.05; done\nsleep 1\n[ ! -e broken_cut ]\n"
+    )
     options = (
         *NO_RETRIES,
         "-p",
