@@ -51,6 +51,10 @@ def _attached(bench: Bench) -> list[Any]:
     return [bench.estate.find(disk) for disk in bench.estate.attached(VM).values()]
 
 
+def _forbidden(method: str) -> Fault:
+    return Fault(kind="http", method=method, count=0, status=403, reason="forbidden")
+
+
 class TestWhatADiskIs:
     """A disk that is made of a snapshot has none of these unless they are asked for.
 
@@ -229,6 +233,23 @@ class TestConsistencyGroups:
         artifact = bench.make("vm", full=False)
         assert [path.split("/")[-2] for path in artifact["objects"]] == ["machineImages"]
         assert any("no instant snapshot group" in line for line in bench.lines)
+
+    def test_an_account_that_may_not_read_policies_gets_what_it_got_before(self, bench: Bench) -> None:
+        self._build(bench)
+        bench.cloud.faults.append(_forbidden("compute.resourcePolicies.get"))
+        artifact = bench.make("vm", full=False)
+        assert [path.split("/")[-2] for path in artifact["objects"]] == ["machineImages"]
+        assert any("not known whether its disks are a consistency group" in line for line in bench.lines)
+
+    @pytest.mark.parametrize("undo", [False, True])
+    def test_an_account_that_may_not_read_groups_can_remove_what_it_made(
+        self, bench: Bench, undo: bool
+    ) -> None:
+        bench.estate.machine("vm", [bench.estate.disk(name) for name in ("d0", "d1")])
+        artifact = bench.make("vm", full=False)
+        bench.cloud.faults.append(_forbidden("compute.instantSnapshotGroups.get"))
+        bench.do(Operation.DELETE, "vm", full=False, **({"undo": True} if undo else {"artifact": artifact}))
+        assert bench.estate.copies() == frozenset()
 
     @pytest.mark.parametrize(
         "method", ["compute.instantSnapshotGroups.insert", "compute.instantSnapshots.setLabels"]

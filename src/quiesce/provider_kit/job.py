@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from quiesce.archives import BackupKey
 from quiesce.model.call import Call
 from quiesce.model.ids import BackupName, Json
+from quiesce.model.operation import FS_PREPARE
 from quiesce.model.records import Level
 from quiesce.ports import Context
 from quiesce.provider_kit.deadline import Deadline
@@ -50,6 +51,11 @@ class Job:
     def place(self) -> BackupKey:
         """Where this instance's full copy lies in a repository."""
         return BackupKey(deployment=self.call.deployment, point=self.point, instance=self.call.instance)
+
+    @property
+    def frozen_by_hook(self) -> bool:
+        """Whether the blueprint freezes this very node around the cut."""
+        return FS_PREPARE in self.call.node.operations.keys() - self.call.node.skip_actions
 
     def deadline(self, what: str) -> Deadline:
         """Return the time that is left for waiting for *what*."""

@@ -40,9 +40,11 @@ from quiesce.providers.gcp.references import (
     IMAGES,
     INSTANTS,
     MACHINES,
+    POLICIES,
     SNAPSHOTS,
     Location,
     Reference,
+    parse,
 )
 from quiesce.providers.gcp.resources import GcpCopy, GcpDisk, GcpMachine, Quota
 
@@ -70,6 +72,7 @@ _CLIENTS: Final[dict[tuple[str, str], tuple[str, str]]] = {
     (GROUPS, "zones"): ("InstantSnapshotGroupsClient", "instant_snapshot_group"),
     (SNAPSHOTS, "global"): ("SnapshotsClient", "snapshot"),
     (IMAGES, "global"): ("MachineImagesClient", "machine_image"),
+    (POLICIES, "regions"): ("ResourcePoliciesClient", "resource_policy"),
     ("operations", "zones"): ("ZoneOperationsClient", "operation"),
     ("operations", "regions"): ("RegionOperationsClient", "operation"),
     ("operations", "global"): ("GlobalOperationsClient", "operation"),
@@ -209,14 +212,10 @@ class Compute:
 
     def is_consistency_group(self, policy: str) -> bool:
         """Tell whether the resource policy of that path is a consistency group of disks."""
-        _, project, _, region, _, name = policy.split("/")
-        request = {"project": project, "region": region, "resource_policy": name}
-        client = self.connection.client("ResourcePoliciesClient")
         try:
-            found = self.ask("read a policy", lambda s: client.get(request=request, retry=None, timeout=s))
+            return "disk_consistency_group_policy" in self._get(parse(policy))
         except ResourceNotFoundError:
             return False
-        return "disk_consistency_group_policy" in found
 
     def permitted(self, reference: Reference, permissions: Iterable[str]) -> frozenset[str]:
         """Return which of *permissions* the account has on a resource."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from quiesce.model.operation import FS_PREPARE
 from quiesce.provider_kit.job import Job, RuntimeState
 from quiesce.provider_kit.listing import Pace, SharedRequests
 from quiesce.providers.gcp.account import Account
@@ -60,11 +59,6 @@ class GcpJob(Job):
     options: GcpOptions
     lists: SharedLists
     state: RuntimeState
-
-    @property
-    def frozen_by_hook(self) -> bool:
-        """Whether the blueprint freezes this very node around the cut."""
-        return FS_PREPARE in self.call.node.operations.keys() - self.call.node.skip_actions
 
     @property
     def copy_locations(self) -> frozenset[Location]:

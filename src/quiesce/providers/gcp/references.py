@@ -15,6 +15,7 @@ SNAPSHOTS: Final = "snapshots"
 INSTANTS: Final = "instantSnapshots"
 GROUPS: Final = "instantSnapshotGroups"
 IMAGES: Final = "machineImages"
+POLICIES: Final = "resourcePolicies"
 #: collection and kind of scope in which each of them lives
 COLLECTIONS: Final = frozenset(
     {
@@ -26,6 +27,7 @@ COLLECTIONS: Final = frozenset(
         (GROUPS, "zones"),
         (SNAPSHOTS, "global"),
         (IMAGES, "global"),
+        (POLICIES, "regions"),
         ("operations", "zones"),
         ("operations", "regions"),
         ("operations", "global"),

@@ -57,6 +57,8 @@ class CopySet:
     machine_type: str = ""
     #: what a new machine needs to be like the copied one
     machine_settings: Mapping[str, Json] = field(default_factory=dict)
+    #: whether they were cut as an instant snapshot group, which is there beside them
+    grouped: bool = False
 
     @property
     def disks(self) -> tuple[tuple[MadeCopy, CopiedDisk], ...]:

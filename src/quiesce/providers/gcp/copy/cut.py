@@ -50,6 +50,7 @@ def cut_machine(job: GcpJob) -> Outcome:
         machine=machine.reference,
         machine_type=machine.machine_type,
         machine_settings=machine.settings,
+        grouped=grouped is not None,
     )
     return _outcome(
         job,
@@ -173,7 +174,7 @@ def _begin_grouped(job: GcpJob, disks: Sequence[CopiedDisk]) -> tuple[tuple[Made
     options = job.options
     if job.call.full or options.guest_flush or options.copy_as is not CopyAs.AUTO or len(disks) < 2:
         return None
-    group = group_of(job, disks)
+    group = _known_group_of(job, disks)
     if not group:
         return None
     try:
@@ -182,6 +183,14 @@ def _begin_grouped(job: GcpJob, disks: Sequence[CopiedDisk]) -> tuple[tuple[Made
         job.warn(f"no instant snapshot group of {last_part(group)}: {error}")
         return None
     return made, [f"its disks were cut at one instant, as the consistency group {last_part(group)}"]
+
+
+def _known_group_of(job: GcpJob, disks: Sequence[CopiedDisk]) -> str:
+    try:
+        return group_of(job, disks)
+    except NonRecoverableError as error:
+        job.warn(f"it is not known whether its disks are a consistency group: {error}")
+        return ""
 
 
 def _begin_all(

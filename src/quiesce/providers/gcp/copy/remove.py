@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quiesce.errors import ResourceNotFoundError
+from quiesce.errors import NonRecoverableError, ResourceNotFoundError
 from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.ownership import is_removable
 from quiesce.providers.gcp.copy.artifact import MadeCopy, copy_set, locations_of
@@ -17,13 +17,23 @@ from quiesce.providers.gcp.replaced import drop_replaced
 
 def remove(job: GcpJob) -> Outcome:
     """Remove every copy of the call's restore point, and the replaced disks when that was asked for."""
-    copies = copy_set(job).copies if job.call.artifact else ()
+    made = copy_set(job) if job.call.artifact else None
+    copies = made.copies if made is not None else ()
     seen = job.copies(locations_of(copies) or job.copy_locations)
     job.compute.remove(_marked(job, copies, seen) | _unmarked(job, copies, seen))
-    if job.target.is_machine and not job.call.full:
-        remove_group(job)
+    if job.target.is_machine and not job.call.full and (made is None or made.grouped):
+        _remove_group(job, named=made is not None)
     dropped = drop_replaced(job) if job.options.drop_replaced else []
     return Outcome(note=f"removed the replaced disks {', '.join(dropped)}" if dropped else "")
+
+
+def _remove_group(job: GcpJob, *, named: bool) -> None:
+    try:
+        remove_group(job)
+    except NonRecoverableError:
+        if named:
+            raise
+        # nobody knows what was made, but who may not even look at groups has made none
 
 
 def _marked(job: GcpJob, copies: Sequence[MadeCopy], seen: Copies) -> set[Reference]:

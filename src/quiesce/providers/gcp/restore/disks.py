@@ -37,8 +37,8 @@ def add_policies(job: GcpJob, disks: Mapping[Reference, CopiedDisk]) -> list[str
     """Let new disks have the schedules and groups of the old ones; returns which they have not got."""
     lost = []
     for new, disk in disks.items():
-        missing = [policy for policy in disk.policies if policy not in job.compute.disk(new).policies]
-        for policy in missing:
+        there = job.compute.disk(new).policies if disk.policies else ()
+        for policy in (policy for policy in disk.policies if policy not in there):
             field = "disks" if new.kind == "zones" else "region_disks"
             body = {f"{field}_add_resource_policies_request_resource": {"resource_policies": [policy]}}
             try:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from quiesce.errors import RecoverableError
 from quiesce.model.consistency import Consistency
-from quiesce.model.operation import FS_PREPARE
 from quiesce.model.outcome import Outcome
 from quiesce.providers.openstack import ownership, power
 from quiesce.providers.openstack.guest_agent import may_freeze
@@ -63,11 +62,7 @@ def _capped(job: OpenStackJob, server: Server, volumes: Sequence[Volume], outcom
     Where Nova freezes a guest around that, its thaw ends the freeze of a hook as well: the guest agent thaws
     everything, whoever froze it.
     """
-    if (
-        server.status != power.ACTIVE
-        or not _frozen_by_a_hook(job)
-        or not _frozen_by_nova(job, server, volumes)
-    ):
+    if server.status != power.ACTIVE or not job.frozen_by_hook or not _frozen_by_nova(job, server, volumes):
         return outcome
     note = (
         f"Nova froze and thawed {server.name} around its own snapshot, and that thaw ended the freeze of "
@@ -75,11 +70,6 @@ def _capped(job: OpenStackJob, server: Server, volumes: Sequence[Volume], outcom
     )
     notes = [one for one in (outcome.note, note) if one]
     return replace(outcome, consistency=Consistency.CRASH, note="; ".join(notes))
-
-
-def _frozen_by_a_hook(job: OpenStackJob) -> bool:
-    node = job.call.node
-    return FS_PREPARE in node.operations.keys() - node.skip_actions
 
 
 def _frozen_by_nova(job: OpenStackJob, server: Server, volumes: Sequence[Volume]) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from quiesce.errors import CannotFreezeError, RecoverableError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.consistency import Consistency
-from quiesce.model.operation import FS_PREPARE
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.provider_kit.artifact import as_artifact, read_artifact
@@ -178,11 +177,7 @@ def _quiesces(job: VSphereJob, machine: VirtualMachine) -> bool:
             raise CannotFreezeError(f"{machine.name} cannot be quiesced: {why}")
         return True
     # freezing what a blueprint's own operation has frozen already would fail
-    return machine.tools_running and not job.options.snapshot_memory and not _frozen_otherwise(job)
-
-
-def _frozen_otherwise(job: VSphereJob) -> bool:
-    return FS_PREPARE in job.call.node.operations.keys() - job.call.node.skip_actions
+    return machine.tools_running and not job.options.snapshot_memory and not job.frozen_by_hook
 
 
 def _artifact(
@@ -210,7 +205,7 @@ def _consistency(
     missing = f"left out: {', '.join(left_out)}." if left_out else ""
     if snapshot.quiesced:
         return Outcome(consistency=Consistency.FILESYSTEM, note=missing)
-    if _frozen_otherwise(job) or snapshot.power is PowerState.OFF:
+    if job.frozen_by_hook or snapshot.power is PowerState.OFF:
         return Outcome(note=missing)
     why = f"{machine.name} was not quiesced: {_why_not_quiesced(job, machine, snapshot)}."
     return Outcome(consistency=Consistency.CRASH, note=sentences(why, missing))
