@@ -165,7 +165,18 @@ class Lab:
     def interrupt(self, workflow: str, *arguments: str, times: int = 1) -> tuple[int, str]:
         """Start a workflow, press Ctrl-C once something waits, and return status and output."""
         process = subprocess.Popen(
-            ["cfy", "executions", "start", workflow, "-b", "examples", *arguments],
+            # tests that were started in the background have inherited that SIGINT is ignored
+            [
+                "env",
+                "--default-signal=INT",
+                "cfy",
+                "executions",
+                "start",
+                workflow,
+                "-b",
+                "examples",
+                *arguments,
+            ],
             env=self.env(),
             cwd=self.directory,
             stdout=subprocess.PIPE,
