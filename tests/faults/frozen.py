@@ -17,7 +17,7 @@ import sys
 import tempfile
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn
@@ -82,27 +82,41 @@ class FrozenWorld(World):
 
     def __post_init__(self) -> None:
         self.root.mkdir(mode=0o700)
-        (self.root / "disk").mkdir()
-        if self.has_disk:
-            self.blueprint += DISK
-            self._mount()
-        self._start_web()
-        super().__post_init__()
+        self._disk.mkdir()
+        try:
+            if self.has_disk:
+                self.blueprint += DISK
+                self._mount()
+            self._start_web()
+            super().__post_init__()
+        except BaseException:
+            self._release()
+            raise
 
     def end(self) -> None:
         """Let everything go on, and remove it."""
         self._kill_guards()
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(self._web(), signal.SIGKILL)
-        if self.has_disk:
-            self._is_disk_frozen()
-            subprocess.run(["umount", "--lazy", self.root / "disk"], check=False)
+        self._release()
         super().end()
+
+    @property
+    def _disk(self) -> Path:
+        return self.root / "disk"
+
+    def _release(self) -> None:
+        """Leave no process, no freeze and no mount behind, however far it has come."""
+        if self._web_state():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._web(), signal.SIGKILL)
+        if os.path.ismount(self._disk):
+            with self._open_disk() as disk, contextlib.suppress(OSError):  # it is not frozen
+                fcntl.ioctl(disk, _FITHAW, 0)
+            subprocess.run(["umount", "--lazy", self._disk], check=False)
 
     @property
     def directories(self) -> tuple[Path, Path]:
         """What is backed up."""
-        return self.root / "one", self.root / "disk" / "two"
+        return self.root / "one", self._disk / "two"
 
     def fill(self, state: str) -> None:
         """Write the data that is called *state*, a database among them."""
@@ -177,11 +191,10 @@ class FrozenWorld(World):
             arm(self.root, fault, log)
 
     def _mount(self) -> None:
-        image = Path(tempfile.mkstemp(prefix="quiesce-disk-")[1])
-        os.truncate(image, 16 << 20)
-        subprocess.run(["mkfs.ext4", "-q", image], check=True)
-        subprocess.run(["mount", "-o", "loop", image, self.root / "disk"], check=True)
-        image.unlink()
+        with tempfile.NamedTemporaryFile(prefix="quiesce-disk-") as image:  # the loop device holds it
+            os.truncate(image.fileno(), 16 << 20)
+            subprocess.run(["mkfs.ext4", "-q", image.name], check=True)
+            subprocess.run(["mount", "-o", "loop", image.name, self._disk], check=True)
 
     def _database(self, state: str) -> bytes:
         if state not in self._databases:
@@ -209,17 +222,25 @@ class FrozenWorld(World):
         return told.rpartition(")")[2].split()[0] if "(sleep)" in told else ""
 
     def _is_disk_frozen(self) -> bool:
-        """Tell by freezing it, which only one can."""
-        root = os.open(self.root / "disk", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.ioctl(root, _FIFREEZE, 0)
-        except OSError:
-            return True
-        else:
-            fcntl.ioctl(root, _FITHAW, 0)
+        """Tell by freezing it, which only one can; never what lies below, when it is not mounted."""
+        if not os.path.ismount(self._disk):
+            raise WrongError("the file system is not mounted any more")
+        with self._open_disk() as disk:
+            try:
+                fcntl.ioctl(disk, _FIFREEZE, 0)
+            except OSError:
+                return True
+            with contextlib.suppress(OSError):  # whoever thaws what was frozen before has thawed this, too
+                fcntl.ioctl(disk, _FITHAW, 0)
             return False
+
+    @contextlib.contextmanager
+    def _open_disk(self) -> Iterator[int]:
+        descriptor = os.open(self._disk, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield descriptor
         finally:
-            os.close(root)
+            os.close(descriptor)
 
     def _is_locked(self) -> bool:
         path = self.directories[0] / "shop.db"

@@ -307,11 +307,13 @@ def judged(directory: Path) -> str:
 def world(kind: type[World] | None = None) -> Iterator[World]:
     """Give a world in a new directory, and remove it."""
     parent = Path(tempfile.mkdtemp(prefix="quiesce-world-"))
-    made = (kind or World)(root=parent / "world")
     try:
-        yield made
+        made = (kind or World)(root=parent / "world")
+        try:
+            yield made
+        finally:
+            made.end()
     finally:
-        made.end()
         shutil.rmtree(parent, ignore_errors=True)
 
 

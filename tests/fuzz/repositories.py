@@ -228,7 +228,8 @@ def _parse_listing(data: bytes) -> None:
 
 
 def _put(root: bytes, kind: bytes, name: bytes, precious: Path) -> None:
-    path = root + b"/" + name.replace(b"\0", b"").replace(b"..", b".")
+    parts = [part for part in name.replace(b"\0", b"").split(b"/") if part not in (b"", b".", b"..")]
+    path = os.path.join(root, *parts)  # never outside, however often a piece was repeated
     with contextlib.suppress(OSError, ValueError):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         match kind:
