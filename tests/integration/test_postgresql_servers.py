@@ -24,6 +24,7 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.ports import ProviderSettings
 from quiesce.providers import postgresql
+from quiesce.providers.postgresql import owner
 from quiesce.providers.postgresql.provider import PostgreSQLProvider
 from quiesce.testing import Subject
 from quiesce.testing.contexts import RecordingContext
@@ -183,6 +184,35 @@ def test_an_undone_restore_gives_back_what_was_there(split: Deployment) -> None:
         assert written(split.server) == numbers
 
 
+def test_what_is_kept_is_found_though_the_data_directory_is_a_link(plain: Deployment) -> None:
+    link = plain.root / "data"
+    link.symlink_to(plain.server.data)
+    plain.properties["data_directory"] = str(link)
+    saved = plain.back_up()
+    plain.restore(saved.artifact)
+    state = plain.provider_now.former_state(plain.call(Operation.REVERT, full=True), RecordingContext())
+    assert state is not None
+    assert state.kept is Side.FORMER
+
+
+def test_the_servers_user_is_given_no_secret_of_ours(
+    plain: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What works with that user's rights can be looked into by everything else of that user."""
+    monkeypatch.setenv("QUIESCE_SECRET_OTHER", "s3cret")
+    environments = []
+    popen = subprocess.Popen
+
+    def spy(*arguments: object, **options: object) -> object:
+        environments.append(options.get("env", os.environ))
+        return popen(*arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(owner.subprocess, "Popen", spy)
+    plain.do(Operation.CONFIRM, parameters=Parameters(keep_undo_s=0))
+    assert environments
+    assert not [each for each in environments if "s3cret" in each.values()]  # type: ignore[attr-defined]
+
+
 # -- what goes wrong between the base copy and the end of the cut -----------------------------------------
 
 
@@ -191,7 +221,7 @@ def test_a_cut_whose_log_was_let_go_is_refused_and_leaves_nothing(plain: Deploym
     plain.server.query("CREATE TABLE ledger AS SELECT 1::bigint AS n")
 
     def let_go() -> None:
-        plain.server.query("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
+        plain.server.query("SELECT pg_terminate_backend(active_pid, 30000) FROM pg_replication_slots")
         for _ in range(3):
             plain.server.query("INSERT INTO ledger VALUES (2); SELECT pg_switch_wal(); CHECKPOINT")
 
@@ -205,7 +235,7 @@ def test_a_cut_whose_log_was_let_go_is_refused_and_leaves_nothing(plain: Deploym
 def test_a_cut_whose_session_was_ended_is_whole_when_its_log_is_still_there(plain: Deployment) -> None:
     """Nobody is sent away for what did no harm; every page of the log was looked at."""
     plain.server.query("CREATE TABLE ledger AS SELECT 1::bigint AS n")
-    held = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+    held = "SELECT pg_terminate_backend(active_pid, 30000) FROM pg_replication_slots"
     saved = plain.back_up(within=lambda: plain.server.query(held))
     plain.server.query("INSERT INTO ledger VALUES (2)")
     plain.restore(saved.artifact)

@@ -209,8 +209,6 @@ class ServerSession:
                 f"PostgreSQL at {self.address}: {_said(error)}",
                 hint="Give the role what docs/providers/postgresql.md lists under 'The role'.",
             ) from error
-        except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
-            raise RecoverableError(f"PostgreSQL at {self.address}: {_said(error)}") from error
         except psycopg.OperationalError as error:
             raise RecoverableError(f"PostgreSQL at {self.address}: {_said(error)}") from error
         except psycopg.Error as error:

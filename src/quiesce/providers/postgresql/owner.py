@@ -23,6 +23,7 @@ from quiesce.errors import (
     ProviderError,
 )
 from quiesce.isolation.modules import own_command
+from quiesce.isolation.run import inherited_environment
 
 _PROGRAM: Final = "quiesce.providers.postgresql.as_owner"
 _CHUNK_BYTES: Final = 1 << 20
@@ -79,6 +80,7 @@ class ServerUser:
             stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=inherited_environment(),  # the server's user can read it
             cwd="/",
         )
         out_of_time = threading.Event()

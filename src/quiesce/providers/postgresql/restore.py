@@ -155,8 +155,7 @@ def probe(job: ServerJob) -> Outcome:
 
 def former_state(job: ServerJob) -> FormerState | None:
     """Tell what is kept of what restores have replaced."""
-    data = job.options.data_directory
-    if data is None or not data.with_name(f".quiesce-{data.name}").exists():
+    if job.options.data_directory is None or not _room(job.data_directory).exists():
         return None
     found = _asking(job, ServerUser.of(job.data_directory))("state", places=[str(job.data_directory)])
     if not found.get("kept"):
