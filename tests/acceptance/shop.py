@@ -7,12 +7,13 @@ import contextlib
 import io
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -175,9 +176,7 @@ class CommandLine:
 
     def kill_everything(self) -> None:
         """Kill every process that works for this home at once, guards too."""
-        for pid in self._at_home():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        stop_then_kill(lambda: {*self._at_home()} - {os.getpid()})
         for process in self.started:
             process.communicate()
 
@@ -190,6 +189,24 @@ class CommandLine:
                 if wanted in path.read_bytes().split(b"\0"):
                     found.append(int(path.parent.name))
         return found
+
+
+def stop_then_kill(find: Callable[[], set[int]], seed: int = 0) -> set[int]:
+    """Kill all that *find* finds: stopped first, so that nobody who is still alive sees another one die."""
+    doomed: set[int] = set()
+    while found := find() - doomed:
+        _signal(found, signal.SIGSTOP)
+        doomed |= found
+    order = sorted(doomed)
+    random.Random(seed).shuffle(order)
+    _signal(order, signal.SIGKILL)
+    return doomed
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 @cache

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import random
-import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from .shop import CommandLine, eventually
+from .shop import CommandLine, eventually, stop_then_kill
 
 BLUEPRINT = """\
 tosca_definitions_version: cloudify_dsl_1_3
@@ -84,21 +82,8 @@ def _waits_for(pid: int) -> set[int]:
 
 
 def kill_at_once(quiesce: CommandLine, *, rescue: bool, seed: int = 0) -> None:
-    """Kill all of ours: stopped first, so that nobody who is still alive sees another one die."""
-    doomed: set[int] = set()
-    while found := ours(quiesce.home, rescue=rescue) - doomed:
-        _signal(found, signal.SIGSTOP)
-        doomed |= found
-    assert len(doomed) >= 4, "the engine, the guard, a daemon and a holder at least"
-    order = sorted(doomed)
-    random.Random(seed).shuffle(order)
-    _signal(order, signal.SIGKILL)
-
-
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+    killed = stop_then_kill(lambda: ours(quiesce.home, rescue=rescue), seed)
+    assert len(killed) >= 4, "the engine, the guard, a daemon and a holder at least"
 
 
 @pytest.mark.parametrize("seed", range(3))

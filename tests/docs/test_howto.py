@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from ..on_path import path_with_quiesce  # noqa: TID252  shared by several tests
 
 DOCS = Path(__file__).parents[2] / "docs"
 TUTORIAL = DOCS / "tutorial.md"
@@ -48,7 +49,7 @@ def _follow(text: str, here: Path) -> str:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "".join(commands)],
         cwd=here,
-        env={**os.environ, "QUIESCE_HOME": str(here / "home"), "PATH": _path_with_quiesce(here)},
+        env={**os.environ, "QUIESCE_HOME": str(here / "home"), "PATH": path_with_quiesce(here)},
         capture_output=True,
         text=True,
         check=False,
@@ -56,11 +57,3 @@ def _follow(text: str, here: Path) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def _path_with_quiesce(here: Path) -> str:
-    command = here / "bin" / "quiesce"
-    command.parent.mkdir(exist_ok=True)
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m quiesce.cli.main "$@"\n')
-    command.chmod(0o755)
-    return f"{command.parent}:{os.environ['PATH']}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
+
+from ..on_path import path_with_quiesce  # noqa: TID252  shared by several tests
 
 
 def test_the_example_runs_and_answers_as_printed(readme: str, tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_the_example_runs_and_answers_as_printed(readme: str, tmp_path: Path) ->
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=tmp_path,
-        env={**os.environ, "QUIESCE_HOME": str(tmp_path / "home"), "PATH": _path_with_quiesce(tmp_path)},
+        env={**os.environ, "QUIESCE_HOME": str(tmp_path / "home"), "PATH": path_with_quiesce(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
@@ -45,11 +46,3 @@ def _block(text: str, language: str) -> str:
 
 def _masked(text: str) -> str:
     return re.sub(r"_[a-z0-9]{6}\b", "_ID", re.sub(r"\b[\d.]+ (ms|s)\b", "TIME", text))
-
-
-def _path_with_quiesce(directory: Path) -> str:
-    command = directory / "bin" / "quiesce"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m quiesce.cli.main "$@"\n')
-    command.chmod(0o755)
-    return f"{command.parent}:{os.environ['PATH']}"

@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgresql-server)")
 
 from tests.labs.postgresql.server import PostgreSQLServer
+from tests.on_path import path_with_quiesce
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -91,13 +92,9 @@ class Shop:
 
     def environment(self) -> dict[str, str]:
         """Return what the page's commands are run with."""
-        command = self.root / "bin" / "quiesce"
-        command.parent.mkdir(exist_ok=True)
-        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m quiesce.cli.main "$@"\n')
-        command.chmod(0o755)
         return {
             **os.environ,
-            "PATH": f"{command.parent}:{os.environ['PATH']}",
+            "PATH": path_with_quiesce(self.root),
             "QUIESCE_HOME": str(self.root / "home"),
             "QUIESCE_SECRET_POSTGRESQL_PASSWORD": "a-secret",
         }

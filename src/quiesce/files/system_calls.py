@@ -112,8 +112,7 @@ def set_inode_flags(descriptor: int, flags: int) -> None:
     fcntl.ioctl(descriptor, _FS_IOC_SETFLAGS, struct.pack("Ii", flags, 0))
 
 
-@functools.cache
-@functools.lru_cache(maxsize=64)  # the kernel only reads it
+@functools.cache  # the kernel only reads it
 def _how(flags: int, mode: int, resolve: int) -> ctypes.Array[ctypes.c_char]:
     how = struct.pack("QQQ", flags, mode, resolve)
     return ctypes.create_string_buffer(how, len(how))

@@ -44,6 +44,11 @@ def read_flag(value: Json) -> bool:
     raise WrongValueError(value, "true or false")
 
 
+def says_no(value: Json) -> bool:
+    """Tell whether *value* is one of the words for false."""
+    return value is False or (isinstance(value, str) and _WORDS.get(value.lower()) is False)
+
+
 def read_text(value: Json) -> str:
     """Return printable text that is not empty."""
     if not isinstance(value, str) or not value or len(value) > _LONGEST_TEXT or not value.isprintable():

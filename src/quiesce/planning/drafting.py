@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from quiesce.errors import PlanError
 from quiesce.model.consistency import Consistency
@@ -15,6 +14,7 @@ from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Group, Plan, Role, Step
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Node, Topology
+from quiesce.model.words import says_no
 from quiesce.planning.binding import Binding, Bindings
 from quiesce.planning.ordering import depends_on, turned
 
@@ -36,9 +36,6 @@ class PlanRequest:
     #: what restores have replaced and is kept; None: that is not known
     former: Mapping[InstanceId, FormerState] | None = None
 
-
-#: words for false that an option may be given as
-_NO: Final = ("false", "no", "off", "0")
 
 Edges = Mapping[InstanceId, frozenset[InstanceId]]
 NO_ORDER: Edges = {}
@@ -124,9 +121,11 @@ class PlanDraft:
         if self.request.parameters.source and binding.capabilities.elsewhere_anew:
             return True
         name = binding.capabilities.beside
+        if not name:
+            return False
         own = self.request.topology.node_of(instance).properties.get(name)
         given = self.request.parameters.raw.get(f"{binding.provider}_{name}", own)
-        if not name or not given or str(given).lower() in _NO:
+        if not given or says_no(given):
             return False
         for point in self.request.points:
             if not point.full and not binding.capabilities.beside_snapshots:

@@ -65,8 +65,9 @@ def warn_of_no_way_back(
 ) -> None:
     """Name those of *instances* that are replaced for good; of *safe* ones a restore point is taken."""
     undoable = draft.having(RESTORE_CONFIRM) if draft.request.parameters.keep_undo_s != 0 else ()
-    beside = {step.instance for step in draft.steps if step.beside}
-    lost = [each for each in instances if each not in {*undoable, *safe, *beside}]
+    beside = (step.instance for step in draft.steps if step.beside)
+    not_lost = {*undoable, *safe, *beside}
+    lost = [each for each in instances if each not in not_lost]
     able = {each for each in lost if draft.binding(each, SNAPSHOT_CREATE) is not None}
     for names, remedy in (
         ([each for each in lost if each in able], "safety_snapshot=true takes one"),

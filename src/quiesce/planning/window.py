@@ -71,20 +71,24 @@ def vain_waits(
 
     What a script waits for is not known. It may well be what those have begun who depend on its node.
     """
-    order, topology = draft.dependents_first(instances), draft.request.topology
     pausing = frozenset(i for i in instances if _offers(draft, i).pauses)
+    if not pausing:
+        return {}
+    order, topology = draft.dependents_first(instances), draft.request.topology
     services = [i for i in instances if _is_service(topology.node_of(i))]
     waiting = [i for i in services if _offers(draft, i).waits_for_others]
     before_pauses = _with_dependents(waiting, order).intersection(services)
     found: dict[InstanceId, Sequence[InstanceId]] = {}
     for instance in sorted(set(instances) - pausing - before_pauses):
         binding = draft.binding(instance, FS_PREPARE)
+        if binding is None or not binding.declared:
+            continue
         paused = [
             other
             for other in sorted(_with_dependents([instance], order) & pausing)
             if topology.node_of(instance).is_compute or not topology.node_of(other).is_compute
         ]
-        if binding is not None and binding.declared and paused:
+        if paused:
             found[instance] = paused
     return found
 

@@ -30,24 +30,27 @@ def plan_text(report: PlanReport) -> str:
 def _plan_lines(report: PlanReport) -> Iterator[str]:
     yield f"{report.workflow} of {report.deployment} would run, group after group:"
     for number, (title, steps) in enumerate(report.groups, start=1):
-        names = ", ".join(step.instance for step in steps[:_NAMED])
-        more = f" and {len(steps) - _NAMED} more" if len(steps) > _NAMED else ""
+        names = _some(step.instance for step in steps)
         condition = {"settle": "  (whatever happens)", "undo": "  (only if it fails)"}.get(steps[0].role, "")
-        yield f"  {number}. {title}: {names}{more}{condition}"
+        yield f"  {number}. {title}: {names}{condition}"
     if report.predicted_window_s:
         yield from _window_lines(report)
     classes = sorted(set(report.consistency.values()))
     for label in classes:
         members = [instance for instance, consistency in report.consistency.items() if consistency == label]
-        names = ", ".join(members[:_NAMED]) + (
-            f" and {len(members) - _NAMED} more" if members[_NAMED:] else ""
-        )
-        yield f"consistency that can be reached: {label}: {names}"
+        yield f"consistency that can be reached: {label}: {_some(members)}"
     if report.restore is not None:
         yield from _restore_lines(report.deployment, report.restore)
     yield from _told_of_instances(report)
     for warning in report.warnings:
         yield f"warning: {warning}"
+
+
+def _some(names: Iterable[str]) -> str:
+    """Return the first names, and how many more there are."""
+    found = list(names)
+    more = f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
+    return ", ".join(found[:_NAMED]) + more
 
 
 def _told_of_instances(report: PlanReport) -> Iterator[str]:
@@ -62,9 +65,8 @@ def _told_of_instances(report: PlanReport) -> Iterator[str]:
 def _window_lines(report: PlanReport) -> Iterator[str]:
     window, bound = seconds(report.predicted_window_s), seconds(report.max_freeze_s)
     if report.unmeasured:
-        who = ", ".join(report.unmeasured[:_NAMED])
-        more = f" and {len(report.unmeasured) - _NAMED} more" if report.unmeasured[_NAMED:] else ""
-        yield f"frozen window, not measured yet: about {window} (bound: {bound}); never measured: {who}{more}"
+        who = _some(report.unmeasured)
+        yield f"frozen window, not measured yet: about {window} (bound: {bound}); never measured: {who}"
     else:
         yield f"predicted frozen window: {window} (bound: {bound})"
     for instance, cut in report.cuts.items():

@@ -109,7 +109,7 @@ class RepositoryChecker:
                 self._listings[listing.pack] = listing
                 self._index.add(listing)
         for name in damaged:
-            self._say(f"{name} is not what was written there: 'rebuild_index' makes it anew from the packs")
+            self._say(f"{name} is not what was written there: it can be made anew from the packs")
 
     def _check_packs(self, sizes: dict[PackId, int]) -> None:
         self.checked.packs = len(sizes)

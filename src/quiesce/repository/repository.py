@@ -211,10 +211,13 @@ class Repository:
     def only_needed_by(self, keys: Iterable[PointKey]) -> int:
         """Return how many stored bytes nobody would need if these points were not there."""
         index, gone = self._opened.load_index(), set(keys)
-        fetcher, needed = BlobFetcher(self._opened, index), dict[bool, set[bytes]]()
+        fetcher = BlobFetcher(self._opened, index)
+        needed: dict[bool, set[bytes]] = {True: set(), False: set()}
+        looked: dict[bool, set[bytes]] = {True: set(), False: set()}
         for point in self.points():
-            needed.setdefault(point.key in gone, set()).update(addresses_of(fetcher, point))
-        alone = needed.get(True, set()) - needed.get(False, set())
+            goes = point.key in gone
+            needed[goes].update(addresses_of(fetcher, point, looked[goes]))
+        alone = needed[True] - needed[False]
         return sum(place.length for place in map(index.find, alone) if place is not None)
 
     def collect(self, *, simulate: bool = False, most_waste: float = 0.25) -> Collected:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -25,7 +24,7 @@ from quiesce.service.access import COOKIE, WRONG_TOKEN_S, Access, ConsoleSession
 from quiesce.service.actions import Actions
 from quiesce.service.audit import Audit
 from quiesce.service.launching import Launcher
-from quiesce.service.pages import Pages, role_for
+from quiesce.service.pages import NUMBER, Pages, role_for
 from quiesce.service.users import UserRole
 
 _SEE_OTHER: Final = 303
@@ -34,7 +33,6 @@ _UNKNOWN: Final = 401
 _FORM_S: Final = 20.0
 #: forms are small
 _FORM_BYTES: Final = 64 * 1024
-_SIZE: Final = re.compile(r"[0-9]{1,9}")
 _ASSETS: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _STATUS: Final = {
     ExitStatus.NOT_FOUND: 404,
@@ -193,7 +191,7 @@ async def _form(request: Request) -> Mapping[str, str]:
     if content_type != "application/x-www-form-urlencoded":
         raise RequestRefusedError("this is no form of ours", 415)
     size = request.headers.get("content-length", "")
-    if not _SIZE.fullmatch(size) or int(size) > _FORM_BYTES:
+    if not NUMBER.fullmatch(size) or int(size) > _FORM_BYTES:
         raise RequestRefusedError("this form is too large", 413)
     try:
         async with asyncio.timeout(_FORM_S):

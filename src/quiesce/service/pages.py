@@ -38,7 +38,8 @@ from quiesce.service.users import UserRole
 
 #: how often a running execution is looked at, in seconds
 _LIVE_S: Final = 0.5
-_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+#: a count that somebody has sent
+NUMBER: Final = re.compile(r"[0-9]{1,9}")
 #: executions on a deployment's page
 _EXECUTIONS: Final = 15
 
@@ -70,7 +71,7 @@ class Pages:
         """Return the first page: how everything stands."""
         page = request.query_params.get("page", "1")
         matching = request.query_params.get("q", "")[:128]
-        seen = overview(self._services, page=int(page) if _NUMBER.fullmatch(page) else 1, matching=matching)
+        seen = overview(self._services, page=int(page) if NUMBER.fullmatch(page) else 1, matching=matching)
         return self.render("home.html", session, seen=seen, matching=matching, now=self._services.clock.now())
 
     def deployment(self, request: Request, session: ConsoleSession) -> Response:

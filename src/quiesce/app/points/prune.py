@@ -14,6 +14,11 @@ from quiesce.planning import REMOVE_BACKUP, workflow_named
 from quiesce.planning.retention import plan_retention
 
 
+def local_day(at: float) -> dt.date:
+    """Return the operator's day at a time, in seconds since the epoch."""
+    return dt.datetime.fromtimestamp(at).date()  # noqa: DTZ006
+
+
 def plan_pruning(services: Services, deployment: str, policy: RetentionPolicy) -> RetentionPlan:
     """Return what *policy* means for the restore points that there are now; touches nothing.
 
@@ -26,7 +31,7 @@ def plan_pruning(services: Services, deployment: str, policy: RetentionPolicy) -
         found.name,
         services.catalog.list(found.name),
         policy,
-        day_of=lambda at: dt.datetime.fromtimestamp(at).date(),  # noqa: DTZ006  the operator's days
+        day_of=local_day,
         now=services.clock.now(),
         busy=_worked_on(services, found.name),
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from quiesce.app.points.prune import local_day
 from quiesce.errors import MassRemovalError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
@@ -61,7 +61,7 @@ def plan_repository_pruning(
                 if p.state is PointState.INCOMPLETE and p.made_at > now - repository.grace_s
             ]
             plan = plan_retention(
-                DeploymentName(name), restore_points, policy, day_of=_local_day, now=now, busy=busy
+                DeploymentName(name), restore_points, policy, day_of=local_day, now=now, busy=busy
             )
             plans.append(plan)
             gone = {point.name for point in plan.to_remove}
@@ -125,7 +125,3 @@ def _artifact(instance: str) -> Artifact:
         state=PointState.COMPLETE,
         consistency=Consistency.NONE,
     )
-
-
-def _local_day(at: float) -> dt.date:
-    return dt.datetime.fromtimestamp(at).date()  # noqa: DTZ006  the operator's days

@@ -34,7 +34,7 @@ class SeenRepository:
         """Return what is there."""
         return cls(
             points={str(point.key): _digest(point.as_bytes()) for point in repository.points()},
-            keys={key.id: f"{key.kind} {key.label}" for key in repository.credentials()},
+            keys=_keys_of(repository),
         )
 
     def differences(self, now: SeenRepository, removed: Collection[str] = ()) -> list[str]:
@@ -123,11 +123,14 @@ class SeenRepositories:
         """Note that keys were added or removed from here."""
         seen = self.recall(repository)
         if seen is not None:
-            keys = SeenRepository.now(repository).keys
-            self.remember(repository, SeenRepository(points=seen.points, keys=keys))
+            self.remember(repository, SeenRepository(points=seen.points, keys=_keys_of(repository)))
 
     def _path(self, repository: Repository) -> Path:
         return self._directory / f"{repository.id}.json"
+
+
+def _keys_of(repository: Repository) -> Mapping[str, str]:
+    return {key.id: f"{key.kind} {key.label}" for key in repository.credentials()}
 
 
 def _gone(name: str, removed: Collection[str]) -> str:

@@ -92,9 +92,9 @@ def _preview(
         tuple(step.instance for step in plan.steps if step.operation is operation)
         for operation in (Operation.APPLY, Operation.CONFIRM, Operation.SNAPSHOT)
     )
-    beside = {step.instance for step in plan.steps if step.beside}
     if plan.parameters.keep_undo_s == 0:
         undoable = ()
+    not_lost = {*undoable, *safe, *(step.instance for step in plan.steps if step.beside)}
     return RestorePreview(
         point=point.name,
         made_at=point.made_at,
@@ -106,7 +106,7 @@ def _preview(
         rooms=_rooms(targets),
         undoable=undoable,
         safe=safe,
-        no_way_back=tuple(each for each in applied if each not in {*undoable, *safe, *beside}),
+        no_way_back=tuple(each for each in applied if each not in not_lost),
     )
 
 

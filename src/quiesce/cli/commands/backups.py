@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from quiesce.app.points.former import kept_states
@@ -15,8 +17,8 @@ from quiesce.cli.commands.workflows import follow
 from quiesce.cli.console import CheckLine
 from quiesce.cli.names import deployment_names, point_names
 from quiesce.cli.printing import say
+from quiesce.cli.retention import retention_options
 from quiesce.cli.session import json_option, on_terminal, services
-from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, ExitStatus
 from quiesce.model.retention import RetentionPolicy
 from quiesce.reports.json import render_json, render_json_line
@@ -101,23 +103,13 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
 
 @backups.command("prune")
 @click.argument("deployment", shell_complete=deployment_names)
-@click.option("--keep-last", type=click.IntRange(min=1), metavar="N", help="Keep the newest N.")
-@click.option("--keep-daily", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N days.")
-@click.option("--keep-weekly", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N weeks.")
-@click.option("--keep-monthly", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N months.")
-@click.option(
-    "--keep-within", metavar="AGE", help="Keep those up to AGE (36h, 30d, 8w) older than the newest one."
-)
+@retention_options
 @click.option("--type", "of_type", metavar="TYPE", help="Look only at those made with this snapshot_type.")
 @click.option("--yes", is_flag=True, help="Remove those that no rule keeps; without it nothing is changed.")
 @json_option
 def prune(
     deployment: str,
-    keep_last: int | None,
-    keep_daily: int | None,
-    keep_weekly: int | None,
-    keep_monthly: int | None,
-    keep_within: str | None,
+    policy: RetentionPolicy,
     of_type: str | None,
     yes: bool,
     as_json: bool,
@@ -132,16 +124,8 @@ def prune(
       quiesce backups prune shop --keep-last 3 --keep-daily 7 --keep-weekly 4
       quiesce backups prune shop --keep-within 30d --yes
     """
-    policy = RetentionPolicy(
-        last=keep_last,
-        daily=keep_daily,
-        weekly=keep_weekly,
-        monthly=keep_monthly,
-        within_s=None if keep_within is None else read_age(keep_within),
-        type=of_type,
-    )
     with services() as given:
-        plan = plan_pruning(given, deployment, policy)
+        plan = plan_pruning(given, deployment, replace(policy, type=of_type))
         if as_json:
             say((render_json_line if yes else render_json)("retention", plan))
         else:

@@ -52,8 +52,9 @@ def doctor(deployment: str | None, as_json: bool) -> int:
 def _show(findings: Mapping[str, Sequence[Finding]]) -> None:
     for of, found in findings.items():
         for finding in found:
-            remedy = f"\n    do: {printable_lines(finding.remedy)}" if finding.remedy else ""
-            mark, remedy = ("ok  ", "") if finding.passed else ("FAIL", remedy)
+            told = finding.remedy and not finding.passed
+            remedy = f"\n    do: {printable_lines(finding.remedy)}" if told else ""
+            mark = "ok  " if finding.passed else "FAIL"
             say(f"{mark} {of}: {finding.check}: {printable_lines(finding.detail)}{remedy}")
 
 

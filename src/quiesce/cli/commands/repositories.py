@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -18,12 +18,12 @@ from quiesce.app.repositories.access import (
     GivenCredentials,
     RepositoryAccess,
     label_of,
-    read_key_file,
 )
 from quiesce.app.repositories.prune import plan_repository_pruning, remove_doomed
 from quiesce.app.repositories.tampering import SeenRepositories
 from quiesce.bootstrap import Settings, repository_access
 from quiesce.cli.printing import say
+from quiesce.cli.retention import retention_options
 from quiesce.cli.session import json_option, without_secrets
 from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, TamperedError, UsageError
@@ -129,7 +129,7 @@ def init_repository(url: str, like: str | None, grace: str, given: GivenCredenti
     """
     with (
         _home() as home,
-        _opened_or_none(home, like, given) as model,
+        home.access.opened(like, given) if like else nullcontext() as model,
         home.access.created(url, given, grace_s=read_age(grace), like=model) as made,
     ):
         home.seen.check(made)
@@ -273,13 +273,7 @@ def verify(
 @repository.command("prune")
 @click.argument("url")
 @click.argument("deployment", required=False)
-@click.option("--keep-last", type=click.IntRange(min=1), metavar="N", help="Keep the newest N.")
-@click.option("--keep-daily", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N days.")
-@click.option("--keep-weekly", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N weeks.")
-@click.option("--keep-monthly", type=click.IntRange(min=1), metavar="N", help="Keep one of each of N months.")
-@click.option(
-    "--keep-within", metavar="AGE", help="Keep those up to AGE (36h, 30d, 8w) older than the newest one."
-)
+@retention_options
 @click.option("--yes", is_flag=True, help="Remove those that no rule keeps; without it nothing is changed.")
 @click.option(
     "--most",
@@ -294,11 +288,7 @@ def verify(
 def prune(
     url: str,
     deployment: str | None,
-    keep_last: int | None,
-    keep_daily: int | None,
-    keep_weekly: int | None,
-    keep_monthly: int | None,
-    keep_within: str | None,
+    policy: RetentionPolicy,
     yes: bool,
     most: int,
     given: GivenCredentials,
@@ -314,13 +304,6 @@ def prune(
       quiesce repository prune /srv/backup --keep-daily 7 --keep-weekly 4
       quiesce repository prune /srv/backup shop --keep-last 3 --yes
     """
-    policy = RetentionPolicy(
-        last=keep_last,
-        daily=keep_daily,
-        weekly=keep_weekly,
-        monthly=keep_monthly,
-        within_s=None if keep_within is None else read_age(keep_within),
-    )
     with _opened(url, given) as (home, opened):
         pruning = plan_repository_pruning(opened, policy, deployment=deployment, now=time.time())
         if as_json:
@@ -521,7 +504,6 @@ def import_key(url: str, file: Path) -> None:
     """
     with _home() as home:
         mine = home.access.home_keys()[0]
-        read_key_file(file)
         with home.access.opened(url, GivenCredentials(key_file=file)) as opened:
             id_ = opened.add_key(mine, label="QUIESCE_HOME")
             home.seen.note_keys(opened)
@@ -543,15 +525,6 @@ def _opened(
 ) -> Iterator[tuple[_Home, Repository]]:
     with _home() as home, home.access.opened(url, given, limits=_limits(bandwidth)) as opened:
         yield home, opened
-
-
-@contextmanager
-def _opened_or_none(home: _Home, url: str | None, given: GivenCredentials) -> Iterator[Repository | None]:
-    if url is None:
-        yield None
-        return
-    with home.access.opened(url, given) as opened:
-        yield opened
 
 
 def _limits(bandwidth: float | None) -> Limits | None:

@@ -85,7 +85,7 @@ def follow(
     """
     live = on_terminal() and not (as_json or quiet)
     listener = LiveProgress() if live else EventLines(as_json=as_json, alarming_only=quiet)
-    line = CheckLine(shown=isinstance(listener, LiveProgress))
+    line = CheckLine(shown=live)
 
     def started(execution: Execution, plan: Plan) -> None:
         line.end()

@@ -7,7 +7,7 @@ import os
 
 from quiesce.files.walking import Walk
 from quiesce.model.cut_size import CutSize
-from quiesce.providers.host.cuts import is_packed, is_reasonable
+from quiesce.providers.host.cuts import data_bytes, is_packed, is_reasonable
 
 
 def cut_size_of(root: int, *, shares: bool) -> CutSize:
@@ -24,11 +24,6 @@ def cut_size_of(root: int, *, shares: bool) -> CutSize:
             elif not shares:
                 copied += data_bytes(entry.status)
     return CutSize(entries=entries, copied_bytes=copied)
-
-
-def data_bytes(status: os.stat_result) -> int:
-    """Return how much of a file is data, not holes."""
-    return min(status.st_size, status.st_blocks * 512)
 
 
 def _is_first_name(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:

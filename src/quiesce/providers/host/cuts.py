@@ -112,6 +112,11 @@ def is_reasonable(entry: Entry) -> bool:
     return len(entry.path) <= _LONGEST_PATH
 
 
+def data_bytes(status: os.stat_result) -> int:
+    """Return how much of a file is data, not holes."""
+    return min(status.st_size, status.st_blocks * _BLOCK_BYTES)
+
+
 def is_packed(status: os.stat_result) -> bool:
     """Tell whether a file with that status is copied into the pack: it is small, and has no holes."""
     return status.st_size <= SMALL_BYTES and status.st_blocks * _BLOCK_BYTES >= status.st_size
@@ -291,7 +296,7 @@ class _Cutter:
         if not entry.path.endswith(_NOT_DATA) and _version(before) != _version(os.fstat(descriptor)):
             self._tally.changed.append(entry.path)
         self._tally.size_bytes += before.st_size
-        self._tally.allocated_bytes += min(before.st_size, before.st_blocks * _BLOCK_BYTES)
+        self._tally.allocated_bytes += data_bytes(before)
 
     def _pack_content(self, descriptor: int, entry: Entry, metadata: Metadata) -> None:
         data = _read(descriptor, 0, SMALL_BYTES)

@@ -31,7 +31,7 @@ from quiesce.model.target import NO_OBJECTION, RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.host.cut_sizes import data_bytes
+from quiesce.providers.host.cuts import data_bytes
 from quiesce.providers.host.extracting import extract
 from quiesce.providers.host.former_states import CONTENT, OTHER
 from quiesce.providers.host.inspecting import inspect_place

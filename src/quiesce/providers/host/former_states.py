@@ -146,14 +146,9 @@ class FormerStates:
         """Put what was built in *place*, `INCOMING`, where the data are, at one instant; `take` follows."""
         new = Named.now(place, CONTENT)
         old = _named(declared)
-        mark = FormerMark(
-            execution=call.execution,
-            point=call.point,
-            chain=call.execution,
-            at=time.time(),
-            new=_number_of(new.identity),
-            fingerprint=fingerprint_of(place, CONTENT, moved=True),
-            nothing_kept=old is None,
+        fingerprint = fingerprint_of(place, CONTENT, moved=True)
+        mark = replace(
+            _mark_of_restore(call, new.identity), fingerprint=fingerprint, nothing_kept=old is None
         )
         self._write(place, mark)
         if old is None:
@@ -167,15 +162,8 @@ class FormerStates:
         It is given that directory, and keeps what was there in it, as `OTHER`, before it replaces anything.
         """
         with held(self._stage, INCOMING) as place:
-            mark = FormerMark(
-                execution=call.execution,
-                point=call.point,
-                chain=call.execution,
-                at=time.time(),
-                new=_number_of(Identity.of_name(place, CONTENT)),
-                schema=self._schema(),
-            )
-            self._write(place, mark)
+            mark = _mark_of_restore(call, Identity.of_name(place, CONTENT))
+            self._write(place, replace(mark, schema=self._schema()))
             write(place)
             os.replace(OTHER, CONTENT, src_dir_fd=place, dst_dir_fd=place)
             os.fsync(place)
@@ -426,6 +414,16 @@ class FormerStates:
 
     def _write(self, directory: int, mark: FormerMark) -> None:
         write_json(directory, MARK, CONVERTER.unstructure(mark))
+
+
+def _mark_of_restore(call: Call, new: Identity) -> FormerMark:
+    return FormerMark(
+        execution=call.execution,
+        point=call.point,
+        chain=call.execution,
+        at=time.time(),
+        new=_number_of(new),
+    )
 
 
 def _goes_on(before: FormerMark, mark: FormerMark) -> bool:
