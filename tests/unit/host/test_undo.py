@@ -94,6 +94,23 @@ def test_data_that_somebody_has_removed_come_back(machine: Machine, node: Node, 
     assert (data / "file").read_text() == "former"
 
 
+@pytest.mark.parametrize("by", ["link", "directory"])
+def test_what_has_taken_the_place_of_what_was_kept_is_not_put_back(
+    machine: Machine, node: Node, data: Path, tmp_path: Path, by: str
+) -> None:
+    restored(machine, node, data)
+    place = Path(kept(machine, node).place)
+    place.rename(tmp_path / "elsewhere")
+    if by == "link":
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        shutil.copytree(tmp_path / "elsewhere", place)
+    with pytest.raises(DamagedArtifactError, match="was replaced by something else"):
+        put(machine, node)
+    assert (data / "file").read_text() == "saved"
+    assert not data.is_symlink()
+
+
 @pytest.mark.parametrize("undone", [False, True], ids=["restored", "undone"])
 def test_what_was_kept_and_is_gone_takes_no_place(
     machine: Machine, node: Node, data: Path, undone: bool

@@ -66,6 +66,8 @@ class FormerMark:
     kept: Side = Side.FORMER
     #: whether nothing was in the data's place in the state that is kept
     nothing_kept: bool = False
+    #: what is kept; None where nothing is, or it was copied
+    content: _Number | None = None
     #: whether an exchange back was begun, and what was in place then
     reverting: bool = False
     present: _Number | None = None
@@ -148,7 +150,10 @@ class FormerStates:
         old = _named(declared)
         fingerprint = fingerprint_of(place, CONTENT, moved=True)
         mark = replace(
-            _mark_of_restore(call, new.identity), fingerprint=fingerprint, nothing_kept=old is None
+            _mark_of_restore(call, new.identity),
+            fingerprint=fingerprint,
+            nothing_kept=old is None,
+            content=_number_of(old.identity) if old is not None else None,
         )
         self._write(place, mark)
         if old is None:
@@ -253,7 +258,7 @@ class FormerStates:
                 write(undo)
                 os.replace(OTHER, CONTENT, src_dir_fd=undo, dst_dir_fd=undo)
                 os.fsync(undo)
-            mark = replace(mark, kept=_other(to))
+            mark = replace(mark, kept=_other(to), content=None)
             self._write_undo(mark)
             return mark
         return self.revert(declared, to)
@@ -331,13 +336,17 @@ class FormerStates:
                 move(present, undo, CONTENT)
 
     def _require_kept(self, mark: FormerMark) -> None:
-        """Refuse to put nothing in the data's place, where something was to be kept."""
-        if not mark.nothing_kept and not self.holds_anything():
-            where = f"{shown_path(self._stage)}/{os.fsdecode(UNDO)}/{os.fsdecode(CONTENT)}"
-            raise DamagedArtifactError(
-                f"what was kept for an undo is gone: {where}; nothing was changed",
-                hint="Restore a restore point of the state that you want.",
-            )
+        """Refuse to put anything but what was kept in the data's place, or nothing where something was."""
+        with held(self._stage, UNDO) as undo:
+            now = _number(undo, CONTENT)
+        if mark.nothing_kept or (now is not None and mark.content in (None, now)):
+            return
+        where = f"{shown_path(self._stage)}/{os.fsdecode(UNDO)}/{os.fsdecode(CONTENT)}"
+        what = "is gone" if now is None else "was replaced by something else"
+        raise DamagedArtifactError(
+            f"what was kept for an undo {what}: {where}; nothing was changed",
+            hint="Restore a restore point of the state that you want.",
+        )
 
     def _require_no_mounts(self) -> None:
         with held(self._stage, UNDO) as undo:
@@ -438,7 +447,7 @@ def _gone_on(before: FormerMark, mark: FormerMark) -> FormerMark:
 
 def _exchanged(mark: FormerMark, present: _Number | None) -> FormerMark:
     """Return what is known when *present*, if anything was there, has become what is kept."""
-    return replace(mark, kept=_other(mark.kept), nothing_kept=present is None)
+    return replace(mark, kept=_other(mark.kept), nothing_kept=present is None, content=present)
 
 
 def _named(declared: Declared) -> Named | None:
