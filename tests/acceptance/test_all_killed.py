@@ -82,6 +82,9 @@ def _waits_for(pid: int) -> set[int]:
 
 
 def kill_at_once(quiesce: CommandLine, *, rescue: bool, seed: int = 0) -> None:
+    if rescue:
+        known = len(ours(quiesce.home, rescue=False))
+        eventually(lambda: len(ours(quiesce.home, rescue=True)) > known, "the rescue process knows of us")
     killed = stop_then_kill(lambda: ours(quiesce.home, rescue=rescue), seed)
     assert len(killed) >= 4, "the engine, the guard, a daemon and a holder at least"
 

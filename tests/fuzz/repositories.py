@@ -227,9 +227,13 @@ def _parse_listing(data: bytes) -> None:
         precious.unlink()
 
 
+#: deeper ones cannot even be removed by the standard library
+_DEEPEST = 200
+
+
 def _put(root: bytes, kind: bytes, name: bytes, precious: Path) -> None:
     parts = [part for part in name.replace(b"\0", b"").split(b"/") if part not in (b"", b".", b"..")]
-    path = os.path.join(root, *parts)  # never outside, however often a piece was repeated
+    path = os.path.join(root, *parts[:_DEEPEST])  # never outside, however often a piece was repeated
     with contextlib.suppress(OSError, ValueError):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         match kind:

@@ -22,7 +22,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -37,6 +37,7 @@ _THAW_RETRY_S: Final = 0.05
 _STATE_TRIES: Final = 20
 _STATE_PAUSE_S: Final = 0.005
 _COPY_RETRY_S: Final = 0.02
+_FORGOTTEN_WITHIN_S: Final = 1.0
 #: input, output, errors
 _STANDARD: Final = range(3)
 
@@ -119,14 +120,23 @@ class RescueLink:
         self._tell({"members": members})
 
     def thawed(self) -> None:
-        """Say that nothing is held any more."""
-        self._tell({"thawed": True})
+        """Say that nothing is held any more; returns when nothing of it is open there, or after a second.
 
-    def _tell(self, message: dict[str, Any]) -> None:
+        Otherwise, who unmounts the file system next would be told that it is busy.
+        """
+        forgotten, telling = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._tell({"thawed": True}, [telling])
+        finally:
+            os.close(telling)
+        select.select([forgotten], [], [], _FORGOTTEN_WITHIN_S)
+        os.close(forgotten)
+
+    def _tell(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         if self._socket is None:
             return
         try:
-            self._socket.send(json.dumps({"key": self._key, **message}).encode())
+            socket.send_fds(self._socket, [json.dumps({"key": self._key, **message}).encode()], descriptors)
         except OSError:
             self._socket = None  # it was killed: the timer, the guard and later commands are left
 
@@ -371,16 +381,17 @@ class FileSystemHold:
             ) from error
 
     def thaw(self) -> None:
-        """Thaw, and try again until it is thawed: nobody else may be there to do it."""
-        while True:
-            try:
-                fcntl.ioctl(self._root, FITHAW, 0)
-            except OSError as error:
-                if error.errno == errno.EINVAL:
-                    return
-                time.sleep(_THAW_RETRY_S)
-            else:
-                return
+        """Thaw, and try again until it is thawed: nobody else may be there to do it. Nothing is left open."""
+        while not self._is_thawed():
+            time.sleep(_THAW_RETRY_S)
+        os.close(self._root)
+
+    def _is_thawed(self) -> bool:
+        try:
+            fcntl.ioctl(self._root, FITHAW, 0)
+        except OSError as error:
+            return error.errno == errno.EINVAL
+        return True
 
     def extend(self, message: dict[str, Any]) -> None:
         """Do nothing: a file system is one thing."""

@@ -114,8 +114,9 @@ class Rescue:
 
     def _received(self) -> Iterator[dict[str, Any]]:
         while not self._closed:
+            descriptors: list[int] = []
             try:
-                data = self._orders.recv(_LONGEST_MESSAGE)
+                data, descriptors, _, _ = socket.recv_fds(self._orders, _LONGEST_MESSAGE, 1)
             except BlockingIOError:
                 return
             except OSError:
@@ -123,6 +124,8 @@ class Rescue:
             self._closed = not data
             if data:
                 yield json.loads(data)
+            for descriptor in descriptors:  # whoever waits for its end knows that the order was taken
+                os.close(descriptor)
 
     def _forget(self, key: str) -> None:
         freeze = self._freezes.pop(key, None)
