@@ -133,6 +133,19 @@ class TestInstantSnapshots:
         artifact = bench.make("vm", full=False)
         assert [path.split("/")[-2] for path in artifact["objects"]] == ["snapshots"]
 
+    def test_a_used_up_limit_is_not_waited_for_while_a_standard_one_can_be_made(self, bench: Bench) -> None:
+        """Google's "Rate quotas": 403 rateLimitExceeded, ask again later; here what is frozen would wait."""
+        bench.estate.machine_with_disks("vm", 1)
+        method = "compute.instantSnapshots.insert"
+        limited = Fault(kind="http", method=method, count=0, status=403, reason="rateLimitExceeded")
+        bench.cloud.faults.append(limited)
+        asked: list[str] = []
+        bench.cloud.before = asked.append
+        artifact = bench.make("vm", full=False)
+        bench.cloud.before = lambda _: None
+        assert [path.split("/")[-2] for path in artifact["objects"]] == ["snapshots"]
+        assert asked.count(method) == 1
+
     def test_doctor_counts_them(self, bench: Bench) -> None:
         bench.estate.machine_with_disks("vm", 1)
         bench.do(Operation.SNAPSHOT, "vm", full=False)
@@ -233,6 +246,17 @@ class TestConsistencyGroups:
         artifact = bench.make("vm", full=False)
         assert [path.split("/")[-2] for path in artifact["objects"]] == ["machineImages"]
         assert any("no instant snapshot group" in line for line in bench.lines)
+
+    def test_a_used_up_limit_is_not_waited_for(self, bench: Bench) -> None:
+        self._build(bench)
+        method = "compute.instantSnapshotGroups.insert"
+        bench.cloud.faults.append(Fault(kind="http", method=method, count=0, status=429, reason=""))
+        asked: list[str] = []
+        bench.cloud.before = asked.append
+        artifact = bench.make("vm", full=False)
+        bench.cloud.before = lambda _: None
+        assert [path.split("/")[-2] for path in artifact["objects"]] == ["machineImages"]
+        assert asked.count(method) == 1
 
     def test_an_account_that_may_not_read_policies_gets_what_it_got_before(self, bench: Bench) -> None:
         self._build(bench)

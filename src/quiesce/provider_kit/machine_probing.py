@@ -46,8 +46,8 @@ class MachineProbe:
     ask: Callable[[], str] | None = None
     #: who is asked in it: ``its guest agent``
     asked: str = ""
-    #: whether a guest that does not answer is a failure
-    must_answer: bool = False
+    #: true: its guest has to answer; false: it is not asked; None: it is asked, and may be silent
+    wanted: bool | None = None
 
 
 def probe_machine(job: Job, probe: MachineProbe) -> Outcome:
@@ -56,18 +56,20 @@ def probe_machine(job: Job, probe: MachineProbe) -> Outcome:
     One that was off at the cut may be off; a guest that does not have to answer may be silent.
 
     Raises:
-        ProbeFailedError: when it should run and does not, or has to answer and does not.
+        ProbeFailedError: when it should run and does not, or has to answer and does not, or cannot.
     """
     seen = _settled(job, probe)
     told = f"{probe.platform} says that {seen.name} is {seen.state}"
     if not seen.running:
         return Outcome(note=f"{told}, so nothing in it was asked")
-    if probe.ask is None:
+    if probe.wanted and probe.ask is None:
+        raise ProbeFailedError(f"{told}, but there is no way to ask {probe.asked}, which has to answer")
+    if probe.wanted is False or probe.ask is None:
         return Outcome(note=f"{told}; nothing in it was asked")
-    reason = _why_silent(job, probe.ask, None if probe.must_answer else _ANSWER_S)
+    reason = _why_silent(job, probe.ask, None if probe.wanted else _ANSWER_S)
     if not reason:
         return Outcome(note=f"{told}, and {probe.asked} answers")
-    if probe.must_answer:
+    if probe.wanted:
         raise ProbeFailedError(f"{told}, but {probe.asked} does not answer: {reason}")
     return Outcome(note=f"{told}; {probe.asked} has not answered yet: {reason}")
 

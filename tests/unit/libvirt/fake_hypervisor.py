@@ -84,6 +84,8 @@ class Machine:
     #: targets of the disks that QEMU encrypts
     encrypted: frozenset[str] = frozenset()
     persistent: bool = True
+    #: whether there is a channel to an agent
+    has_channel: bool = True
     #: whether there is an agent behind the channel
     has_agent: bool = True
     has_tpm: bool = False
@@ -169,10 +171,11 @@ class FakeDomain:
             f"{'<encryption/>' if target in machine.encrypted else ''}</disk>"
             for target, path in machine.disks.items()
         )
+        target = "<target type='virtio' name='org.qemu.guest_agent.0'/>"
+        channel = f"<channel type='unix'>{target}</channel>" if machine.has_channel else ""
         return (
             f"<domain><name>{machine.name}</name><uuid>{machine.uuid}</uuid><metadata>{metadata}</metadata>"
-            f"<os>{machine.firmware}</os><devices>{tpm}{display}{disks}<channel type='unix'>"
-            "<target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices></domain>"
+            f"<os>{machine.firmware}</os><devices>{tpm}{display}{disks}{channel}</devices></domain>"
         )
 
     def metadata(self, *, live: bool) -> str | None:

@@ -95,6 +95,17 @@ def test_a_channel_without_an_agent_is_no_failure_unless_it_is_declared(
     assert do(unasked, Operation.PROBE).note == "libvirt says that vm is running; nothing in it was asked"
 
 
+def test_an_agent_that_has_to_answer_and_has_no_channel_fails(made: Callable[..., FakeSubject]) -> None:
+    """A domain that was restored from an older definition has none, and its operator counts on one."""
+    declared = made(probe_agent=True)
+    declared.machine.has_channel = False
+    with pytest.raises(ProbeFailedError, match="no way to ask its guest agent"):
+        do(declared, Operation.PROBE)
+    undeclared = made()
+    undeclared.machine.has_channel = False
+    assert do(undeclared, Operation.PROBE).note.endswith("nothing in it was asked")
+
+
 def test_it_is_the_new_domain_that_is_asked(made: Callable[..., FakeSubject]) -> None:
     subject = made(restore_as="other")
     artifact = saved(subject, full=True)

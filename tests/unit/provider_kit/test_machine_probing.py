@@ -90,17 +90,29 @@ def test_without_anybody_to_ask_it_says_so() -> None:
     assert told == "Cloud says that vm is running; nothing in it was asked"
 
 
+def test_a_guest_that_is_not_to_be_asked_is_not() -> None:
+    told = note(
+        MachineProbe(platform="Cloud", look=lambda: seen("running"), ask=lambda: "busy", wanted=False)
+    )
+    assert told == "Cloud says that vm is running; nothing in it was asked"
+
+
+def test_one_that_has_to_answer_and_cannot_be_asked_is_a_failure() -> None:
+    with pytest.raises(ProbeFailedError, match="no way to ask its agent, which has to answer"):
+        note(MachineProbe(platform="Cloud", look=lambda: seen("running"), asked="its agent", wanted=True))
+
+
 def test_a_guest_that_may_be_silent_is_no_failure_and_one_that_may_not_is() -> None:
-    def probe(*, must_answer: bool) -> MachineProbe:
+    def probe(*, wanted: bool | None) -> MachineProbe:
         return MachineProbe(
             platform="Cloud",
             look=lambda: seen("running"),
             ask=lambda: "not connected",
             asked="its agent",
-            must_answer=must_answer,
+            wanted=wanted,
         )
 
-    assert note(probe(must_answer=False)).endswith("its agent has not answered yet: not connected")
+    assert note(probe(wanted=None)).endswith("its agent has not answered yet: not connected")
     job = Job(call=CALL, context=RecordingContext(timeout_s=0.5))
     with pytest.raises(ProbeFailedError, match="its agent does not answer: not connected"):
-        probe_machine(job, probe(must_answer=True))
+        probe_machine(job, probe(wanted=True))

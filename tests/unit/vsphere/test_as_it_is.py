@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from quiesce.errors import CannotFreezeError, UnsupportedError
+from quiesce.errors import CannotFreezeError, RecoverableError, UnsupportedError
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import FS_PREPARE, Operation
 from quiesce.model.topology import Implementation
 from quiesce.providers.vsphere.inventory import DiskBacking
-from quiesce.testing.fake_vcenter import CAPACITY
+from quiesce.testing.fake_vcenter import CAPACITY, FakeVCenter
 
 Options = Callable[..., dict[str, Any]]
 
@@ -28,6 +28,10 @@ def _change(site: Any, **changes: Any) -> None:
 def _change_disk(site: Any, **changes: Any) -> None:
     (disk,) = site.world.machines[site.machine].disks
     _change(site, disks=(replace(disk, **changes),))
+
+
+def _gone(*_: object) -> None:
+    raise RecoverableError("the lease is gone")
 
 
 def _copies(site: Any, number: int, **changes: Any) -> list[Any]:
@@ -92,6 +96,23 @@ class TestChangedBlockTracking:
         third = site.backup(point="three", execution="exec3").artifact
         assert third["read_bytes"] > 0  # once caught, it is not believed before it is reset
 
+    def test_what_a_copy_has_found_out_outlives_it_though_it_fails(
+        self, site: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _change(site, change_tracking=True)
+        site.write("first")
+        site.backup(point="one")
+        site.write("second")
+        with monkeypatch.context() as missing:
+            missing.setattr("quiesce.testing.fake_vcenter.FakeVCenter.changed", lambda *_: ())
+            missing.setattr("quiesce.testing.fake_vcenter.FakeVCenter.export", _gone)
+            with pytest.raises(RecoverableError):
+                site.backup(point="two", execution="exec2")
+        known = site.context.runtime_properties
+        artifact = site.backup(point="two", execution="exec2", runtime_properties=known).artifact
+        assert artifact["read_bytes"] > 0  # tracking was not asked again
+        assert artifact["disks"][0]["doubted"]
+
     def test_whole_disks_are_read_every_so_often(self, site: Any, option: Options) -> None:
         _change(site, change_tracking=True)
         site.write("content")
@@ -133,6 +154,27 @@ class TestQuiescing:
         else:
             site.perform(Operation.SNAPSHOT)
         assert any("may still be frozen" in line for _, line in site.context.lines)
+
+    @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+    def test_a_guest_that_nobody_asked_to_quiesce_is_not_said_to_be_frozen(
+        self, site: Any, option: Options, full: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It may fall silent by itself, and then nobody reads it in vain while others are frozen."""
+        _change(site, heartbeat="green")
+        create = FakeVCenter.create_snapshot
+
+        def create_and_fall_silent(self: FakeVCenter, *args: Any) -> str:
+            made = create(self, *args)
+            _change(site, heartbeat="red")
+            return made
+
+        monkeypatch.setattr(FakeVCenter, "create_snapshot", create_and_fall_silent)
+        properties = option(quiesce="never")
+        if full:
+            site.backup(properties=properties)
+        else:
+            site.perform(Operation.SNAPSHOT, properties=properties)
+        assert not any("frozen" in line for _, line in site.context.lines)
 
     def test_a_guest_that_was_silent_before_is_not(self, site: Any) -> None:
         _change(site, heartbeat="red")

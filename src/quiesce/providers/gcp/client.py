@@ -53,7 +53,8 @@ U = TypeVar("U")
 
 #: how often one request is sent before its error is passed on
 TRIES: Final = 6
-_TRIES_AT_A_LIMIT: Final = 8
+#: the same at a quota or a rate limit, when there is nothing else to do but to wait for it
+TRIES_AT_LIMIT: Final = 8
 #: requests side by side, and connections kept open to one host
 _SIDE_BY_SIDE: Final = 48
 _PAGE: Final = 500
@@ -231,15 +232,24 @@ class Compute:
 
     # -- changing ---------------------------------------------------------------------------------------
 
-    def insert(self, reference: Reference, body: Mapping[str, object], **extra: object) -> Reference:
+    def insert(
+        self,
+        reference: Reference,
+        body: Mapping[str, object],
+        *,
+        source_machine_image: str = "",
+        tries_at_limit: int = TRIES_AT_LIMIT,
+    ) -> Reference:
         """Begin to make *reference*; returns the operation.
 
         Raises:
             AlreadyThereError: when something of that name exists.
         """
         client, noun = self._client_of(reference)
-        request = self._scope_of(reference) | {f"{noun}_resource": {"name": reference.name, **body}} | extra
-        return self._change(f"make {reference.path}", reference, client.insert_unary, request)
+        request = self._scope_of(reference) | {f"{noun}_resource": {"name": reference.name, **body}}
+        request |= {"source_machine_image": source_machine_image} if source_machine_image else {}
+        what = f"make {reference.path}"
+        return self._change(what, reference, client.insert_unary, request, tries_at_limit)
 
     def insert_from_machine_image(self, reference: Reference, body: Mapping[str, object]) -> Reference:
         """Begin to make a disk from one disk of a machine image; *body* is in the API's own spelling."""
@@ -316,7 +326,14 @@ class Compute:
         """Do *action* to all *items* at once; see `GcpConnection.side_by_side`."""
         return self.connection.side_by_side(action, items)
 
-    def ask(self, what: str, send: Callable[[float], T], *, changes: bool = False) -> T:
+    def ask(
+        self,
+        what: str,
+        send: Callable[[float], T],
+        *,
+        changes: bool = False,
+        tries_at_limit: int = TRIES_AT_LIMIT,
+    ) -> T:
         """Return the answer to one request, asking again while that may help.
 
         A repeated change carries the same request id, so that the service does it once.
@@ -325,7 +342,7 @@ class Compute:
             error = _attempt(what, lambda: send(self.deadline.left_s(_REQUEST_S)), changes=changes)
             if not isinstance(error, _Failure):
                 return error
-            tries = _TRIES_AT_A_LIMIT if isinstance(error.problem, QuotaError) else TRIES
+            tries = tries_at_limit if isinstance(error.problem, QuotaError) else TRIES
             if not error.worth_another or attempt >= tries:
                 raise error.problem
             if error.problem.retry_after_s is not None:
@@ -364,10 +381,20 @@ class Compute:
         )
 
     def _change(
-        self, what: str, reference: Reference, method: Callable[..., Any], request: Mapping[str, object]
+        self,
+        what: str,
+        reference: Reference,
+        method: Callable[..., Any],
+        request: Mapping[str, object],
+        tries_at_limit: int = TRIES_AT_LIMIT,
     ) -> Reference:
         once = {**request, "request_id": str(uuid.uuid4())}
-        answer = self.ask(what, lambda s: method(request=once, retry=None, timeout=s), changes=True)
+        answer = self.ask(
+            what,
+            lambda s: method(request=once, retry=None, timeout=s),
+            changes=True,
+            tries_at_limit=tries_at_limit,
+        )
         return messages.operation_reference(answer, reference.project)
 
     def _client_of(self, location: Location) -> tuple[Any, str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Final, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
-from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import Json
+from quiesce.provider_kit.answers import AnswerReader
 from quiesce.providers.openstack.resources import (
     CloudImage,
     Server,
@@ -18,35 +17,12 @@ from quiesce.providers.openstack.resources import (
     VolumeSnapshot,
 )
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-#: what is raised by values that are not of the shape that the APIs promise
-_OF_ANOTHER_SHAPE: Final = (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
-
-
-def not_understood(what: str) -> NonRecoverableError:
-    """Return the error for an answer that no such service would give: a proxy's, say."""
-    return NonRecoverableError(
-        f"what was answered about {what} is not what OpenStack would say",
-        hint="Look at what stands between this machine and the cloud, and at auth_url and the catalog.",
-    )
-
-
-def understood(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Return what gives a reader of answers an error of ours for those that it cannot make sense of."""
-
-    def wrap(read: Callable[P, T]) -> Callable[P, T]:
-        @functools.wraps(read)
-        def reading(*args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                return read(*args, **kwargs)
-            except _OF_ANOTHER_SHAPE as error:
-                raise not_understood(what) from error
-
-        return reading
-
-    return wrap
+_ANSWERS: Final = AnswerReader(
+    platform="OpenStack",
+    hint="Look at what stands between this machine and the cloud, and at auth_url and the catalog.",
+)
+not_understood = _ANSWERS.not_understood
+understood = _ANSWERS.understood
 
 
 def text_at(raw: Mapping[str, Any], *keys: str) -> str:

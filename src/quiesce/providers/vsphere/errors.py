@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.client
 import ssl
-from collections.abc import Callable, Iterator
-from typing import Final, ParamSpec, TypeVar
+from collections.abc import Iterator
+from typing import Final
 from xml.parsers.expat import ExpatError
 
 from quiesce.errors import (
@@ -19,9 +18,12 @@ from quiesce.errors import (
     ResourceNotFoundError,
     UnsupportedError,
 )
+from quiesce.provider_kit.answers import AnswerReader
 
-P = ParamSpec("P")
-T = TypeVar("T")
+understood: Final = AnswerReader(
+    platform="vSphere",
+    hint="Look at what stands between this machine and the vCenter, and at host in connection_config.",
+).understood
 
 #: faults that go away by themselves, or with the next look at the machine's state
 _RETRYABLE: Final = {
@@ -98,21 +100,6 @@ def translated(what: str) -> Iterator[None]:
             f"cannot {what}: pyVmomi does not understand the answer ({type(error).__name__}: {error})",
             hint="Install a pyvmomi that knows this version of vCenter.",
         ) from error
-
-
-def understood(read: Callable[P, T]) -> Callable[P, T]:
-    """Return a reader of answers with an error of ours for those that it cannot make sense of."""
-
-    @functools.wraps(read)
-    def reading(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return read(*args, **kwargs)
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            raise NonRecoverableError(
-                f"what the vCenter answers is not what vSphere would say ({type(error).__name__}: {error})"
-            ) from error
-
-    return reading
 
 
 def of_fault(fault: BaseException, what: str) -> ProviderError:

@@ -210,8 +210,9 @@ def _begin_all(
 def _begin_instant(job: GcpJob, disk: CopiedDisk) -> MadeCopy:
     copy = _reference(job, disk.disk.beside(INSTANTS), disk)
     body = _body(job, disk) | {"source_disk": disk.disk.path}
+    begin = lambda: job.compute.insert(copy, body, tries_at_limit=1)  # noqa: E731  nobody waits frozen
     try:
-        return _begun(job, copy, (disk,), lambda: job.compute.insert(copy, body))
+        return _begun(job, copy, (disk,), begin)
     except (UnsupportedError, RefusedError, QuotaError) as error:
         return _standard_instead(job, disk, error)
 

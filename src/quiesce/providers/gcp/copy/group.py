@@ -39,7 +39,8 @@ def begin_group(job: GcpJob, disks: Sequence[CopiedDisk], policy: str) -> tuple[
     group = _group(job)
     try:
         body = {"source_consistency_group": policy, "description": description(job.call)}
-        job.compute.wait(job.compute.insert(group, body))
+        # at a limit its disks are cut otherwise: nobody waits frozen for it to pass
+        job.compute.wait(job.compute.insert(group, body, tries_at_limit=1))
     except AlreadyThereError as error:
         if job.compute.description_of(group) != description(job.call):
             raise ForeignObjectError(f"{group.path} exists already and is not ours") from error

@@ -40,7 +40,7 @@ def restore_new(job: GcpJob, made: CopySet, machine: Reference) -> Outcome:
     images = [copy for copy in made.copies if copy.reference.collection == IMAGES]
     body = _body(job, made)
     if images:
-        _insert(job, machine, body, source_machine_image=images[0].reference.path)
+        _insert(job, machine, body, images[0].reference.path)
         lost = add_policies(job, _by_device(job, made, machine))
     else:
         lost = _insert_of_disks(job, made, machine, body)
@@ -90,8 +90,8 @@ def _attached(new: Reference, disk: CopiedDisk) -> dict[str, object]:
     }
 
 
-def _insert(job: GcpJob, machine: Reference, body: Mapping[str, object], **extra: object) -> None:
+def _insert(job: GcpJob, machine: Reference, body: Mapping[str, object], image: str = "") -> None:
     try:
-        job.compute.wait(job.compute.insert(machine, body, **extra))
+        job.compute.wait(job.compute.insert(machine, body, source_machine_image=image))
     except AlreadyThereError:
         claim(job.call, owner_of(job.compute.machine(machine).labels), machine.path)

@@ -17,7 +17,6 @@ _STUCK = "QEMU has paused it, because a disk could not be written; make room, th
 def probe(job: LibvirtJob) -> Outcome:
     """Ask until it runs and answers; a channel without an agent behind it is no failure by itself."""
     domain = _restored(job)
-    wanted = job.options.probe_agent
     has_channel = read_definition(domain.xml()).has_agent_channel
     return probe_machine(
         job,
@@ -25,9 +24,9 @@ def probe(job: LibvirtJob) -> Outcome:
             platform="libvirt",
             look=lambda: _seen(domain),
             should_run=_ran_at_cut(job, domain),
-            ask=(lambda: _why_silent(domain)) if has_channel and wanted is not False else None,
+            ask=(lambda: _why_silent(domain)) if has_channel else None,
             asked="its guest agent",
-            must_answer=wanted is True,
+            wanted=job.options.probe_agent,
         ),
     )
 

@@ -86,8 +86,13 @@ class DomainRestore:
         Raises:
             ForeignObjectError: when one has.
         """
-        if (wanted := self._job.new_name) is not None and (there := self._find(wanted)) is not None:
-            self._as_new_domain(there.xml(), there, wanted)
+        wanted = self._job.new_name
+        there = self._find(wanted) if wanted else None
+        if there is not None and restored_from(there) != self._job.key.point:
+            raise ForeignObjectError(
+                f"there is a domain {wanted} already; nothing was restored",
+                hint="Restore under another name, or remove that domain yourself.",
+            )
 
     def differences(self) -> tuple[str, ...]:
         """Return which files of the host the stored definition names that are not the domain's of now."""
@@ -115,7 +120,8 @@ class DomainRestore:
         if domain is not None:
             _require_persistent(domain)
         if wanted:
-            definition = self._as_new_domain(definition, domain, wanted)
+            self.require_free_name()
+            definition = with_metadata_of(as_new_domain(definition, wanted), restored(self._job.key.point))
         if domain is not None:
             definition = with_identity(definition, domain.name, domain.uuid)
         chosen = self._chosen(copy, definition, domain)
@@ -129,15 +135,6 @@ class DomainRestore:
             definition = _with_kept_disks(definition, domain.xml(secrets=True), chosen)
         targets = self._targets(copy, definition, domain, chosen)
         return _RestorePlan(copy=copy, domain=domain, definition=definition, targets=targets)
-
-    def _as_new_domain(self, definition: str, there: Domain | None, wanted: str) -> str:
-        key = self._job.key.point
-        if there is not None and restored_from(there) != key:
-            raise ForeignObjectError(
-                f"there is a domain {wanted} already; nothing was restored",
-                hint="Restore under another name, or remove that domain yourself.",
-            )
-        return with_metadata_of(as_new_domain(definition, wanted), restored(key))
 
     def _chosen(self, copy: DomainCopy, definition: str, domain: Domain | None) -> frozenset[str]:
         """Return the targets of the disks that are to be put back."""

@@ -23,7 +23,7 @@ class SnapshotArtifact:
     power: PowerState
     memory: bool = False
     quiesced: bool = False
-    #: of the guest, before the cut
+    #: of a guest that was asked to quiesce, before the cut
     heartbeat: str = "gray"
     #: labels of the disks that it does not hold
     left_out: tuple[str, ...] = ()

@@ -14,7 +14,8 @@ def probe(job: VSphereJob) -> Outcome:
     """Ask until it is on and its Tools run; where there are none, nothing in it is asked."""
     machine = _restored(job)
     wanted = job.options.probe_agent
-    asks = machine.tools_installed or wanted is True
+    # Tools that have to answer may be seen only when they have started
+    asks = machine.tools_installed or wanted
 
     def now() -> VirtualMachine:
         return job.vcenter.machine(machine.id, job.time)
@@ -25,9 +26,9 @@ def probe(job: VSphereJob) -> Outcome:
             platform="vSphere",
             look=lambda: _seen(now()),
             should_run=_should_run(job),
-            ask=(lambda: _why_silent(now())) if asks and wanted is not False else None,
+            ask=(lambda: _why_silent(now())) if asks else None,
             asked="VMware Tools in it",
-            must_answer=wanted is True,
+            wanted=wanted,
         ),
     )
 

@@ -37,10 +37,15 @@ def make_cut(job: VSphereJob, machine: VirtualMachine, name: str) -> tuple[Snaps
     left_out = refuse_or_leave_out(job, machine)
     found = machine.snapshot_named(name)
     if found is None:
-        found = _made(job, machine, _make(job, machine, name))
+        quiesce = _quiesces(job, machine)
+        made = _make(job, machine, name, quiesce=quiesce)
+        found = _as_made(job, machine, made) if quiesce else made
     else:
         claim(job.call, owner_of_snapshot(found), f"the snapshot {name!r} of {machine.name}")
-    return _artifact(job, machine, found, left_out), _consistency(job, machine, found, left_out)
+        quiesce = found.quiesced
+    cut = _artifact(job, machine, found, left_out)
+    cut = replace(cut, heartbeat=machine.heartbeat) if quiesce else cut
+    return cut, _consistency(job, machine, found, left_out)
 
 
 def apply(job: VSphereJob) -> Outcome:
@@ -124,12 +129,12 @@ def _why_not(disk: VirtualDisk) -> str:
     return "independent" if disk.independent else ""
 
 
-def _make(job: VSphereJob, machine: VirtualMachine, name: str) -> MachineSnapshot:
+def _make(job: VSphereJob, machine: VirtualMachine, name: str, *, quiesce: bool) -> MachineSnapshot:
     request = SnapshotRequest(
         name=name,
         description=description_of(job.call),
         memory=job.options.snapshot_memory and machine.power is PowerState.ON,
-        quiesce=_quiesces(job, machine),
+        quiesce=quiesce,
         quiesce_timeout_min=job.options.quiesce_timeout_min,
     )
     try:
@@ -145,8 +150,8 @@ def _make(job: VSphereJob, machine: VirtualMachine, name: str) -> MachineSnapsho
     )
 
 
-def _made(job: VSphereJob, machine: VirtualMachine, asked: MachineSnapshot) -> MachineSnapshot:
-    """Return the snapshot as vSphere has it: whether the guest has quiesced is not what was asked for."""
+def _as_made(job: VSphereJob, machine: VirtualMachine, asked: MachineSnapshot) -> MachineSnapshot:
+    """Return the snapshot as vSphere has it: a guest that was asked to quiesce may not have done it."""
     now = job.vcenter.machine(machine.id, job.time)
     alarm_if_frozen(job, machine, now)
     made = next((one for one in now.snapshots if one.id == asked.id), None)
@@ -193,7 +198,6 @@ def _artifact(
         power=snapshot.power,
         memory=job.options.snapshot_memory,
         quiesced=snapshot.quiesced,
-        heartbeat=machine.heartbeat,
         left_out=left_out,
     )
 

@@ -8,11 +8,13 @@ reset the UUID is another.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from quiesce.archives import Manifest
+from quiesce.model.ids import Json
+from quiesce.provider_kit.job import RuntimeState
 from quiesce.providers.vsphere import vmdk
 from quiesce.providers.vsphere.inventory import VirtualDisk
 from quiesce.providers.vsphere.machine.artifact import BackupArtifact, SavedDisk
@@ -21,6 +23,8 @@ from quiesce.providers.vsphere.vcenter import DiskArea
 
 #: how many grains that are said to be unchanged are compared, for each disk
 _SAMPLES: Final = 16
+#: the runtime property
+_DOUBTED: Final = "vsphere_doubted_changes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +44,17 @@ class Base:
     """What the changes of one disk are added to."""
 
     manifest: Manifest
-    disk: SavedDisk
     change_id: str
 
 
 class Tracking:
     """What the earlier copies of a machine, newest first, say about its changed block tracking."""
 
-    def __init__(self, options: VSphereOptions, earlier: Sequence[EarlierCopy]) -> None:
+    def __init__(self, options: VSphereOptions, earlier: Sequence[EarlierCopy], state: RuntimeState) -> None:
+        """*state* keeps what was found out, although the copy that has found it out fails."""
         self._options = options
         self._earlier = earlier
-        #: by disk, the beginning of those change ids that are not believed
-        self._doubted: dict[int, str] = {}
+        self._state = state
 
     def base(self, disk: VirtualDisk) -> Base | None:
         """Return what the disk's changes can be added to; None when the disk is to be read whole."""
@@ -61,7 +64,7 @@ class Tracking:
         saved = newest.disk(disk)
         if saved is None or saved.change_id is None or saved.capacity_bytes != disk.capacity_bytes:
             return None
-        return Base(manifest=newest.manifest, disk=saved, change_id=saved.change_id)
+        return Base(manifest=newest.manifest, change_id=saved.change_id)
 
     def warning(self, disk: VirtualDisk) -> str:
         """Return why tracking is not believed that there is; empty when it is, or when nobody asked."""
@@ -73,8 +76,8 @@ class Tracking:
         )
 
     def doubt(self, disk: VirtualDisk) -> None:
-        """Note that a change was missed."""
-        self._doubted[disk.key] = _beginning(disk.change_id)
+        """Note durably that a change was missed."""
+        self._state.write(**{_DOUBTED: {**self._noted(), str(disk.key): _beginning(disk.change_id)}})
 
     def doubted(self, disk: VirtualDisk) -> str | None:
         """Return the beginning of those change ids of *disk* that are not believed, for the next copies."""
@@ -84,7 +87,7 @@ class Tracking:
             _beginning(saved.change_id) == beginning and saved.capacity_bytes != disk.capacity_bytes
             for saved in known
         )
-        doubted = self._doubted.get(disk.key) == beginning
+        doubted = self._noted().get(str(disk.key)) == beginning
         if beginning and (resized or doubted or any(saved.doubted == beginning for saved in known)):
             return beginning
         return None
@@ -93,6 +96,11 @@ class Tracking:
         """Return how many copies in a row were put together from changes, when this one is, too."""
         saved = self._earlier[0].disk(disk) if self._earlier else None
         return saved.merged + 1 if saved is not None else 0
+
+    def _noted(self) -> Mapping[str, Json]:
+        """Return, by disk, the beginning of those change ids of which a copy has found that they lie."""
+        noted = self._state.read(_DOUBTED)
+        return noted if isinstance(noted, dict) else {}
 
     def _why_whole(self, disk: VirtualDisk) -> bool:
         return (

@@ -96,7 +96,7 @@ def read_all(
         session.change("list the inventory", lambda _: view.DestroyView())
 
 
-@understood
+@understood("a machine")
 def machine_of(moid: str, values: Properties, busy: bool) -> VirtualMachine:
     """Return the machine that these properties describe.
 
@@ -135,7 +135,7 @@ def machine_of(moid: str, values: Properties, busy: bool) -> VirtualMachine:
     )
 
 
-@understood
+@understood("disks")
 def disks_of(hardware: Any) -> Sequence[VirtualDisk]:
     """Return the disks among a machine's or a snapshot's devices."""
     sharing = {
@@ -316,7 +316,7 @@ def _moid(found: Any) -> str | None:
     return id_of(found) if found is not None else None
 
 
-@understood
+@understood("a machine's figures")
 def figures_of(values: Properties) -> dict[str, Json]:
     """Return statistics of a machine; figures that the platform does not have now are left out."""
     stats, storage = values.get("summary.quickStats"), values.get("summary.storage")
