@@ -32,12 +32,14 @@ from quiesce.stores.database import Database, file_of
 from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
 from quiesce.stores.leases import FileLeases
-from quiesce.stores.manifests import RepositoryManifests
+from quiesce.stores.manifests import RepositoryManifests, deployments_in
 from quiesce.stores.policies import SqlPolicies
 
 if TYPE_CHECKING:
     from quiesce.app.repositories.access import RepositoryAccess
 
+#: below the home: where full backups go unless a node says something else
+DEFAULT_REPOSITORY: Final = "repository"
 SECRETS_FILE: Final = "secrets.yaml"
 #: who may use the console
 USERS_FILE: Final = "console-users.json"
@@ -84,7 +86,10 @@ class Application:
         self._database = Database(settings.database_url)
         descriptions = describe_providers()
         self._providers = Providers(descriptions, _provider_settings(settings, descriptions))
-        deployments = SqlDeployments(self._database)
+        repository = settings.home / DEFAULT_REPOSITORY
+        deployments = SqlDeployments(
+            self._database, lambda: deployments_in(repository), repository=str(repository)
+        )
         masking = Masking()
         secrets = Secrets(settings.home / SECRETS_FILE, os.environ, masking)
         self.services = Services(
@@ -235,7 +240,7 @@ def _provider_settings(
     return {
         description.name: ProviderSettings(
             state_dir=str(settings.home / "providers" / description.name),
-            repository_dir=str(settings.home / "repository"),
+            repository_dir=str(settings.home / DEFAULT_REPOSITORY),
             keys_file=str(settings.keys_file),
         )
         for description in descriptions

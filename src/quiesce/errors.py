@@ -176,6 +176,14 @@ class NewerStoreError(StoreError):
     hint = "Upgrade quiesce, or point QUIESCE_HOME to another directory."
 
 
+class GuardError(QuiesceError):
+    """The process that thaws when this one dies is not there."""
+
+    code = "guard"
+    exit_status = ExitStatus.FAILED
+    hint = "Look at guard.log in QUIESCE_HOME, then run it again; a system short of memory ends processes."
+
+
 class DamagedError(QuiesceError):
     """A stored backup is not what its manifest says."""
 

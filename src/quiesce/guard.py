@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import StoreError
+from quiesce.errors import GuardError, StoreError
 
 READY: Final = b"ready\n"
 #: how long the guard may take to start, in seconds; it is started long before it is needed
@@ -58,9 +58,8 @@ class GuardProcess:
         self._tell(f"max-freeze {max_freeze_s!r}")
         answer = self._read_line(START_TIMEOUT_S)
         if answer != READY:
-            raise StoreError(
-                "the guard, which thaws when this process dies, did not start; nothing was frozen",
-                hint="Look at guard.log in QUIESCE_HOME.",
+            raise GuardError(
+                "the guard, which thaws when this process dies, did not start; nothing was frozen"
             )
 
     def window_opened(self) -> None:
@@ -68,8 +67,12 @@ class GuardProcess:
         self._tell("opened")
 
     def release(self, *, settled: bool) -> None:
-        """Say that the engine is done; a guard with nothing to do ends by itself."""
-        self._tell("settled" if settled else "owing")
+        """Say that the engine is done; a guard with nothing to do ends by itself.
+
+        One that has died is not missed any more: what the engine owes, its own account says.
+        """
+        with suppress(GuardError):
+            self._tell("settled" if settled else "owing")
 
     def dismiss(self) -> None:
         """Let go of the process: one that owes nothing ends, one that owes a thaw continues without us."""
@@ -87,10 +90,7 @@ class GuardProcess:
                 pipe.write(order.encode() + b"\n")
                 pipe.flush()
         except OSError as error:
-            raise StoreError(
-                "the guard, which thaws when this process dies, has died",
-                hint="Look at guard.log in QUIESCE_HOME.",
-            ) from error
+            raise GuardError("the guard, which thaws when this process dies, has died") from error
 
     def _read_line(self, timeout_s: float) -> bytes:
         pipe = self._process.stdout

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from quiesce.app.inquiry import Inquiry, question
+from quiesce.app.repository_findings import examine_repositories
 from quiesce.app.services import Services
 from quiesce.errors import PlanError, ProviderError
 from quiesce.files.trust import find_fault
@@ -16,16 +17,17 @@ from quiesce.model.operation import FS_PREPARE, INTERFACES, SNAPSHOT_CREATE, SNA
 from quiesce.model.plan import Step
 from quiesce.planning import freezes_in_vain, vain_wait_text
 from quiesce.planning.binding import bind
-from quiesce.ports import Doctor, Finding
+from quiesce.ports import Doctor, Finding, PlaceTeller
 
 
-def run_doctor(services: Services, deployment: str) -> Mapping[InstanceId, Sequence[Finding]]:
-    """Ask every node whether it can really be frozen, snapshotted and thawed."""
+def run_doctor(services: Services, deployment: str) -> Mapping[str, Sequence[Finding]]:
+    """Ask every node whether it can really be frozen, snapshotted and thawed, and look at repositories."""
     found = services.deployments.get(deployment)
     interfaces = (SNAPSHOT_CREATE, FS_PREPARE, SNAPSHOT_DELETE, STATISTICS)
     bindings = bind(found.topology.nodes.values(), services.descriptions, interfaces)
     inquiry = Inquiry(services, found, "doctor")
-    findings: dict[InstanceId, Sequence[Finding]] = {}
+    findings: dict[str, Sequence[Finding]] = {}
+    places: dict[InstanceId, str] = {}
     for instance in found.topology.instances.values():
         bound = bindings[instance.node]
         binding = next((bound[interface] for interface in interfaces if interface in bound), None)
@@ -38,13 +40,50 @@ def run_doctor(services: Services, deployment: str) -> Mapping[InstanceId, Seque
                 )
             ]
             continue
+        step = question(instance, binding)
+        places[instance.id] = _place(services, inquiry, step)
         findings[instance.id] = [
-            *_findings(services, inquiry, question(instance, binding)),
+            *_findings(services, inquiry, step),
             *_scripts(found, instance.node),
         ]
     for name, paused in freezes_in_vain(found.topology, services.descriptions).items():
         findings[name] = [*findings[name], _waiting_in_vain(name, paused)]
-    return findings
+    for name, problem in _overlaps(places).items():
+        findings[name] = [*findings[name], problem]
+    return {**findings, **examine_repositories(services, found)}
+
+
+def _place(services: Services, inquiry: Inquiry, step: Step) -> str:
+    """Return the path on this machine that an instance's data are in; empty: none, or it cannot be said."""
+    try:
+        provider = services.provider(step.provider)
+        return provider.place(inquiry.call_of(step)) if isinstance(provider, PlaceTeller) else ""
+    except (ProviderError, PlanError):
+        return ""
+
+
+def _overlaps(places: Mapping[InstanceId, str]) -> Mapping[InstanceId, Finding]:
+    """Tell of each instance which others save, and would replace, the same files."""
+    found = {}
+    for instance, place in places.items():
+        others = [
+            f"{other} ({'the same' if there == place else there})"
+            for other, there in places.items()
+            if other != instance and place and there and _share(PurePath(place), PurePath(there))
+        ]
+        if others:
+            found[instance] = Finding(
+                check="path",
+                passed=False,
+                detail=f"{place} is also saved by {', '.join(others)}: twice the room, and a restore of one "
+                "replaces what the other has put there",
+                remedy="Leave one of them out of the blueprint, or give each a directory of its own.",
+            )
+    return found
+
+
+def _share(one: PurePath, other: PurePath) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _waiting_in_vain(instance: InstanceId, paused: Sequence[InstanceId]) -> Finding:

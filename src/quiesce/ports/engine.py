@@ -85,7 +85,7 @@ class Guard(Protocol):
         """Return when the guard is ready to thaw; called before the first freeze begins.
 
         Raises:
-            StoreError: when there is no guard. Nothing may be frozen then.
+            GuardError: when there is no guard. Nothing may be frozen then.
         """
         ...
 

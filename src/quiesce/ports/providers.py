@@ -184,6 +184,15 @@ class RepositoryUser(Protocol):
 
 
 @runtime_checkable
+class PlaceTeller(Protocol):
+    """A provider whose nodes save files of this machine, and that can tell which."""
+
+    def place(self, call: Call) -> str:
+        """Return the path that *call*'s instance saves and replaces, links followed; empty: none."""
+        ...
+
+
+@runtime_checkable
 class Discoverer(Protocol):
     """A provider that can write a blueprint of what runs on its platform."""
 

@@ -12,7 +12,7 @@ from quiesce.model.cut_size import Lasted
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
-from quiesce.model.manifest import PointManifest, Survey
+from quiesce.model.manifest import PointManifest, RepositoryCondition, Survey
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan
 from quiesce.model.policy import Policy, PolicyRun
@@ -182,6 +182,13 @@ class Manifests(Protocol):
 
     def why_away(self, directory: str) -> str:
         """Return why *directory* is no repository now (it is not mounted, say); empty when it is one."""
+        ...
+
+    def condition(self, directory: str, newest: RestorePoint | None) -> RepositoryCondition:
+        """Tell whether the next backup can go to *directory*, and *newest*, which lies there, be believed.
+
+        Changes nothing.
+        """
         ...
 
     def digest(self, directory: str, point: RestorePoint, instance: InstanceId | None = None) -> str | None:

@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from quiesce.model.report import ExecutionReport
 from quiesce.reports.escaping import printable_block
-from quiesce.reports.text import moment, seconds
+from quiesce.reports.text import moment, seconds, stored_text
 
 
 def render_html(report: ExecutionReport) -> str:
@@ -18,6 +18,7 @@ def render_html(report: ExecutionReport) -> str:
     )
     environment.filters["seconds"] = seconds
     environment.filters["moment"] = moment
+    environment.filters["stored"] = stored_text
     total_s = report.total_s
     return environment.get_template("execution.html").render(
         report=report,

@@ -7,8 +7,9 @@ from dataclasses import asdict
 
 from quiesce.model.ids import Json
 from quiesce.model.retention import RetentionPlan
+from quiesce.model.sizes import size_text
 from quiesce.reports.escaping import printable
-from quiesce.reports.text import moment, size_text, table
+from quiesce.reports.text import moment, table
 from quiesce.repository import (
     Collected,
     Point,

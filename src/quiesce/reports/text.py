@@ -14,6 +14,7 @@ from quiesce.model.manifest import Rebuilt
 from quiesce.model.report import ExecutionReport, PlanReport, RestorePreview
 from quiesce.model.restore_point import CHECKED, ELSEWHERE, PointState, Proof, RestorePoint, Trust
 from quiesce.model.retention import RetentionPlan
+from quiesce.model.sizes import size_text
 from quiesce.reports.escaping import printable, printable_lines
 
 #: clocks of two machines are never the same
@@ -381,13 +382,3 @@ def age_text(age_s: float) -> str:
 def seconds(value: float) -> str:
     """Return a duration for people: milliseconds below ten seconds."""
     return f"{value * 1000:.0f} ms" if value < 10 else f"{value:.1f} s"
-
-
-def size_text(size: int) -> str:
-    """Return a size for people."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"

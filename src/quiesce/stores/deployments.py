@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from quiesce.stores.schema import (
     runtime_properties,
 )
 
+_MAKE_ONE: Final = "Make one: quiesce init BLUEPRINT -b NAME"
 #: what is forgotten with a deployment
 _OWN_TABLES: Final = (
     executions,
@@ -41,8 +42,16 @@ _OWN_TABLES: Final = (
 class SqlDeployments:
     """Answers the port `Deployments`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, backed_up: Callable[[], Sequence[str]] = lambda: (), repository: str = ""
+    ) -> None:
+        """*backed_up* gives the deployments of which *repository* holds backups.
+
+        When the database knows no deployment at all, it was lost, and they say how it comes back.
+        """
         self._database = database
+        self._backed_up = backed_up
+        self._repository = repository
 
     def add(
         self, deployment: Deployment, runtime_properties: Mapping[InstanceId, Mapping[str, Json]]
@@ -72,13 +81,19 @@ class SqlDeployments:
         with self._database.read() as connection:
             row = connection.execute(sa.select(deployments).where(deployments.c.name == name)).one_or_none()
         if row is None:
-            raise UnknownNameError(
-                "deployment",
-                name,
-                self.names(),
-                hint="Make one: quiesce init BLUEPRINT -b NAME",
-            )
+            known = self.names()
+            raise UnknownNameError("deployment", name, known, hint=_MAKE_ONE if known else self._lost_hint())
         return _deployment(row)
+
+    def _lost_hint(self) -> str:
+        names = self._backed_up()
+        if not names:
+            return _MAKE_ONE
+        return (
+            f"{self._repository} holds backups of {', '.join(names)}, so the database was lost. "
+            f"Bring it back: quiesce init BLUEPRINT -b {names[0]} --from-repository {self._repository}; "
+            f"then quiesce backups rebuild {names[0]}"
+        )
 
     def list(self) -> Sequence[Deployment]:
         """Return every deployment, by name."""

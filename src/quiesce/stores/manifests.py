@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from quiesce.archives.keyring import IMPORT_HINT
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, UnsupportedError
 from quiesce.files.durable import make_private_directory, storage_errors, sync_directory, write_durably
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, backup_name, deployment_name
-from quiesce.model.manifest import Copy, LeftOut, PointManifest, Survey
+from quiesce.model.manifest import Copy, LeftOut, PointManifest, RepositoryCondition, Survey
 from quiesce.model.restore_point import RestorePoint
 from quiesce.stores.codec import decode, encode
 
@@ -68,6 +68,30 @@ class RepositoryManifests:
     def why_away(self, directory: str) -> str:
         """Return why *directory* is no repository now (it is not mounted, say); empty when it is one."""
         return Archives(Path(directory), self._keyring).why_away()
+
+    def condition(self, directory: str, newest: RestorePoint | None) -> RepositoryCondition:
+        """Tell whether the next backup can go to *directory*, and *newest*, which lies there, be believed."""
+        with storage_errors(f"look at {directory}"):
+            ground = nearest_directory(Path(directory))
+            space = os.statvfs(ground)
+        return RepositoryCondition(
+            ground=str(ground),
+            begun=not self.why_away(directory),
+            why_read_only=_why_read_only(ground, space),
+            free_bytes=space.f_bavail * space.f_frsize,
+            **self._distrust(directory, newest),
+        )
+
+    def _distrust(self, directory: str, newest: RestorePoint | None) -> dict[str, str]:
+        if newest is None:
+            return {}
+        try:
+            _read(_path(directory, newest), self._keyring)
+        except QuiesceError as error:
+            return {"distrust": str(error), "remedy": error.hint}
+        except OSError as error:
+            return {"distrust": f"the manifest of {newest.name} cannot be read: {error.strerror}"}
+        return {}
 
     def digest(self, directory: str, point: RestorePoint, instance: InstanceId | None = None) -> str | None:
         """Return the digest of *point*'s own manifest, or of its copy of *instance*; None: there is none."""
@@ -120,6 +144,22 @@ class RepositoryManifests:
             left_out=(*left_out, *not_copies),
             deployments=frozenset(names),
         )
+
+
+def deployments_in(directory: Path) -> Sequence[str]:
+    """Return the deployments that a repository seems to hold backups of, by the names of directories."""
+    return sorted({path.parent.parent.name for path in directory.glob(f"*/*/{_NAME}")})
+
+
+def nearest_directory(path: Path) -> Path:
+    """Return *path*, or the nearest directory above it that is there."""
+    return next((each for each in (path, *path.parents) if each.is_dir()), Path("/"))
+
+
+def _why_read_only(ground: Path, space: os.statvfs_result) -> str:
+    if space.f_flag & os.ST_RDONLY:
+        return f"the file system of {ground} is mounted read-only"
+    return "" if os.access(ground, os.W_OK | os.X_OK) else f"{ground} cannot be written to by this user"
 
 
 def _path(directory: str, point: RestorePoint) -> Path:

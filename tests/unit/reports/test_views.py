@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +16,11 @@ from quiesce.model.operation import SNAPSHOT_CREATE, Operation
 from quiesce.model.plan import Role
 from quiesce.model.report import ExecutionReport, PlanReport, StepReport
 from quiesce.model.restore_point import Artifact, PointState, Proof, RestorePoint
+from quiesce.model.sizes import size_text
 from quiesce.reports.escaping import printable
 from quiesce.reports.html import render_html
 from quiesce.reports.json import plain, render_error, render_json, render_json_line
-from quiesce.reports.text import execution_text, plan_text, point_text, points_text, seconds, size_text, table
+from quiesce.reports.text import execution_text, plan_text, point_text, points_text, seconds, table
 
 from ..stores import made  # noqa: TID252  any restore point
 
@@ -153,3 +155,13 @@ def test_a_plan_shows_paths_that_differ_with_nothing_that_moves_the_terminal() -
         differences={InstanceId("vm_a"): ["nvram: /a\x1b[2J, which is /b now"]},
     )
     assert "differs: vm_a, nvram: /a\\x1b[2J, which is /b now" in plan_text(report)
+
+
+@made.relaxed
+@given(point=made.restore_points)
+def test_a_page_can_be_read_on_a_phone_and_says_how_to_restore(point: RestorePoint) -> None:
+    named = replace(point, name=BackupName("nightly"), deployment=DeploymentName("shop"))
+    page = render_html(replace(REPORT, points=(named,), warnings=("nothing is frozen",)))
+    assert '<meta name="viewport"' in page
+    assert "Warning: nothing is frozen" in page
+    assert "quiesce restore shop -p snapshot_name=nightly" in page

@@ -34,7 +34,8 @@ def doctor(deployment: str | None, as_json: bool) -> int:
     """Ask every node of DEPLOYMENT whether it can really freeze, snapshot and thaw; say what to fix.
 
     First, and without a DEPLOYMENT only: whether anybody else could have changed QUIESCE_HOME, the database,
-    secrets or keys.
+    secrets or keys. With a DEPLOYMENT also: whether its repositories are there, ours, writable and have room
+    for one more backup, and whether two nodes save the same files.
     """
     ours = examine_state(Settings.of(os.environ))
     findings: dict[str, Sequence[Finding]] = {_OURS: ours}

@@ -29,6 +29,7 @@ from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, TamperedError, UsageError
 from quiesce.files.durable import storage_errors, write_durably
 from quiesce.model.retention import RetentionPolicy
+from quiesce.model.sizes import size_text
 from quiesce.reports.json import render_json
 from quiesce.reports.repositories import (
     checked_text,
@@ -42,7 +43,7 @@ from quiesce.reports.repositories import (
     verified_text,
     verified_values,
 )
-from quiesce.reports.text import age_text, size_text
+from quiesce.reports.text import age_text
 from quiesce.repository import CheckRange, FileKey, Point, PointKey, Repository
 from quiesce.storage import Limits
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from quiesce.archives import Keyring
 from quiesce.model.call import Call
+from quiesce.model.operation import Operation
 from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.dispatch import PlatformProvider
 from quiesce.provider_kit.options import read_options
@@ -58,6 +60,12 @@ class HostProvider(PlatformProvider[HostJob]):
     def repository(self, call: Call) -> str:
         """Return where the instance's backups are kept."""
         return str(read_options(HostOptions, "host", call).repository or self._default_repository)
+
+    def place(self, call: Call) -> str:
+        """Return the path that a directory or a database alone saves and replaces."""
+        path = read_options(HostOptions, "host", call).path
+        saves = Operation.SNAPSHOT in self.kind_of(call).capabilities.operations
+        return os.path.realpath(path) if saves and path is not None else ""
 
     def used_by(self, call: Call, context: Context) -> Mapping[int, str]:
         """Return who uses the directory that an APPLY would replace."""

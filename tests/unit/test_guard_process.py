@@ -1,0 +1,32 @@
+"""The engine's end of the pipe to its guard, when the guard is gone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from quiesce.errors import ExitStatus, GuardError
+from quiesce.guard import GuardProcess
+
+
+@pytest.fixture
+def dead(tmp_path: Path) -> GuardProcess:
+    guard = GuardProcess([sys.executable, "-c", "pass"], tmp_path / "guard.log", dict(os.environ))
+    guard._process.wait()
+    return guard
+
+
+def test_nothing_is_frozen_without_a_guard_and_that_is_not_the_disks_fault(dead: GuardProcess) -> None:
+    with pytest.raises(GuardError, match="has died") as caught:
+        dead.window_opened()
+    assert caught.value.exit_status is ExitStatus.FAILED
+    dead.dismiss()
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_one_that_dies_after_the_thaw_does_not_fail_what_was_done(dead: GuardProcess, settled: bool) -> None:
+    dead.release(settled=settled)
+    dead.dismiss()
