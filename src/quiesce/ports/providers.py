@@ -197,5 +197,8 @@ class Discoverer(Protocol):
     """A provider that can write a blueprint of what runs on its platform."""
 
     def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
-        """Return a blueprint as plain data, ready to be written as YAML."""
+        """Return a blueprint as plain data, ready to be written as YAML.
+
+        A ``description`` says what could not be looked at, and what is to be decided: one remark a line.
+        """
         ...

@@ -12,7 +12,7 @@ from quiesce.app.doctor import run_doctor
 from quiesce.bootstrap import Settings, examine_state
 from quiesce.cli.names import deployment_names
 from quiesce.cli.printing import say
-from quiesce.cli.session import json_option, services
+from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.cli.values import read_assignments
 from quiesce.errors import ExitStatus, UnknownNameError, UnsupportedError
 from quiesce.model.capabilities import Description
@@ -71,6 +71,8 @@ def discover(provider: str, endpoint: str | None, options: tuple[str, ...]) -> N
     \b
     Example:
       quiesce discover libvirt qemu:///system > blueprint.yaml
+      quiesce discover host > blueprint.yaml
+      quiesce discover host -o below=/srv/shop > shop.yaml
     """
     import yaml
 
@@ -83,8 +85,14 @@ def discover(provider: str, endpoint: str | None, options: tuple[str, ...]) -> N
         texts = {name: str(value) for name, value in read_assignments(options).items()}
         if endpoint is not None:
             texts["endpoint"] = endpoint
-        content = found.discover(texts)
-    say(yaml.safe_dump(dict(content), sort_keys=False))
+        content = dict(found.discover(texts))
+    remarks = str(content.pop("description", "")).splitlines()
+    for remark in remarks:
+        say(f"# {printable_lines(remark)}")
+    say(yaml.safe_dump(content, sort_keys=False))
+    if not on_terminal():  # the blueprint went to a file
+        for remark in remarks[1:]:
+            say(f"quiesce: {printable_lines(remark)}", err=True)
 
 
 @click.command()

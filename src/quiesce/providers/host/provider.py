@@ -8,6 +8,7 @@ from pathlib import Path
 
 from quiesce.archives import Keyring
 from quiesce.model.call import Call
+from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.dispatch import PlatformProvider
@@ -16,6 +17,7 @@ from quiesce.providers.host import DESCRIPTION
 from quiesce.providers.host.commands import NodeCommands
 from quiesce.providers.host.database import DatabaseAloneOperations, DatabaseOperations
 from quiesce.providers.host.directory import DirectoryOperations
+from quiesce.providers.host.discover import discover
 from quiesce.providers.host.file_system import FileSystemOperations
 from quiesce.providers.host.freeze_client import FreezeClient
 from quiesce.providers.host.job import HostJob
@@ -28,6 +30,7 @@ class HostProvider(PlatformProvider[HostJob]):
 
     def __init__(self, settings: ProviderSettings) -> None:
         state = Path(settings.state_dir)
+        self._home = Path(settings.keys_file or settings.state_dir).parent
         self._freezes = FreezeClient(state / "holds")
         self._default_repository = Path(settings.repository_dir)
         self._commands = NodeCommands(state / "commands")
@@ -77,6 +80,10 @@ class HostProvider(PlatformProvider[HostJob]):
     def ended_by_stop(self, call: Call, context: Context) -> Collection[int]:
         """Return the processes that a STOP would end."""
         return self._processes.ended_by_stop(self.job(call, context))
+
+    def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
+        """Return a blueprint of what runs here and writes."""
+        return discover(options, self._home)
 
     def close(self) -> None:
         """Give back what was started; what is still frozen stays so until its THAW or its timer."""
