@@ -11,6 +11,7 @@ import pytest
 from quiesce.app.repositories.access import read_key_file
 from quiesce.errors import ExitStatus
 from quiesce.repository import Point, PointKey, Repository
+from quiesce.repository.points import point_name
 from quiesce.storage import DirectoryStorage
 
 from .shop import CommandLine
@@ -183,3 +184,98 @@ def test_a_passphrase_opens_it_until_it_is_taken_away(quiesce: CommandLine, fill
     assert len(names(quiesce, filled, "--passphrase", "pw")) == 6
     quiesce("repository", "keys", "remove", str(filled), told.json["key"]["id"], "--passphrase", "pw")
     quiesce("repository", "list", str(filled), "--passphrase", "pw", status=ExitStatus.REFUSED)
+
+
+def damage(filled: Path, *, key: PointKey) -> str:
+    """Change a bit of one point, and return the name of its object."""
+    opened = Repository.open(DirectoryStorage(filled), [read_key_file(filled.parent / "safe.key")])
+    name = point_name(opened._opened.keys, key)
+    flip(filled / name)
+    return name
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def test_one_damaged_point_hides_no_other(quiesce: CommandLine, filled: Path) -> None:
+    """Each command goes on past it, and names it: by its own name, since the restore point's other tells."""
+    tamper = ("repository", "check", str(filled), "--tamper")
+    quiesce(*tamper)
+    damage(filled, key=PointKey(deployment="shop", point="p2", instance="db_1"))
+    listed = quiesce("repository", "list", str(filled), status=ExitStatus.DAMAGED)
+    assert "p5" in listed.out
+    assert "shop/p2/db_1" in listed.err
+    verified = quiesce("repository", "verify", str(filled), status=ExitStatus.DAMAGED)
+    assert "11 of 12 points are whole" in verified.out
+    assert "damaged: shop/p2/db_1" in verified.out
+    assert "1 points are damaged" in quiesce("repository", "stats", str(filled)).out
+    assert "the point shop/p2/db_1 is damaged" in quiesce(*tamper, status=ExitStatus.DAMAGED).out
+
+
+def test_a_damaged_point_is_left_out_of_a_copy(quiesce: CommandLine, filled: Path) -> None:
+    """The others are copied, but not the restore point's own, which would look whole."""
+    damage(filled, key=PointKey(deployment="shop", point="p2", instance="db_1"))
+    copy = filled.with_name("copy")
+    quiesce("repository", "init", str(copy), "--like", str(filled))
+    told = quiesce("repository", "copy", str(filled), str(copy), status=ExitStatus.DAMAGED)
+    assert "10 points copied" in told.out
+    assert names(quiesce, copy) == ["p0", "p1", "p3", "p4", "p5"]
+    quiesce("repository", "verify", str(copy))
+
+
+def test_a_damaged_point_is_removed_by_the_name_of_its_object(quiesce: CommandLine, filled: Path) -> None:
+    """Where nothing tells which one it was; afterwards the repository is whole, and can be collected."""
+    lost = PointKey(deployment="shop", point="p2")
+    quiesce("repository", "remove", str(filled), "shop/p2/db_1", "--yes")
+    for path in filled.glob("removed/*"):
+        path.unlink()
+    name = damage(filled, key=lost)
+    quiesce("repository", "collect", str(filled), status=ExitStatus.DAMAGED)
+    assert name in quiesce("repository", "verify", str(filled), status=ExitStatus.DAMAGED).out
+    assert "to remove these, say --yes" in quiesce("repository", "remove", str(filled), name).out
+    assert (filled / name).exists()
+    quiesce("repository", "remove", str(filled), name, "--yes")
+    quiesce("repository", "collect", str(filled))
+    assert quiesce("repository", "verify", str(filled)).out.startswith("10 of 10")
+
+
+def test_named_points_are_removed_and_brought_back(quiesce: CommandLine, filled: Path) -> None:
+    """Nothing else; without --yes nothing at all."""
+    quiesce("repository", "remove", str(filled), "shop/p1")
+    assert "p1" in names(quiesce, filled)
+    quiesce("repository", "remove", str(filled), "shop/p1", "--yes")
+    assert names(quiesce, filled) == ["p0", "p2", "p3", "p4", "p5"]
+    quiesce("repository", "remove", str(filled), "shop/p1", "--yes", status=ExitStatus.USAGE)
+    quiesce("repository", "undo", str(filled), "shop/p1")
+    quiesce("repository", "verify", str(filled), "shop/p1")
+
+
+def test_a_damaged_index_keeps_nobody_from_reading(quiesce: CommandLine, filled: Path) -> None:
+    """The packs tell what it told; it is said anew by a command, and the damaged one goes."""
+    for path in filled.glob("index/*"):
+        flip(path)
+    assert quiesce("repository", "verify", str(filled)).out.startswith("12 of 12")
+    assert "index/" in quiesce("repository", "check", str(filled), status=ExitStatus.DAMAGED).out
+    told = quiesce("repository", "rebuild-index", str(filled)).out
+    assert told.startswith("6 packs are told of again; 6 damaged indexes are deleted")
+    quiesce("repository", "check", str(filled), "--read")
+    assert quiesce("repository", "rebuild-index", str(filled)).out.startswith("0 packs")
+
+
+def test_a_damaged_key_hides_no_other(quiesce: CommandLine, filled: Path) -> None:
+    """It is listed as damaged, and can be taken away; the last whole one cannot."""
+    told = quiesce("repository", "keys", "list", str(filled), "--json").json["keys"]
+    safe, home = sorted(told, key=lambda key: key["label"] != "for the safe")
+    (path,) = filled.glob(f"keys/*-{safe['id']}")
+    path.chmod(0o600)
+    path.write_text("{")
+    listed = quiesce("repository", "keys", "list", str(filled), status=ExitStatus.DAMAGED)
+    assert home["id"] in listed.out
+    assert safe["id"] in listed.err
+    quiesce("repository", "keys", "remove", str(filled), home["id"], status=ExitStatus.USAGE)
+    quiesce("repository", "keys", "remove", str(filled), safe["id"])
+    quiesce("repository", "keys", "list", str(filled))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import Final
 
 from quiesce.model.ids import Json
 from quiesce.model.retention import RetentionPlan
@@ -13,12 +14,15 @@ from quiesce.reports.text import moment, table
 from quiesce.repository import (
     Collected,
     Point,
+    PointsCopied,
     PointsVerified,
     RemovedPoint,
     RepositoryChecked,
     RepositoryFigures,
     RepositoryKey,
 )
+
+_NOT_KNOWN: Final = "it is not what was written there, and nothing tells which point it was"
 
 
 def point_values(point: Point) -> dict[str, Json]:
@@ -61,6 +65,8 @@ def figures_lines(figures: RepositoryFigures) -> str:
         f"{figures.points} points, {restored} when restored",
         f"{stored} stored in {figures.packs} packs ({figures.blobs} blobs)",
     ]
+    if figures.damaged_points:
+        lines.append(f"{figures.damaged_points} points are damaged: quiesce repository check tells more")
     if figures.removed_points:
         lines.append(f"{figures.removed_points} removed points can be brought back")
     lines += [
@@ -92,23 +98,47 @@ def checked_text(checked: RepositoryChecked, problems: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def verified_values(verified: PointsVerified) -> dict[str, Json]:
-    """Return what reading points has found."""
+def verified_values(verified: PointsVerified, unknown: Sequence[str] = ()) -> dict[str, Json]:
+    """Return what reading points has found; of damaged ones that are *unknown* only the object is."""
     return {
-        "points": verified.points,
+        "points": verified.points + len(unknown),
         "blobs": verified.blobs,
         "bytes_read": verified.bytes_read,
-        "damages": {str(key): damage for key, damage in verified.damages.items()},
+        "damages": {
+            **{str(key): damage for key, damage in verified.damages.items()},
+            **dict.fromkeys(unknown, _NOT_KNOWN),
+        },
     }
 
 
-def verified_text(verified: PointsVerified) -> str:
+def verified_text(verified: PointsVerified, unknown: Sequence[str] = ()) -> str:
     """Return the same for people."""
-    lines = [f"damaged: {key}: {printable(damage)}" for key, damage in verified.damages.items()]
-    whole = verified.points - len(verified.damages)
+    lines = [f"damaged: {printable(str(key))}: {printable(why)}" for key, why in verified.damages.items()]
+    lines += [f"damaged: {name}: {_NOT_KNOWN}" for name in unknown]
+    whole, points = verified.points - len(verified.damages), verified.points + len(unknown)
     lines.append(
-        f"{whole} of {verified.points} points are whole; "
+        f"{whole} of {points} points are whole; "
         f"{verified.blobs} blobs, {size_text(verified.bytes_read)} read and authentic"
+    )
+    return "\n".join(lines)
+
+
+def copied_values(copied: PointsCopied) -> dict[str, Json]:
+    """Return what became of points that were to be copied."""
+    return {
+        "points": [str(key) for key in copied.points],
+        "figures": asdict(copied.figures),
+        "damages": {str(key): damage for key, damage in copied.damages.items()},
+    }
+
+
+def copied_text(copied: PointsCopied, there: int) -> str:
+    """Return the same for people; so many points were *there* before."""
+    lines = [f"not copied: {printable(str(key))}: {printable(why)}" for key, why in copied.damages.items()]
+    figures = copied.figures
+    lines.append(
+        f"{len(copied.points)} points copied, {there} were there before; "
+        f"{figures.new_blobs} blobs, {size_text(figures.packed_bytes)} stored"
     )
     return "\n".join(lines)
 
@@ -147,4 +177,5 @@ def collected_text(collected: Collected, *, simulated: bool) -> str:
 
 def keys_table(keys: Iterable[RepositoryKey]) -> str:
     """Return the keys of a repository as a table."""
-    return table(("ID", "KIND", "LABEL"), [(key.id, key.kind, key.label) for key in keys])
+    rows = [(key.id, key.kind, key.label, f"damaged: {key.damage}" if key.damage else "") for key in keys]
+    return table(("ID", "KIND", "LABEL", ""), rows)

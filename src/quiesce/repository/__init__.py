@@ -14,9 +14,15 @@ the byte: ``docs/repository-format.md``.
 from quiesce.repository.checking import CheckRange, RepositoryChecked
 from quiesce.repository.collecting import Collected
 from quiesce.repository.keys import Credential, FileKey, Passphrase
-from quiesce.repository.points import Point, PointItem, PointKey
+from quiesce.repository.points import Point, PointItem, PointKey, StoredPoints
 from quiesce.repository.removing import RemovedPoint
-from quiesce.repository.repository import Repository, RepositoryFigures, RepositoryKey
+from quiesce.repository.repository import (
+    IndexRebuilt,
+    PointsCopied,
+    Repository,
+    RepositoryFigures,
+    RepositoryKey,
+)
 from quiesce.repository.restoring import PointReader
 from quiesce.repository.saving_trees import TreeSaved
 from quiesce.repository.session import WriterSession
@@ -29,11 +35,13 @@ __all__ = [
     "Collected",
     "Credential",
     "FileKey",
+    "IndexRebuilt",
     "Passphrase",
     "Point",
     "PointItem",
     "PointKey",
     "PointReader",
+    "PointsCopied",
     "PointsVerified",
     "RemovedPoint",
     "Repository",
@@ -41,6 +49,7 @@ __all__ = [
     "RepositoryFigures",
     "RepositoryKey",
     "StoredFigures",
+    "StoredPoints",
     "TreeEntry",
     "TreeSaved",
     "WriterSession",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from quiesce.errors import DamagedArtifactError, ObjectNotFoundError
+from quiesce.errors import DamagedArtifactError, ObjectLockedError, ObjectNotFoundError
 from quiesce.model.stored_object import ObjectName, StoredObject
 from quiesce.ports.storage import Storage
 from quiesce.repository.index import PACK_ID_BYTES, BlobIndex, PackId, PackListing, read_listings
 from quiesce.repository.keys import Keys
-from quiesce.repository.packs import PACKS, pack_of
+from quiesce.repository.packs import PACKS, pack_of, read_end
 from quiesce.repository.sealing import MOST_OBJECT_BYTES, Addresses, ObjectSealer
 
 INDEX: Final = "index"
@@ -63,22 +64,57 @@ class OpenedRepository:
         """Return the packs that are going to be deleted, by the object that says so."""
         return {name: _pack_set(data) for name, data in self.sealed_below(CONDEMNED)}
 
-    def load_index(self, damaged: list[ObjectName] | None = None) -> BlobIndex:
+    def load_index(self) -> BlobIndex:
         """Return where all blobs lie; what is in packs that are gone or condemned is not to be found.
 
-        A pack that is gone is as if it had never been, so whoever writes stores its blobs anew. An index
-        that cannot be read is added to *damaged*, or raised.
+        A pack that is gone is as if it had never been, so whoever writes stores its blobs anew. What a
+        damaged index told is learned from the packs themselves.
         """
-        index = BlobIndex()
-        for _, data in self.sealed_below(INDEX, damaged):
-            for listing in read_listings(data):
-                index.add(listing)
+        damaged: list[ObjectName] = []
+        index = self.read_indexes(damaged)
         # looked at after the indexes: what they name and is not there now will not come
         there = self.stored_packs()
+        if damaged:
+            for listing in self.untold(index, there, damaged):
+                index.add(listing)
         index.avoid(pack for pack in index.packs if pack not in there)
         for packs in self.condemned().values():
             index.avoid(packs)
         return index
+
+    def delete_unlocked(self, names: Iterable[ObjectName]) -> int:
+        """Delete what may be deleted already; return how many that were."""
+        deleted = 0
+        for name in names:
+            with suppress(ObjectLockedError):
+                self.storage.delete(name)
+                deleted += 1
+        return deleted
+
+    def read_indexes(self, damaged: list[ObjectName]) -> BlobIndex:
+        """Return what all indexes tell; one that cannot be read is added to *damaged*."""
+        index = BlobIndex()
+        for _, data in self.sealed_below(INDEX, damaged):
+            for listing in read_listings(data):
+                index.add(listing)
+        return index
+
+    def untold(
+        self, index: BlobIndex, packs: Mapping[PackId, StoredObject], damaged: list[ObjectName]
+    ) -> Iterator[PackListing]:
+        """Yield what those of *packs* hold of which *index* knows nothing, by their ends.
+
+        A pack of which even the end cannot be read is added to *damaged*; one that is gone is passed over.
+        """
+        for pack, stored in packs.items():
+            if pack in index:
+                continue
+            try:
+                yield read_end(pack, stored, self.storage, self.objects)
+            except ObjectNotFoundError:
+                continue
+            except DamagedArtifactError:
+                damaged.append(stored.name)
 
     def sealed_below(
         self, folder: str, damaged: list[ObjectName] | None = None

@@ -6,7 +6,8 @@ import struct
 from typing import Final
 
 from quiesce.errors import DamagedArtifactError
-from quiesce.model.stored_object import ObjectName
+from quiesce.model.stored_object import ObjectName, StoredObject
+from quiesce.ports.storage import Storage
 from quiesce.repository.index import PACK_ID_BYTES, PackedBlob, PackId, PackListing, read_listings
 from quiesce.repository.sealing import ObjectSealer
 
@@ -14,6 +15,8 @@ PACKS: Final = "packs"
 PACK_BYTES: Final = 16 << 20
 _END: Final = struct.Struct("<I8s")
 _END_MAGIC: Final = b"quiesceP"
+#: of a pack's end, so much is read at once: the list of about 1,500 blobs
+_USUAL_END_BYTES: Final = 64 << 10
 
 
 def pack_name(pack: PackId) -> ObjectName:
@@ -77,6 +80,25 @@ def read_trailer(pack: PackId, data: bytes, objects: ObjectSealer) -> PackListin
     if [listing.pack for listing in listings] != [pack]:
         raise DamagedArtifactError(f"the end of the pack {pack.hex()} is another's")
     return listings[0]
+
+
+def read_end(pack: PackId, stored: StoredObject, storage: Storage, objects: ObjectSealer) -> PackListing:
+    """Return what a pack holds; no more than its end is read.
+
+    Raises:
+        DamagedArtifactError: when that is not what was written there.
+    """
+    size_bytes = stored.size_bytes
+    data = _last(storage, stored, min(size_bytes, _USUAL_END_BYTES))
+    if len(data) >= _END.size:
+        length, _ = _END.unpack(data[-_END.size :])
+        if len(data) < length + _END.size <= size_bytes:
+            data = _last(storage, stored, length + _END.size)
+    return read_trailer(pack, data, objects)
+
+
+def _last(storage: Storage, stored: StoredObject, length: int) -> bytes:
+    return storage.get(stored.name, offset=stored.size_bytes - length, length=length)
 
 
 def is_filled(listing: PackListing, data: bytes) -> bool:

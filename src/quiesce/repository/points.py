@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from quiesce.errors import DamagedArtifactError
@@ -124,6 +124,33 @@ class Point:
             )
         except _UNREADABLE as error:
             raise DamagedArtifactError(f"a point cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPoints:
+    """All points of a repository, and the objects that are not the points that were written there."""
+
+    points: tuple[Point, ...]
+    #: which point it was, where another one of the same restore point tells
+    damaged: Mapping[ObjectName, PointKey | None] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> list[PointKey]:
+        """All that are known by their names, damaged ones too."""
+        return [*(point.key for point in self.points), *filter(None, self.damaged.values())]
+
+    @property
+    def unknown(self) -> list[ObjectName]:
+        """The damaged ones of which nothing tells which they were."""
+        return [name for name, key in self.damaged.items() if key is None]
+
+
+def siblings(point: Point) -> Iterator[PointKey]:
+    """Yield which other points there should be, by what *point* tells."""
+    if point.key.instance:
+        yield replace(point.key, instance="")
+    for instance in point.instances:
+        yield replace(point.key, instance=instance)
 
 
 def point_name(keys: Keys, key: PointKey) -> ObjectName:

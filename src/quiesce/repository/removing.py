@@ -61,7 +61,7 @@ def bring_back(opened: OpenedRepository, keys: Iterable[PointKey], *, threads: i
     """
     wanted = set(keys)
     kept: dict[PointKey, list[RemovedPoint]] = {}
-    for removed in removed_points(opened):
+    for removed in removed_points(opened, []):
         if removed.point.key in wanted:
             kept.setdefault(removed.point.key, []).append(removed)
     if missing := sorted(wanted - kept.keys()):

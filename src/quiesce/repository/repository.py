@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from quiesce.errors import (
@@ -23,15 +24,12 @@ from quiesce.ports.storage import Storage
 from quiesce.repository.checking import KEYS, CheckRange, RepositoryChecked, RepositoryChecker
 from quiesce.repository.collecting import Collected, Collector
 from quiesce.repository.fetching import BlobFetcher
-from quiesce.repository.index import PackListing
 from quiesce.repository.keys import Credential, Keys, WrappedKeys, no_key_fits
 from quiesce.repository.needs import addresses_of
-from quiesce.repository.opened import OpenedRepository, bounded_object, small_object
-from quiesce.repository.packs import read_trailer
-from quiesce.repository.points import POINTS, Point, PointKey, point_name
+from quiesce.repository.opened import OpenedRepository, small_object
+from quiesce.repository.points import POINTS, Point, PointKey, StoredPoints, point_name, siblings
 from quiesce.repository.removing import RemovedPoint, bring_back, remove_point, removed_points
 from quiesce.repository.restoring import PointReader
-from quiesce.repository.sealing import MOST_OBJECT_BYTES
 from quiesce.repository.session import WriterSession
 from quiesce.repository.storing import StoredFigures
 from quiesce.repository.verifying import PointsVerified, PointVerifier
@@ -42,6 +40,7 @@ _VERSION: Final = 1
 _DAY_S: Final = 86400.0
 #: no more keys are tried: each costs work, and who made them is known only when one fits
 _MOST_KEYS: Final = 64
+_DAMAGED: Final = "it is not what was written there"
 
 
 def _nobody(_read_bytes: int) -> None:
@@ -55,6 +54,8 @@ class RepositoryKey:
     id: str
     kind: str
     label: str
+    #: why it opens nothing; empty: it is what was written
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,8 @@ class RepositoryFigures:
     """How much is in a repository."""
 
     points: int
+    #: of which nobody can tell what they were
+    damaged_points: int
     #: of everything restored, point by point
     restored_bytes: int
     #: points that were removed and can still come back
@@ -72,6 +75,38 @@ class RepositoryFigures:
     stored_bytes: int
     #: what the points of each deployment are when they are restored
     by_deployment: dict[str, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class PointsCopied:
+    """What became of points that were to be copied."""
+
+    points: list[PointKey] = field(default_factory=list)
+    #: what is wrong with those that were left out
+    damages: dict[PointKey, str] = field(default_factory=dict)
+    figures: StoredFigures = field(default_factory=StoredFigures)
+
+    def require_whole(self, point: Point) -> None:
+        """Let a deployment's point pass when none of its instances' was left out.
+
+        Raises:
+            DamagedArtifactError: when one was.
+        """
+        lost = [str(key) for key in siblings(point) if point.instances and key in self.damages]
+        if lost:
+            raise DamagedArtifactError(f"it needs what is damaged: {', '.join(lost)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRebuilt:
+    """What the indexes of a repository did not tell, and tell now."""
+
+    #: packs of which no index told
+    packs: int
+    #: indexes that could not be read, and are deleted
+    damaged_indexes: int
+    #: packs of which nobody can tell what they hold
+    damaged_packs: tuple[ObjectName, ...]
 
 
 class Repository:
@@ -161,9 +196,24 @@ class Repository:
         return WriterSession(self._opened, threads=threads)
 
     def points(self) -> Iterator[Point]:
-        """Yield all points, in no order."""
+        """Yield all points, in no order.
+
+        Raises:
+            DamagedArtifactError: when one cannot be read; see `stored_points`.
+        """
         for _, data in self._opened.sealed_below(POINTS):
             yield Point.parse(data)
+
+    def stored_points(self, known: Iterable[PointKey] = ()) -> StoredPoints:
+        """Return all points, and what is damaged of them: which that was is told where it can be told.
+
+        *known* are keys of points that there may be, beside those that the others tell of.
+        """
+        damaged: list[ObjectName] = []
+        points = [Point.parse(data) for _, data in self._opened.sealed_below(POINTS, damaged)]
+        keys = {*known, *itertools.chain.from_iterable(map(siblings, points))} if damaged else set()
+        names = {point_name(self._opened.keys, key): key for key in keys}
+        return StoredPoints(points=tuple(points), damaged={name: names.get(name) for name in damaged})
 
     def point(self, key: PointKey) -> Point:
         """Return one point.
@@ -196,9 +246,20 @@ class Repository:
         """
         return remove_point(self._opened, key)
 
+    def remove_damaged(self, name: ObjectName) -> bool:
+        """Delete what lies where a point was, when it is damaged; tell whether it was."""
+        try:
+            self._opened.get_sealed(name)
+        except DamagedArtifactError:
+            self._opened.storage.delete(name)
+            return True
+        except ObjectNotFoundError:
+            pass
+        return False
+
     def removed(self) -> Iterator[RemovedPoint]:
-        """Yield the points that were removed and can still come back, in no order."""
-        return removed_points(self._opened)
+        """Yield the points that were removed and can still come back, in no order; no damaged ones."""
+        return removed_points(self._opened, [])
 
     def bring_back(self, keys: Iterable[PointKey], *, threads: int | None = None) -> int:
         """Undo the removal of points, all that are named or none; see `removing.bring_back`."""
@@ -228,20 +289,21 @@ class Repository:
         """Check that all is there, and with *reading* that it is what was written."""
         return RepositoryChecker(self._opened).run(reading)
 
-    def rebuild_index(self) -> int:
-        """Tell anew what those packs hold of which no index tells; return how many there were."""
-        index = self._opened.load_index(damaged=[])
-        found: list[PackListing] = []
-        for pack, stored in self._opened.stored_packs().items():
-            if pack not in index:
-                data = bounded_object(self._opened.storage, stored.name, MOST_OBJECT_BYTES)
-                found.append(read_trailer(pack, data, self._opened.objects))
+    def rebuild_index(self) -> IndexRebuilt:
+        """Tell anew what those packs hold of which no index tells, and delete damaged indexes."""
+        opened, indexes, packs = self._opened, list[ObjectName](), list[ObjectName]()
+        index = opened.read_indexes(indexes)
+        found = list(opened.untold(index, opened.stored_packs(), packs))
         if found:
-            self._opened.put_index(found)
-        return len(found)
+            opened.put_index(found)
+        return IndexRebuilt(
+            packs=len(found), damaged_indexes=opened.delete_unlocked(indexes), damaged_packs=tuple(packs)
+        )
 
-    def copy_to(self, other: Repository, keys: Iterable[PointKey] | None = None) -> StoredFigures:
+    def copy_to(self, other: Repository, keys: Iterable[PointKey] | None = None) -> PointsCopied:
         """Copy points to a repository that was created like this one; those that are there are left out.
+
+        What is damaged is left out and told; so is the point of a deployment of which an instance's is.
 
         Raises:
             UsageError: when it was not.
@@ -251,27 +313,36 @@ class Repository:
                 "the two repositories address their content differently",
                 hint="Create the one to copy to like the other, so that points fit both.",
             )
-        there = {point.key for point in other.points()}
-        wanted = None if keys is None else set(keys)
-        chosen = [p for p in self.points() if p.key not in there and (wanted is None or p.key in wanted)]
+        there, found = set(other.stored_points().keys), self.stored_points()
+        wanted = set(found.keys if keys is None else keys) - there
+        copied = PointsCopied(damages={key: _DAMAGED for key in found.damaged.values() if key in wanted})
         fetcher = BlobFetcher(self._opened, self._opened.load_index())
+        chosen = [point for point in found.points if point.key in wanted]
         # a deployment's own point is the last of its points
         chosen.sort(key=lambda point: (point.made_at, not point.key.instance))
         with other.write() as session:
             for point in chosen:
-                session.take_over(addresses_of(fetcher, point), fetcher)
-                session.commit(point)
-            return session.figures
+                try:
+                    copied.require_whole(point)
+                    session.take_over(addresses_of(fetcher, point), fetcher)
+                    session.commit(point)
+                    copied.points.append(point.key)
+                except DamagedArtifactError as error:
+                    copied.damages[point.key] = str(error)
+            copied.figures = session.figures
+        return copied
 
     def statistics(self) -> RepositoryFigures:
         """Return how much is stored."""
-        points, packs = list(self.points()), self._opened.stored_packs()
+        stored, packs = self.stored_points(), self._opened.stored_packs()
+        points = stored.points
         by_deployment: dict[str, int] = {}
         for point in points:
             name = point.key.deployment
             by_deployment[name] = by_deployment.get(name, 0) + point.size_bytes
         return RepositoryFigures(
             points=len(points),
+            damaged_points=len(stored.damaged),
             restored_bytes=sum(by_deployment.values()),
             removed_points=sum(1 for _ in self.removed()),
             blobs=len(self._opened.load_index()),
@@ -281,9 +352,19 @@ class Repository:
         )
 
     def credentials(self) -> Iterator[RepositoryKey]:
-        """Yield the credentials that open it."""
-        for name, wrapped in _wrapped_keys(self._opened.storage, self._opened.keys.repository):
-            yield RepositoryKey(id=name.rpartition("-")[2], kind=wrapped.kind, label=wrapped.label)
+        """Yield the credentials that open it, and what is damaged of them."""
+        for stored in self._opened.storage.list(KEYS):
+            if stored.name.startswith(self._key_name("")):
+                yield self._credential(stored.name)
+
+    def _credential(self, name: ObjectName) -> RepositoryKey:
+        id_ = name.rpartition("-")[2]
+        try:
+            wrapped = WrappedKeys.parse(small_object(self._opened.storage, name))
+        except DamagedArtifactError as error:
+            return RepositoryKey(id=id_, kind="", label="", damage=str(error))
+        damage = "" if wrapped.is_authentic(self._opened.keys) else _DAMAGED
+        return RepositoryKey(id=id_, kind=wrapped.kind, label=wrapped.label, damage=damage)
 
     def add_key(self, credential: Credential, *, label: str = "") -> str:
         """Let one more credential open it; return its id. No data are written anew."""
@@ -298,9 +379,11 @@ class Repository:
         Raises:
             UsageError: when it is the last one, or there is none of that id.
         """
-        ids = [key.id for key in self.credentials()]
-        if id_ not in ids or len(ids) == 1:
-            raise UsageError(f"{id_!r} is " + ("the last key" if id_ in ids else f"none of {ids}"))
+        keys = {key.id: key for key in self.credentials()}
+        if id_ not in keys:
+            raise UsageError(f"{id_!r} is none of {[*keys]}")
+        if not any(not key.damage for key in keys.values() if key.id != id_):
+            raise UsageError(f"{id_!r} is the last key")
         self._opened.storage.delete(self._key_name(id_))
 
     def _key_name(self, id_: str) -> ObjectName:
@@ -332,12 +415,6 @@ def _read_config(data: bytes) -> tuple[bytes, float]:
 def _require_authentic(keys: Keys, config: bytes, grace_s: float) -> None:
     if config != _config(keys, grace_s):
         raise DamagedArtifactError(f"the mark of the repository ({CONFIG}) was changed without its key")
-
-
-def _wrapped_keys(storage: Storage, repository: bytes) -> Iterator[tuple[ObjectName, WrappedKeys]]:
-    for stored in storage.list(KEYS):
-        if stored.name.startswith(f"{KEYS}/{repository.hex()}-"):
-            yield stored.name, WrappedKeys.parse(small_object(storage, stored.name))
 
 
 def _opened_keys(storage: Storage, repository: bytes, credentials: list[Credential]) -> Keys:

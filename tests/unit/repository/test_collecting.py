@@ -155,7 +155,7 @@ def test_a_lost_index_is_made_anew_from_the_packs(scene: Scene) -> None:
         scene.storage.delete(stored.name)
     with pytest.raises(DamagedArtifactError):
         scene.read(key)
-    assert scene.repository.rebuild_index() == 1
+    assert scene.repository.rebuild_index().packs == 1
     assert scene.read(key) == [b"content"]
 
 
@@ -165,9 +165,9 @@ def test_points_are_copied_to_a_repository_made_alike(scene: Scene) -> None:
     other_key = type(scene.key).new()
     there = MemoryStorage(now=scene.clock)
     other = Repository.create(there, other_key, like=scene.repository)
-    assert scene.repository.copy_to(other, keys[:1]).new_blobs > 0
+    assert scene.repository.copy_to(other, keys[:1]).figures.new_blobs > 0
     scene.repository.copy_to(other)
-    assert scene.repository.copy_to(other).new_blobs == 0
+    assert scene.repository.copy_to(other).figures.new_blobs == 0
     opened = Repository.open(there, [other_key])
     assert sorted(p.key for p in opened.points()) == keys
     assert b"".join(opened.reader(keys[2]).read("1")) == b"2"

@@ -28,13 +28,18 @@ class SeenRepository:
 
     points: Mapping[str, str]
     keys: Mapping[str, str]
+    #: points that are not what was written; by the object's name where nothing tells which point it was
+    damaged: frozenset[str] = frozenset()
 
     @classmethod
-    def now(cls, repository: Repository) -> SeenRepository:
-        """Return what is there."""
+    def now(cls, repository: Repository, before: SeenRepository | None = None) -> SeenRepository:
+        """Return what is there; a damaged point that was seen *before* is known by its name."""
+        seen = [] if before is None else map(_key_named, before.points)
+        stored = repository.stored_points(seen)
         return cls(
-            points={str(point.key): _digest(point.as_bytes()) for point in repository.points()},
+            points={str(point.key): _digest(point.as_bytes()) for point in stored.points},
             keys=_keys_of(repository),
+            damaged=frozenset(str(key or name) for name, key in stored.damaged.items()),
         )
 
     def differences(self, now: SeenRepository, removed: Collection[str] = ()) -> list[str]:
@@ -43,7 +48,11 @@ class SeenRepository:
         What is in *removed* can still be brought back.
         """
         return [
-            *(f"the point {name} {_gone(name, removed)}" for name in sorted(self.points.keys() - now.points)),
+            *(
+                f"the point {name} {_gone(name, removed)}"
+                for name in sorted(self.points.keys() - now.points.keys() - now.damaged)
+            ),
+            *(f"the point {name} is damaged" for name in sorted(now.damaged)),
             *(f"the point {name} is another one" for name in _changed(self.points, now.points)),
             *(f"the key {id_} ({self.keys[id_]}) is gone" for id_ in sorted(self.keys.keys() - now.keys)),
             *(f"the key {id_} is another one" for id_ in _changed(self.keys, now.keys)),
@@ -100,9 +109,10 @@ class SeenRepositories:
 
     def check(self, repository: Repository, *, accept: bool = False) -> TamperCheck:
         """Compare what is there with what was seen, and remember what is new; all of it with *accept*."""
-        before, now = self.recall(repository), SeenRepository.now(repository)
+        before = self.recall(repository)
+        now = SeenRepository.now(repository, before)
         removed = {str(each.point.key) for each in repository.removed()}
-        problems = [] if before is None else before.differences(now, removed)
+        problems = (before or SeenRepository(points={}, keys=now.keys)).differences(now, removed)
         kept = now if before is None or accept else before.with_new_points(now)
         self.remember(repository, kept)
         return TamperCheck(
@@ -130,7 +140,12 @@ class SeenRepositories:
 
 
 def _keys_of(repository: Repository) -> Mapping[str, str]:
-    return {key.id: f"{key.kind} {key.label}" for key in repository.credentials()}
+    return {key.id: key.damage or f"{key.kind} {key.label}" for key in repository.credentials()}
+
+
+def _key_named(name: str) -> PointKey:
+    deployment, point, *instance = name.split("/", 2)
+    return PointKey(deployment=deployment, point=point, instance="".join(instance))
 
 
 def _gone(name: str, removed: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""repository init, list, stats, check, verify, prune, undo, collect, copy, and its keys."""
+"""repository init, list, stats, check, verify, remove, prune, undo, collect, copy, and its keys."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, TamperedError, UsageError
 from quiesce.files.durable import storage_errors, write_durably
 from quiesce.model.retention import RetentionPolicy
-from quiesce.model.sizes import size_text
+from quiesce.model.stored_object import ObjectName
 from quiesce.reports.json import render_json
 from quiesce.reports.repositories import (
     checked_text,
     checked_values,
     collected_text,
+    copied_text,
+    copied_values,
     figures_lines,
     keys_table,
     point_values,
@@ -44,13 +46,13 @@ from quiesce.reports.repositories import (
     verified_values,
 )
 from quiesce.reports.text import age_text
-from quiesce.repository import CheckRange, FileKey, Point, PointKey, Repository
+from quiesce.repository import CheckRange, FileKey, Point, PointKey, Repository, StoredPoints
 from quiesce.storage import Limits
 
 _MIB: Final = 1 << 20
 _DAMAGE_HINT: Final = (
-    "What is damaged is stored anew by the next backup, or from a copy: see docs/repository.md. "
-    "'quiesce repository verify' tells which points are whole."
+    "Content is stored anew by the next backup, or from a copy; a damaged point can only be removed: see "
+    "docs/repository.md. 'quiesce repository verify' tells which points are whole."
 )
 
 
@@ -169,14 +171,16 @@ def list_points(
         return deployment in {None, point.key.deployment}
 
     with _opened(url, given) as (_, opened):
-        points = sorted(filter(chosen, opened.points()), key=lambda point: (point.made_at, point.key))
+        stored = opened.stored_points()
+        points = sorted(filter(chosen, stored.points), key=lambda point: (point.made_at, point.key))
         gone = [each for each in opened.removed() if chosen(each.point)] if removed else []
-    if not as_json:
+    if as_json:
+        told: list[Any] = [{**point_values(point), "removed_at": None} for point in points]
+        told += [{**point_values(each.point), "removed_at": each.removed_at} for each in gone]
+        say(render_json("points", told))
+    else:
         say(points_table(points, gone))
-        return
-    told: list[Any] = [{**point_values(point), "removed_at": None} for point in points]
-    told += [{**point_values(each.point), "removed_at": each.removed_at} for each in gone]
-    say(render_json("points", told))
+    _refuse_damaged(opened, stored)
 
 
 @repository.command("stats")
@@ -264,11 +268,52 @@ def verify(
       quiesce repository verify /srv/backup shop/nightly
     """
     with _opened(url, given, bandwidth) as (_, opened):
-        verified = opened.verify(_chosen([point.key for point in opened.points()], points))
-    say(render_json("verification", verified_values(verified)) if as_json else verified_text(verified))
-    if verified.damages:
-        damaged = ", ".join(map(str, verified.damages))
-        raise DamagedError(f"damaged points in {opened.location}: {damaged}", hint=_DAMAGE_HINT)
+        stored = opened.stored_points()
+        verified = opened.verify(_chosen(stored.keys, points))
+    unknown = stored.unknown if not points else []
+    text = verified_text(verified, unknown)
+    say(render_json("verification", verified_values(verified, unknown)) if as_json else text)
+    if damaged := [*map(str, verified.damages), *unknown]:
+        raise DamagedError(f"damaged points in {opened.location}: {', '.join(damaged)}", hint=_DAMAGE_HINT)
+
+
+@repository.command("remove")
+@click.argument("url")
+@click.argument("points", nargs=-1, required=True, metavar="DEPLOYMENT[/POINT[/INSTANCE]]...")
+@click.option("--yes", is_flag=True, help="Remove them; without it nothing is changed.")
+@credential_options
+@json_option
+def remove(url: str, points: tuple[str, ...], yes: bool, given: GivenCredentials, as_json: bool) -> None:
+    """Show the named points of the repository at URL; with --yes, remove them.
+
+    They can be brought back until the repository's grace is over (quiesce repository undo). What is damaged
+    cannot: it may be named as 'check' names it (points/...), too, and is deleted.
+
+    \b
+    Example:
+      quiesce repository remove /srv/backup shop/before-upgrade --yes
+    """
+    with _opened(url, given) as (home, opened):
+        stored = opened.stored_points()
+        objects = [name for name in stored.unknown if name in points]
+        names = tuple(name for name in points if name not in objects)
+        keys = _chosen(stored.keys, names) if names else []
+        if yes:
+            _remove(home, opened, keys, objects)
+    told = [*map(str, keys), *objects]
+    if as_json:
+        say(render_json("removal", {"points": told, "removed": yes}))
+        return
+    say("\n".join(told))
+    say(f"{len(told)} points removed" if yes else "nothing was removed; to remove these, say --yes")
+
+
+def _remove(home: _Home, opened: Repository, keys: list[PointKey], damaged: list[ObjectName]) -> None:
+    for key in keys:
+        opened.remove(key)
+    for name in damaged:
+        opened.remove_damaged(name)
+    home.seen.forget_points(opened, keys)
 
 
 @repository.command("prune")
@@ -361,6 +406,29 @@ def collect(url: str, simulate: bool, given: GivenCredentials, as_json: bool) ->
     say(render_json("collection", told) if as_json else collected_text(collected, simulated=simulate))
 
 
+@repository.command("rebuild-index")
+@click.argument("url")
+@credential_options
+@json_option
+def rebuild_index(url: str, given: GivenCredentials, as_json: bool) -> None:
+    """Read from the packs of the repository at URL what no index tells, and delete damaged indexes.
+
+    Damaged indexes keep nobody from reading and writing, but each time the packs have to be asked instead.
+
+    \b
+    Example:
+      quiesce repository rebuild-index /srv/backup
+    """
+    with _opened(url, given) as (_, opened):
+        rebuilt = opened.rebuild_index()
+    if as_json:
+        say(render_json("index", rebuilt))
+    else:
+        say(f"{rebuilt.packs} packs are told of again; {rebuilt.damaged_indexes} damaged indexes are deleted")
+    if lost := rebuilt.damaged_packs:
+        raise DamagedError(f"of {len(lost)} packs nobody can tell what they hold: {', '.join(lost[:5])}")
+
+
 @repository.command("copy")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
@@ -392,16 +460,15 @@ def copy(
         home.access.opened(source, given, limits=limits) as from_,
         home.access.opened(target, given, limits=limits) as to,
     ):
-        there = {point.key for point in to.points()}
-        keys = [key for key in _chosen([p.key for p in from_.points()], points) if key not in there]
-        figures = from_.copy_to(to, keys)
+        there = len(to.stored_points().keys)
+        stored = from_.stored_points()
+        copied = from_.copy_to(to, _chosen(stored.keys, points))
     if as_json:
-        say(render_json("copy", {"points": [str(key) for key in keys], "figures": figures}))
-        return
-    say(
-        f"{len(keys)} points copied, {len(there)} were there before; "
-        f"{figures.new_blobs} blobs, {size_text(figures.packed_bytes)} stored"
-    )
+        say(render_json("copy", copied_values(copied)))
+    else:
+        say(copied_text(copied, there))
+    if damaged := [*map(str, copied.damages), *(stored.unknown if not points else [])]:
+        raise DamagedError(f"damaged points in {from_.location}: {', '.join(damaged)}", hint=_DAMAGE_HINT)
 
 
 @repository.group("keys")
@@ -418,6 +485,11 @@ def list_keys(url: str, given: GivenCredentials, as_json: bool) -> None:
     with _opened(url, given) as (_, opened):
         keys = list(opened.credentials())
     say(render_json("keys", keys) if as_json else keys_table(keys))
+    if damaged := [key.id for key in keys if key.damage]:
+        raise DamagedError(
+            f"damaged keys in {opened.location}: {', '.join(damaged)}",
+            hint="Take it away (quiesce repository keys remove), and add it anew where it is still wanted.",
+        )
 
 
 @repository_keys.command("add")
@@ -526,6 +598,13 @@ def _opened(
 ) -> Iterator[tuple[_Home, Repository]]:
     with _home() as home, home.access.opened(url, given, limits=_limits(bandwidth)) as opened:
         yield home, opened
+
+
+def _refuse_damaged(opened: Repository, stored: StoredPoints) -> None:
+    """Name the points that are damaged, when everything else has been told."""
+    if stored.damaged:
+        told = ", ".join(str(key or name) for name, key in stored.damaged.items())
+        raise DamagedError(f"damaged points in {opened.location}: {told}", hint=_DAMAGE_HINT)
 
 
 def _limits(bandwidth: float | None) -> Limits | None:
