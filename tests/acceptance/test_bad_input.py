@@ -55,6 +55,54 @@ def test_a_missing_snapshot_name_is_answered_with_those_there_are(
     assert "needs a snapshot_name; there is: none" in answer.err
 
 
+# -- files that are none -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("special", ["pipe", "link to a pipe", "/dev/zero"])
+@pytest.mark.parametrize(
+    ("status", "command"),
+    [
+        (ExitStatus.USAGE, ["keys", "import", "FILE"]),
+        (ExitStatus.USAGE, ["repository", "list", "/", "--key-file", "FILE"]),
+        (ExitStatus.USAGE, ["repository", "keys", "import", "/", "FILE"]),
+        (ExitStatus.USAGE, ["policy", "apply", "FILE"]),
+        (ExitStatus.BLUEPRINT, ["blueprint", "show", "FILE"]),
+        (ExitStatus.BLUEPRINT, ["init", "FILE", "-b", "new"]),
+        (ExitStatus.USAGE, ["init", "app.yaml", "-b", "new", "-i", "FILE"]),
+        (ExitStatus.BLUEPRINT, ["init", "imports.yaml", "-b", "new", "--map", "other=FILE"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_no_file_holds_nobody_up(
+    quiesce: CommandLine, status: int, command: list[str], special: str
+) -> None:
+    """A pipe was waited for, for ever; a device was read, without an end."""
+    file = _special(quiesce.directory, special)
+    (quiesce.directory / "app.yaml").write_text(HEAD)
+    (quiesce.directory / "imports.yaml").write_text(HEAD.replace("plugin:quiesce", "other"))
+    answer = quiesce(*(each.replace("FILE", file) for each in command), status=status)
+    assert "it is not a regular file" in answer.err
+
+
+def _special(directory: Path, kind: str) -> str:
+    if kind.startswith("/"):
+        return kind
+    path = directory / "pipe"
+    os.mkfifo(path)
+    if kind.startswith("link"):
+        (directory / "link").symlink_to(path)
+        return str(directory / "link")
+    return str(path)
+
+
+def test_keys_come_through_a_pipe_when_that_is_said(quiesce: CommandLine) -> None:
+    (quiesce.directory / "keys").write_text(quiesce("keys", "export").out)
+    with (quiesce.directory / "keys").open() as keys:
+        assert "0 new keys" in quiesce("keys", "import", "-", stdin=keys).out
+    (quiesce.directory / "link").symlink_to("keys")
+    assert "0 new keys" in quiesce("keys", "import", "link").out
+
+
 # -- values that are not accepted ---------------------------------------------------------------------------
 
 

@@ -153,7 +153,7 @@ def _admin() -> Any:
     from quiesce.service.access import ConsoleSession
     from quiesce.service.users import ConsoleUser, UserRole
 
-    return ConsoleSession(user=ConsoleUser(name="ada", role=UserRole.ADMIN), csrf="c", ends=0)
+    return ConsoleSession(user=ConsoleUser(name="ada", role=UserRole.ADMIN, digest=""), csrf="c", ends=0)
 
 
 @functools.cache

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
@@ -18,12 +18,15 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from quiesce.bootstrap import Application, Settings
 from quiesce.cli.main import run as quiesce
 from quiesce.model.execution import ExecutionState
-from quiesce.service import connections
+from quiesce.model.report import ExecutionReport
+from quiesce.service import app, connections, pages
 from quiesce.service.access import Access, RequestRefusedError
 from quiesce.service.actions import Actions
 from quiesce.service.app import console, places
@@ -198,10 +201,78 @@ def test_who_is_removed_or_lowered_is_so_at_once(shop: Console) -> None:
     browser = shop.client(None)
     browser.post("/login", data={"token": token})
     assert browser.get("/audit").status_code == 200
-    users.add("dave", UserRole.VIEWER)
+    browser.post("/login", data={"token": users.add("dave", UserRole.VIEWER)})
     assert browser.get("/audit").status_code == 403
     users.remove("dave")
     assert browser.get("/").headers["location"] == "/login"
+
+
+def test_a_new_token_ends_what_the_former_one_has_begun(shop: Console) -> None:
+    """Whoever had found the former one stayed logged in for twelve hours."""
+    users = Users(shop.home / "console-users.json")
+    thief = shop.client(None)
+    thief.post("/login", data={"token": users.add("frank", UserRole.ADMIN)})
+    assert thief.get("/audit").status_code == 200
+    users.add("frank", UserRole.ADMIN)
+    assert thief.get("/audit").headers["location"] == "/login"
+
+
+class Following:
+    """An execution that runs for ever, followed by somebody to whom *happens* something meanwhile."""
+
+    def __init__(self, shop: Console, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+        self.path = filled("/executions/{execution}/live", shop)
+        self._looks = 0
+        report = Pages._report
+
+        def running(pages: Pages, execution: str) -> ExecutionReport:
+            self._looks += 1
+            if self._looks == 3:
+                happens()
+            assert self._looks < 20, "it goes on"
+            found = report(pages, execution)
+            return replace(found, execution=replace(found.execution, state=ExecutionState.RUNNING))
+
+        monkeypatch.setattr(Pages, "_report", running)
+        monkeypatch.setattr(pages, "_LIVE_S", 0.0)
+
+
+@pytest.mark.parametrize("how", ["removed", "given a new token", "logged out", "lost"])
+def test_who_is_removed_sees_no_more_of_what_is_followed(
+    shop: Console, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    users = Users(shop.home / "console-users.json")
+    browser = shop.client(None)
+    browser.post("/login", data={"token": users.add("grace", UserRole.VIEWER)})
+    csrf = csrf_of(browser.get("/").text)
+    happens = {
+        "removed": lambda: users.remove("grace"),
+        "given a new token": lambda: users.add("grace", UserRole.VIEWER),
+        "logged out": lambda: browser.post("/logout", data={"csrf": csrf}),
+        "lost": lambda: (shop.home / "console-users.json").chmod(0o666),
+    }[how]
+    following = Following(shop, monkeypatch, happens)
+    seen = browser.get(following.path).text
+    (shop.home / "console-users.json").chmod(0o600)
+    assert seen.startswith("data:")
+    assert "over" not in seen
+
+
+def test_executions_are_not_followed_by_any_number_at_once(
+    shop: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_MOST_STREAMS", 1)
+    answers: list[int] = []
+    users = Users(shop.home / "console-users.json")
+    browser, other = shop.client(UserRole.VIEWER), shop.client(UserRole.ADMIN)
+
+    def follow_too() -> None:
+        answers.append(other.get(following.path).status_code)
+        users.remove("viewer")
+
+    following = Following(shop, monkeypatch, follow_too)
+    browser.get(following.path)
+    assert answers == [503]
 
 
 def test_tokens_are_nowhere_kept(shop: Console) -> None:
@@ -292,30 +363,79 @@ def test_wrong_tokens_keep_no_thread_waiting(shop: Console) -> None:
         access.log_in(Request(scope), "wrong")
 
 
-def test_connections_that_ask_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process without descriptors left could not run what is due."""
-    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 5)
-    monkeypatch.setattr(connections, "FIRST_REQUEST_S", 0.5)
-    config = uvicorn.Config(Starlette(), port=0, http=connections.BoundedConnection, log_level="critical")
+@contextlib.contextmanager
+def serving(application: object) -> Iterator[tuple[str, int]]:
+    """Serve as the console does, in a thread; return where."""
+    config = uvicorn.Config(
+        application,  # type: ignore[arg-type]
+        port=0,
+        http=connections.BoundedConnection,
+        log_level="critical",
+        timeout_keep_alive=1,
+        timeout_graceful_shutdown=1,
+    )
     server = uvicorn.Server(config)
     listener = config.bind_socket()
-    serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    serving.start()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
     try:
         while not server.started:
             time.sleep(0.05)
-        opened = [socket.create_connection(listener.getsockname(), timeout=60) for _ in range(12)]
+        yield listener.getsockname()
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def ends(connection: socket.socket) -> bool:
+    """Tell whether the other end has ended *connection*, reading nothing of it."""
+    try:
+        connection.sendall(b"x")
+    except OSError:
+        return True
+    return False
+
+
+def test_connections_that_ask_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without descriptors left could not run what is due."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(connections, "NEXT_REQUEST_S", 0.5)
+    with serving(Starlette()) as address:
+        opened = [socket.create_connection(address, timeout=60) for _ in range(12)]
         for each in opened:  # closed, or else it would wait
             with contextlib.suppress(ConnectionResetError):
                 assert each.recv(1) == b""
             each.close()
-        with socket.create_connection(listener.getsockname(), timeout=60) as asking:
+        with socket.create_connection(address, timeout=60) as asking:
             asking.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"404" in asking.recv(100)
-    finally:
-        server.should_exit = True
-        serving.join()
-        listener.close()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX: ", id="the next head"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n", id="a body"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40, id="no answer is read"),
+    ],
+)
+@pytest.mark.timeout(120)
+def test_connections_that_go_on_for_ever_are_ended(monkeypatch: pytest.MonkeyPatch, request_: bytes) -> None:
+    """A byte now and then kept one open: some hundreds, from anybody, and nobody else saw a page."""
+    monkeypatch.setattr(connections, "NEXT_REQUEST_S", 2.0)
+    monkeypatch.setattr(connections, "UNREAD_S", 1.0)
+
+    async def large(_: Request) -> Response:
+        return Response(b"x" * 1_000_000)
+
+    with (
+        serving(Starlette(routes=[Route("/", large)])) as address,
+        socket.create_connection(address, timeout=60) as connection,
+    ):
+        connection.sendall(request_)
+        while not ends(connection):
+            time.sleep(0.2)
 
 
 def test_what_is_due_is_tried_again_when_it_could_not_be_started(capsys: pytest.CaptureFixture[str]) -> None:

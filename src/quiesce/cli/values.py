@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from quiesce.blueprint.reading.yaml_text import MAX_BYTES, parse_yaml
 from quiesce.errors import BlueprintError, UsageError
+from quiesce.files.reading import read_named
 from quiesce.model.ids import Json
 
 _AGE_UNITS_S: Final = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -57,6 +59,23 @@ def read_age(text: str) -> float:
     return int(match[1]) * _AGE_UNITS_S[match[2]]
 
 
+def read_input(name: str, *, at_most: int) -> bytes:
+    """Return the content of the file *name*; of standard input when it is ``-``.
+
+    Raises:
+        UsageError: when it cannot be read, is no regular file, or holds more than *at_most* bytes.
+    """
+    try:
+        if name != "-":
+            return read_named(Path(name), at_most=at_most)
+        content = sys.stdin.buffer.read(at_most + 1)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{name!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > at_most:
+        raise UsageError(f"standard input holds more than {at_most} bytes")
+    return content
+
+
 def _value(text: str) -> Json:
     try:
         value: Json = json.loads(text)
@@ -72,9 +91,8 @@ def read_mapping_file(path: Path) -> Mapping[str, Json]:
         UsageError: when it cannot be read or holds something else.
     """
     try:
-        with path.open("rb") as file:
-            content = parse_yaml(file.read(MAX_BYTES + 1), str(path))
-    except (OSError, ValueError, BlueprintError) as error:
+        content = parse_yaml(read_input(str(path), at_most=MAX_BYTES), str(path))
+    except BlueprintError as error:
         raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UsageError(f"{path} does not hold a mapping of names")

@@ -9,18 +9,19 @@ import stat
 from pathlib import Path
 from typing import Final
 
-_PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_PLAIN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def open_regular_file(path: Path) -> io.FileIO:
+def open_regular_file(path: Path, *, through_links: bool = False) -> io.FileIO:
     """Open the regular file *path* for reading.
 
-    A pipe, a device, a directory or a link at its end is refused, and nothing waits for any of them.
+    A pipe, a device, a directory, and unless it is *through_links* a link at its end, is refused; nothing
+    waits for any of them.
 
     Raises:
         OSError: when there is no such file, or it is not a regular one.
     """
-    descriptor = os.open(path, _PLAIN)
+    descriptor = os.open(path, _PLAIN if through_links else _PLAIN | os.O_NOFOLLOW)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
@@ -36,7 +37,20 @@ def read_regular(path: Path, *, at_most: int) -> bytes:
     Raises:
         OSError: when there is no such file, it is not a regular one, or holds more than *at_most* bytes.
     """
-    with open_regular_file(path) as file, io.BufferedReader(file) as reader:
+    return _content(open_regular_file(path), path, at_most)
+
+
+def read_named(path: Path, *, at_most: int) -> bytes:
+    """Return the content of a regular file that the operator has named, who may mean a link.
+
+    Raises:
+        OSError: when there is no such file, it is not a regular one, or holds more than *at_most* bytes.
+    """
+    return _content(open_regular_file(path, through_links=True), path, at_most)
+
+
+def _content(file: io.FileIO, path: Path, at_most: int) -> bytes:
+    with file, io.BufferedReader(file) as reader:
         if os.fstat(file.fileno()).st_size > at_most:
             raise _too_large(path, at_most)
         content = reader.read(at_most + 1)

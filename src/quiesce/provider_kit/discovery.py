@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from quiesce.errors import NonRecoverableError
+from quiesce.files.reading import read_named
 from quiesce.model.ids import Json
 from quiesce.model.records import Level
 
+_PASSWORD_FILE_BYTES: Final = 65536
 CONNECTED_TO: Final = "cloudify.relationships.connected_to"
 CONTAINED_IN: Final = "cloudify.relationships.contained_in"
+
+
+def first_line(path: str) -> str:
+    """Return the first line of the file at *path*, which holds a password.
+
+    Raises:
+        NonRecoverableError: when it is no regular file that can be read.
+    """
+    try:
+        return read_named(Path(path), at_most=_PASSWORD_FILE_BYTES).decode().partition("\n")[0].rstrip("\r")
+    except OSError as error:
+        raise NonRecoverableError(f"the password cannot be read from {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise NonRecoverableError(f"the password in {path} is not text in UTF-8") from error
 
 
 class BlueprintBuilder:

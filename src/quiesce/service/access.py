@@ -102,11 +102,19 @@ class Access:
         if kept is None or kept.ends <= self._clock():
             return None
         now = {user.name: user for user in self._users.list()}.get(kept.user.name)
-        if now is None:
+        if now is None or now.digest != kept.user.digest:
             self.log_out(request)
             return None
         kept.user = now
         return kept
+
+    def allows(self, request: Request, role: UserRole) -> bool:
+        """Tell whether the request's session, if it is one still, may do what needs *role*."""
+        try:
+            session = self.session(request)
+        except QuiesceError:  # nobody knows who the users are
+            return False
+        return session is not None and session.user.role >= role
 
     def require(self, request: Request, role: UserRole, csrf: str) -> ConsoleSession:
         """Return the session of somebody who may do what needs *role*.

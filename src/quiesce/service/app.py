@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from inspect import iscoroutinefunction
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from quiesce.app.masking import masked_error
@@ -27,10 +27,14 @@ from quiesce.service.launching import Launcher
 from quiesce.service.pages import NUMBER, Pages, role_for
 from quiesce.service.users import UserRole
 
+_Part = TypeVar("_Part")
+
 _SEE_OTHER: Final = 303
 _UNKNOWN: Final = 401
 #: how long a form may be on its way, in seconds
 _FORM_S: Final = 20.0
+#: how many may follow executions at once: each asks the database twice a second
+_MOST_STREAMS: Final = 32
 #: forms are small
 _FORM_BYTES: Final = 64 * 1024
 _ASSETS: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -103,6 +107,7 @@ class _Door:
         self._services = services
         self._access = access
         self._pages = pages
+        self._streams = 0
 
     async def open(self, request: Request, place: ConsoleRoute) -> Response:
         """Answer a request for *place*."""
@@ -112,6 +117,10 @@ class _Door:
             role = place.role or role_for(request.path_params["workflow"])
             session = self._access.require(request, role, form.get("csrf", ""))
             answer = await _answer(place, request, session, form)
+            if isinstance(answer, StreamingResponse):
+                if self._streams >= _MOST_STREAMS:
+                    raise RequestRefusedError("so many executions are followed already; load it again", 503)
+                answer.body_iterator = self._while_allowed(request, role, answer.body_iterator)
         except QuiesceError as error:
             masked_error(self._services.masking, error)
             answer = self._refusal(request, error)
@@ -156,6 +165,19 @@ class _Door:
         answer = secured(Response(content, media_type=_ASSETS[name]))
         answer.headers.update({"Cache-Control": "max-age=300", "ETag": f'"{tag}"'})
         return answer
+
+    async def _while_allowed(
+        self, request: Request, role: UserRole, parts: AsyncIterable[_Part]
+    ) -> AsyncIterator[_Part]:
+        """Hand *parts* on for as long as who asked for them may still see them."""
+        self._streams += 1
+        try:
+            async for part in parts:
+                if not await run_in_threadpool(self._access.allows, request, role):
+                    return
+                yield part
+        finally:
+            self._streams -= 1
 
     def _refusal(self, request: Request, error: QuiesceError) -> Response:
         session = self._access.session(request)

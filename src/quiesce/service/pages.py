@@ -145,9 +145,9 @@ class Pages:
                 part = self._templates.get_template("_execution.html").render(
                     report=report, picture=timeline(report), session=session, roles=UserRole
                 )
-                if part != shown:
-                    shown = part
-                    yield f"data: {json.dumps(part)}\n\n"
+                # a comment asks whether somebody is there, and may be, though nothing has changed
+                yield ":\n\n" if part == shown else f"data: {json.dumps(part)}\n\n"
+                shown = part
                 if report.execution.state is not ExecutionState.RUNNING:
                     yield "event: over\ndata: {}\n\n"
                     return

@@ -63,6 +63,7 @@ def serve(services: Services, serving: Serving) -> None:
             port=serving.port,
             log_level="warning",
             http=BoundedConnection,
+            ws="none",  # its connections would be bounded by nothing
             server_header=False,
             timeout_graceful_shutdown=5,
         )

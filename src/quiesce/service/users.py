@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +44,8 @@ class ConsoleUser:
 
     name: str
     role: UserRole
+    #: of the token; another one when it was given a new token
+    digest: str = field(repr=False)
 
 
 class Users:
@@ -55,6 +57,8 @@ class Users:
     def add(self, name: str, role: UserRole) -> str:
         """Make a user, or give one a new token and role; return the token, which is nowhere kept.
 
+        Who is logged in with the former token is logged out.
+
         Raises:
             UsageError: when the name is not allowed.
         """
@@ -65,7 +69,7 @@ class Users:
         return token
 
     def remove(self, name: str) -> None:
-        """Forget a user; who is logged in is asked again at the next page.
+        """Forget a user, who is logged out.
 
         Raises:
             UnknownNameError: listing those there are.
@@ -112,7 +116,7 @@ def read_role(word: str) -> UserRole:
 
 
 def _user(name: str, kept: Mapping[str, str]) -> ConsoleUser:
-    return ConsoleUser(name=name, role=read_role(kept["role"]))
+    return ConsoleUser(name=name, role=read_role(kept["role"]), digest=kept["sha256"])
 
 
 def _digest(token: str) -> str:

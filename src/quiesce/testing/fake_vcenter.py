@@ -439,6 +439,7 @@ def _plain(upload: DiskUpload) -> bytes:
     content = bytearray(reader.capacity_bytes)
     for grain in reader.grains():
         content[grain.number * vmdk.GRAIN : (grain.number + 1) * vmdk.GRAIN] = grain.plain()
+    upload.check()
     return bytes(content).rstrip(b"\0")
 
 

@@ -313,7 +313,7 @@ def test_a_file_that_is_too_large_is_refused_unread(problems: Any, directory: Pa
         file.truncate(100 * 1024**2)
     [problem] = problems(NODE, header=importing("big.yaml"))
     assert problem.startswith("blueprint.yaml:3:5: ")
-    assert "big.yaml: the file has 104857600 bytes" in problem
+    assert "big.yaml: the file has more than" in problem
     assert MAX_BYTES < 100 * 1024**2
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quiesce.provider_kit.discovery import CONTAINED_IN, BlueprintBuilder
+from quiesce.errors import NonRecoverableError
+from quiesce.provider_kit.discovery import CONTAINED_IN, BlueprintBuilder, first_line
 
 
 @given(st.lists(st.tuples(st.sampled_from(["disk", "machine"]), st.text()), unique=True))
@@ -44,3 +48,16 @@ def test_the_blueprint_holds_inputs_nodes_and_relationships_once() -> None:
             },
         },
     }
+
+
+def test_a_password_is_the_first_line_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("open sesame\nnot this\n")
+    assert first_line(str(tmp_path / "password")) == "open sesame"
+
+
+@pytest.mark.parametrize("special", ["pipe", "none", "binary", "/dev/zero"])
+def test_what_holds_no_password_is_refused_and_not_waited_for(tmp_path: Path, special: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(NonRecoverableError, match="password"):
+        first_line(str(tmp_path / special))

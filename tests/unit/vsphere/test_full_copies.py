@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.operation import Operation
 from quiesce.provider_kit.deadline import Deadline
+from quiesce.providers.vsphere import vmdk
 from quiesce.providers.vsphere.inventory import Hardware, PowerState
-from quiesce.testing.fake_vcenter import FakeVCenter
+from quiesce.testing.fake_vcenter import CAPACITY, FakeVCenter
 
 Options = Callable[..., dict[str, Any]]
 TARGETS = pytest.mark.parametrize("target", ["repository", "clone"])
@@ -144,6 +146,32 @@ def test_a_damaged_copy_is_refused_before_anything_is_touched(site: Any) -> None
     assert site.read() == "after"
     assert site.world.machines[site.machine].power is PowerState.ON
     assert not site.provider().verify(site.call(Operation.APPLY, full=True), site.context).passed
+
+
+class Swapping(FakeVCenter):
+    """Has somebody put another disk into the repository, after it was checked."""
+
+    def __init__(self, site: Any) -> None:
+        super().__init__(site.world)
+        self._file = next(site.directory.rglob("disk-2000.vmdk"))
+
+    def build(self, *arguments: Any) -> str:
+        forged = io.BytesIO()
+        vmdk.write_disk(forged, CAPACITY, vmdk.grains_of(0, b"forged"))
+        assert len(forged.getvalue()) == self._file.stat().st_size
+        with self._file.open("r+b") as file:
+            file.write(forged.getvalue())
+        return super().build(*arguments)
+
+
+def test_a_copy_that_is_changed_after_it_was_checked_is_put_nowhere(site: Any) -> None:
+    site.write("before")
+    artifact = site.backup().artifact
+    site.write("after")
+    with pytest.raises(DamagedArtifactError):
+        site.perform(Operation.APPLY, Swapping(site), full=True, artifact=artifact)
+    assert site.read() == "after"
+    assert [one.name for one in site.world.machines.values()] == ["web"]
 
 
 def test_a_clone_that_was_switched_on_is_refused(site: Any, option: Options) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from quiesce.archives import Keyring
 from quiesce.errors import UsageError, WrongKeyError
 from quiesce.files.durable import storage_errors
-from quiesce.files.reading import read_regular
+from quiesce.files.reading import read_named
 from quiesce.ports.storage import Storage
 from quiesce.repository import Credential, FileKey, Passphrase, Repository
 from quiesce.storage import Limits, open_storage
@@ -110,7 +110,7 @@ def read_key_file(path: Path) -> FileKey:
         UsageError: when it is none.
     """
     try:
-        return FileKey.of_text(read_regular(path, at_most=_KEY_FILE_BYTES).decode(errors="replace"))
+        return FileKey.of_text(read_named(path, at_most=_KEY_FILE_BYTES).decode(errors="replace"))
     except (OSError, ValueError) as error:
         raise UsageError(f"the key file {path} cannot be read: {error}") from None
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.client
 import os
 import re
-import stat
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +22,7 @@ from quiesce.blueprint.reading.problems import InvalidBlueprintError, Position, 
 from quiesce.blueprint.reading.source_map import SourceMap, Value, plain_map
 from quiesce.blueprint.reading.versions import DslVersion
 from quiesce.blueprint.reading.yaml_text import MAX_BYTES, parse_yaml, too_large
+from quiesce.files.reading import read_named
 from quiesce.model.ids import Json
 
 _NETWORK: Final = ("http", "https")
@@ -80,13 +81,10 @@ def read_file(path: Path) -> SourceMap:
     """
     name = str(path)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise _unreadable(name, "it is not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise too_large(name, status.st_size)
-        data = path.read_bytes()
+        data = read_named(path, at_most=MAX_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise too_large(name) from error
         raise _unreadable(name, error.strerror or str(error)) from error
     return _as_map(parse_yaml(data, name), name)
 

@@ -40,7 +40,7 @@ def parse_yaml(data: bytes, file: str) -> Value:
         InvalidBlueprintError: naming line and column of whatever cannot be read.
     """
     if len(data) > MAX_BYTES:
-        raise too_large(file, len(data))
+        raise too_large(file)
     loader = _LOADER(data)
     try:
         return _Reading(loader, file).document()
@@ -50,13 +50,10 @@ def parse_yaml(data: bytes, file: str) -> Value:
         loader.dispose()
 
 
-def too_large(file: str, size: int) -> InvalidBlueprintError:
-    """Return the error for a file of *size* bytes."""
-    limit = MAX_BYTES // 1024**2
-    what = f"the file has {size} bytes"
-    return InvalidBlueprintError(
-        [Problem(position=Position(file), what=what, remedy=f"at most {limit} MiB are read")]
-    )
+def too_large(file: str) -> InvalidBlueprintError:
+    """Return the error for a file of more than `MAX_BYTES`."""
+    what = f"the file has more than {MAX_BYTES // 1024**2} MiB, which are the most that is read"
+    return InvalidBlueprintError([Problem(position=Position(file), what=what)])
 
 
 @dataclass(slots=True)

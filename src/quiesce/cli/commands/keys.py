@@ -10,7 +10,7 @@ import click
 from quiesce.archives import Keyring
 from quiesce.bootstrap import Settings, require_trusted_home
 from quiesce.cli.printing import say
-from quiesce.errors import UsageError
+from quiesce.cli.values import read_input
 from quiesce.files.durable import storage_errors, write_durably
 
 #: how much a file of keys may hold
@@ -46,7 +46,7 @@ def export_keys(output: str | None) -> None:
 
 
 @keys.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", type=click.Path(allow_dash=True))
 def import_keys(file: str) -> None:
     """Believe the keys in FILE ('-': standard input), too. Those that are here stay.
 
@@ -54,10 +54,7 @@ def import_keys(file: str) -> None:
     Example:
       quiesce keys import /media/safe/quiesce.keys
     """
-    with storage_errors(f"read {file}"), click.open_file(file, "rb") as source:
-        content = source.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise UsageError(f"{file} is too large to hold keys")
+    content = read_input(file, at_most=_MOST_BYTES)
     new = _keyring().add(content.decode(errors="replace"))
     say(f"{new} new keys" if new != 1 else "1 new key")
 

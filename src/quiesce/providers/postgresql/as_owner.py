@@ -21,9 +21,10 @@ from typing import IO, Any, Final
 
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, MountInsideError, QuiesceError
 from quiesce.files.durable import storage_errors, sync_directory, write_durably
-from quiesce.files.system_calls import RENAME_EXCHANGE, renameat2
+from quiesce.files.exchange import Named, exchange
 
 _CHUNK_BYTES: Final = 1 << 20
+_PARENT: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STATE: Final = "state.json"
 _SIGNAL: Final = "recovery.signal"
 #: what PostgreSQL reads after all its other settings
@@ -67,7 +68,7 @@ class ServerPlace:
             _exchange(self.content, self.path)
         else:
             self.content.rename(self.path)
-        _sync(self.incoming, self.path.parent)
+            _sync(self.incoming, self.path.parent)
         self._settle()
 
     def revert(self, wanted: str) -> None:
@@ -78,7 +79,6 @@ class ServerPlace:
             state["reverting"] = _inode(self.former)
             self._write(state)
             _exchange(self.former, self.path)
-            _sync(self.room, self.path.parent)
             self._settle()
 
     def confirm(self, execution: str, keep_s: float | None) -> None:
@@ -234,10 +234,12 @@ def _inode(path: Path) -> list[int] | None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    here = os.open(one.parent, os.O_RDONLY | os.O_DIRECTORY)
-    there = os.open(other.parent, os.O_RDONLY | os.O_DIRECTORY)
+    """Let each have the other's name, at one instant and durably."""
+    # a link on the way is the server's own: it leads nowhere that its user may not go
+    here = os.open(one.parent, _PARENT)
+    there = os.open(other.parent, _PARENT)
     try:
-        renameat2(here, os.fsencode(one.name), there, os.fsencode(other.name), RENAME_EXCHANGE)
+        exchange(Named.now(here, os.fsencode(one.name)), Named.now(there, os.fsencode(other.name)))
     finally:
         os.close(here)
         os.close(there)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from quiesce.errors import NonRecoverableError, ProviderError
 from quiesce.model.ids import Json
-from quiesce.provider_kit.discovery import BlueprintBuilder
+from quiesce.provider_kit.discovery import BlueprintBuilder, first_line
 from quiesce.providers.postgresql import SERVER
 from quiesce.providers.postgresql.client import ServerSession, sockets
 from quiesce.providers.postgresql.options import PostgreSQLOptions
@@ -32,11 +33,17 @@ def discover(options: Mapping[str, str]) -> Mapping[str, Json]:
 
 def _ports(host: str, options: Mapping[str, str]) -> list[int]:
     if options.get("port"):
-        return [int(options["port"])]
+        return [_number(options["port"])]
     found = sockets(Path(host)) if host.startswith("/") else [5432]
     if not found:
         raise NonRecoverableError(f"no server listens in {host}", hint="Give -o host=… and -o port=….")
     return found
+
+
+def _number(port: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", port):
+        raise NonRecoverableError(f"{port!r} is no port")
+    return int(port)
 
 
 def _properties(host: str, port: int, options: Mapping[str, str]) -> Iterator[tuple[str, Json]]:
@@ -58,7 +65,5 @@ def _properties(host: str, port: int, options: Mapping[str, str]) -> Iterator[tu
 
 
 def _password(options: Mapping[str, str]) -> str | None:
-    if not options.get("password_file"):
-        return None
-    lines = Path(options["password_file"]).read_text().splitlines()
-    return lines[0] if lines else ""
+    path = options.get("password_file")
+    return first_line(path) if path else None

@@ -21,6 +21,8 @@ from quiesce.errors import (
     NonRecoverableError,
     OperationTimeoutError,
     ProviderError,
+    TreeChangedError,
+    UnsupportedError,
 )
 from quiesce.isolation.modules import own_command
 from quiesce.isolation.run import inherited_environment
@@ -28,7 +30,14 @@ from quiesce.isolation.run import inherited_environment
 _PROGRAM: Final = "quiesce.providers.postgresql.as_owner"
 _CHUNK_BYTES: Final = 1 << 20
 _ERRORS: Final[Mapping[str, type[ProviderError]]] = {
-    each.code: each for each in (DamagedArtifactError, ForeignObjectError, MountInsideError)
+    each.code: each
+    for each in (
+        DamagedArtifactError,
+        ForeignObjectError,
+        MountInsideError,
+        TreeChangedError,
+        UnsupportedError,
+    )
 } | {"damaged": DamagedArtifactError}
 
 

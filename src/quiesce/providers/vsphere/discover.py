@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import Json
 from quiesce.provider_kit.deadline import Deadline
-from quiesce.provider_kit.discovery import BlueprintBuilder, UnhurriedContext
+from quiesce.provider_kit.discovery import BlueprintBuilder, UnhurriedContext, first_line
 from quiesce.providers.vsphere.endpoint import VCenterEndpoint
 from quiesce.providers.vsphere.inventory import VirtualMachine
 from quiesce.providers.vsphere.vcenter import VCenter
@@ -61,10 +60,7 @@ def _password(options: Mapping[str, str]) -> str:
     path = options.get("password_file")
     if not path:
         return options.get("password", "")
-    try:
-        return Path(path).read_text(encoding="utf-8").partition("\n")[0]
-    except OSError as error:
-        raise NonRecoverableError(f"the password cannot be read from {path}: {error.strerror}") from error
+    return first_line(path)
 
 
 def _pattern(text: str | None) -> re.Pattern[str]:

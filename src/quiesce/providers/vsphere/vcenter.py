@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Protocol
@@ -55,10 +55,15 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskUpload:
-    """A stored stream-optimised VMDK."""
+    """A stored stream-optimised VMDK.
+
+    Who sends it calls *check* afterwards, and trusts nothing that was made of it until that has returned.
+    """
 
     stream: IO[bytes]
     size_bytes: int
+    #: raises `DamagedArtifactError` when what was read is not what was written
+    check: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

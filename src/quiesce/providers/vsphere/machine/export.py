@@ -103,7 +103,8 @@ class ExportedCopy:
     def _upload(self, stack: ExitStack, manifest: Manifest, disk: SavedDisk) -> DiskUpload:
         stored = stack.enter_context(self._job.repository.open(manifest, disk.file))
         stream = cast("IO[bytes]", io.BufferedReader(stored, 1 << 20))
-        return DiskUpload(stream=stream, size_bytes=manifest.file(disk.file).size_bytes)
+        size_bytes = manifest.file(disk.file).size_bytes
+        return DiskUpload(stream=stream, size_bytes=size_bytes, check=stored.check)
 
 
 class DiskCopying:

@@ -87,7 +87,11 @@ class NfcLease:
         return self._manifest.get(url.key) or self._manifest.get(url.targetId or "")
 
     def write(self, key: int, upload: DiskUpload) -> None:
-        """Send the stream-optimised VMDK of one disk."""
+        """Send the stream-optimised VMDK of one disk.
+
+        Raises:
+            DamagedArtifactError: when what was sent is not what was written once; the lease is then aborted.
+        """
         url = self._urls[key]
         headers = {
             "Content-Type": "application/x-vnd.vmware-streamVmdk",
@@ -98,6 +102,7 @@ class NfcLease:
         with translated("write a disk"), contextlib.closing(self._connection(url)) as connection:
             connection.request("POST", path_of(url.url), self._outgoing(upload), headers)
             expect(connection.getresponse(), {200, 201}, "write a disk")
+        upload.check()
 
     def _outgoing(self, upload: DiskUpload) -> Iterator[bytes]:
         while piece := upload.stream.read(_PIECE_BYTES):
