@@ -107,9 +107,8 @@ def run(command: list[str], cwd: Path | None = None) -> tuple[float, float]:
 
 
 def set_cache(tree: Path, *, cold: bool) -> None:
-    """Let the page cache hold all of *tree*, or none of it."""
-    if cold:
-        os.sync()
+    """Let the page cache hold all of *tree*, or none of it; what was written before is nobody's to write out."""
+    os.sync()
     for path in tree.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -12,6 +12,9 @@ from quiesce.errors import MountInsideError
 from quiesce.files.descriptors import path_of
 from quiesce.files.system_calls import mount_id
 
+#: here a write through a map changes the times of its file, if the page had been written out; on tmpfs none
+#: does, and where another machine or program gives the times nobody knows
+_TELLING: Final = frozenset({b"bcachefs", b"btrfs", b"ext2", b"ext3", b"ext4", b"f2fs", b"xfs"})
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 
 
@@ -58,6 +61,16 @@ def mount_of(descriptor: int, mounts: Sequence[Mount]) -> Mount | None:
     """Return the mount that an open file lies on."""
     wanted = mount_id(descriptor)
     return next((mount for mount in mounts if mount.mount_id == wanted), None)
+
+
+def times_tell(descriptor: int) -> bool:
+    """Tell whether every write to a file changes its times, on the file system of an open file.
+
+    One through a map does only when the page was written out since it was written to last: see
+    `system_calls.sync_file_system`.
+    """
+    mount = mount_of(descriptor, read_mounts())
+    return mount is not None and mount.file_system in _TELLING
 
 
 def mounts_below(descriptor: int) -> tuple[bytes, ...]:

@@ -15,6 +15,7 @@ from quiesce.errors import DamagedArtifactError, MountInsideError, TreeChangedEr
 from quiesce.files.content import data_ranges
 from quiesce.files.metadata import Metadata, read_attributes, read_flags
 from quiesce.files.problems import TreeProblems
+from quiesce.files.system_calls import sync_file_system
 from quiesce.files.walking import Entry, Walk, everything
 from quiesce.repository.content import BLOCK_BYTES, BlobRecord
 from quiesce.repository.content_draft import ContentDraft, blocks_of
@@ -202,7 +203,7 @@ class TreeSaver:
 
     def save(self, root: int) -> PointItem:
         """Store what is below the open directory *root*, which stays the caller's."""
-        begun_ns = time.time_ns()
+        begun_ns = _known_from(root)
         walk = Walk(root, wanted=self._wanted)
         try:
             with contextlib.closing(walk.entries()) as entries:
@@ -347,6 +348,18 @@ class TreeSaver:
         draft, self._draft = self._draft, SegmentDraft()
         if draft.entries:
             self._segments.append((draft.first, self._store.add(draft.as_bytes()), draft.entries))
+
+
+def _known_from(root: int) -> int:
+    """Return from when on each write to a file changes its times, those through maps too.
+
+    A page that was written to before is not noticed when it is written to again, until it was written out.
+    """
+    try:
+        sync_file_system(root)
+    except OSError:
+        return 0  # the disk has not all of it, so nothing will be taken for unchanged
+    return time.time_ns()
 
 
 def _read_large(descriptor: int, size_bytes: int, content: ContentDraft) -> None:

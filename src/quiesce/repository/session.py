@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final, Self
 
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, ObjectExistsError, RecoverableError
+from quiesce.files.mounts import times_tell
 from quiesce.files.walking import Entry, everything
 from quiesce.repository.content import BLOCK_BYTES, BlobRecord, read_records, write_records, zero_blocks
 from quiesce.repository.content_draft import ContentDraft, blocks_of
@@ -55,9 +56,11 @@ class WriterSession:
         """Store what is below the open directory *root*.
 
         A file that is as it was in *previous*, by its times, size and inode, is not opened, unless with
-        *force_read*.
+        *force_read*, or on a file system where some writes leave the times as they are (tmpfs).
         """
-        known = None if previous is None or force_read else PreviousTree(self._store, self._fetcher, previous)
+        known = None
+        if previous is not None and not force_read and times_tell(root):
+            known = PreviousTree(self._store, self._fetcher, previous)
         saver = TreeSaver(self._store, previous=known, wanted=wanted)
         item = saver.save(root)
         self._made.add(item.root)

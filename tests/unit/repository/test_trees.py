@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import shutil
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +25,7 @@ from quiesce.files.metadata import EVERYTHING
 from quiesce.repository import FileKey, Passphrase, Point, PointKey, Repository, TreeEntry
 from quiesce.repository.content import BlobRecord
 from quiesce.repository.trees import HARD_LINK, LINK, SegmentDraft, needs_of, read_segment, walk_order
-from quiesce.storage import DirectoryStorage
+from quiesce.storage import DirectoryStorage, MemoryStorage
 
 READER = Path(__file__).parents[3] / "tools" / "quiesce_reader.py"
 KEY = PointKey(deployment="shop", point="nightly", instance="web_1")
@@ -83,6 +87,12 @@ def _fill_as_root(root: Path) -> None:
     acl += b"\x10\0\7\0\xff\xff\xff\xff" + b"\x20\0\5\0\xff\xff\xff\xff"
     os.setxattr(root / "nothing", b"system.posix_acl_access", acl)
     os.setxattr(root / "dir", b"system.posix_acl_default", acl)
+
+
+def believe_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take files for unchanged that are young, on whatever file system the test runs."""
+    monkeypatch.setattr("quiesce.repository.saving_trees._TWO_TICKS_NS", -(10**12))
+    monkeypatch.setattr("quiesce.repository.session.times_tell", lambda _root: True)
 
 
 def save(repository: Repository, root: Path, **how: object) -> Point:
@@ -197,7 +207,7 @@ def test_what_has_not_changed_is_not_opened(
     repository: Repository, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By times, size and inode; with force_read everything is read."""
-    monkeypatch.setattr("quiesce.repository.saving_trees._TWO_TICKS_NS", -(10**12))
+    believe_times(monkeypatch)
     first = save(repository, source).items["data"]
     repository.remove(KEY)
     (source / "file").write_bytes(b"other")
@@ -228,11 +238,64 @@ def test_a_file_as_young_as_the_last_point_is_read_again(repository: Repository,
     os.close(descriptor)
 
 
+@pytest.fixture(params=["tmp_path", "/dev/shm"])
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Return a new directory, on a disk and in memory."""
+    if request.param == "tmp_path":
+        yield tmp_path
+        return
+    if not os.access(request.param, os.W_OK):
+        pytest.skip(f"there is no {request.param}")
+    with tempfile.TemporaryDirectory(dir=request.param) as made:
+        yield Path(made)
+
+
+def test_what_is_written_through_a_map_is_seen(directory: Path) -> None:
+    """A page that was dirty already changes no time when it is written to again; in memory none ever does."""
+    repository = Repository.create(MemoryStorage(), FileKey.new())  # elsewhere: it makes nothing durable
+    source = directory / "mapped"
+    source.mkdir()
+    (source / "file").write_bytes(bytes(8192))
+    descriptor = os.open(source, os.O_RDONLY)
+    with (source / "file").open("r+b") as file, mmap.mmap(file.fileno(), 8192) as mapped:
+        mapped[:6] = b"first "
+        time.sleep(0.1)  # older than two ticks
+        first = save(repository, source).items["data"]
+        time.sleep(0.1)
+        mapped[:6] = b"second"
+        with repository.write() as session:
+            item, _ = session.add_tree(descriptor, previous=first)
+            session.commit(Point(key=replace(KEY, point="two"), made_at=2.0, items={"data": item}))
+    os.close(descriptor)
+    stored = repository.reader(replace(KEY, point="two")).read_file("data", b"file")
+    assert b"".join(stored)[:6] == b"second"
+
+
+def test_without_what_the_disk_has_nothing_is_taken_for_unchanged(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that cannot write its pages out cannot tell which were written to since."""
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "it cannot")
+
+    believe_times(monkeypatch)
+    monkeypatch.setattr("quiesce.repository.saving_trees.sync_file_system", fail)
+    monkeypatch.setattr("quiesce.repository.saving_trees._TWO_TICKS_NS", 0)
+    first = save(repository, source).items["data"]
+    monkeypatch.undo()
+    descriptor = os.open(source, os.O_RDONLY)
+    with repository.write() as session:
+        _, saved = session.add_tree(descriptor, previous=first)
+    os.close(descriptor)
+    assert saved.unchanged == 0
+
+
 def test_what_is_not_stored_any_more_is_read_again(
     repository: Repository, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pack that is lost is made good by the next backup."""
-    monkeypatch.setattr("quiesce.repository.saving_trees._TWO_TICKS_NS", -(10**12))
+    believe_times(monkeypatch)
     first = save(repository, source).items["data"]
     pack = max((tmp_path / "repository" / "packs").rglob("*"), key=lambda path: path.stat().st_size)
     pack.unlink()
