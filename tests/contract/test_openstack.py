@@ -101,6 +101,31 @@ class VolumeBackedSubject(ServerSubject):
             self.cloud.plant_image(f"server-{self.id}-{point}")
 
 
+class GroupedSubject(VolumeBackedSubject):
+    """Its volumes are a group, of which snapshots are of one instant."""
+
+    def make(self) -> str:
+        made = super().make()
+        self.cloud.group(self.cloud.attached(made))
+        return made
+
+    def plant_foreign(self, point: str, *, full: bool) -> None:
+        if full:
+            super().plant_foreign(point, full=full)
+        else:
+            snapshot = self.cloud.plant_snapshot(f"server-{self.id}-{point}", self.disk())
+            self.cloud.snapshots[snapshot]["group_snapshot_id"] = "theirs"
+
+
+class GroupBesideImageSubject(ServerWithVolumesSubject):
+    """It boots from an image, and its volumes are such a group."""
+
+    def make(self) -> str:
+        made = super().make()
+        self.cloud.group(self.cloud.attached(made))
+        return made
+
+
 class VolumeSubject(OpenStackSubject):
     node_type = "cloudify.nodes.openstack.Volume"
     capabilities = VOLUME.capabilities
@@ -153,7 +178,15 @@ class NetworkSubject(OpenStackSubject):
 
 
 class TestServer(ProviderContract):
-    @pytest.fixture(params=[ServerSubject, ServerWithVolumesSubject, VolumeBackedSubject])
+    @pytest.fixture(
+        params=[
+            ServerSubject,
+            ServerWithVolumesSubject,
+            VolumeBackedSubject,
+            GroupedSubject,
+            GroupBesideImageSubject,
+        ]
+    )
     def subject(self, request: pytest.FixtureRequest) -> Iterator[Subject]:
         return request.param()
 

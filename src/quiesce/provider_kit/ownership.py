@@ -6,6 +6,7 @@ quiesce touches what it made and nothing else. What it makes carries a mark; a n
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from quiesce.model.ids import BackupName, ExecutionId
 
 _DIGEST: Final = 10
 _FIELDS: Final = ("deployment", "instance", "point", "execution")
+_MADE_BY: Final = "made by quiesce "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,10 @@ class Owner:
             execution=digest(self.deployment, self.execution),
         )
 
+    def as_text(self, **more: str) -> str:
+        """Return it, and *more*, as a description, where an object has nothing else to carry a mark."""
+        return _MADE_BY + json.dumps(self.as_mark("") | more, sort_keys=True)
+
     def as_mark(self, prefix: str) -> dict[str, str]:
         """Return it as metadata: ``<prefix>deployment`` and so on."""
         return {f"{prefix}{name}": getattr(self, name) for name in _FIELDS}
@@ -61,6 +67,17 @@ class Owner:
         if not all(isinstance(value, str) for value in found.values()):
             return None
         return cls(**{name: str(value) for name, value in found.items()})
+
+
+def read_text(description: str) -> dict[str, object]:
+    """Return what `Owner.as_text` wrote, for `Owner.read`; nothing when it is another's description."""
+    if not description.startswith(_MADE_BY):
+        return {}
+    try:
+        found = json.loads(description[len(_MADE_BY) :])
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,11 @@ Effects come late, as they do there: each request lets time pass by one tick, an
 a few. Names are never unique, Nova's rotation removes images after everything else, a volume in use can be
 neither reverted nor restored, and a failed upload makes the image vanish without a word.
 
+A group of volumes has a type, whose specs only administrators see (cinder/api/v3/views/group_types.py); its
+snapshot makes one of every volume in it, at one instant where the type promises that, all with its name and
+description and without metadata (cinder/group/api.py), and none of these can be removed alone
+(cinder/volume/api.py, ``delete_snapshot``).
+
 Where an image says that there is a guest agent, Nova freezes around its own snapshot, and its thaw thaws
 everything, whoever froze it. Its user is no administrator, and Neutron refuses what only one may set.
 """
@@ -17,7 +22,7 @@ import re
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from quiesce.errors import OperationTimeoutError, ProviderError
@@ -25,7 +30,7 @@ from quiesce.model.ids import Json
 from quiesce.providers.openstack.client import Service
 from quiesce.providers.openstack.errors import error_of
 
-_CREATING = re.compile(r"POST /servers/[^/]+/action|POST /snapshots|POST /backups$")
+_CREATING = re.compile(r"POST /servers/[^/]+/action|POST /(group_)?snapshots|POST /backups$")
 
 
 class FakeOpenStack:
@@ -38,6 +43,11 @@ class FakeOpenStack:
         self.volumes: dict[str, dict[str, Any]] = {}
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.backups: dict[str, dict[str, Any]] = {}
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.group_types: dict[str, dict[str, Any]] = {}
+        self.group_snapshots: dict[str, dict[str, Any]] = {}
+        #: whether the user is told what group types promise
+        self.shows_specs = True
         self.network: dict[str, dict[str, dict[str, Any]]] = {}
         #: what is on each disk, by the id of the server, volume, snapshot, image or backup
         self.data: dict[str, str] = {}
@@ -99,6 +109,20 @@ class FakeOpenStack:
         }
         return volume_id
 
+    def group(self, volumes: Iterable[str], *, one_instant: bool = True) -> str:
+        """Put volumes into a group, whose type promises snapshots of *one instant* or not; return its id."""
+        group_id, type_id = str(uuid.uuid4()), str(uuid.uuid4())
+        promise = "consistent_group_snapshot_enabled" if one_instant else "group_snapshot_enabled"
+        self.group_types[type_id] = {"id": type_id, "group_specs": {promise: "<is> True"}}
+        self.groups[group_id] = {"id": group_id, "group_type": type_id, "status": "available"}
+        for volume_id in volumes:
+            self.volumes[volume_id]["group_id"] = group_id
+        return group_id
+
+    def attached(self, server_id: str) -> list[str]:
+        """Return the ids of a server's volumes."""
+        return [each["id"] for each in self.servers[server_id]["os-extended-volumes:volumes_attached"]]
+
     def plant_image(self, name: str, **properties: str) -> str:
         """Make an image that somebody else has made."""
         return self._new_image(name, {**properties}, "active")
@@ -121,7 +145,15 @@ class FakeOpenStack:
         """Return every object that could be leaked."""
         with self.lock:
             self.settle()
-            return frozenset({*self.images, *self.volumes, *self.snapshots, *self.backups})
+            kinds = (self.images, self.volumes, self.snapshots, self.group_snapshots, self.backups)
+            return frozenset(found for kind in kinds for found in kind)
+
+    def write_always(self) -> None:
+        """Let guests write the same to all disks at every moment, for ever."""
+        self.later(1, self.write_always)
+        now = self._now()
+        disks = (*self.volumes, *(found for found, server in self.servers.items() if server["image"]))
+        self.data.update(dict.fromkeys(disks, now))
 
     def settle(self) -> None:
         """Let time pass until nothing is under way."""
@@ -308,9 +340,9 @@ class FakeOpenStack:
         for number, attached in enumerate(server["os-extended-volumes:volumes_attached"]):
             name = f"snapshot for {details['name']}"
             snapshot_id = self._new_snapshot(attached["id"], name, {}, "creating")
-            self._finish_snapshot(snapshot_id, attached["id"])
+            self._finish_snapshot(snapshot_id, attached["id"], 2 + number)
             mapping.append({"snapshot_id": snapshot_id, "boot_index": 0 if number == 0 else None})
-        self.later(2, lambda: self._thaw_by_nova(server["id"]))
+        self.later(2 + len(mapping), lambda: self._thaw_by_nova(server["id"]))
         properties = {**details["metadata"], "block_device_mapping": json.dumps(mapping), "size": 0}
         return {"image_id": self._new_image(details["name"], properties, "active")}
 
@@ -343,10 +375,19 @@ class FakeOpenStack:
     # -- Cinder -----------------------------------------------------------------------------------------
 
     def _block_storage(self, method: str, parts: list[str], body: Any) -> Any:
-        kinds = {"volumes": self.volumes, "snapshots": self.snapshots, "backups": self.backups}
+        kinds = {
+            "volumes": self.volumes,
+            "snapshots": self.snapshots,
+            "backups": self.backups,
+            "groups": self.groups,
+            "group_snapshots": self.group_snapshots,
+        }
         match method, parts:
             case "GET", ["limits"]:
                 return {"limits": {"absolute": self.limits}}
+            case "GET", ["group_types", type_id]:
+                told = self._there(self.group_types, type_id, "Group type")
+                return {"group_type": told if self.shows_specs else {"id": type_id}}
             case "GET", [kind, "detail"]:
                 return {kind: list(kinds[kind].values())}
             case "GET", [kind, thing_id]:
@@ -356,8 +397,12 @@ class FakeOpenStack:
                 return {}
             case "DELETE", [kind, thing_id, "metadata", key]:
                 return self._there(kinds[kind], thing_id, kind)["metadata"].pop(key, {})
+            case "DELETE", ["group_snapshots", thing_id]:
+                return self._delete_group(self._there(self.group_snapshots, thing_id, "Group snapshot"))
             case "DELETE", [kind, thing_id]:
                 return self._delete(kinds[kind], self._there(kinds[kind], thing_id, kind))
+            case "POST", ["group_snapshots"]:
+                return self._group_snapshot(body["group_snapshot"])
             case "POST", ["snapshots"]:
                 return self._snapshot(body["snapshot"])
             case "POST", ["backups"]:
@@ -382,7 +427,43 @@ class FakeOpenStack:
         self._finish_snapshot(snapshot_id, volume["id"])
         return {"snapshot": self.snapshots[snapshot_id]}
 
-    def _finish_snapshot(self, snapshot_id: str, volume_id: str) -> None:
+    def _group_snapshot(self, wanted: dict[str, Any]) -> Any:
+        group = self._there(self.groups, wanted["group_id"], "Group")
+        if group["status"] != "available":
+            refuse(400, f"Invalid group: status must be available, not {group['status']}.")
+        members = [volume["id"] for volume in self.volumes.values() if volume.get("group_id") == group["id"]]
+        whole_id = str(uuid.uuid4())
+        self.group_snapshots[whole_id] = {**wanted, "id": whole_id, "status": "creating"}
+        made = [self._new_snapshot(volume_id, wanted["name"], {}, "creating") for volume_id in members]
+        for snapshot_id in made:
+            told = {"group_snapshot_id": whole_id, "description": wanted["description"]}
+            self.snapshots[snapshot_id].update(told)
+        one_instant = "consistent_group_snapshot_enabled" in self._specs_of(group)
+        for number, (snapshot_id, volume_id) in enumerate(zip(made, members, strict=True)):
+            self._finish_snapshot(snapshot_id, volume_id, 2 if one_instant else 2 + number)
+        status = "error" if "snapshot" in self.failing else "available"
+        self.later(3 + len(made), lambda: self.group_snapshots[whole_id].update(status=status))
+        return {"group_snapshot": {"id": whole_id, "name": wanted["name"]}}
+
+    def _specs_of(self, group: dict[str, Any]) -> Mapping[str, str]:
+        specs: Mapping[str, str] = self.group_types[group["group_type"]]["group_specs"]
+        return specs
+
+    def _delete_group(self, whole: dict[str, Any]) -> Any:
+        if whole["status"] not in ("available", "error"):
+            refuse(400, "GroupSnapshot status must be available or error, and no Group can be using it.")
+        whole["status"] = "deleting"
+
+        def end() -> None:
+            del self.group_snapshots[whole["id"]]
+            for snapshot_id, snapshot in list(self.snapshots.items()):
+                if snapshot.get("group_snapshot_id") == whole["id"]:
+                    del self.snapshots[snapshot_id]
+
+        self.later(2, end)
+        return {}
+
+    def _finish_snapshot(self, snapshot_id: str, volume_id: str, ticks: int = 2) -> None:
         def end() -> None:
             self.data[snapshot_id] = self.data.get(volume_id, "")
             for place in self.volumes.get(volume_id, {}).get("attachments", ()):
@@ -390,7 +471,7 @@ class FakeOpenStack:
             if snapshot_id in self.snapshots:
                 self.snapshots[snapshot_id]["status"] = "error" if "snapshot" in self.failing else "available"
 
-        self.later(2, end)
+        self.later(ticks, end)
 
     def _backup(self, wanted: dict[str, Any]) -> Any:
         snapshot = self._there(self.snapshots, wanted["snapshot_id"], "Snapshot")
@@ -465,6 +546,8 @@ class FakeOpenStack:
     def _delete(self, kind: dict[str, dict[str, Any]], thing: dict[str, Any]) -> Any:
         if thing["status"] not in ("available", "error"):
             refuse(400, f"Invalid: status must be available or error, not {thing['status']}")
+        if thing.get("group_snapshot_id"):
+            refuse(400, "Invalid snapshot: Snapshot must not be part of a group.")
         if thing.get("has_dependent_backups"):
             refuse(400, "Incremental backups exist for this backup.")
         if kind is self.volumes and any(s["volume_id"] == thing["id"] for s in self.snapshots.values()):

@@ -69,7 +69,7 @@ class TestTwoFreezes:
             operations=self.HOOK.operations,
             properties={"skip_actions": [FS_PREPARE]},
         )
-        assert hands.do(Operation.SNAPSHOT, server, node=skipped).consistency is None
+        assert hands.do(Operation.SNAPSHOT, server, node=skipped).consistency is Consistency.NONE
 
 
 class TestGateways:

@@ -14,7 +14,14 @@ from quiesce.errors import ResourceNotFoundError
 from quiesce.model.ids import Json
 from quiesce.providers.openstack import parsing
 from quiesce.providers.openstack.client import Client, Service
-from quiesce.providers.openstack.resources import CloudImage, Server, Volume, VolumeBackup, VolumeSnapshot
+from quiesce.providers.openstack.resources import (
+    CloudImage,
+    GroupSnapshot,
+    Server,
+    Volume,
+    VolumeBackup,
+    VolumeSnapshot,
+)
 
 _PAGE: Final = "1000"
 #: the first version that rebuilds a server that boots from a volume
@@ -64,6 +71,23 @@ class Cloud:
         """Return one snapshot, or None when it is not there."""
         raw = self._get(Service.VOLUME, f"/snapshots/{snapshot_id}", "snapshot")
         return parsing.snapshot(raw) if raw else None
+
+    def group_snapshots(self) -> list[GroupSnapshot]:
+        """Return every snapshot of a group of volumes of the project."""
+        path = "/group_snapshots/detail"
+        return [parsing.group_snapshot(raw) for raw in self._list(Service.VOLUME, path, "group_snapshots")]
+
+    def group_snapshot(self, group_snapshot_id: str) -> GroupSnapshot | None:
+        """Return one of them, or None when it is not there."""
+        raw = self._get(Service.VOLUME, f"/group_snapshots/{group_snapshot_id}", "group_snapshot")
+        return parsing.group_snapshot(raw) if raw else None
+
+    def specs_of_group(self, group_id: str) -> Mapping[str, Json] | None:
+        """Return what the type of a group of volumes promises; None when this user is not told."""
+        group = self._get(Service.VOLUME, f"/groups/{group_id}", "group") or {}
+        kind = self._get(Service.VOLUME, f"/group_types/{group.get('group_type')}", "group_type") or {}
+        specs = kind.get("group_specs")
+        return specs if isinstance(specs, dict) else None
 
     def backup(self, backup_id: str) -> VolumeBackup | None:
         """Return one backup, or None when it is not there."""
@@ -154,6 +178,14 @@ class Cloud:
         }
         answer = self.client.request(Service.VOLUME, "POST", "/snapshots", body={"snapshot": snapshot})
         return parsing.snapshot(answer.get("snapshot") or {})
+
+    def create_group_snapshot(self, group_id: str, name: str, description: str) -> str:
+        """Begin a snapshot of every volume of a group; all get that name and description. Return its id."""
+        wanted: dict[str, Json] = {"group_id": group_id, "name": name, "description": description}
+        answer = self.client.request(
+            Service.VOLUME, "POST", "/group_snapshots", body={"group_snapshot": wanted}
+        )
+        return parsing.text_at(answer, "group_snapshot", "id")
 
     def set_snapshot_metadata(self, snapshot_id: str, items: Mapping[str, str]) -> None:
         """Add *items* to a snapshot's metadata."""
@@ -252,6 +284,10 @@ class Cloud:
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Begin to delete a snapshot; fine when it is gone."""
         self._delete(Service.VOLUME, f"/snapshots/{snapshot_id}")
+
+    def delete_group_snapshot(self, group_snapshot_id: str) -> None:
+        """Begin to delete a group snapshot with all that is in it; fine when it is gone."""
+        self._delete(Service.VOLUME, f"/group_snapshots/{group_snapshot_id}")
 
     def delete_backup(self, backup_id: str) -> None:
         """Begin to delete a backup; fine when it is gone."""

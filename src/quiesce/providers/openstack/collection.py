@@ -68,9 +68,11 @@ class Collection(Generic[T]):
             thing_id, lambda listing: judge(listing.get(thing_id)), job.deadline(what), urgent=urgent
         )
 
-    def until_listed(self, judge: Callable[[Mapping[str, T]], R | None], job: Job, what: str) -> R:
+    def until_listed(
+        self, judge: Callable[[Mapping[str, T]], R | None], job: Job, what: str, *, urgent: bool = False
+    ) -> R:
         """Return what *judge* makes of all of them, as soon as that is not None; else as `until`."""
-        return self._request.until(None, judge, job.deadline(what))
+        return self._request.until(None, judge, job.deadline(what), urgent=urgent)
 
     def until_gone(self, thing_id: str, job: Job) -> None:
         """Return when one of them is there no longer."""

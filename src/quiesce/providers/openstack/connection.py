@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from quiesce.errors import ProviderError
+from quiesce.model.ids import Json
 from quiesce.provider_kit.listing import Pace
 from quiesce.providers.openstack.client import Client
 from quiesce.providers.openstack.cloud import Cloud
@@ -23,9 +24,19 @@ class CloudConnection:
         self.servers = Collection("servers", cloud.servers, cloud.server, pace)
         self.volumes = Collection("volumes", cloud.volumes, cloud.volume, pace)
         self.snapshots = Collection("snapshots", cloud.snapshots, cloud.snapshot, pace)
+        self.group_snapshots = Collection(
+            "group snapshots", cloud.group_snapshots, cloud.group_snapshot, pace
+        )
         self.backups = Collection("backups", cloud.backups, cloud.backup, pace)
         self.images = Collection("images", cloud.images, cloud.image, pace)
         self.holds = ServerHolds()
+        self._group_specs: dict[str, Mapping[str, Json] | None] = {}
+
+    def specs_of_group(self, group_id: str) -> Mapping[str, Json] | None:
+        """Return what the type of a group of volumes promises, asked once; None: this user is not told."""
+        if group_id not in self._group_specs:
+            self._group_specs[group_id] = self.cloud.specs_of_group(group_id)
+        return self._group_specs[group_id]
 
     def close(self) -> None:
         """Give the connection back."""

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from quiesce.model.options import option
+
+
+class GroupSnapshots(enum.StrEnum):
+    """When the volumes of a server are cut by one snapshot of the group that they are."""
+
+    #: where Cinder says that it is of one instant
+    AUTO = "auto"
+    #: wherever they are a group: the operator knows that it is
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,4 +27,9 @@ class OpenStackOptions:
     )
     incremental_backup: bool = option(
         False, "whether Cinder stores only what differs from the volume's newest backup, if that is quiesce's"
+    )
+    group_snapshots: GroupSnapshots = option(
+        GroupSnapshots.AUTO,
+        "whether a server's volumes that are a group of Cinder's are cut by one snapshot of it: auto (where "
+        "its type promises one instant), always, never",
     )

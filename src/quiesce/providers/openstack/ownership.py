@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
+from quiesce.errors import UnsupportedError
 from quiesce.model.call import Call
-from quiesce.provider_kit.ownership import NameRule, Owner, claim, is_removable, made_by, point_of
+from quiesce.provider_kit.ownership import (
+    NameRule,
+    Owner,
+    claim,
+    is_removable,
+    made_by,
+    point_of,
+    read_text,
+)
 from quiesce.providers.openstack.resources import MarkedResource
 
 T = TypeVar("T", bound=MarkedResource)
@@ -30,6 +39,7 @@ SCRATCH: Final = "scratch"
 #: what Nova puts before an image's name for the snapshots of a server that boots from a volume
 _NOVAS_PREFIX: Final = "snapshot for "
 _NAMES: Final = NameRule(longest=255 - len(_NOVAS_PREFIX))
+_LONGEST_DESCRIPTION: Final = 255
 
 
 def object_name(kind: str, source: str, call: Call) -> str:
@@ -41,6 +51,23 @@ def mark_of(call: Call, kind: str, source: str) -> dict[str, str]:
     """Return the metadata that say whose object it is."""
     mark = {KIND: kind, SOURCE: source, TYPE: call.parameters.snapshot_type}
     return Owner.of(call).as_mark(PREFIX) | mark
+
+
+def description_of(call: Call, kind: str, source: str) -> str:
+    """Return the same mark as a description, for what can have no metadata.
+
+    Raises:
+        UnsupportedError: when it has no room there.
+    """
+    text = Owner.of(call).as_text(kind=kind, source=source)
+    if len(text) > _LONGEST_DESCRIPTION:
+        raise UnsupportedError(f"the names of {call.instance} and its restore point are too long to mark it")
+    return text
+
+
+def mark_in(description: str) -> dict[str, str]:
+    """Return as metadata what `description_of` wrote; nothing when quiesce did not."""
+    return {f"{PREFIX}{key}": str(value) for key, value in read_text(description).items()}
 
 
 def owner_of(found: MarkedResource) -> Owner | None:

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from quiesce.model.ids import Json
 from quiesce.provider_kit.answers import AnswerReader
+from quiesce.providers.openstack.ownership import mark_in
 from quiesce.providers.openstack.resources import (
     CloudImage,
+    GroupSnapshot,
     Server,
     Volume,
     VolumeAttachment,
@@ -88,6 +90,7 @@ def volume(raw: Mapping[str, Any]) -> Volume:
             if place.get("server_id")
         ),
         bootable=str(raw.get("bootable")).lower() == "true",
+        group_id=raw.get("group_id") or None,
     )
 
 
@@ -100,8 +103,21 @@ def snapshot(raw: Mapping[str, Any]) -> VolumeSnapshot:
         status=raw.get("status") or "unknown",
         volume_id=raw.get("volume_id") or "",
         size_gib=int(raw.get("size") or 0),
-        metadata=_texts(raw.get("metadata")),
+        # what is made with a group has its description, and no metadata
+        metadata=mark_in(raw.get("description") or "") | _texts(raw.get("metadata")),
         created_at=raw.get("created_at") or "",
+        group_snapshot_id=raw.get("group_snapshot_id") or None,
+    )
+
+
+@understood("a group snapshot")
+def group_snapshot(raw: Mapping[str, Any]) -> GroupSnapshot:
+    """Return the snapshot of a group of volumes that Cinder describes."""
+    return GroupSnapshot(
+        id=raw["id"],
+        name=raw.get("name") or "",
+        status=raw.get("status") or "unknown",
+        group_id=raw.get("group_id") or "",
     )
 
 

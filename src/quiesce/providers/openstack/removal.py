@@ -10,6 +10,7 @@ from quiesce.providers.openstack import ownership
 from quiesce.providers.openstack.collection import Collection
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.resources import CloudImage, Volume, VolumeBackup, VolumeSnapshot
+from quiesce.providers.openstack.volume.group import remove_group_snapshot
 
 T = TypeVar("T", VolumeSnapshot, VolumeBackup, Volume)
 
@@ -49,7 +50,10 @@ def _remove_volume_objects(job: OpenStackJob, mapped: set[str]) -> None:
     _remove(job, connection.backups, backups, job.cloud.delete_backup)
     _remove(job, connection.volumes, volumes, job.cloud.delete_volume)
     found = [snapshot for snapshot in snapshots if snapshot.id in own]
-    _remove(job, connection.snapshots, found, job.cloud.delete_snapshot)
+    for group_snapshot in {each.group_snapshot_id: None for each in found if each.group_snapshot_id}:
+        remove_group_snapshot(job, group_snapshot)
+    single = [snapshot for snapshot in found if not snapshot.group_snapshot_id]
+    _remove(job, connection.snapshots, single, job.cloud.delete_snapshot)
 
 
 def _ours(job: OpenStackJob, collection: Collection[T]) -> list[T]:

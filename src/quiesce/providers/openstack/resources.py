@@ -72,6 +72,8 @@ class Volume:
     image_metadata: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[VolumeAttachment, ...] = ()
     bootable: bool = False
+    #: the group of volumes that it is in
+    group_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,19 @@ class VolumeSnapshot:
     size_gib: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     created_at: str = ""
+
+    #: the snapshot of a group of volumes that it was made and is removed with
+    group_snapshot_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSnapshot:
+    """A snapshot of a group of volumes; each of them has one of its own in it."""
+
+    id: str
+    name: str
+    status: str
+    group_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,6 @@ from quiesce.providers.openstack.removal import remove_scratch
 from quiesce.providers.openstack.resources import CloudImage, Server, Volume, VolumeBackup, VolumeSnapshot
 
 
-def is_root_device(device: str | None, volume: Volume) -> bool:
-    """Tell whether a server boots from *volume*, as far as a device name can tell."""
-    return volume.bootable and device is not None and device.rstrip("0123456789").endswith("da")
-
-
 def rebuild(job: OpenStackJob, server_id: str, image_id: str) -> None:
     """Rebuild a server from an image; it is shut off afterwards if it was so before, else running."""
     server = _rebuildable(job, server_id)

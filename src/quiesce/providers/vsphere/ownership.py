@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Mapping
 from typing import Final
 
 from quiesce.model.call import Call
-from quiesce.provider_kit.ownership import NameRule, Owner, point_of
+from quiesce.provider_kit.ownership import NameRule, Owner, point_of, read_text
 from quiesce.providers.vsphere.inventory import MachineSnapshot, VirtualMachine
 
 #: our settings in the configuration of machines that we made begin so
@@ -17,7 +16,6 @@ STATE: Final = f"{PREFIX}state"
 REPLACED: Final = f"{PREFIX}replaced"
 ARTIFACT: Final = f"{PREFIX}artifact"
 
-_MADE_BY: Final = "made by quiesce "
 #: vSphere writes these three in another way than they are given
 _RULE: Final = NameRule(longest=80, illegal=r"[%/\\]")
 
@@ -41,17 +39,12 @@ def object_name(call: Call, suffix: str = "") -> str:
 
 def description_of(call: Call) -> str:
     """Return the description that marks a snapshot made for *call*."""
-    return _MADE_BY + json.dumps(Owner.of(call).as_mark(""), sort_keys=True)
+    return Owner.of(call).as_text()
 
 
 def owner_of_snapshot(snapshot: MachineSnapshot) -> Owner | None:
     """Return who made *snapshot*; None when quiesce did not."""
-    if not snapshot.description.startswith(_MADE_BY):
-        return None
-    try:
-        return Owner.read("", json.loads(snapshot.description[len(_MADE_BY) :]))
-    except (ValueError, AttributeError, RecursionError):
-        return None
+    return Owner.read("", read_text(snapshot.description))
 
 
 def marks_of(call: Call, state: MachineState) -> Mapping[str, str]:

@@ -27,7 +27,9 @@ class ServerContent:
         """Return the answer of a step that made it."""
         images = [self.image] if self.image else []
         shown: dict[str, Json] = {
-            "objects": [*images, *(found for volume in self.volumes for found in volume.objects)],
+            "objects": list(
+                dict.fromkeys([*images, *(found for volume in self.volumes for found in volume.objects)])
+            ),
             "builds_on": [name for volume in self.volumes for name in volume.builds_on],
         }
         return Outcome(artifact=as_artifact(self) | shown, consistency=consistency, note=note)

@@ -18,8 +18,9 @@ from quiesce.providers.openstack.volume.cut import remove_snapshot
 def copy(job: OpenStackJob) -> Outcome:
     """Wait until the image is complete; turn snapshots into backups when a full copy is asked for."""
     content = read_artifact(ServerContent, artifact_of(job.call))
-    if content.image is None:
-        return content.outcome()
+    if content.image is None:  # its volumes were cut as a group, or are backups already
+        volumes = copied(job, content.volumes) if job.call.full else content.volumes
+        return replace(content, volumes=tuple(volumes)).outcome()
     image = await_upload(job, content.image, content.server)
     if image.mapping:
         return _copy_of_volumes(job, content)

@@ -2,67 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from quiesce.errors import RecoverableError
 from quiesce.model.consistency import Consistency
+from quiesce.model.operation import FS_PREPARE
 from quiesce.model.outcome import Outcome
 from quiesce.providers.openstack import ownership, power
 from quiesce.providers.openstack.guest_agent import may_freeze
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of, volumes_with_a_node
 from quiesce.providers.openstack.resources import CloudImage, Server, Volume
-from quiesce.providers.openstack.root_disk import is_root_device
 from quiesce.providers.openstack.server.content import ServerContent
 from quiesce.providers.openstack.server.images import await_image_cut, begin_image, check_rotation
-from quiesce.providers.openstack.volume.content import VolumeContent
+from quiesce.providers.openstack.volume.content import VolumeContent, is_root_device
 from quiesce.providers.openstack.volume.cut import await_cut, begin_cut, content_of, made_before
+from quiesce.providers.openstack.volume.group import await_group_cut, begin_group_cut, group_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Disks:
+    """One server and the volumes that its cut has to do with."""
+
+    server: Server
+    attached: tuple[Volume, ...]
+    #: those of them that have no node
+    own: tuple[Volume, ...]
+    #: the group of volumes that *own* is, when a snapshot of it is of one instant
+    group: str | None
 
 
 def cut(job: OpenStackJob) -> Outcome:
     """Fix the point in time of the root disk and of the attached volumes that have no node."""
     check_rotation(job)
     with job.connection.images.ahead(job) as asked:
-        server = server_of(job)
-        volumes = _attached(job, server)
+        disks = _disks(job, server_of(job))
         images = asked()
-    if server.boots_from_volume:
-        return _cut_of_volumes(job, server, volumes, images)
-    image_id = begin_image(job, server, images.values())
-    contents = _begin_cuts(job, _without_node(job, volumes))
-    await_image_cut(job, image_id, server.id)
-    _await_cuts(job, contents)
-    note = f"the disks of {server.name} were cut one after the other" if contents else ""
-    outcome = ServerContent(server=server.id, image=image_id, volumes=tuple(contents)).outcome(note=note)
-    return _capped(job, server, volumes, outcome) if volumes else outcome
+    if disks.server.boots_from_volume:
+        return _cut_of_volumes(job, disks, images)
+    image_id = begin_image(job, disks.server, images.values())
+    contents = _begin_cuts(job, disks)
+    await_image_cut(job, image_id, disks.server.id)
+    volumes = contents()
+    content = ServerContent(server=disks.server.id, image=image_id, volumes=tuple(volumes))
+    if not disks.attached:
+        return content.outcome()
+    outcome = _of_many_moments(job, disks, content) if volumes else content.outcome()
+    return _capped(job, disks, outcome)
 
 
-def _cut_of_volumes(
-    job: OpenStackJob, server: Server, volumes: Sequence[Volume], images: Mapping[str, CloudImage]
-) -> Outcome:
-    """Nova snapshots every volume, frozen around all of them where it can; the image holds no data."""
-    done = _copied_before(job, server, volumes)
+def _disks(job: OpenStackJob, server: Server) -> _Disks:
+    listing = job.connection.volumes.listed(job) if server.volume_ids else {}
+    attached = tuple(listing[volume_id] for volume_id in server.volume_ids if volume_id in listing)
+    own = tuple(_without_node(job, attached))
+    return _Disks(server=server, attached=attached, own=own, group=group_of(job, own, listing))
+
+
+def _cut_of_volumes(job: OpenStackJob, disks: _Disks, images: Mapping[str, CloudImage]) -> Outcome:
+    """Cut all volumes by one snapshot of their group; else Nova snapshots them, frozen where it can."""
+    server = disks.server
+    done = _copied_before(job, server, disks.attached)
     if done is not None:
         return done.outcome()
+    grouped = None if _freezes_for_cut(job, disks) else _cut_of_group(job, disks)
+    if grouped is not None:
+        return grouped
     image_id = begin_image(job, server, images.values())
-    contents = _snapshots_of_image(job, image_id, volumes)
+    contents = _snapshots_of_image(job, image_id, disks.attached)
     _await_cuts(job, contents)
-    content = ServerContent(server=server.id, image=image_id, volumes=tuple(contents))
+    return _of_nova(job, disks, ServerContent(server=server.id, image=image_id, volumes=tuple(contents)))
+
+
+def _of_nova(job: OpenStackJob, disks: _Disks, content: ServerContent) -> Outcome:
+    """Return what Nova's snapshots of all volumes are worth."""
+    if disks.server.status != power.ACTIVE:
+        return content.outcome(consistency=Consistency.CRASH, note=_nothing_frozen(disks.server))
+    many = len(disks.own) > 1 and not _freezes_for_cut(job, disks)
+    outcome = _of_many_moments(job, disks, content) if many else content.outcome()
+    return _capped(job, disks, outcome) if len(disks.own) < len(disks.attached) else outcome
+
+
+def _cut_of_group(job: OpenStackJob, disks: _Disks) -> Outcome | None:
+    """Cut all volumes at one instant, without Nova and its thaw; None where that is not offered."""
+    server = disks.server
+    if disks.group is None:
+        return None
+    begun = begin_group_cut(job, server.id, disks.group, job.connection.snapshots.listed(job))
+    if begun is None:
+        return None
+    contents = await_group_cut(job, begun, disks.own)
+    volumes = tuple(
+        replace(content, root=is_root_device(content.device, volume))
+        for content, volume in zip(contents, disks.own, strict=True)
+    )
+    content = ServerContent(server=server.id, volumes=volumes)
+    note = f"its volumes were cut at one instant, as their group {disks.group}"
     if server.status == power.ACTIVE:
-        apart = volumes_with_a_node(job.call, volumes)
-        return _capped(job, server, volumes, content.outcome()) if apart else content.outcome()
-    note = f"server {server.name} was {server.status}, so Nova froze nothing"
-    return content.outcome(consistency=Consistency.CRASH, note=note)
+        return content.outcome(note=note)
+    return content.outcome(consistency=Consistency.CRASH, note=f"{_nothing_frozen(server)}; {note}")
 
 
-def _capped(job: OpenStackJob, server: Server, volumes: Sequence[Volume], outcome: Outcome) -> Outcome:
+def _nothing_frozen(server: Server) -> str:
+    return f"server {server.name} was {server.status}, so Nova froze nothing"
+
+
+def _freezes_for_cut(job: OpenStackJob, disks: _Disks) -> bool:
+    """Tell whether Nova's own freeze is all that there may be around the cut of a server on volumes."""
+    if disks.server.status != power.ACTIVE or _is_frozen_by_others(job):
+        return False
+    return _frozen_by_nova(job, disks.server, disks.attached)
+
+
+def _is_frozen_by_others(job: OpenStackJob) -> bool:
+    """Tell whether the blueprint has a freeze of its own, which is not Nova's by another name."""
+    hook = job.call.node.operations.get(FS_PREPARE)
+    return job.frozen_by_hook and hook is not None and not hook.function.startswith("quiesce.openstack.")
+
+
+def _of_many_moments(job: OpenStackJob, disks: _Disks, content: ServerContent) -> Outcome:
+    """Return the outcome for disks that were cut one after the other: nothing, unless they stood still."""
+    name = disks.server.name
+    together = {volume.group_snapshot for volume in content.volumes} != {None}
+    note = f"the disks of {name} were cut one after the other"
+    if together:
+        note = f"the volumes of {name} were cut at one instant, as their group, and its root disk at another"
+    if job.frozen_by_hook or disks.server.status != power.ACTIVE:
+        return content.outcome(note=note)
+    note = f"{note}, and nothing froze it, so they may contradict each other; bind a hook to fs_prepare"
+    return content.outcome(consistency=Consistency.NONE, note=note)
+
+
+def _capped(job: OpenStackJob, disks: _Disks, outcome: Outcome) -> Outcome:
     """Return *outcome* for a server of which disks were cut outside of Nova's own snapshot.
 
     Where Nova freezes a guest around that, its thaw ends the freeze of a hook as well: the guest agent thaws
     everything, whoever froze it.
     """
-    if server.status != power.ACTIVE or not job.frozen_by_hook or not _frozen_by_nova(job, server, volumes):
+    server = disks.server
+    if server.status != power.ACTIVE or not job.frozen_by_hook:
+        return outcome
+    if not _frozen_by_nova(job, server, disks.attached):
         return outcome
     note = (
         f"Nova froze and thawed {server.name} around its own snapshot, and that thaw ended the freeze of "
@@ -80,24 +160,28 @@ def _frozen_by_nova(job: OpenStackJob, server: Server, volumes: Sequence[Volume]
     return image is None or may_freeze(image.metadata)
 
 
-def _begin_cuts(job: OpenStackJob, volumes: Sequence[Volume]) -> list[VolumeContent]:
-    if not volumes:
-        return []
+def _begin_cuts(job: OpenStackJob, disks: _Disks) -> Callable[[], list[VolumeContent]]:
+    """Begin the cut of the volumes; what is given returns when it is over."""
+    if not disks.own:
+        return list
     with made_before(job) as asked:
         made = asked()
-    return [begin_cut(job, volume, made) for volume in volumes]
+    if disks.group is not None and not made.backups_of(job, disks.own):
+        begun = begin_group_cut(job, disks.server.id, disks.group, made.snapshots)
+        if begun is not None:
+            return lambda: await_group_cut(job, begun, disks.own)
+    contents = [begin_cut(job, volume, made) for volume in disks.own]
+
+    def awaited() -> list[VolumeContent]:
+        _await_cuts(job, contents)
+        return contents
+
+    return awaited
 
 
 def _await_cuts(job: OpenStackJob, contents: Iterable[VolumeContent]) -> None:
     for content in contents:
         await_cut(job, content)
-
-
-def _attached(job: OpenStackJob, server: Server) -> list[Volume]:
-    if not server.volume_ids:
-        return []
-    listing = job.connection.volumes.listed(job)
-    return [listing[volume_id] for volume_id in server.volume_ids if volume_id in listing]
 
 
 def _without_node(job: OpenStackJob, volumes: Sequence[Volume]) -> list[Volume]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.artifact import as_artifact
+from quiesce.providers.openstack.resources import Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,8 @@ class VolumeContent:
     volume: str
     size_gib: int = 0
     snapshot: str | None = None
+    #: the snapshot of the whole group that this one was made in, and can be removed with only
+    group_snapshot: str | None = None
     backup: str | None = None
     #: where the volume was attached at the cut
     device: str | None = None
@@ -27,7 +30,7 @@ class VolumeContent:
     @property
     def objects(self) -> tuple[str, ...]:
         """The ids of the objects that hold the data."""
-        return tuple(found for found in (self.snapshot, self.backup) if found)
+        return tuple(found for found in (self.snapshot, self.group_snapshot, self.backup) if found)
 
     @property
     def size_bytes(self) -> int:
@@ -38,3 +41,8 @@ class VolumeContent:
         """Return the answer of a step that was about this volume alone."""
         shown: dict[str, Json] = {"size_bytes": self.size_bytes, "objects": list(self.objects)}
         return Outcome(artifact=as_artifact(self) | shown)
+
+
+def is_root_device(device: str | None, volume: Volume) -> bool:
+    """Tell whether a server boots from *volume*, as far as a device name can tell."""
+    return volume.bootable and device is not None and device.rstrip("0123456789").endswith("da")

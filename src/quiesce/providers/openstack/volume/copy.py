@@ -11,12 +11,16 @@ from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.resources import VolumeBackup
 from quiesce.providers.openstack.volume.content import VolumeContent
 from quiesce.providers.openstack.volume.cut import remove_snapshot
+from quiesce.providers.openstack.volume.group import remove_group_snapshot
 
 
 def copied(job: OpenStackJob, contents: Iterable[VolumeContent]) -> list[VolumeContent]:
     """Turn snapshots into backups; Cinder works on all of them at once."""
     begun = [(content, _begin_copy(job, content)) for content in contents]
-    return [_await_copy(job, content, backup_id) for content, backup_id in begun]
+    done = [_await_copy(job, content, backup_id) for content, backup_id in begun]
+    for group_snapshot in {content.group_snapshot: None for content, _ in begun if content.group_snapshot}:
+        remove_group_snapshot(job, group_snapshot)
+    return done
 
 
 def _begin_copy(job: OpenStackJob, content: VolumeContent) -> str:
@@ -44,10 +48,11 @@ def _await_copy(job: OpenStackJob, content: VolumeContent, backup_id: str) -> Vo
         return found if found.status == "available" else None
 
     backup = job.connection.backups.until(backup_id, judge, job, what)
-    if content.snapshot is not None:
+    if content.snapshot is not None and content.group_snapshot is None:
         remove_snapshot(job, content.snapshot)
     needed = backup.metadata.get(ownership.BUILDS_ON)
-    return replace(content, snapshot=None, backup=backup_id, builds_on=(needed,) if needed else ())
+    copied_as = replace(content, snapshot=None, group_snapshot=None, backup=backup_id)
+    return replace(copied_as, builds_on=(needed,) if needed else ())
 
 
 def _new_backup(job: OpenStackJob, content: VolumeContent, name: str) -> str:

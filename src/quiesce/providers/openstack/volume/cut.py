@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -20,6 +20,12 @@ class MadeBefore:
     snapshots: Mapping[str, VolumeSnapshot]
     #: none when only snapshots are asked for
     backups: Mapping[str, VolumeBackup]
+
+    def backups_of(self, job: OpenStackJob, volumes: Iterable[Volume]) -> list[VolumeBackup]:
+        """Return those backups of *volumes* that this step has finished already."""
+        names = [ownership.object_name(ownership.VOLUME, volume.id, job.call) for volume in volumes]
+        own = [ownership.claimed(self.backups.values(), name, job.call) for name in names]
+        return [backup for backup in own if backup is not None and backup.status == "available"]
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from quiesce.providers.openstack.locating import known_id, volume_of
 from quiesce.providers.openstack.quiesced_servers import attachment_of
 from quiesce.providers.openstack.removal import remove
 from quiesce.providers.openstack.resources import Volume
-from quiesce.providers.openstack.root_disk import is_root_device, put_root_volume_back
-from quiesce.providers.openstack.volume.content import VolumeContent
+from quiesce.providers.openstack.root_disk import put_root_volume_back
+from quiesce.providers.openstack.volume.content import VolumeContent, is_root_device
 from quiesce.providers.openstack.volume.copy import copied
 from quiesce.providers.openstack.volume.cut import await_cut, begin_cut, made_before
 from quiesce.providers.openstack.volume.restore import put_back, source_of, state_of
