@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from quiesce.errors import NonRecoverableError
 from quiesce.providers.openstack import ownership
 from quiesce.providers.openstack.collection import Collection
 from quiesce.providers.openstack.job import OpenStackJob
-from quiesce.providers.openstack.resources import CloudImage, Volume, VolumeBackup, VolumeSnapshot
-from quiesce.providers.openstack.volume.group import remove_group_snapshot
+from quiesce.providers.openstack.resources import (
+    CloudImage,
+    GroupSnapshot,
+    Volume,
+    VolumeBackup,
+    VolumeSnapshot,
+)
 
-T = TypeVar("T", VolumeSnapshot, VolumeBackup, Volume)
+T = TypeVar("T", VolumeSnapshot, GroupSnapshot, VolumeBackup, Volume)
+Marked = TypeVar("Marked", VolumeBackup, Volume)
+_Removable = VolumeSnapshot | GroupSnapshot | VolumeBackup | Volume
 
 #: states in which Cinder refuses to delete; they pass
 _BUSY: Final = frozenset(
@@ -36,7 +43,13 @@ def remove_scratch(job: OpenStackJob, volume_id: str) -> None:
         job.cloud.delete_image(image.id)
     volumes = job.connection.volumes.listed(job).values()
     left = ownership.left_over(volumes, volume_id, job.call)
-    _remove(job, job.connection.volumes, left, job.cloud.delete_volume)
+    _remove(job, job.connection.volumes, [volume.id for volume in left], job.cloud.delete_volume)
+
+
+def remove_group_snapshot(job: OpenStackJob, group_snapshot: str) -> None:
+    """Remove one of our group snapshots with all that is in it, and wait until it is gone."""
+    collection = job.connection.group_snapshots
+    _remove(job, collection, [group_snapshot], job.cloud.delete_group_snapshot)
 
 
 def _remove_volume_objects(job: OpenStackJob, mapped: set[str]) -> None:
@@ -47,23 +60,22 @@ def _remove_volume_objects(job: OpenStackJob, mapped: set[str]) -> None:
     snapshots = connection.snapshots.listed(job).values()
     own = {found.id for found in ownership.removable(snapshots, job.call)} | mapped
     volumes = _ours(job, connection.volumes)
-    _remove(job, connection.backups, backups, job.cloud.delete_backup)
-    _remove(job, connection.volumes, volumes, job.cloud.delete_volume)
+    _remove(job, connection.backups, [backup.id for backup in backups], job.cloud.delete_backup)
+    _remove(job, connection.volumes, [volume.id for volume in volumes], job.cloud.delete_volume)
     found = [snapshot for snapshot in snapshots if snapshot.id in own]
     for group_snapshot in {each.group_snapshot_id: None for each in found if each.group_snapshot_id}:
         remove_group_snapshot(job, group_snapshot)
-    single = [snapshot for snapshot in found if not snapshot.group_snapshot_id]
+    single = [snapshot.id for snapshot in found if not snapshot.group_snapshot_id]
     _remove(job, connection.snapshots, single, job.cloud.delete_snapshot)
 
 
-def _ours(job: OpenStackJob, collection: Collection[T]) -> list[T]:
+def _ours(job: OpenStackJob, collection: Collection[Marked]) -> list[Marked]:
     return ownership.removable(collection.listed(job).values(), job.call)
 
 
 def _remove(
-    job: OpenStackJob, collection: Collection[T], things: Iterable[T], delete: Callable[[str], None]
+    job: OpenStackJob, collection: Collection[T], ids: Sequence[str], delete: Callable[[str], None]
 ) -> None:
-    ids = [thing.id for thing in things]
     for thing_id in ids:
         collection.until(thing_id, _idle, job, f"{thing_id} to be idle")
         delete(thing_id)
@@ -71,11 +83,11 @@ def _remove(
         collection.until(thing_id, _gone, job, f"{thing_id} to be gone")
 
 
-def _idle(found: VolumeSnapshot | VolumeBackup | Volume | None) -> bool | None:
+def _idle(found: _Removable | None) -> bool | None:
     return True if found is None or found.status not in _BUSY else None
 
 
-def _gone(found: VolumeSnapshot | VolumeBackup | Volume | None) -> bool | None:
+def _gone(found: _Removable | None) -> bool | None:
     if found is None:
         return True
     if found.status.startswith("error"):

@@ -8,10 +8,10 @@ from dataclasses import replace
 from quiesce.errors import NonRecoverableError, RecoverableError, ResourceNotFoundError
 from quiesce.providers.openstack import ownership
 from quiesce.providers.openstack.job import OpenStackJob
+from quiesce.providers.openstack.removal import remove_group_snapshot
 from quiesce.providers.openstack.resources import VolumeBackup
 from quiesce.providers.openstack.volume.content import VolumeContent
 from quiesce.providers.openstack.volume.cut import remove_snapshot
-from quiesce.providers.openstack.volume.group import remove_group_snapshot
 
 
 def copied(job: OpenStackJob, contents: Iterable[VolumeContent]) -> list[VolumeContent]:

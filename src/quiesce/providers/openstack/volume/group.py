@@ -16,7 +16,8 @@ from quiesce.providers.openstack import ownership
 from quiesce.providers.openstack.errors import NotAllowedError
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.options import GroupSnapshots
-from quiesce.providers.openstack.resources import GroupSnapshot, Volume, VolumeSnapshot
+from quiesce.providers.openstack.removal import remove_group_snapshot
+from quiesce.providers.openstack.resources import Volume, VolumeSnapshot
 from quiesce.providers.openstack.volume.content import VolumeContent
 from quiesce.providers.openstack.volume.cut import content_of
 
@@ -94,23 +95,3 @@ def await_group_cut(job: OpenStackJob, group_snapshot: str, volumes: Sequence[Vo
         replace(content_of(volume), snapshot=made[volume.id].id, group_snapshot=group_snapshot)
         for volume in volumes
     ]
-
-
-def remove_group_snapshot(job: OpenStackJob, group_snapshot: str) -> None:
-    """Remove one of our group snapshots with all that is in it, and wait until it is gone."""
-
-    def idle(found: GroupSnapshot | None) -> bool | None:
-        return True if found is None or found.status != "creating" else None
-
-    job.connection.group_snapshots.until(group_snapshot, idle, job, f"{group_snapshot} to be idle")
-    job.cloud.delete_group_snapshot(group_snapshot)
-
-    def gone(found: GroupSnapshot | None) -> bool | None:
-        if found is not None and found.status.startswith("error"):
-            raise NonRecoverableError(
-                f"group snapshot {found.name} ({found.id}) could not be removed: it is {found.status}",
-                hint="Ask the cloud's operator; then remove the restore point again.",
-            )
-        return True if found is None else None
-
-    job.connection.group_snapshots.until(group_snapshot, gone, job, f"{group_snapshot} to be gone")
