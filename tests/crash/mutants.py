@@ -136,6 +136,18 @@ MUTANTS = (
         new="        of=lambda instance: step_id(instance, RESTORE_PROBE),",
     ),
     Mutant(
+        name="what an apply has switched off is owed nothing",
+        file="planning/restore.py",
+        old="    add_power_on(draft, applied, point.name)\n",
+        new="",
+    ),
+    Mutant(
+        name="the guard is not asked to watch over what an apply switches off",
+        file="engine/runner.py",
+        old="        self._watched_over = plan.indebting",
+        new="        self._watched_over = self._indebting",
+    ),
+    Mutant(
         name="what never answered its stop is started at once",
         file="app/calls.py",
         old="            self._finish_stop(step.of)\n",
@@ -162,8 +174,8 @@ MUTANTS = (
     Mutant(
         name="the guard forgets stops that never answered",
         file="app/run/guard.py",
-        old="            if step.operation in INDEBTING",
-        new="            if step.operation in INDEBTING and step.operation == 'freeze'",
+        old="            if step.id in self._execution_run.plan.indebting",
+        new="            if step.operation == 'freeze'",
     ),
     Mutant(
         name="a probe that fails is passed over",

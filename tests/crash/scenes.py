@@ -176,6 +176,7 @@ class Scene:
     ) -> History:
         """Let one process live: until the execution is over, or the fuse blows."""
         fuse = fuse or Fuse(None)
+        self.world.while_off = fuse.burn
         provider = FusedProvider(FakeProvider(world=self.world, sleep=hang), fuse)
         journal = spoil(FusedJournal(self.kept.take_over(), fuse))
         performer = Performer(

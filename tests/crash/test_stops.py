@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 
 from quiesce.engine import Purpose
-from quiesce.model.operation import INDEBTING, Operation
+from quiesce.model.ids import NodeId
+from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, INDEBTING, RESTORE_POWER_ON, Operation
 from quiesce.model.records import Begun, Done, Failed
 from quiesce.providers.fake.world import FakeFault, FakeMisbehaviour
 from quiesce.testing import Fuse, PowerCut
 from tests.crash.invariants import check
-from tests.crash.scenes import Scene
+from tests.crash.scenes import TOPOLOGIES, Scene
 
 PLACES = "three tiers on two machines"
 
@@ -64,7 +66,8 @@ def test_a_start_waits_for_what_it_depends_on_however_long_that_takes() -> None:
 def test_starts_come_after_the_thaws_and_before_the_probes() -> None:
     scene = Scene("restore", PLACES, "healthy")
     scene.live()
-    order = [scene.plan.steps[n].operation for n in _positions(scene)]
+    steps = [scene.plan.steps[n] for n in _positions(scene)]
+    order = [step.operation for step in steps if step.interface != RESTORE_POWER_ON]
     last_thaw = max(n for n, operation in enumerate(order) if operation is Operation.THAW)
     starts = [n for n, operation in enumerate(order) if operation is Operation.START]
     probes = [n for n, operation in enumerate(order) if operation is Operation.PROBE]
@@ -79,6 +82,28 @@ def test_the_guard_watches_before_the_first_stop() -> None:
     scene.live()
     assert scene.guard.opened
     assert scene.guard.released == [True]
+
+
+def test_the_guard_watches_before_an_apply_that_switches_a_machine_off() -> None:
+    """No window opens by that: nothing is frozen, and the apply may take longer than ``max_freeze``."""
+    where = TOPOLOGIES["one machine"]
+    machine = replace(where.nodes[NodeId("vm")], properties={"skip_actions": [FS_PREPARE, FS_FINALIZE]})
+    scene = Scene("restore", replace(where, nodes={machine.id: machine}), "healthy")
+    died_off = 0
+    for touches in range(100):
+        scene = Scene("restore", scene.topology, "healthy")
+        try:
+            scene.live(Fuse(touches))
+        except PowerCut:
+            died_off += scene.world.stopped == {"vm"}
+            assert scene.guard.watched or not scene.world.stopped
+        else:
+            break
+        scene.let_the_guard_settle()
+        assert scene.world.stopped == set()
+    assert died_off > 0
+    assert scene.guard.watched
+    assert not scene.guard.opened
 
 
 def test_a_probe_that_fails_fails_the_execution() -> None:

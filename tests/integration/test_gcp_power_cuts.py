@@ -123,6 +123,9 @@ class Scene:
     def backup(self) -> None:
         self.run("backup", snapshot_name="one", snapshot_incremental=False)
 
+    def statuses(self) -> set[str]:
+        return {self.estate.find(vm)["status"] for vm in (WEB, STORE)}
+
     def is_complete(self) -> bool:
         points = self.runs.application.services.catalog.list(DeploymentName("lab"))
         return any(point.name == "one" and point.state is PointState.COMPLETE for point in points)
@@ -174,11 +177,12 @@ def test_a_restore_that_was_killed_can_be_finished(scene: Scene, point: tuple[st
     scene.backup()
     scene.shell.write_all("bad")
     scene.kill_at(point, "restore", "lab", "-p", "snapshot_name=one")
+    assert scene.statuses() == {"RUNNING"}, "the guard has not started what the restore had stopped"
     scene.go_on()
     if scene.shell.read_all() != ("good", "good"):
         scene.run("restore", snapshot_name="one")
     assert scene.shell.read_all() == ("good", "good")
-    assert {scene.estate.find(vm)["status"] for vm in (WEB, STORE)} == {"RUNNING"}
+    assert scene.statuses() == {"RUNNING"}
     now = {key for key in scene.cloud.items if key[0] == "disks"}
     assert disks < now
     assert len(now) == 2 * len(disks)

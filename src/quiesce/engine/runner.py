@@ -113,6 +113,7 @@ class Runner:
         largest = max(Counter(step.group for step in plan.steps).values(), default=0)
         self._most_places = min(plan.parameters.parallel, largest)
         self._indebting = {step.id for step in plan.steps if step.operation in INDEBTING}
+        self._watched_over = plan.indebting
         self._stopped = {step.instance for step in plan.steps if step.operation is Operation.STOP}
 
     def run(self) -> History:
@@ -273,12 +274,12 @@ class Runner:
         self._env.workers.start(attempt.ticket, lambda: perform(attempt))
 
     def _watch_before(self, steps: Sequence[Step]) -> None:
-        if self._window_ends is not None or self._purpose is not Purpose.FORWARD:
+        if self._purpose is not Purpose.FORWARD:
             return
-        if any(step.id in self._indebting for step in steps):
-            if not self._watched:
-                self._env.guard.watch(self._plan.parameters.max_freeze_s)
-                self._watched = True
+        if not self._watched and any(step.id in self._watched_over for step in steps):
+            self._env.guard.watch(self._plan.parameters.max_freeze_s)
+            self._watched = True
+        if self._window_ends is None and any(step.id in self._indebting for step in steps):
             self._env.workers.make_ready(self._most_places)
             self._env.guard.window_opened()
             self._window_ends = self._now() + self._plan.parameters.max_freeze_s

@@ -24,6 +24,8 @@ REVERTING: Final = frozenset({Operation.REVERT, Operation.CONFIRM})
 EXTRACTING: Final = frozenset({Operation.EXTRACT})
 MEASURING: Final = frozenset({Operation.MEASURE})
 STOPPING: Final = frozenset({Operation.STOP, Operation.START})
+#: APPLY of such a kind switches off what runs, no earlier than it must; START lets it run again
+RESTARTING: Final = frozenset({Operation.START})
 PROBING: Final = frozenset({Operation.PROBE})
 
 
@@ -65,6 +67,11 @@ class Capabilities:
     beside_snapshots: bool = False
     #: usual duration in seconds, for predicting the frozen window until it was measured here
     typical_s: Mapping[Operation, float] = field(default_factory=dict)
+
+    @property
+    def switches_off(self) -> bool:
+        """Whether APPLY switches off what runs: a START is owed from the moment it begins."""
+        return Operation.START in self.operations and Operation.STOP not in self.operations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

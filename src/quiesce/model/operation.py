@@ -40,7 +40,7 @@ class Operation(enum.StrEnum):
     EXTRACT = "extract", 86400.0
     #: end what runs, so that it can be restored; owes a START from the moment it begins
     STOP = "stop", 600.0
-    #: let it run again; is tried again without end
+    #: let it run again, also what an APPLY has switched off by itself; is tried again without end
     START = "start", 600.0
     #: return when it answers and is consistent
     PROBE = "probe", 120.0
@@ -80,6 +80,7 @@ RESTORE_CONFIRM: Final = "quiesce.interfaces.restore.confirm"
 RESTORE_EXTRACT: Final = "quiesce.interfaces.restore.extract"
 RESTORE_STOP: Final = "quiesce.interfaces.restore.stop"
 RESTORE_START: Final = "quiesce.interfaces.restore.start"
+RESTORE_POWER_ON: Final = "quiesce.interfaces.restore.power_on"
 RESTORE_PROBE: Final = "quiesce.interfaces.restore.probe"
 RESTORE_VERIFY: Final = "quiesce.interfaces.restore.verify"
 STATISTICS: Final = "cloudify.interfaces.statistics.perfomance"
@@ -102,6 +103,7 @@ INTERFACES: Final[dict[str, Operation]] = {
     RESTORE_EXTRACT: Operation.EXTRACT,
     RESTORE_STOP: Operation.STOP,
     RESTORE_START: Operation.START,
+    RESTORE_POWER_ON: Operation.START,
     RESTORE_PROBE: Operation.PROBE,
     RESTORE_VERIFY: Operation.VERIFY,
     STATISTICS: Operation.MEASURE,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, InstanceId, NodeId, StepId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import INDEBTING, Operation
 from quiesce.model.parameters import Parameters
 
 
@@ -77,6 +77,12 @@ class Plan:
     carry_on: bool = False
     #: what the operator should know before it runs
     warnings: tuple[str, ...] = ()
+
+    @property
+    def indebting(self) -> frozenset[StepId]:
+        """The steps from whose beginning on something may be owed."""
+        settled = {step.of for step in self.steps if step.role is Role.SETTLE and step.of is not None}
+        return frozenset(settled | {step.id for step in self.steps if step.operation in INDEBTING})
 
     @property
     def digest(self) -> str:

@@ -18,6 +18,7 @@ from quiesce.model.operation import (
     LIFECYCLE_SUSPEND,
     RESTORE_CONFIRM,
     RESTORE_EXTRACT,
+    RESTORE_POWER_ON,
     RESTORE_PROBE,
     RESTORE_REVERT,
     RESTORE_START,
@@ -42,6 +43,8 @@ _TOGETHER = (
 )
 #: what is offered only where the provider also applies restore points
 _WITH_APPLY = frozenset({RESTORE_REVERT, RESTORE_CONFIRM, RESTORE_EXTRACT})
+#: who puts a machine back switches it on again, and asks it, too
+_OF_WHO_APPLIES = frozenset({RESTORE_POWER_ON, RESTORE_PROBE})
 _OFFERED = frozenset(INTERFACES) - {LIFECYCLE_SUSPEND, LIFECYCLE_RESUME, STATISTICS_ALIAS}
 
 
@@ -123,6 +126,8 @@ def _offered(node: Node, interface: str, descriptions: Sequence[Description]) ->
         kind = description.kind_of("", node)
         if kind is None or not kind.capabilities.offered or _is_brought(node, interface, description, kind):
             continue
+        if interface == RESTORE_POWER_ON and not kind.capabilities.switches_off:
+            continue
         if operation in kind.capabilities.operations:
             return Binding(
                 provider=description.name,
@@ -136,8 +141,7 @@ def _offered(node: Node, interface: str, descriptions: Sequence[Description]) ->
 def _is_brought(node: Node, interface: str, description: Description, kind: Kind) -> bool:
     """Tell whether the blueprint brings the operation, or what goes together with it."""
     asked = {interface, SNAPSHOT_APPLY} if interface in _WITH_APPLY else {interface}
-    if interface == RESTORE_PROBE and Operation.APPLY in kind.capabilities.operations:
-        # who puts a machine back asks it, too
+    if interface in _OF_WHO_APPLIES and Operation.APPLY in kind.capabilities.operations:
         applies = node.operations.get(SNAPSHOT_APPLY)
         if applies is None or not _answers_for(description, applies.function):
             asked = {interface, SNAPSHOT_APPLY}

@@ -13,7 +13,7 @@ from quiesce.model.operation import (
 from quiesce.model.plan import Plan
 from quiesce.model.restore_point import PRIVILEGED, PointState, RestorePoint
 from quiesce.planning.drafting import PlanDraft, PlanRequest, step_id
-from quiesce.planning.stopping import add_starts_and_probes, add_stops
+from quiesce.planning.stopping import add_power_on, add_starts_and_probes, add_stops
 from quiesce.planning.undo import add_confirmation, warn_of_no_way_back
 from quiesce.planning.window import add_freezes, add_thaws
 
@@ -23,7 +23,8 @@ def plan_restore(request: PlanRequest) -> Plan:
 
     Dependents are stopped and frozen before what they depend on, and applied, thawed, started and probed
     after it. A thaw is also owed where nothing was frozen, because the restored state may hold the freeze
-    that was in force at its cut. A start is owed from the moment its stop begins.
+    that was in force at its cut. A start is owed from the moment its stop begins, and what an apply has
+    switched off is owed its power from the moment that apply begins.
 
     Raises:
         PlanError: when the restore point holds nothing of the chosen instances, or one that would be stopped
@@ -44,6 +45,7 @@ def plan_restore(request: PlanRequest) -> Plan:
     def owed_since(instance: InstanceId) -> StepId | None:
         return step_id(instance, SNAPSHOT_APPLY) if instance in applied else None
 
+    add_power_on(draft, applied, point.name)
     add_thaws(draft, owed_since, stopped=stopped)
     add_starts_and_probes(draft, stopped, applied, point.name)
     add_confirmation(draft, instances)

@@ -6,7 +6,14 @@ from collections.abc import Collection
 
 from quiesce.errors import PlanError
 from quiesce.model.ids import BackupName, InstanceId
-from quiesce.model.operation import RESTORE_PROBE, RESTORE_START, RESTORE_STOP, Operation
+from quiesce.model.operation import (
+    RESTORE_POWER_ON,
+    RESTORE_PROBE,
+    RESTORE_START,
+    RESTORE_STOP,
+    SNAPSHOT_APPLY,
+    Operation,
+)
 from quiesce.model.plan import Role
 from quiesce.planning.drafting import PlanDraft, step_id
 
@@ -27,6 +34,25 @@ def add_stops(draft: PlanDraft) -> tuple[InstanceId, ...]:
             )
     draft.add_group("stop", RESTORE_STOP, stopped, order=draft.dependents_first(stopped))
     return stopped
+
+
+def add_power_on(draft: PlanDraft, applied: Collection[InstanceId], point: BackupName) -> None:
+    """Append the group that switches on what applying has switched off, owed since that began.
+
+    A machine is switched off by its apply, and not in a group of its own: it runs until what takes the place
+    of its disks lies ready, and what is saved for safety is saved while it runs.
+    """
+    beside = {step.instance for step in draft.steps if step.beside}
+    instances = [i for i in draft.having(RESTORE_POWER_ON) if i in applied and i not in beside]
+    draft.add_group(
+        "power on",
+        RESTORE_POWER_ON,
+        instances,
+        order=draft.dependents_last(instances),
+        role=Role.SETTLE,
+        of=lambda instance: step_id(instance, SNAPSHOT_APPLY),
+        point=point,
+    )
 
 
 def add_starts_and_probes(

@@ -310,6 +310,18 @@ class ProviderContract:
         _perform(subject, provider, Operation.START)
         _perform(subject, provider, Operation.PROBE)
 
+    def test_a_start_changes_nothing_where_no_restore_has_switched_anything_off(
+        self, subject: Subject
+    ) -> None:
+        provider = _needs(subject, Operation.START)
+        if not subject.capabilities.switches_off:
+            pytest.skip("this kind of node has a stop of its own")
+        _or_skip(lambda: subject.write("before"))
+        before = _or_skip(subject.objects)
+        for _ in range(2):
+            _perform(subject, provider, Operation.START)
+        assert (subject.read(), subject.objects()) == ("before", before)
+
     # -- suspend and resume -----------------------------------------------------------------------------
 
     def test_suspend_and_resume_may_each_run_twice(self, subject: Subject) -> None:

@@ -17,6 +17,8 @@ from quiesce.model.operation import (
     FS_PREPARE,
     LIFECYCLE_RESUME,
     LIFECYCLE_SUSPEND,
+    RESTORE_POWER_ON,
+    RESTORE_START,
     RESTORE_STOP,
     SNAPSHOT_APPLY,
     SNAPSHOT_CREATE,
@@ -83,6 +85,7 @@ def test_restore_goes_through_its_groups(three_tiers: Topology) -> None:
         ("freeze services", ["app", "db"]),
         ("freeze computes", ["vm1", "vm2"]),
         ("apply", ["app", "db", "vm1", "vm2"]),
+        ("power on", ["app", "db", "vm1", "vm2"]),
         ("thaw computes", ["vm1", "vm2"]),
         ("thaw services", ["app", "db"]),
         ("start", ["app", "db", "vm1", "vm2"]),
@@ -97,10 +100,30 @@ def test_restore_goes_through_its_groups(three_tiers: Topology) -> None:
 
 def test_a_start_is_owed_from_the_moment_its_stop_begins(three_tiers: Topology) -> None:
     plan = planned("restore", three_tiers)
-    starts = {step.of: step for step in plan.steps if step.operation is Operation.START}
+    starts = {step.of: step for step in plan.steps if step.interface == RESTORE_START}
     stops = [step for step in plan.steps if step.operation is Operation.STOP]
     assert {start.role for start in starts.values()} == {Role.SETTLE}
     assert {stop.id: stop.instance for stop in stops} == {of: s.instance for of, s in starts.items()}
+
+
+def test_what_an_apply_switches_off_is_owed_its_power_since_that_began() -> None:
+    """Also where the blueprint stops and starts what runs in the machine by scripts of its own."""
+    (kind,) = ACME.kinds
+    operations = kind.capabilities.operations - {Operation.STOP}
+    capabilities = replace(
+        kind.capabilities, operations=operations, beside="restore_as", beside_snapshots=True
+    )
+    acme = replace(ACME, kinds=(replace(kind, capabilities=capabilities),))
+    for own in ((), (RESTORE_STOP, RESTORE_START)):
+        where = topology([node("vm", operations=own, kind="acme.Machine")])
+        plan = planned("restore", where, descriptions=[acme, SCRIPT])
+        (power_on,) = (step for step in plan.steps if step.interface == RESTORE_POWER_ON)
+        assert (power_on.of, power_on.role, power_on.provider) == ("vm_1.apply", Role.SETTLE, "acme")
+        assert power_on.of in plan.indebting
+    other = topology([node("vm", operations=(), kind="acme.Machine", properties={"restore_as": "vm2"})])
+    beside = planned("restore", other, descriptions=[acme, SCRIPT])
+    assert any(step.beside for step in beside.steps)
+    assert not any(step.interface == RESTORE_POWER_ON for step in beside.steps)
 
 
 def test_what_could_not_be_started_again_is_not_stopped() -> None:
@@ -206,6 +229,7 @@ def test_restore_takes_a_safety_cut_within_the_freeze_when_asked(three_tiers: To
         "freeze computes",
         "safety cut",
         "apply",
+        "power on",
         "thaw computes",
         "thaw services",
         "start",

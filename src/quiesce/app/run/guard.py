@@ -15,7 +15,7 @@ from quiesce.engine import Purpose
 from quiesce.errors import BusyError, QuiesceError, StoreError, SupersededError
 from quiesce.model.history import History
 from quiesce.model.ids import ExecutionId
-from quiesce.model.operation import INDEBTING, Operation
+from quiesce.model.operation import Operation
 from quiesce.model.plan import Role
 from quiesce.model.records import Begun, Record
 
@@ -134,7 +134,7 @@ class GuardLoop:
         return History.of(self._services.executions.journal(self._execution_run.execution.id).read())
 
     def _never_answered(self) -> Sequence[Record]:
-        """Owe it again for each freeze or stop that the dead engine began without receiving an answer.
+        """Owe it again for each freeze, stop or apply that the dead engine began without receiving an answer.
 
         Its effect may have come after an earlier thaw or start of ours.
         """
@@ -149,7 +149,7 @@ class GuardLoop:
         return [
             Begun(at=clock.now(), tick=clock.tick(), step=step.id, attempt=history.attempts[step.id])
             for step in self._execution_run.plan.steps
-            if step.operation in INDEBTING
+            if step.id in self._execution_run.plan.indebting
             and history.begun_at.get(step.id, -1) > history.done_at.get(step.id, -1)
             and (step.id not in history.failed or step.id in given_up)
         ]

@@ -32,7 +32,7 @@ from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
-from quiesce.model.operation import INDEBTING, Operation
+from quiesce.model.operation import Operation
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Plan
 from quiesce.model.report import ExecutionReport, PlanReport
@@ -343,8 +343,8 @@ def _too_low(plan: Plan, deployment: Deployment) -> PlanError | None:
 
 
 def _guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | None:
-    """Return a guard that gets ready for *execution*; None when it freezes and stops nothing."""
-    if not any(step.operation in INDEBTING for step in plan.steps):
+    """Return a guard that gets ready for *execution*; None when it will owe nothing."""
+    if not plan.indebting:
         return None
     guard = services.guard()
     guard.prepare(execution.id)

@@ -13,6 +13,7 @@ from quiesce.model.capabilities import (
     MEASURING,
     PREPARING,
     PROBING,
+    RESTARTING,
     REVERTING,
     SAVING,
     STOPPING,
@@ -40,7 +41,7 @@ DESCRIPTION = Description(
         Kind(
             name="machine",
             types=frozenset({"quiesce.nodes.fake.Machine"}),
-            capabilities=_MACHINE,
+            capabilities=replace(_MACHINE, operations=_MACHINE.operations | RESTARTING),
             functions=frozenset({"quiesce.fake."}),
         ),
         Kind(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quiesce.errors import ForeignObjectError, ProbeFailedError, ResourceNotFoundError
+from quiesce.model.capabilities import Kind
 from quiesce.model.former_state import FormerState, Side
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
@@ -22,6 +23,7 @@ class FakeJob(Job):
     """A call and what was chosen for it."""
 
     options: FakeOptions
+    kind: Kind
 
     @property
     def object_name(self) -> str:
@@ -101,7 +103,12 @@ class FakeMachine(CheckedOperations[FakeJob]):
         if thing is None or not thing.complete:
             raise ResourceNotFoundError(f"there is no complete {job.object_name}")
         self._keep_former(job)
+        if job.kind.capabilities.switches_off:
+            self.world.stopped.add(job.call.instance)
+            self.world.while_off()
         self.world.contents[job.call.instance] = thing.content
+        if job.kind.capabilities.switches_off:
+            self.world.stopped.discard(job.call.instance)
         return NOTHING
 
     def revert(self, job: FakeJob, /) -> Outcome:

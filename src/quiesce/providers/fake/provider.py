@@ -38,7 +38,8 @@ class FakeProvider(PlatformProvider[FakeJob]):
 
     def job(self, call: Call, context: Context) -> FakeJob:
         """Return the call with its options."""
-        return FakeJob(call=call, context=context, options=read_options(FakeOptions, "fake", call))
+        options = read_options(FakeOptions, "fake", call)
+        return FakeJob(call=call, context=context, options=options, kind=self.kind_of(call))
 
     def perform(self, call: Call, context: Context) -> Outcome:
         """Perform one operation, or fail as the world says."""

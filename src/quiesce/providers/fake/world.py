@@ -89,6 +89,8 @@ class FakeWorld:
     #: instances and how often each was frozen and thawed while it was not already
     freezes: dict[str, int] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    #: called where an APPLY has switched a machine off, and not on again yet
+    while_off: Callable[[], None] = lambda: None
     #: the machine's own clock, for its timers
     tick: Callable[[], float] = lambda: 0.0
 

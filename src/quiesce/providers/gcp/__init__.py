@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from quiesce.model.capabilities import MEASURING, PROBING, SAVING, SUSPENDING, Capabilities, Description, Kind
+from quiesce.model.capabilities import (
+    MEASURING,
+    PROBING,
+    RESTARTING,
+    SAVING,
+    SUSPENDING,
+    Capabilities,
+    Description,
+    Kind,
+)
 from quiesce.model.operation import Operation
 from quiesce.providers.gcp.options import GcpOptions
 
@@ -14,7 +23,7 @@ MACHINE: Final = Kind(
         {"quiesce.nodes.gcp.Instance", "cloudify.gcp.nodes.Instance", "cloudify.nodes.gcp.Instance"}
     ),
     capabilities=Capabilities(
-        operations=SUSPENDING | SAVING | PROBING | MEASURING,
+        operations=SUSPENDING | SAVING | RESTARTING | PROBING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
         beside="restore_beside",
@@ -27,7 +36,7 @@ DISK: Final = Kind(
     name="disk",
     types=frozenset({"quiesce.nodes.gcp.Disk", "cloudify.gcp.nodes.Volume", "cloudify.nodes.gcp.Volume"}),
     capabilities=Capabilities(
-        operations=SAVING | MEASURING,
+        operations=SAVING | RESTARTING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
         beside="restore_beside",

@@ -11,7 +11,7 @@ from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.providers.gcp import doctor, power, statistics
 from quiesce.providers.gcp.copy import cut, remove, verify
 from quiesce.providers.gcp.job import GcpJob
-from quiesce.providers.gcp.restore import apply
+from quiesce.providers.gcp.restore import apply, in_place
 
 _STOP = "cloudify_gcp.compute.instance.stop"
 _START = "cloudify_gcp.compute.instance.start"
@@ -26,7 +26,7 @@ class DiskOperations(CheckedOperations[GcpJob]):
     thaw = unsupported
     suspend = unsupported
     resume = unsupported
-    prepare = stop = start = probe = unsupported
+    prepare = stop = probe = unsupported
 
     def snapshot(self, job: GcpJob, /) -> Outcome:
         """Fix the point in time."""
@@ -39,6 +39,10 @@ class DiskOperations(CheckedOperations[GcpJob]):
     def apply(self, job: GcpJob, /) -> Outcome:
         """Put a new disk with the copy's data where the disk is."""
         return apply.restore_disk(job)
+
+    def start(self, job: GcpJob, /) -> Outcome:
+        """Start the machines that a restore has stopped, if it has not come to its end."""
+        return in_place.switch_on(job)
 
     def delete(self, job: GcpJob, /) -> Outcome:
         """Remove what was made of the restore point."""

@@ -6,6 +6,7 @@ from quiesce.model.capabilities import (
     FREEZING,
     MEASURING,
     PROBING,
+    RESTARTING,
     SAVING,
     SUSPENDING,
     Capabilities,
@@ -20,7 +21,7 @@ DOMAIN = Kind(
     name="domain",
     types=frozenset({"cloudify.libvirt.domain", "quiesce.nodes.libvirt.Domain"}),
     capabilities=Capabilities(
-        operations=FREEZING | SUSPENDING | SAVING | PROBING | MEASURING,
+        operations=FREEZING | SUSPENDING | SAVING | RESTARTING | PROBING | MEASURING,
         copies_backups=True,
         self_thaw=True,
         cheap_snapshot=True,

@@ -11,7 +11,7 @@ from quiesce.archives import Archives
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.provider_kit.connections import Connections
 from quiesce.provider_kit.deadline import Deadline
-from quiesce.provider_kit.job import Job, saved_call
+from quiesce.provider_kit.job import Job, RuntimeState, saved_call
 from quiesce.provider_kit.options import read_options
 from quiesce.provider_kit.ownership import Owner, OwnerKey
 from quiesce.provider_kit.saving import Saving
@@ -34,6 +34,7 @@ class LibvirtJob(Job):
     resource: LibvirtResource
     repository: Archives
     hypervisors: Hypervisors
+    state: RuntimeState
     #: the repository of whoever has saved the restore point
     saved_in: Archives
 
@@ -86,15 +87,15 @@ class LibvirtJob(Job):
         Raises:
             ResourceNotFoundError: when there is none.
         """
-        uuid = None if self.call.parameters.source else (self.call.artifact or {}).get("uuid")
-        if isinstance(uuid, str):
-            with contextlib.suppress(ResourceNotFoundError):
-                return self.hypervisor.domain(uuid)
-        return self.resource.find(self.hypervisor.domain)
+        return self._domain_of(self.hypervisor)
+
+    def domain_to_start(self) -> Domain:
+        """Return the same by a connection that no other call can keep busy."""
+        return self._domain_of(self._free_hypervisor)
 
     def domain_to_thaw(self) -> Domain:
-        """Return the same by a connection that no other call can keep busy."""
-        return self.resource.find(self.hypervisors.get((self.resource.uri, True)).domain)
+        """Return the one that the node names, by such a connection, too."""
+        return self.resource.find(self._free_hypervisor.domain)
 
     def wait_until(self, domain: Domain, happened: Callable[[], bool], what: str) -> None:
         """Return once *happened* says so, looking again whenever something happens to *domain*.
@@ -104,6 +105,17 @@ class LibvirtJob(Job):
         """
         deadline = Deadline(self.context, what, sleep=domain.events.sleep)
         deadline.until(lambda: True if happened() else None, longest_s=_LOOK_AGAIN_S)
+
+    @property
+    def _free_hypervisor(self) -> Hypervisor:
+        return self.hypervisors.get((self.resource.uri, True))
+
+    def _domain_of(self, hypervisor: Hypervisor) -> Domain:
+        uuid = None if self.call.parameters.source else (self.call.artifact or {}).get("uuid")
+        if isinstance(uuid, str):
+            with contextlib.suppress(ResourceNotFoundError):
+                return hypervisor.domain(uuid)
+        return self.resource.find(hypervisor.domain)
 
     def require_local(self) -> None:
         """Return when the hypervisor's files can be reached.

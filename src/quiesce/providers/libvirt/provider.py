@@ -12,7 +12,7 @@ from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.connections import Connections
 from quiesce.provider_kit.dispatch import PlatformProvider
-from quiesce.provider_kit.job import saved_call
+from quiesce.provider_kit.job import Job, RuntimeState, saved_call
 from quiesce.provider_kit.options import read_options
 from quiesce.providers.libvirt import DESCRIPTION
 from quiesce.providers.libvirt.client import Hypervisor
@@ -56,6 +56,7 @@ class LibvirtProvider(PlatformProvider[LibvirtJob]):
             resource=resource_of(call),
             repository=Archives(options.repository_or(self._default_repository), self._keyring),
             hypervisors=self._hypervisors,
+            state=RuntimeState(Job(call=call, context=context)),
             saved_in=Archives(saved.repository_or(self._default_repository), self._keyring),
         )
 

@@ -8,6 +8,7 @@ from quiesce.model.capabilities import (
     FREEZING,
     MEASURING,
     PROBING,
+    RESTARTING,
     SAVING,
     SUSPENDING,
     Capabilities,
@@ -25,7 +26,7 @@ _SERVER: Final = Kind(
     name="server",
     types=frozenset(f"{prefix}.Server" for prefix in _PREFIXES),
     capabilities=Capabilities(
-        operations=FREEZING | SUSPENDING | SAVING | PROBING | MEASURING,
+        operations=FREEZING | SUSPENDING | SAVING | RESTARTING | PROBING | MEASURING,
         copies_snapshots=True,
         copies_backups=True,
         # Nova's own freeze reaches no application; FREEZE succeeds where it is provable only
@@ -63,7 +64,7 @@ _VOLUME: Final = Kind(
     name="volume",
     types=frozenset(f"{prefix}.Volume" for prefix in _PREFIXES),
     capabilities=Capabilities(
-        operations=SAVING | MEASURING,
+        operations=SAVING | RESTARTING | MEASURING,
         # cheap, but a safety snapshot would be the newer one that Cinder then reverts to alone
         copies_backups=True,
         typical_s={

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
 from quiesce.errors import NonRecoverableError, ProviderError, ResourceNotFoundError, UnsupportedError
+from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.providers.openstack import power
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.ownership import PREFIX
@@ -50,6 +51,25 @@ def detached(job: OpenStackJob, volume: Volume) -> Iterator[list[str]]:
         job.cloud.remove_volume_metadata(volume.id, ATTACHED_TO)
 
 
+def go_on(job: OpenStackJob, server_id: str) -> Outcome:
+    """Undo what a restore that died has left: attach what it has detached, start what it has stopped."""
+    server = power.settled(job, server_id)
+    for volume in job.connection.volumes.listed(job).values():
+        place = _marked_place(volume)
+        if place is None or place.server_id != server_id:
+            continue
+        try:
+            await_status(job, volume.id, "available", "in-use")
+            _attach(job, volume.id, place)
+            job.cloud.remove_volume_metadata(volume.id, ATTACHED_TO)
+        except NonRecoverableError as error:
+            job.warn(f"server {server.name} is started without volume {volume.id}: {error}")
+    if RESTART not in server.metadata:
+        return NOTHING
+    _start(job, server_id)
+    return Outcome(note=f"server {server.name} was shut off by a restore and runs again")
+
+
 def attachment_of(volume: Volume) -> VolumeAttachment | None:
     """Return where *volume* is attached, or was before an interrupted restore detached it.
 
@@ -63,12 +83,11 @@ def attachment_of(volume: Volume) -> VolumeAttachment | None:
         )
     if volume.attachments:
         return volume.attachments[0]
-    server_id, _, device = volume.metadata.get(ATTACHED_TO, "").partition(" ")
-    return VolumeAttachment(server_id=server_id, device=device or None) if server_id else None
+    return _marked_place(volume)
 
 
-def await_status(job: OpenStackJob, volume_id: str, wanted: str) -> Volume:
-    """Return the volume once it is *wanted*.
+def await_status(job: OpenStackJob, volume_id: str, *wanted: str) -> Volume:
+    """Return the volume once it is one of *wanted*.
 
     Raises:
         NonRecoverableError: when it ends in an error.
@@ -83,9 +102,16 @@ def await_status(job: OpenStackJob, volume_id: str, wanted: str) -> Volume:
                 f"volume {volume_id} is {volume.status}",
                 hint="Ask the cloud's operator (cinder's log says why), then restore again.",
             )
-        return volume if volume.status == wanted else None
+        return volume if volume.status in wanted else None
 
-    return job.connection.volumes.until(volume_id, judge, job, f"volume {volume_id} to become {wanted}")
+    what = f"volume {volume_id} to become {' or '.join(wanted)}"
+    return job.connection.volumes.until(volume_id, judge, job, what)
+
+
+def _marked_place(volume: Volume) -> VolumeAttachment | None:
+    """Return from where a restore has detached *volume*, or was about to."""
+    server_id, _, device = volume.metadata.get(ATTACHED_TO, "").partition(" ")
+    return VolumeAttachment(server_id=server_id, device=device or None) if server_id else None
 
 
 def _stop(job: OpenStackJob, server_id: str) -> None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from quiesce.model.capabilities import MEASURING, PROBING, SAVING, SUSPENDING, Capabilities, Description, Kind
+from quiesce.model.capabilities import (
+    MEASURING,
+    PROBING,
+    RESTARTING,
+    SAVING,
+    SUSPENDING,
+    Capabilities,
+    Description,
+    Kind,
+)
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers.vsphere.options import VSphereOptions
@@ -23,7 +32,7 @@ DESCRIPTION = Description(
                 }
             ),
             capabilities=Capabilities(
-                operations=SUSPENDING | SAVING | PROBING | MEASURING,
+                operations=SUSPENDING | SAVING | RESTARTING | PROBING | MEASURING,
                 copies_backups=True,
                 cheap_snapshot=True,
                 beside="restore_to",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from quiesce.archives import Archives
 from quiesce.errors import ResourceNotFoundError
 from quiesce.provider_kit.deadline import Deadline
-from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.job import Job, RuntimeState
 from quiesce.providers.vsphere.endpoint import VCenterEndpoint, endpoint_of, lookup_of
 from quiesce.providers.vsphere.inventory import VirtualMachine
 from quiesce.providers.vsphere.options import VSphereOptions
@@ -23,6 +23,7 @@ class VSphereJob(Job):
     options: VSphereOptions
     repository: Archives
     connect: Callable[[VCenterEndpoint], VCenter]
+    state: RuntimeState
 
     @property
     def vcenter(self) -> VCenter:

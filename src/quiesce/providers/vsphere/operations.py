@@ -20,7 +20,7 @@ class VirtualMachineOperations(CheckedOperations[VSphereJob]):
 
     freeze = unsupported
     thaw = unsupported
-    prepare = stop = start = unsupported
+    prepare = stop = unsupported
 
     def suspend(self, job: VSphereJob, /) -> Outcome:
         """Suspend the machine; one that is off stays off."""
@@ -41,6 +41,10 @@ class VirtualMachineOperations(CheckedOperations[VSphereJob]):
     def apply(self, job: VSphereJob, /) -> Outcome:
         """Revert to the snapshot, or restore the full copy."""
         return backup.apply(job) if job.call.full else snapshot.apply(job)
+
+    def start(self, job: VSphereJob, /) -> Outcome:
+        """Switch on what a restore has switched off and not left as it is to be."""
+        return power.switch_on(job)
 
     def probe(self, job: VSphereJob, /) -> Outcome:
         """See whether it is on, and whether VMware Tools run."""

@@ -11,6 +11,7 @@ from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.connections import Connections
 from quiesce.provider_kit.dispatch import PlatformProvider
+from quiesce.provider_kit.job import Job, RuntimeState
 from quiesce.provider_kit.options import read_options
 from quiesce.providers.vsphere import DESCRIPTION
 from quiesce.providers.vsphere.discover import discover
@@ -50,6 +51,7 @@ class VSphereProvider(PlatformProvider[VSphereJob]):
             options=read_options(VSphereOptions, "vsphere", call),
             repository=Archives(Path(self.repository(call)), self._keyring),
             connect=self._vcenters.get,
+            state=RuntimeState(Job(call=call, context=context)),
         )
 
     def repository(self, call: Call) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from quiesce.model.outcome import Outcome
+from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.providers.gcp import power
 from quiesce.providers.gcp.copy.artifact import CopySet
 from quiesce.providers.gcp.job import GcpJob
 from quiesce.providers.gcp.references import Reference
 from quiesce.providers.gcp.replaced import existing_disks, is_ours, remember, tidy
 from quiesce.providers.gcp.restore.disks import make_disks
-from quiesce.providers.gcp.restore.intent import DiskExchange, RestoreIntent, finish
+from quiesce.providers.gcp.restore.intent import DiskExchange, RestoreIntent, begin, finish, unfinished
 from quiesce.providers.gcp.target import CURRENT_DISK
 
 
@@ -21,9 +22,10 @@ def restore_in_place(job: GcpJob, made: CopySet, intent: RestoreIntent) -> Outco
     lost = make_disks(job, made, sources)
     old = existing_disks(job, (exchange.old for exchange in intent.exchanges))
     remember(job, [disk for disk in old if not is_ours(job, disk, intent.leftovers)])
+    begin(job, replace(intent, stopping=True))
     for machine in intent.machines:
         power.stop(job.compute, machine, discard_local_ssd=job.options.discard_local_ssd)
-        _exchange(job, machine, [each for each in intent.exchanges if each.machine == machine])
+        _exchange(job, machine, intent.of(machine))
     if not job.target.is_machine:
         job.state.write(**{CURRENT_DISK: next(iter(sources)).path})
     for machine in intent.restart:
@@ -32,6 +34,31 @@ def restore_in_place(job: GcpJob, made: CopySet, intent: RestoreIntent) -> Outco
     finish(job)
     notes = [f"the replaced disks are kept: {', '.join(kept)}"] if kept else []
     return Outcome(note="; ".join([*notes, *lost]))
+
+
+def switch_on(job: GcpJob) -> Outcome:
+    """Start the machines that a restore has stopped, if it has not come to its end.
+
+    A machine of which disks are detached already could not start, or not as one of one time: it gets all the
+    new ones, which lie ready.
+    """
+    intent = unfinished(job)
+    if intent is None or not intent.stopping:
+        return NOTHING
+    for machine in intent.machines:
+        power.stop(job.compute, machine, discard_local_ssd=job.options.discard_local_ssd)
+        if _has_begun(job, machine, intent.of(machine)):
+            _exchange(job, machine, intent.of(machine))
+    for machine in intent.restart:
+        power.start(job.compute, machine)
+    begin(job, replace(intent, stopping=False))
+    started = ", ".join(machine.name for machine in intent.restart)
+    return Outcome(note=f"stopped by a restore and started again: {started}" if started else "")
+
+
+def _has_begun(job: GcpJob, machine: Reference, exchanges: Sequence[DiskExchange]) -> bool:
+    attached = {a.device: a.disk for a in job.compute.machine(machine).attachments}
+    return any(attached.get(exchange.device) != exchange.old for exchange in exchanges)
 
 
 def _exchange(job: GcpJob, machine: Reference, exchanges: Sequence[DiskExchange]) -> None:

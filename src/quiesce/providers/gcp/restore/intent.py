@@ -39,6 +39,8 @@ class RestoreIntent:
     exchanges: tuple[DiskExchange, ...] = ()
     #: the machines that ran before, and will run again
     restart: tuple[Reference, ...] = ()
+    #: whether they were stopped, or may have been, and were not started since
+    stopping: bool = False
     #: disks that an earlier restore made and did not bring to its end
     leftovers: tuple[Reference, ...] = ()
 
@@ -47,6 +49,10 @@ class RestoreIntent:
         """Every machine that it touches."""
         found = {exchange.machine for exchange in self.exchanges if exchange.machine is not None}
         return sorted(found, key=lambda machine: machine.path)
+
+    def of(self, machine: Reference) -> Sequence[DiskExchange]:
+        """What is exchanged in one machine."""
+        return [each for each in self.exchanges if each.machine == machine]
 
 
 def unfinished(job: GcpJob) -> RestoreIntent | None:

@@ -14,7 +14,7 @@ from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.provider_kit.saving import proof
 from quiesce.providers.libvirt.client import Domain, DomainState
-from quiesce.providers.libvirt.domain import agent, backup_job, doctor, internal, overlays, probing
+from quiesce.providers.libvirt.domain import agent, backup_job, doctor, internal, overlays, power, probing
 from quiesce.providers.libvirt.domain.backup import DomainBackup
 from quiesce.providers.libvirt.domain.domain_xml import read_definition
 from quiesce.providers.libvirt.domain.restore import DomainRestore
@@ -28,7 +28,7 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
     """Freezes, stops, saves and brings back whole domains."""
 
     revert = confirm = extract = unsupported
-    prepare = stop = start = unsupported
+    prepare = stop = unsupported
 
     def __init__(self, statistics: DomainStatistics) -> None:
         self._statistics = statistics
@@ -105,6 +105,10 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
     def probe(self, job: LibvirtJob, /) -> Outcome:
         """See whether it runs, and ask its agent."""
         return probing.probe(job)
+
+    def start(self, job: LibvirtJob, /) -> Outcome:
+        """Switch on what a restore has switched off and not left as it is to be."""
+        return power.switch_on(job)
 
     def delete(self, job: LibvirtJob, /) -> Outcome:
         """Remove a snapshot or a full copy, finished or half-made."""

@@ -26,6 +26,7 @@ from quiesce.provider_kit.ownership import Owner, claim, is_removable, made_for
 from quiesce.providers.libvirt import xml
 from quiesce.providers.libvirt.client import Domain, DomainState
 from quiesce.providers.libvirt.disk import qemu_img
+from quiesce.providers.libvirt.domain import power
 from quiesce.providers.libvirt.domain.backup_job import require_no_job
 from quiesce.providers.libvirt.domain.checkpoints import drop_checkpoints, forget_checkpoints
 from quiesce.providers.libvirt.domain.domain_xml import DomainDisk, files_below, read_definition, with_sources
@@ -101,8 +102,7 @@ def apply(job: LibvirtJob, domain: Domain) -> None:
         target: qemu_img.info(snapshot.frozen[target], snapshot.images[target].format)
         for target in sorted(chosen)
     }
-    domain.destroy()
-    domain.drop_managed_save()
+    power.switch_off(job, domain)
     forget_checkpoints(domain)
     tops: dict[str, str] = {}
     for target, image in images.items():
@@ -113,8 +113,7 @@ def apply(job: LibvirtJob, domain: Domain) -> None:
         left = disk.target in tops and disk.path not in _frozen(kept, disk.target)
         if left and _is_overlay(job, domain, disk.target, disk.path):
             Path(disk.path).unlink(missing_ok=True)
-    if snapshot.active:
-        domain.start()
+    power.leave(job, domain, running=snapshot.active)
 
 
 def ran_at_cut(job: LibvirtJob, domain: Domain) -> bool | None:

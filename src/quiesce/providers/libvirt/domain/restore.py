@@ -27,6 +27,7 @@ from quiesce.providers.libvirt.client import Domain
 from quiesce.providers.libvirt.disk import qemu_img
 from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
 from quiesce.providers.libvirt.disk.storing import StoredDisk
+from quiesce.providers.libvirt.domain import power
 from quiesce.providers.libvirt.domain.backup import DEFINITION, NVRAM, SECRETS, DomainCopy, purpose_of
 from quiesce.providers.libvirt.domain.checkpoints import forget_checkpoints
 from quiesce.providers.libvirt.domain.domain_xml import (
@@ -75,9 +76,11 @@ class DomainRestore:
         assembly = Assembly(self._saved.repository, self._manifest, plan.targets, job.key.point, job.context)
         with assembly.prepared():
             if plan.domain is not None:
-                self._stop(plan.domain)
+                power.switch_off(job, plan.domain)
+                self._forget_checkpoints(plan.domain)
             assembly.put()
-            self._define(plan)
+            made = self._define(plan)
+        power.leave(job, made, running=plan.copy.active)
         return NOTHING
 
     def require_free_name(self) -> None:
@@ -200,14 +203,12 @@ class DomainRestore:
         for target in plan.targets:
             require_no_snapshots(target, current.get(str(target.path), target.format))
 
-    def _stop(self, domain: Domain) -> None:
-        """Let the domain be off, with nothing left that speaks of its old disks."""
-        domain.destroy()
-        domain.drop_managed_save()
+    def _forget_checkpoints(self, domain: Domain) -> None:
+        """Let nothing speak of the domain's old disks."""
         for name in forget_checkpoints(domain):
             self._job.warn(f"checkpoint {name} is not ours; it does not fit the restored disks")
 
-    def _define(self, plan: _RestorePlan) -> None:
+    def _define(self, plan: _RestorePlan) -> Domain:
         paths = {target.name: str(target.path) for target in plan.targets}
         formats = {target.name: target.format for target in plan.targets}
         definition = with_sources(plan.definition, paths, formats)
@@ -215,8 +216,7 @@ class DomainRestore:
             definition = with_metadata_of(definition, plan.domain.metadata(live=False))
         made = self._job.hypervisor.define_domain(definition)
         self._put_nvram(made)
-        if plan.copy.active:
-            made.start()
+        return made
 
     def _put_nvram(self, domain: Domain) -> None:
         path = read_definition(domain.xml()).nvram

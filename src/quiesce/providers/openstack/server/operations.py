@@ -11,6 +11,7 @@ from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.providers.openstack import doctor, power
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of
+from quiesce.providers.openstack.quiesced_servers import go_on
 from quiesce.providers.openstack.removal import remove
 from quiesce.providers.openstack.resources import Server
 from quiesce.providers.openstack.server.copy import copy
@@ -26,7 +27,7 @@ class ServerOperations(CheckedOperations[OpenStackJob]):
     """One server with the attached volumes that have no node of their own."""
 
     revert = confirm = extract = unsupported
-    prepare = stop = start = unsupported
+    prepare = stop = unsupported
 
     def freeze(self, job: OpenStackJob, /) -> Outcome:
         """Find out whether the cut will be frozen by Nova, provably."""
@@ -65,6 +66,10 @@ class ServerOperations(CheckedOperations[OpenStackJob]):
     def apply(self, job: OpenStackJob, /) -> Outcome:
         """Put the root disk back, and the volumes that the cut took along."""
         return apply(job)
+
+    def start(self, job: OpenStackJob, /) -> Outcome:
+        """Attach what a restore that died has detached; start it when that has stopped it."""
+        return go_on(job, server_of(job).id)
 
     def probe(self, job: OpenStackJob, /) -> Outcome:
         """See whether it is active."""

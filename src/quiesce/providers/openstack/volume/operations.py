@@ -15,7 +15,7 @@ from quiesce.provider_kit.saving import proof_of
 from quiesce.providers.openstack import doctor
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import known_id, volume_of
-from quiesce.providers.openstack.quiesced_servers import attachment_of
+from quiesce.providers.openstack.quiesced_servers import attachment_of, go_on
 from quiesce.providers.openstack.removal import remove
 from quiesce.providers.openstack.resources import Volume
 from quiesce.providers.openstack.root_disk import put_root_volume_back
@@ -34,7 +34,7 @@ class VolumeOperations(CheckedOperations[OpenStackJob]):
     thaw = unsupported
     suspend = unsupported
     resume = unsupported
-    prepare = stop = start = probe = unsupported
+    prepare = stop = probe = unsupported
 
     def snapshot(self, job: OpenStackJob, /) -> Outcome:
         """Fix the point in time: a snapshot, in use or not."""
@@ -65,6 +65,12 @@ class VolumeOperations(CheckedOperations[OpenStackJob]):
             return NOTHING
         RuntimeState(job).write(id=new_id, external_id=new_id)
         return Outcome(note=f"volume {new_id} has taken the place of {source.volume_id}")
+
+    def start(self, job: OpenStackJob, /) -> Outcome:
+        """Attach it where a restore that died has detached it; start the server when that has stopped it."""
+        volume = volume_of(job)
+        place = attachment_of(volume) if volume is not None else None
+        return NOTHING if place is None else go_on(job, place.server_id)
 
     def delete(self, job: OpenStackJob, /) -> Outcome:
         """Remove snapshots and backups of the volume, made for this point only."""

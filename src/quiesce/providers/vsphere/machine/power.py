@@ -7,6 +7,7 @@ from typing import assert_never
 
 from quiesce.errors import ResourceNotFoundError
 from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.provider_kit.power_debt import PowerDebt
 from quiesce.providers.vsphere.inventory import PowerState, VirtualMachine
 from quiesce.providers.vsphere.job import VSphereJob
 from quiesce.providers.vsphere.options import PowerAfter
@@ -38,6 +39,27 @@ def switch_off(job: VSphereJob, machine: VirtualMachine) -> None:
         job.vcenter.power_off(machine.id, job.time)
 
 
+def switch_off_to_restore(job: VSphereJob, machine: VirtualMachine) -> None:
+    """Switch the machine off; one that runs is owed its power from now on."""
+    if machine.power is PowerState.ON:
+        PowerDebt(job.state).begin()
+    switch_off(job, machine)
+
+
+def switch_on(job: VSphereJob) -> Outcome:
+    """Start the machine when a restore has switched it off, and has not come to its end."""
+    debt = PowerDebt(job.state)
+    if not debt.is_owed:
+        return NOTHING
+    machine = job.idle_machine_if_there()
+    if machine is not None:
+        leave_running(job, machine.id)
+    debt.end()
+    if machine is None:
+        return Outcome(note="the machine is not there, so there is nothing to switch on")
+    return Outcome(note=f"{machine.name} was switched off by a restore and is on again")
+
+
 def destroy(job: VSphereJob, machine: VirtualMachine) -> None:
     """Switch the machine off and destroy it with its disks; fine when it is gone already."""
     with contextlib.suppress(ResourceNotFoundError):
@@ -53,7 +75,15 @@ def leave_running(job: VSphereJob, machine_id: str) -> None:
 
 def leave_as_asked(job: VSphereJob, machine_id: str, at_cut: PowerState) -> str:
     """Bring a restored machine into its power state; return a note when that is not quite possible."""
-    wanted = _wanted(job, at_cut)
+    debt, wanted = PowerDebt(job.state), _wanted(job, at_cut)
+    if wanted is PowerState.ON:
+        debt.begin()
+    note = _brought(job, machine_id, wanted)
+    debt.end()
+    return note
+
+
+def _brought(job: VSphereJob, machine_id: str, wanted: PowerState) -> str:
     machine = job.vcenter.machine(machine_id, job.time)
     if wanted is machine.power:
         return ""

@@ -19,13 +19,17 @@ from typing import Final
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, ProviderError, UnsupportedError
 from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.artifact import as_artifact, read_artifact
-from quiesce.provider_kit.job import RuntimeState
 from quiesce.provider_kit.ownership import claim, is_removable, made_by, made_for
 from quiesce.providers.vsphere.inventory import DiskBacking, PowerState, VirtualMachine, datastore_of
 from quiesce.providers.vsphere.job import VSphereJob
 from quiesce.providers.vsphere.machine.artifact import BackupArtifact, ReplacedDisks
 from quiesce.providers.vsphere.machine.full_copy import FullCopy
-from quiesce.providers.vsphere.machine.power import destroy, leave_as_asked, leave_running, switch_off
+from quiesce.providers.vsphere.machine.power import (
+    destroy,
+    leave_as_asked,
+    leave_running,
+    switch_off_to_restore,
+)
 from quiesce.providers.vsphere.machine.snapshot import sentences
 from quiesce.providers.vsphere.options import PowerAfter
 from quiesce.providers.vsphere.ownership import (
@@ -91,7 +95,7 @@ class _Restoring:
             made = self._ready(None)
             job.vcenter.rename(made.id, name, job.time)
             job.vcenter.mark(made.id, no_marks(made), job.time)
-        RuntimeState(job).write(vsphere_server_id=made.id, name=name)
+        job.state.write(vsphere_server_id=made.id, name=name)
         note = leave_as_asked(job, made.id, self._artifact.cut.power)
         return Outcome(note=sentences(f"{name} was gone and was made again as {made.id}.", note))
 
@@ -103,7 +107,7 @@ class _Restoring:
         with _leaving_nothing(job, _temporary_name(job), machine):
             temporary = self._ready(machine)
             _refuse_unlike(machine, temporary)
-            switch_off(job, machine)
+            switch_off_to_restore(job, machine)
             note = self._exchange(machine, temporary)
             destroy(job, temporary)
             powered = leave_as_asked(job, machine.id, self._artifact.cut.power)

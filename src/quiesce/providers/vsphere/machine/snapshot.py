@@ -10,6 +10,7 @@ from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.provider_kit.artifact import as_artifact, read_artifact
 from quiesce.provider_kit.ownership import claim, is_removable, made_for
+from quiesce.provider_kit.power_debt import PowerDebt
 from quiesce.provider_kit.saving import proof
 from quiesce.providers.vsphere.inventory import (
     DiskBacking,
@@ -52,6 +53,8 @@ def apply(job: VSphereJob) -> Outcome:
     """Put the machine back to the restore point's snapshot, powered as it was at the cut."""
     machine = job.idle_machine()
     snapshot = _ours(job, machine)
+    if machine.power is PowerState.ON:
+        PowerDebt(job.state).begin()
     job.vcenter.revert(snapshot.id, job.time)
     note = leave_as_asked(job, machine.id, _power_at_cut(job, snapshot))
     return Outcome(note=sentences(note, consolidation_note(job.vcenter.machine(machine.id, job.time))))

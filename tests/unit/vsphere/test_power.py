@@ -1,0 +1,122 @@
+"""A restore that dies at any moment leaves no machine switched off that ran: its START knows what it owes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from quiesce.model.ids import Json
+from quiesce.model.operation import Operation
+from quiesce.providers.vsphere.inventory import PowerState
+from quiesce.testing import Fuse, PowerCut, RecordingContext
+from quiesce.testing.fake_vcenter import FakeVCenter
+
+#: more often than this no restore touches its vCenter
+MOST_TOUCHES = 200
+
+
+class Fused:
+    """A vCenter whose every call is touched before and after its effect."""
+
+    def __init__(self, center: FakeVCenter, fuse: Fuse) -> None:
+        self._center, self._fuse = center, fuse
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._center, name)
+        if not callable(found) or name == "close":
+            return found
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._fuse.burn()
+            result = found(*arguments, **named)
+            self._fuse.burn()
+            return result
+
+        return call
+
+
+class Life(RecordingContext):
+    """The context of one process: what it keeps is there in the next one."""
+
+    def __init__(self, kept: dict[str, Json], fuse: Fuse) -> None:
+        super().__init__()
+        self._kept, self._fuse = kept, fuse
+
+    def set_runtime_properties(self, properties: Mapping[str, Json]) -> None:
+        self._fuse.burn()
+        self._kept.clear()
+        self._kept.update(properties)
+        self._fuse.burn()
+
+
+def _do(
+    site: Any, kept: dict[str, Json], operation: Operation, fuse: Fuse | None = None, **changes: Any
+) -> None:
+    fuse = fuse or Fuse(None)
+    center: Any = Fused(FakeVCenter(site.world), fuse)
+    call = site.call(operation, runtime_properties=dict(kept), **changes)
+    site.provider(center).perform(call, Life(kept, fuse))
+
+
+def _power(site: Any) -> PowerState:
+    power: PowerState = site.world.machines[site.machine].power
+    return power
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "repository", "clone"])
+def test_wherever_a_restore_dies_the_machine_runs_after_its_start(site: Any, option: Any, kind: str) -> None:
+    properties = option() if kind == "snapshot" else option(backup_to=kind)
+    site.write("before")
+    made = (
+        site.perform(Operation.SNAPSHOT, properties=properties)
+        if kind == "snapshot"
+        else site.backup(properties=properties)
+    )
+    saved = {"full": kind != "snapshot", "artifact": made.artifact, "properties": properties}
+    was_off, kept = 0, {}
+    for touches in range(MOST_TOUCHES):
+        site.write("after")
+        try:
+            _do(site, kept, Operation.APPLY, Fuse(touches), **saved)
+        except PowerCut:
+            pass
+        else:
+            break
+        was_off += _power(site) is not PowerState.ON
+        for _ in range(2):
+            _do(site, kept, Operation.START, **saved)
+            assert _power(site) is PowerState.ON, f"after touch {touches}"
+        assert kept == {}
+        _do(site, kept, Operation.APPLY, **saved)
+        assert (site.read(), _power(site)) == ("before", PowerState.ON)
+    else:
+        pytest.fail("the restore does not come to its end")
+    assert was_off > 0
+    assert kept == {}
+    assert (site.read(), _power(site)) == ("before", PowerState.ON)
+
+
+def test_a_machine_that_was_off_is_not_started(site: Any, option: Any) -> None:
+    site.world.machines[site.machine] = replace(site.world.machines[site.machine], power=PowerState.OFF)
+    site.write("before")
+    saved = {"full": True, "artifact": site.backup(properties=option()).artifact, "properties": option()}
+    kept: dict[str, Json] = {}
+    for touches in range(MOST_TOUCHES):
+        try:
+            _do(site, kept, Operation.APPLY, Fuse(touches), **saved)
+        except PowerCut:
+            _do(site, kept, Operation.START, **saved)
+            assert _power(site) is PowerState.OFF
+        else:
+            break
+    assert _power(site) is PowerState.OFF
+
+
+def test_a_machine_that_somebody_has_removed_is_not_waited_for(site: Any) -> None:
+    kept: dict[str, Json] = {"quiesce_switched_off": "begun"}
+    site.world.machines.clear()
+    _do(site, kept, Operation.START)
+    assert kept == {}
