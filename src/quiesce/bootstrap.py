@@ -36,7 +36,7 @@ from quiesce.stores.manifests import RepositoryManifests, deployments_in
 from quiesce.stores.policies import SqlPolicies
 
 if TYPE_CHECKING:
-    from quiesce.app.repositories.access import RepositoryAccess
+    from quiesce.app.repository_access import RepositoryAccess
 
 #: below the home: where full backups go unless a node says something else
 DEFAULT_REPOSITORY: Final = "repository"
@@ -58,6 +58,16 @@ class Settings:
     def keys_file(self) -> Path:
         """Where the keys lie by which what is in repositories is known again."""
         return self.home / KEYS_FILE
+
+    @property
+    def default_repository(self) -> Path:
+        """Where full backups go unless a node says something else."""
+        return self.home / DEFAULT_REPOSITORY
+
+    @property
+    def proofs(self) -> Path:
+        """Where restore points are restored on trial."""
+        return self.home / "proofs"
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -86,7 +96,7 @@ class Application:
         self._database = Database(settings.database_url)
         descriptions = describe_providers()
         self._providers = Providers(descriptions, _provider_settings(settings, descriptions))
-        repository = settings.home / DEFAULT_REPOSITORY
+        repository = settings.default_repository
         deployments = SqlDeployments(
             self._database, lambda: deployments_in(repository), repository=str(repository)
         )
@@ -108,6 +118,8 @@ class Application:
             guard=self._take_guard,
             pause=time.sleep,
             random_text=_random_text,
+            repositories=lambda: repository_access(settings, masking),
+            proofs_dir=str(settings.proofs),
             masking=masking,
         )
 
@@ -128,11 +140,13 @@ class Application:
 
 def repository_access(settings: Settings, masking: Masking) -> RepositoryAccess:
     """Return what makes and opens repositories with the keys and secrets of the home."""
-    from quiesce.app.repositories.access import RepositoryAccess  # large, and few commands need it
+    from quiesce.app.repository_access import RepositoryAccess  # large, and few commands need it
+    from quiesce.app.seen_repositories import SeenRepositories
 
     require_trusted_home(settings.home)
     secrets = Secrets(settings.home / SECRETS_FILE, os.environ, masking)
-    return RepositoryAccess(Keyring(settings.keys_file), secrets)
+    seen = SeenRepositories(settings.home / "repositories")
+    return RepositoryAccess(Keyring(settings.keys_file), secrets, seen)
 
 
 def start_guard(settings: Settings) -> GuardProcess:
@@ -240,7 +254,7 @@ def _provider_settings(
     return {
         description.name: ProviderSettings(
             state_dir=str(settings.home / "providers" / description.name),
-            repository_dir=str(settings.home / DEFAULT_REPOSITORY),
+            repository_dir=str(settings.default_repository),
             keys_file=str(settings.keys_file),
         )
         for description in descriptions

@@ -192,6 +192,13 @@ class DamagedError(QuiesceError):
     hint = "Restore from another restore point; 'quiesce backups list' shows them."
 
 
+class ProofFailedError(QuiesceError):
+    """A restore point was restored on trial, and the operator's check did not accept it."""
+
+    code = "proof-failed"
+    hint = "Look at what the check says, and try an older one: quiesce backups prove DEPLOYMENT NAME."
+
+
 class TargetError(QuiesceError):
     """What is to be replaced or written to is not fit for it; *code* tells a reason that is the only one."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.app.repositories.access import read_key_file
+from quiesce.app.repository_access import read_key_file
 from quiesce.errors import ExitStatus
 from quiesce.repository import Point, PointKey, Repository
 from quiesce.repository.points import point_name

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -79,6 +80,8 @@ class Theatre:
             guard=Guardless,
             pause=self.scene.clock.sleep,
             random_text=lambda n: "x" * n,
+            repositories=no_repositories,
+            proofs_dir="/nonexistent",
         )
 
     def history(self) -> History:
@@ -96,6 +99,10 @@ class Theatre:
     def guard(self, *orders: Order | None) -> None:
         loop = GuardLoop(self.services(), self.execution.id, self.scene.clock.sleep)
         loop.run(_Orders(orders, self.scene), 30.0)
+
+
+def no_repositories() -> NoReturn:
+    raise AssertionError("a guard opens no repository")
 
 
 class _Orders:

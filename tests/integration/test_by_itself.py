@@ -19,12 +19,14 @@ import pytest
 from quiesce.app.deployments import add_deployment
 from quiesce.app.policies.policies import changed, keep_policies
 from quiesce.app.policies.running import run_due
+from quiesce.app.repositories.copies import fetch_points
+from quiesce.app.repository_access import GivenCredentials
 from quiesce.app.run.execution import Watching
 from quiesce.app.run.run import Result, run_workflow
 from quiesce.app.services import Services
 from quiesce.blueprint import instantiate, load_blueprint
 from quiesce.bootstrap import Application, Settings
-from quiesce.errors import RecoverableError
+from quiesce.errors import RecoverableError, UsageError
 from quiesce.model.ids import ExecutionId, Json
 from quiesce.model.policy import DueReport, RunState
 from quiesce.model.request import WorkflowRequest
@@ -304,3 +306,176 @@ def test_after_a_failed_run_nothing_is_removed(nights: Nights) -> None:
     nights.clock.at += 3600
     assert nights.run_due().errors == ()
     assert len(nights.points()) == 1
+
+
+# -- proofs and copies --------------------------------------------------------------------------------------
+
+
+def proofs(nights: Nights) -> list[tuple[str, float]]:
+    return [
+        (point.name, proof.at)
+        for point in nights.services.catalog.list()
+        for proof in point.proofs
+        if proof.kind == "restored" and proof.passed
+    ]
+
+
+def test_the_newest_point_is_restored_on_trial_every_so_often(nights: Nights) -> None:
+    nights.policy(
+        schedule="0 2 * * *", timezone="UTC", kind="backup", prove_every="3d", notify=["operators"],
+        prove_check='test "$(cat */file)" = content && test -n "$QUIESCE_POINT"',
+    )  # fmt: skip
+    for day in range(1, 9):
+        nights.clock.at = START + day * DAY
+        nights.run_due()
+        nights.run_due()
+    days = [round((at - START) / DAY) for _, at in proofs(nights)]
+    assert days == [1, 4, 7]
+    assert [name for name, _ in proofs(nights)] == [nights.points()[n] for n in (0, 3, 6)]
+    assert nights.messenger.told == []
+    assert list(Path(nights.services.proofs_dir).iterdir()) == []
+
+
+def test_a_proof_that_was_missed_is_made_up_for_without_waiting_for_a_backup(nights: Nights) -> None:
+    nights.policy(schedule="0 2 1 * *", timezone="UTC", kind="backup", prove_every="3d")
+    nights.clock.at = START + 30 * DAY
+    nights.run_due()
+    assert len(proofs(nights)) == 1
+    nights.clock.at += 10 * DAY  # the machine was off
+    (run,) = nights.run_due().runs
+    assert run.run.policy == "nightly/proof"
+    assert len(proofs(nights)) == 2
+    assert nights.run_due().runs == ()
+
+
+def test_a_proof_that_fails_is_told_once_and_tried_again_after_some_hours(nights: Nights) -> None:
+    nights.policy(
+        schedule="0 2 * * *", timezone="UTC", kind="backup", prove_every="7d", prove_check="false",
+        notify=["operators"], dead_man="pulse",
+    )  # fmt: skip
+    tries = 0
+    for minutes in range(0, 12 * 60, 10):
+        nights.clock.at = START + DAY + minutes * 60.0
+        tries += sum(run.run.policy == "nightly/proof" for run in nights.run_due().runs)
+    assert tries == 2
+    ((_, text),) = nights.messenger.told
+    assert "the proof of" in text
+    assert "did not pass" in text
+    assert nights.messenger.pinged == []
+    nights.policy(prove_check="true")
+    nights.clock.at += DAY
+    assert nights.run_due().errors == ()
+    assert len(nights.messenger.pinged) == 1
+
+
+def test_a_proof_in_which_the_process_died_is_begun_again_and_leaves_nothing(nights: Nights) -> None:
+    nights.policy(schedule="0 2 * * *", timezone="UTC", kind="backup", prove_every="7d")
+    nights.clock.at = START + DAY
+
+    def dies(request: WorkflowRequest) -> Result:
+        result = run_workflow(nights.services, request, Watching())
+        if request.workflow == "extract":
+            raise KeyboardInterrupt
+        return result
+
+    with pytest.raises(KeyboardInterrupt):
+        run_due(nights.services, dies)
+    assert proofs(nights) == []
+    (run,) = nights.run_due().runs
+    assert (run.run.policy, run.run.state) == ("nightly/proof", RunState.COMPLETED)
+    assert list(Path(nights.services.proofs_dir).iterdir()) == []
+
+
+def test_a_damaged_backup_does_not_pass_and_is_called_damaged(nights: Nights) -> None:
+    nights.policy(schedule="0 2 * * *", timezone="UTC", kind="backup", notify=["operators"])
+    nights.clock.at = START + DAY
+    nights.run_due()
+    (archive,) = Path(nights.services.proofs_dir).parent.glob("repository/shop/*/*/tree.tar.gz")
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    nights.policy(prove_every="7d")
+    nights.clock.at += 3600
+    report = nights.run_due()
+    assert [each.code for each in report.errors] == ["damaged"]
+    (point,) = nights.services.catalog.list()
+    assert point.trust.value == "damaged"
+    assert "proof" in nights.messenger.told[0][1]
+
+
+def test_backups_are_copied_to_a_second_place_and_come_back_from_there(
+    nights: Nights, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    access = nights.services.repositories()
+    with access.created(str(second), GivenCredentials(), grace_s=60.0):
+        pass
+    nights.policy(
+        schedule="0 2 * * *", timezone="UTC", kind="backup", copy_to=[str(second)], keep_last=2,
+        notify=["operators"],
+    )  # fmt: skip
+    for day in range(1, 5):
+        nights.clock.at = START + day * DAY
+        nights.run_due()
+        assert nights.run_due().runs == ()
+    assert nights.messenger.told == []
+    with access.opened(str(second), GivenCredentials()) as repository:
+        whole = sorted(point.key for point in repository.points() if not point.key.instance)
+        assert [key.point for key in whole] == nights.points()
+        back = tmp_path / "back"
+        fetched = fetch_points(repository, whole, back, access.keyring)
+        assert all(fetched.values())
+        assert not any(fetch_points(repository, whole, back, access.keyring).values())
+    first = Path(nights.services.proofs_dir).parent / "repository"
+    for name in nights.points():
+        assert_same_files(first / "shop" / name, back / "shop" / name)
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    files = [path.relative_to(one) for path in one.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        assert (one / path).read_bytes() == (other / path).read_bytes(), path
+
+
+def test_a_second_place_that_is_away_is_told_and_caught_up_with(nights: Nights, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    access = nights.services.repositories()
+    with access.created(str(second), GivenCredentials(), grace_s=60.0):
+        pass
+    nights.policy(
+        schedule="0 2 * * *", timezone="UTC", kind="backup", copy_to=[str(second)], notify=["operators"],
+        dead_man="pulse",
+    )  # fmt: skip
+    second.rename(tmp_path / "away")
+    second.mkdir()
+    tries = 0
+    for minutes in range(0, 26 * 60, 15):
+        nights.clock.at = START + DAY + minutes * 60.0
+        tries += sum(run.run.policy == "nightly/copy" for run in nights.run_due().runs)
+    assert 24 <= tries <= 27
+    assert len(nights.messenger.told) == 2
+    assert "the copy of" in nights.messenger.told[0][1]
+    assert nights.messenger.pinged == []
+    second.rmdir()
+    (tmp_path / "away").rename(second)
+    nights.clock.at += DAY
+    assert nights.run_due().errors == ()
+    assert len(nights.messenger.pinged) == 1
+    with access.opened(str(second), GivenCredentials()) as repository:
+        assert {point.key.point for point in repository.points()} == set(nights.points())
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"prove_check": "true"}, "does not say prove_every"),
+        ({"copy_to": ["/somewhere"], "kind": "snapshot"}, "makes snapshots"),
+        ({"copy_to": ["ftp://x/y"], "kind": "backup"}, "ftp"),
+    ],
+)
+def test_what_a_policy_cannot_do_is_refused_when_it_is_set(
+    nights: Nights, keys: dict[str, Json], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        nights.policy(schedule="@daily", **keys)

@@ -10,6 +10,7 @@ from quiesce.app.run.recover import find_unfinished
 from quiesce.app.services import Services
 from quiesce.model.execution import ExecutionState
 from quiesce.model.ids import DeploymentName
+from quiesce.model.policy import ChoreKind
 from quiesce.model.restore_point import PointState, RestorePoint, Trust
 
 
@@ -47,6 +48,12 @@ def samples(services: Services) -> Iterator[Sample]:
         last = state_now.last_good.due_at if state_now.last_good is not None else 0.0
         yield Sample(metric="policy_last_success_timestamp_seconds", labels=labels, value=last)
         yield Sample(metric="policy_next_run_timestamp_seconds", labels=labels, value=state_now.next_due_at)
+        good = {each.kind: each.last_good_at or 0.0 for each in state_now.chores}
+        for kind in ChoreKind:
+            at = good.get(kind, 0.0)
+            yield Sample(metric=f"policy_{kind}_timestamp_seconds", labels=labels, value=at)
+        late = any(each.overdue_since is not None for each in state_now.chores)
+        yield Sample(metric="policy_chore_overdue", labels=labels, value=float(late))
         yield Sample(metric="policy_overdue", labels=labels, value=float(state_now.overdue_since is not None))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from quiesce.app.masking import Masking
 from quiesce.model.capabilities import Description
@@ -21,6 +22,9 @@ from quiesce.ports import (
     Policies,
     Provider,
 )
+
+if TYPE_CHECKING:
+    from quiesce.app.repository_access import RepositoryAccess  # large, and few commands need it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,5 +52,9 @@ class Services:
     pause: Callable[[float], None]
     #: random lower-case letters and digits
     random_text: Callable[[int], str]
+    #: what opens repositories, with the keys and secrets of the home
+    repositories: Callable[[], RepositoryAccess]
+    #: where restore points are restored on trial
+    proofs_dir: str
     #: knows every secret that was resolved; what operations say goes through it
     masking: Masking = field(default_factory=Masking)

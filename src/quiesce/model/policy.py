@@ -76,6 +76,15 @@ class PolicyRules:
     verify_every: float | None = option(
         None, "read the newest restore point again when its last check is older", read=read_period
     )
+    prove_every: float | None = option(
+        None,
+        "restore the newest restore point on trial when the last such proof is older",
+        read=read_period,
+    )
+    prove_check: str | None = option(
+        None, "command that looks at what was restored on trial; status 0: all is well"
+    )
+    copy_to: tuple[str, ...] = option((), "URLs of repositories that each backup is copied to")
     catch_up: bool = option(True, "make up for a run that was missed, once, as soon as it is possible")
     overdue_after: float = option(
         3600.0, "how long after its time a run without success is overdue", read=read_period
@@ -117,6 +126,20 @@ class Policy:
         )
 
 
+class ChoreKind(enum.StrEnum):
+    """What a policy does beside its backups, when all that are due are made."""
+
+    #: a restore on trial
+    PROOF = "proof"
+    #: copies in a second place
+    COPY = "copy"
+
+
+def chore_name(policy: PolicyName, kind: ChoreKind) -> PolicyName:
+    """Return the name under which runs of a chore are kept: no policy can be called so."""
+    return PolicyName(f"{policy}/{kind}")
+
+
 class RunState(enum.StrEnum):
     """What became of a run that was due."""
 
@@ -147,6 +170,26 @@ class PolicyRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChoreState:
+    """How one of them stands."""
+
+    kind: ChoreKind
+    #: when it is, or was, due; None: there is nothing for it to be done with
+    due_at: float | None
+    #: when it last succeeded; None: never
+    last_good_at: float | None
+    #: the last try
+    last: PolicyRun | None
+    #: since when a success is overdue; None: it is not
+    overdue_since: float | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last try failed."""
+        return self.last is not None and self.last.state is RunState.FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyState:
     """How a policy stands."""
 
@@ -156,12 +199,15 @@ class PolicyState:
     next_due_at: float
     #: since when a run without success is overdue; None: nothing is
     overdue_since: float | None
+    #: proofs and copies, as far as the policy asks for them
+    chores: tuple[ChoreState, ...] = ()
 
     @property
     def in_trouble(self) -> bool:
         """Whether somebody should look at it."""
         failed = self.last is not None and self.last.state is RunState.FAILED
-        return failed or self.overdue_since is not None
+        chores = any(each.failed or each.overdue_since is not None for each in self.chores)
+        return failed or self.overdue_since is not None or chores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +220,8 @@ class DueRun:
     #: removed by retention
     removed: tuple[str, ...] = ()
     verified: str | None = None
+    #: what a proof has found, or which restore points were copied
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,8 +55,10 @@ ELSEWHERE: Final = "elsewhere"
 #: kinds of the proof by a blueprint's own ``verify``: it says that it has read everything, or does not
 READ: Final = "read"
 CHECKED: Final = "checked"
+#: kind of the proof by a restore into a scratch directory, in which everything was read
+RESTORED: Final = "restored"
 #: kinds after which nothing is left that was not read
-_READING: Final = frozenset({"checksums", READ})
+_READING: Final = frozenset({"checksums", READ, RESTORED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +66,8 @@ class Proof:
     """The result of one check of a restore point."""
 
     at: float
-    #: ``checksums``, `READ`: every byte was read; ``presence``: everything is there; `CHECKED`: something
-    #: of it was looked at
+    #: ``checksums``, `READ`, `RESTORED`: every byte was read; ``presence``: everything is there;
+    #: `CHECKED`: something of it was looked at
     kind: str
     passed: bool
     detail: str = ""

@@ -6,6 +6,7 @@ from quiesce.planning.parameters import PARAMETERS, default_of, parameters_of, r
 from quiesce.planning.prediction import lasted, predictor, unmeasured
 from quiesce.planning.registry import (
     BACKUP,
+    EXTRACT,
     REMOVE_BACKUP,
     UNDO_RESTORE,
     WORKFLOWS,
@@ -19,6 +20,7 @@ from quiesce.planning.window import predict_total_s, predict_window_s, vain_wait
 
 __all__ = [
     "BACKUP",
+    "EXTRACT",
     "PARAMETERS",
     "REMOVE_BACKUP",
     "UNDO_RESTORE",

@@ -129,6 +129,17 @@ BACKUP: Final = Workflow(
     availability=("all", "partial"),
     closing="Backuped to",
 )
+EXTRACT: Final = Workflow(
+    name="extract",
+    planner=plan_extract,
+    interfaces=(RESTORE_EXTRACT,),
+    help="Write what a restore point holds below a directory; the deployment is not touched.",
+    option_of=("restore", "target"),
+    mutating=False,
+    takes_points=True,
+    availability=("all", "partial", "none"),
+    closing="Extracted",
+)
 REMOVE_BACKUP: Final = Workflow(
     name="remove_backup",
     planner=plan_remove_backup,
@@ -194,17 +205,7 @@ WORKFLOWS: Final = {
             defaults={"max_freeze": 3600},
         ),
         UNDO_RESTORE,
-        Workflow(
-            name="extract",
-            planner=plan_extract,
-            interfaces=(RESTORE_EXTRACT,),
-            help="Write what a restore point holds below a directory; the deployment is not touched.",
-            option_of=("restore", "target"),
-            mutating=False,
-            takes_points=True,
-            availability=("all", "partial", "none"),
-            closing="Extracted",
-        ),
+        EXTRACT,
         Workflow(
             name="forget_undo",
             planner=plan_forget_undo,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from quiesce.model.ids import DeploymentName
-from quiesce.model.policy import DueReport, DueRun, PolicyRun, PolicyState, RunState
+from quiesce.model.policy import ChoreState, DueReport, DueRun, PolicyRun, PolicyState, RunState
 from quiesce.reports.escaping import printable, printable_lines
 from quiesce.reports.text import moment, table
 
@@ -42,15 +42,32 @@ def _policy_lines(state: PolicyState, runs: Sequence[PolicyRun]) -> Iterator[str
     for key, value in policy.given.items():
         yield f"  {key}: {value}"
     yield f"  next run: {moment(state.next_due_at)}"
+    for chore in state.chores:
+        good = "never" if chore.last_good_at is None else moment(chore.last_good_at)
+        yield f"  last good {chore.kind}: {good}{_chore_trouble(chore)}"
     for run in runs:
         missed = f", {run.missed_before} before it were missed" if run.missed_before else ""
         message = f": {printable(run.message)}" if run.message else ""
         yield f"  {moment(run.due_at)}  {run.state}{missed}{message}"
 
 
+def _chore_trouble(chore: ChoreState) -> str:
+    failed = f"; FAILED: {printable(chore.last.message)}" if chore.failed and chore.last is not None else ""
+    overdue = "" if chore.overdue_since is None else f"; OVERDUE since {moment(chore.overdue_since)}"
+    return failed + overdue
+
+
+def _chore_standing(chore: ChoreState) -> str:
+    if chore.failed:
+        return f"{chore.kind} FAILED"
+    return "" if chore.overdue_since is None else f"{chore.kind} OVERDUE since {moment(chore.overdue_since)}"
+
+
 def _standing(state: PolicyState) -> str:
     if state.overdue_since is not None:
         return f"OVERDUE since {moment(state.overdue_since)}"
+    if trouble := next(filter(None, map(_chore_standing, state.chores)), ""):
+        return trouble
     if state.last is None:
         return "waits for its first run"
     return {RunState.FAILED: "FAILED", RunState.RUNNING: "runs"}.get(state.last.state, "good")
@@ -76,5 +93,7 @@ def _run_lines(due: DueRun) -> Iterator[str]:
             yield f"  hint: {error.hint}"
     if due.removed:
         yield f"  removed: {', '.join(due.removed)}"
+    if due.told:
+        yield f"  {due.told}"
     if due.verified:
         yield f"  read again and found good: {due.verified}"

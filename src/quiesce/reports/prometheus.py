@@ -18,6 +18,9 @@ METRICS: Final = {
     "backup_proof_timestamp_seconds": "When a restore point was last read in full and found good; 0: never.",
     "policy_last_success_timestamp_seconds": "Due time of the last run that succeeded; 0: never.",
     "policy_next_run_timestamp_seconds": "When the policy is due next.",
+    "policy_proof_timestamp_seconds": "When a restore point was last restored on trial; 0: never.",
+    "policy_copy_timestamp_seconds": "When backups were last copied to the second place; 0: never.",
+    "policy_chore_overdue": "Whether a proof or a copy is overdue (1) or not (0).",
     "policy_overdue": "Whether a success is overdue (1) or not (0).",
 }
 

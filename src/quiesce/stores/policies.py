@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from quiesce.errors import UnknownNameError
 from quiesce.model.ids import DeploymentName
 from quiesce.model.options import options_of
-from quiesce.model.policy import Policy, PolicyName, PolicyRules, PolicyRun
+from quiesce.model.policy import ChoreKind, Policy, PolicyName, PolicyRules, PolicyRun, chore_name
 from quiesce.stores.codec import decode, encode
 from quiesce.stores.database import Database
 from quiesce.stores.schema import policies, policy_runs
@@ -40,11 +40,12 @@ class SqlPolicies:
 
     def remove(self, deployment: DeploymentName, name: str) -> None:
         """Forget a policy and its runs; what it made stays."""
+        own = [name, *(chore_name(PolicyName(name), kind) for kind in ChoreKind)]
         with self._database.write() as connection:
             gone = connection.execute(sa.delete(policies).where(_is(deployment, name))).rowcount
             connection.execute(
                 sa.delete(policy_runs).where(
-                    policy_runs.c.deployment == deployment, policy_runs.c.policy == name
+                    policy_runs.c.deployment == deployment, policy_runs.c.policy.in_(own)
                 )
             )
         if not gone:

@@ -10,9 +10,10 @@ from quiesce.app.services import Services
 from quiesce.errors import UsageError
 from quiesce.model.ids import Json
 from quiesce.model.options import options_of
-from quiesce.model.policy import Policy, PolicyName, PolicyRules, policy_name
+from quiesce.model.policy import PointKind, Policy, PolicyName, PolicyRules, policy_name
 from quiesce.model.words import WrongValueError
 from quiesce.planning import BACKUP, declared_options, read_parameters
+from quiesce.storage.urls import parse_url
 
 #: said by keys of a policy of their own
 _OWN_KEYS: Final = {
@@ -40,6 +41,7 @@ def read_policy(services: Services, deployment: str, name: Json, given: Mapping[
     if not rules.schedule:
         raise UsageError(f"policy {read_name} has no schedule", hint="Such as schedule: '30 2 * * *'.")
     check_schedule(rules)
+    _check_chores(read_name, rules)
     _check_parameters(services, rules)
     return Policy(
         deployment=found.name, name=read_name, given=dict(given), rules=rules, since=services.clock.now()
@@ -89,6 +91,18 @@ def _read_rules(name: PolicyName, given: Mapping[str, Json]) -> PolicyRules:
         except WrongValueError as error:
             raise UsageError(f"{key} of policy {name}: {error}") from None
     return PolicyRules(**fields)
+
+
+def _check_chores(name: PolicyName, rules: PolicyRules) -> None:
+    if rules.prove_check and rules.prove_every is None:
+        raise UsageError(f"policy {name} has a prove_check, but does not say prove_every")
+    if rules.copy_to and rules.kind is not PointKind.BACKUP:
+        raise UsageError(
+            f"policy {name} copies to a second place, but makes snapshots",
+            hint="A snapshot cannot leave its storage. Say kind=backup.",
+        )
+    for url in rules.copy_to:
+        parse_url(url)
 
 
 def _check_parameters(services: Services, rules: PolicyRules) -> None:

@@ -10,23 +10,20 @@ from typing import Final
 from quiesce.app.masking import masked_error
 from quiesce.app.points.prune import plan_pruning, remove_unkept
 from quiesce.app.points.verify import unreachable_error, verify
+from quiesce.app.policies.chores import Runner, run_chores
 from quiesce.app.policies.due import Due, find_due, state_of, to_verify
 from quiesce.app.policies.policies import parameters_for
 from quiesce.app.run.recover import find_unfinished
-from quiesce.app.run.run import Result
 from quiesce.app.services import Services
 from quiesce.errors import BusyError, CancelledError, DamagedError, ProviderError, QuiesceError
 from quiesce.model.ids import DeploymentName, ExecutionId
-from quiesce.model.policy import DueReport, DueRun, Policy, PolicyRun, RunState
+from quiesce.model.policy import ChoreState, DueReport, DueRun, Policy, PolicyRun, RunState
 from quiesce.model.request import WorkflowRequest
 from quiesce.model.restore_point import PointState
 from quiesce.planning import BACKUP
 
 #: trouble that lasts is told again after so long, in seconds
 REMIND_S: Final = 86_400.0
-
-#: runs a workflow to its end
-Runner = Callable[[WorkflowRequest], Result]
 
 
 def run_due(services: Services, run: Runner) -> DueReport:
@@ -40,18 +37,20 @@ def run_due(services: Services, run: Runner) -> DueReport:
     """
     names = sorted({policy.deployment for policy in services.policies.list()})
     runs: list[DueRun] = []
-    busy: list[DeploymentName] = []
-    for name in names:
-        try:
-            lease = services.schedulers.acquire(name, ExecutionId(f"run-due-{services.random_text(10)}"))
-        except BusyError:
-            busy.append(name)
-            continue
-        try:
-            for policy in services.policies.list(name):
-                runs.extend(_run_policy(services, policy, run))
-        finally:
-            lease.release()
+    busy: dict[DeploymentName, None] = {}
+    # what takes long and can wait comes after everybody's backups
+    for work in (_run_policy, run_chores):
+        for name in names:
+            try:
+                lease = services.schedulers.acquire(name, ExecutionId(f"run-due-{services.random_text(10)}"))
+            except BusyError:
+                busy[name] = None
+                continue
+            try:
+                for policy in services.policies.list(name):
+                    runs.extend(work(services, policy, run))
+            finally:
+                lease.release()
     untold = [why for policy in services.policies.list() for why in _tell(services, policy)]
     return DueReport(runs=tuple(runs), busy=tuple(busy), untold=tuple(untold))
 
@@ -194,6 +193,7 @@ def _tell(services: Services, policy: Policy) -> Iterable[str]:
     if state.overdue_since is not None:
         good = state.last_good
         lines.append(f"no good restore point since {_when(None if good is None else good.due_at)}")
+    lines += [line for each in state.chores for line in _of_chore(each)]
     lines += [f"{each.owed} (by {each.execution.id})" for each in owed]
     title = f"quiesce: {policy.name} of {policy.deployment} needs you"
     failures = [
@@ -204,6 +204,13 @@ def _tell(services: Services, policy: Policy) -> Iterable[str]:
     yield from failures
     if len(failures) < len(policy.rules.notify) or not policy.rules.notify:
         services.policies.save([replace(policy, told_at=now)])
+
+
+def _of_chore(state: ChoreState) -> Iterable[str]:
+    if state.failed and state.last is not None:
+        yield f"the {state.kind} of {_when(state.last.started_at)} failed: {state.last.message}"
+    if state.overdue_since is not None:
+        yield f"no good {state.kind} since {_when(state.last_good_at)}"
 
 
 def _ping(services: Services, policy: Policy, last: PolicyRun | None) -> Iterable[str]:

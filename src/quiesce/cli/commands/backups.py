@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
 from quiesce.app.points.former import kept_states
 from quiesce.app.points.naming import point_named
+from quiesce.app.points.prove import prove as prove_point
 from quiesce.app.points.prune import plan_pruning, remove_unkept
 from quiesce.app.points.rebuild import rebuild as rebuild_catalog
 from quiesce.app.points.verify import unreachable_error
 from quiesce.app.points.verify import verify as verify_point
+from quiesce.app.run.execution import Watching
 from quiesce.app.run.run import run_workflow
+from quiesce.bootstrap import Settings
 from quiesce.cli.commands.workflows import follow
 from quiesce.cli.console import CheckLine
 from quiesce.cli.names import deployment_names, point_names
 from quiesce.cli.printing import say
 from quiesce.cli.retention import retention_options
 from quiesce.cli.session import json_option, on_terminal, services
-from quiesce.errors import DamagedError, ExitStatus
+from quiesce.errors import DamagedError, ExitStatus, QuiesceError
+from quiesce.model.request import WorkflowRequest
 from quiesce.model.retention import RetentionPolicy
+from quiesce.reports.escaping import printable_lines
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import (
     former_text,
@@ -98,6 +105,43 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
         raise DamagedError(f"{point.name} is damaged: {', '.join(found.damages)}")
     if found.unreachable:
         raise unreachable_error(point, found)
+    return ExitStatus.OK
+
+
+@backups.command("prove")
+@click.argument("deployment", shell_complete=deployment_names)
+@click.argument("name", default="latest", shell_complete=point_names)
+@click.option("--check", default="", metavar="COMMAND", help="Run there afterwards; status 0: all is well.")
+@click.option(
+    "--in",
+    "scratch",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="Where to restore it on trial; default: proofs below QUIESCE_HOME.",
+)
+@json_option
+def prove(deployment: str, name: str, check: str, scratch: Path | None, as_json: bool) -> int:
+    """Restore a restore point into a scratch directory, check it there, measure it, and remove it again.
+
+    The deployment is not touched. The result is kept as a proof. NAME is "latest" unless it is given. The
+    command of --check runs in the directory with one entry for each instance ($QUIESCE_RESTORED).
+
+    \b
+    Example:
+      quiesce backups prove shop
+      quiesce backups prove shop nightly --check 'test -s files_*/orders.db'
+    """
+    where = scratch.absolute() if scratch is not None else Settings.of(os.environ).proofs
+    with services() as given:
+
+        def run(request: WorkflowRequest) -> QuiesceError | None:
+            return run_workflow(given, request, Watching()).error
+
+        proven = prove_point(given, deployment, name, run, scratch=where, check=check)
+    if as_json:
+        say(render_json("proof", {"restore_point": proven.point.name, "proof": proven.proof}))
+    else:
+        say(f"{printable_lines(proven.point.name)} is proven: {printable_lines(proven.proof.detail)}")
     return ExitStatus.OK
 
 

@@ -14,13 +14,14 @@ from typing import Any, Final
 import click
 
 from quiesce.app.masking import Masking
-from quiesce.app.repositories.access import (
+from quiesce.app.repositories.copies import fetch_points
+from quiesce.app.repositories.prune import plan_repository_pruning, remove_doomed
+from quiesce.app.repository_access import (
     GivenCredentials,
     RepositoryAccess,
     label_of,
 )
-from quiesce.app.repositories.prune import plan_repository_pruning, remove_doomed
-from quiesce.app.repositories.tampering import SeenRepositories
+from quiesce.app.seen_repositories import SeenRepositories
 from quiesce.bootstrap import Settings, repository_access
 from quiesce.cli.printing import say
 from quiesce.cli.retention import retention_options
@@ -471,6 +472,52 @@ def copy(
         raise DamagedError(f"damaged points in {from_.location}: {', '.join(damaged)}", hint=_DAMAGE_HINT)
 
 
+@repository.command("fetch")
+@click.argument("url")
+@click.argument("points", nargs=-1, metavar="[DEPLOYMENT[/POINT]]...")
+@click.option(
+    "--to",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="The repository that the nodes name; default: the one of QUIESCE_HOME.",
+)
+@bandwidth_option
+@credential_options
+@json_option
+def fetch(
+    url: str,
+    points: tuple[str, ...],
+    directory: Path | None,
+    bandwidth: float | None,
+    given: GivenCredentials,
+    as_json: bool,
+) -> None:
+    """Bring backups that a policy has copied to URL (copy_to) back, for a restore.
+
+    They are written where backups are kept, and 'quiesce backups rebuild' puts them into the catalog. What is
+    there already is left alone.
+
+    \b
+    Example:
+      quiesce repository fetch s3://offsite/shop shop/nightly-20270101T013000Z
+      quiesce backups rebuild shop
+    """
+    to = (directory or Settings.of(os.environ).default_repository).absolute()
+    with _opened(url, given, bandwidth) as (home, opened):
+        chosen = _chosen([point.key for point in opened.points()], points)
+        whole = sorted(key for key in chosen if not key.instance)
+        fetched = fetch_points(opened, whole, to, home.access.keyring)
+    if as_json:
+        say(render_json("fetched", {str(key): new for key, new in fetched.items()}))
+        return
+    new = sum(fetched.values())
+    say(f"{new} restore points are in {to} now, {len(fetched) - new} were there before")
+    for name in sorted({key.deployment for key in fetched}):
+        say(f"next: quiesce backups rebuild {name}")
+        say(f"  or first: quiesce init BLUEPRINT -b {name} --from-repository {to}")
+
+
 @repository.group("keys")
 def repository_keys() -> None:
     """Say which passphrases and key files open a repository. No data are written anew."""
@@ -587,9 +634,8 @@ def import_key(url: str, file: Path) -> None:
 def _home() -> Iterator[_Home]:
     settings, masking = Settings.of(os.environ), Masking()
     with without_secrets(masking):
-        yield _Home(
-            access=repository_access(settings, masking), seen=SeenRepositories(settings.home / "repositories")
-        )
+        access = repository_access(settings, masking)
+        yield _Home(access=access, seen=access.seen)
 
 
 @contextmanager

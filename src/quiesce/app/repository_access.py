@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from quiesce.app.seen_repositories import SeenRepositories
 from quiesce.archives import Keyring
 from quiesce.errors import UsageError, WrongKeyError
 from quiesce.files.durable import storage_errors
@@ -37,9 +38,11 @@ class GivenCredentials:
 class RepositoryAccess:
     """Makes and opens repositories."""
 
-    def __init__(self, keyring: Keyring, secret: Callable[[str], str]) -> None:
+    def __init__(self, keyring: Keyring, secret: Callable[[str], str], seen: SeenRepositories) -> None:
         """*secret* gives the value of a secret that is named."""
-        self._keyring = keyring
+        self.keyring = keyring
+        #: what this home remembers of repositories
+        self.seen = seen
         self._secret = secret
 
     @contextmanager
@@ -78,7 +81,7 @@ class RepositoryAccess:
 
     def home_keys(self) -> list[FileKey]:
         """Return what the keys of this home open repositories with; one is made where there is none."""
-        return [FileKey(secret) for secret in self._keyring.secrets_for(_PURPOSE)]
+        return [FileKey(secret) for secret in self.keyring.secrets_for(_PURPOSE)]
 
     def read(self, given: GivenCredentials) -> list[Credential]:
         """Return what was named.

@@ -1,0 +1,65 @@
+"""Private directories in which restore points are tried, and which are gone afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from quiesce.errors import NonRecoverableError
+from quiesce.files.durable import make_private_directory, storage_errors
+from quiesce.files.removal import remove_tree
+from quiesce.files.trust import require_trusted
+
+
+@contextmanager
+def scratch_directory(above: Path, name: str) -> Iterator[Path]:
+    """Give a new private directory below *above*, and remove it and what died ones have left there.
+
+    Raises:
+        UntrustedPathError: when somebody else could look into it, or replace it.
+        NonRecoverableError: when not everything could be removed.
+    """
+    with storage_errors(f"use {above}"):
+        make_private_directory(above)
+        require_trusted(above, private=True, hint="Choose a directory that is yours alone.")
+        place = above / name
+        _remove_abandoned(above)
+        place.mkdir(mode=0o700)
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # as long as it is held, somebody works here
+        yield place
+    finally:
+        try:
+            _remove(above, place.name)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_abandoned(above: Path) -> None:
+    for place in list(above.iterdir()):
+        if place.is_symlink() or not place.is_dir():
+            continue
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(above, place.name)
+        finally:
+            os.close(descriptor)
+
+
+def _remove(above: Path, name: str) -> None:
+    parent = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        removal = remove_tree(parent, os.fsencode(name), unlock=True)
+    finally:
+        os.close(parent)
+    if not removal.complete:
+        raise NonRecoverableError(
+            f"{above / name}, where a restore point was tried, could not be removed: {removal.left}",
+            hint="Remove it by hand: it holds a copy of your data.",
+        )

@@ -1,0 +1,232 @@
+"""Copies of a policy's backups in a second repository, anywhere: each as a point that needs no other.
+
+Backups lie in directories (`quiesce.archives`). Of each restore point a copy has one tree for each instance,
+and, written last, one with the manifest. Brought back, they make a directory repository again, from which
+``quiesce backups rebuild`` reads the catalog.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from quiesce.app.points.manifests import repositories
+from quiesce.app.points.prune import local_day
+from quiesce.app.repository_access import GivenCredentials
+from quiesce.app.services import Services
+from quiesce.archives import Archives, BackupKey, Keyring
+from quiesce.errors import DamagedError, PlanError, UnreachableError
+from quiesce.files.durable import make_private_directory, storage_errors, sync_directory
+from quiesce.files.problems import TreeProblems
+from quiesce.files.trust import open_declared
+from quiesce.files.walking import Entry, everything
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import (
+    BackupName,
+    DeploymentName,
+    ExecutionId,
+    InstanceId,
+    backup_name,
+    deployment_name,
+)
+from quiesce.model.policy import Policy
+from quiesce.model.restore_point import PointState, RestorePoint, Trust
+from quiesce.planning.retention import plan_retention
+from quiesce.repository import Point, PointKey, Repository, WriterSession
+
+#: what each point of a copy holds
+_ITEM: Final = "archive"
+_MANIFEST: Final = b"manifest.json"
+#: of a deployment's point: by which policy it was made
+_POLICY: Final = "policy"
+
+
+def copy_points(
+    services: Services, policy: Policy, points: Sequence[RestorePoint], url: str
+) -> Sequence[BackupName]:
+    """Copy those of *points* that are not at *url* and are worth keeping there; return what was copied.
+
+    What the policy's rules do not keep is removed there; it can be brought back until the grace is over.
+    Interrupted, it goes on where it was.
+
+    Raises:
+        UnreachableError: when the repository or the backups cannot be reached.
+        PlanError: when a part of a restore point is kept by its platform, not in a directory.
+        DamagedError: when a backup could not be read as it was written.
+    """
+    access = services.repositories()
+    with access.opened(url, GivenCredentials()) as repository:
+        there = list(_copied(repository, policy))
+        kept = _kept(services, policy, there, points)
+        names = {point.name for point in there}
+        new = [point for point in points if point.name in kept and point.name not in names]
+        for point in new:
+            if point.trust is not Trust.DAMAGED:
+                _copy(services, repository, point, policy)
+        for point in there:
+            if point.name not in kept:
+                access.seen.forget_points(repository, _remove(repository, point))
+    return [point.name for point in new]
+
+
+def _copied(repository: Repository, policy: Policy) -> Iterator[RestorePoint]:
+    """Yield what *policy* has in *repository*, as far as retention has to know it."""
+    for point in repository.points():
+        key = point.key
+        if (
+            key.deployment == policy.deployment
+            and not key.instance
+            and point.content.get(_POLICY) == policy.name
+        ):
+            yield RestorePoint(
+                deployment=policy.deployment,
+                name=BackupName(key.point),
+                full=True,
+                type=policy.name,
+                rotation=0,
+                execution=ExecutionId(""),
+                state=PointState.COMPLETE,
+                consistency=Consistency.NONE,
+                made_at=point.made_at,
+            )
+
+
+def _kept(
+    services: Services, policy: Policy, there: Sequence[RestorePoint], here: Sequence[RestorePoint]
+) -> frozenset[BackupName]:
+    """Return what is to be at the second place afterwards: of what is there and here, what the rules keep."""
+    alike = {p.name: replace(p, artifacts=(), sequence=0) for p in (*there, *here)}
+    if replace(policy.retention, type=None).keeps_nothing:
+        return frozenset(alike)
+    plan = plan_retention(
+        policy.deployment,
+        list(alike.values()),
+        policy.retention,
+        day_of=local_day,
+        now=services.clock.now(),
+    )
+    return frozenset(alike) - {point.name for point in plan.to_remove}
+
+
+def _copy(services: Services, repository: Repository, point: RestorePoint, policy: Policy) -> None:
+    deployment = services.deployments.get(point.deployment)
+    instances = [artifact.instance for artifact in point.artifacts]
+    kept = repositories(services, deployment, instances)
+    if missing := [instance for instance in instances if instance not in kept]:
+        raise PlanError(
+            f"{', '.join(missing)} of {point.name} is kept by its platform, so it cannot be copied",
+            hint="Leave copy_to out of this policy, or exclude those instances (parameters: exclude_nodes).",
+        )
+    for directory in set(kept.values()):
+        if why := services.manifests.why_away(directory):
+            raise UnreachableError(why)
+    with repository.write() as session:
+        for instance, directory in kept.items():
+            _commit(session, point, Path(directory), instance)
+        _commit(session, point, Path(kept[instances[0]]), None, instances=instances, policy=policy.name)
+
+
+def _commit(
+    session: WriterSession,
+    point: RestorePoint,
+    root: Path,
+    instance: InstanceId | None,
+    *,
+    instances: Iterable[InstanceId] = (),
+    policy: str = "",
+) -> None:
+    place = root / deployment_name(point.deployment) / backup_name(point.name) / (instance or "")
+    with _opened(place) as directory:
+        item, saved = session.add_tree(directory, wanted=_is_manifest if instance is None else everything)
+    if saved.problems or saved.mounts:
+        raise DamagedError(f"the backup in {place} could not be read: {saved.problems or 'mounts are in it'}")
+    session.commit(
+        Point(
+            key=PointKey(deployment=point.deployment, point=point.name, instance=instance or ""),
+            made_at=point.made_at,
+            items={_ITEM: item},
+            instances=tuple(instances),
+            content={_POLICY: policy} if policy else {},
+        )
+    )
+
+
+@contextmanager
+def _opened(place: Path) -> Iterator[int]:
+    with storage_errors(f"read {place}"), open_declared(place) as declared:
+        descriptor = declared.open()
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _is_manifest(entry: Entry) -> bool:
+    return not entry.path or entry.path == _MANIFEST
+
+
+def _remove(repository: Repository, point: RestorePoint) -> Sequence[PointKey]:
+    """Remove a copy and return its points: the deployment's first, so that none looks whole that is not."""
+    whose = (point.deployment, point.name)
+    keys = sorted(p.key for p in repository.points() if (p.key.deployment, p.key.point) == whose)
+    for key in keys:
+        repository.remove(key)
+    return keys
+
+
+# -- the way back -------------------------------------------------------------------------------------------
+
+
+def fetch_points(
+    repository: Repository, keys: Iterable[PointKey], directory: Path, keyring: Keyring
+) -> Mapping[PointKey, bool]:
+    """Write copied restore points below *directory*, a repository that restores read; tell which were new.
+
+    Raises:
+        DamagedError: when one did not come back as it was; nothing of it is there then.
+    """
+    archives = Archives(directory, keyring)
+    archives.mark()
+    return {key: _fetch(repository, key, directory) for key in keys}
+
+
+def _fetch(repository: Repository, key: PointKey, directory: Path) -> bool:
+    whole = repository.point(key)
+    place = directory / deployment_name(key.deployment) / backup_name(key.point)
+    if os.path.lexists(place):
+        return False
+    with storage_errors(f"write {place}"):
+        make_private_directory(place.parent)
+        unfinished = Path(tempfile.mkdtemp(prefix=".quiesce-fetch-", dir=directory))
+        try:
+            _restore(repository, key, unfinished)
+            for instance in whole.instances:
+                given = BackupKey(
+                    deployment=DeploymentName(key.deployment),
+                    point=BackupName(key.point),
+                    instance=InstanceId(instance),
+                )
+                inner = unfinished / given.components()[-1]
+                inner.mkdir(mode=0o700)
+                _restore(repository, replace(key, instance=instance), inner)
+            unfinished.rename(place)
+            sync_directory(place.parent)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return True
+
+
+def _restore(repository: Repository, key: PointKey, place: Path) -> None:
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        problems: TreeProblems = repository.reader(key).restore_tree(_ITEM, descriptor)
+    finally:
+        os.close(descriptor)
+    if problems:
+        raise DamagedError(f"{key} did not come back as it was: {problems}")

@@ -1,0 +1,81 @@
+"""Proofs by a restore on trial, and copies in a second place, on the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from quiesce.errors import ExitStatus
+
+from .shop import CommandLine, Shop, eventually
+
+CHECK = 'test -s files_*/orders.db && test "$QUIESCE_DEPLOYMENT/$QUIESCE_POINT" = shop/one'
+
+
+def tree(directory: Path) -> set[str]:
+    return {str(path) for path in directory.rglob("*")}
+
+
+def test_a_backup_is_proven_and_nothing_of_the_trial_is_left(quiesce: CommandLine, shop: Shop) -> None:
+    quiesce("backup", "shop", "--full", "-p", "snapshot_name=one")
+    before = tree(shop.data)
+    told = quiesce("backups", "prove", "shop", "--check", CHECK).out
+    assert told.startswith("one is proven: 1 of 1 instances restored and checked in ")
+    assert list((quiesce.home / "proofs").iterdir()) == []
+    assert tree(shop.data) == before
+    assert "restored passed" in quiesce("backups", "show", "shop", "one").out
+
+
+def test_a_check_that_fails_fails_the_proof_and_calls_nothing_damaged(
+    quiesce: CommandLine, shop: Shop
+) -> None:
+    quiesce("backup", "shop", "--full", "-p", "snapshot_name=one")
+    told = quiesce("backups", "prove", "shop", "--check", "echo no orders; false", status=ExitStatus.FAILED)
+    assert "exit status 1: no orders [proof-failed]" in told.err
+    assert quiesce.points("shop")["one"]["proofs"] == []
+    quiesce("restore", "shop", "-p", "snapshot_name=one")
+
+
+def test_what_a_killed_trial_has_left_is_removed_by_the_next(quiesce: CommandLine, shop: Shop) -> None:
+    quiesce("backup", "shop", "--full", "-p", "snapshot_name=one")
+    process = quiesce.start("backups", "prove", "shop", "--check", "sleep 600")
+    proofs = quiesce.home / "proofs"
+    eventually(lambda: any(proofs.glob("*/restored/*/orders.db")), "it is restored")
+    process.kill()
+    process.communicate()
+    assert len(list(proofs.iterdir())) == 1
+    quiesce("backups", "prove", "shop")
+    assert list(proofs.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user's directory")
+def test_nobody_else_can_look_at_a_trial(quiesce: CommandLine, shop: Shop, tmp_path: Path) -> None:
+    quiesce("backup", "shop", "--full", "-p", "snapshot_name=one")
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    told = quiesce("backups", "prove", "shop", "--in", str(open_to_all), status=ExitStatus.REFUSED).err
+    assert "untrusted-path" in told
+
+
+def test_a_lost_machine_is_restored_from_the_copies(quiesce: CommandLine, shop: Shop, tmp_path: Path) -> None:
+    second, safe, fetched = tmp_path / "second", tmp_path / "safe.keys", quiesce.home / "repository"
+    quiesce("keys", "export", "--output", str(safe))
+    quiesce("repository", "init", str(second))
+    quiesce("policy", "set", "shop", "nightly", "schedule=* * * * *", "kind=backup", f"copy_to={second}")
+    eventually(lambda: "copied: 1 to" in quiesce("run-due").out, "a backup is due and copied")
+    quiesce("policy", "remove", "shop", "nightly")
+    was = (shop.data / "orders.db").read_bytes()
+    shutil.rmtree(quiesce.home)
+    shutil.rmtree(shop.data)
+    quiesce("keys", "import", str(safe))
+    assert "1 restore points are in" in quiesce("repository", "fetch", str(second)).out
+    given = ("-b", "shop", "-i", f"data={shop.data}")
+    quiesce("init", "shop.yaml", *given, "--from-repository", str(fetched))
+    quiesce("backups", "rebuild", "shop")
+    (name,) = quiesce.points("shop")
+    quiesce("restore", "shop", "-p", f"snapshot_name={name}")
+    assert (shop.data / "orders.db").read_bytes() == was
