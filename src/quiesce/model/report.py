@@ -150,6 +150,8 @@ class PlanReport:
     users: Mapping[InstanceId, Sequence[str]] = field(default_factory=dict)
     #: files that the restore point names and that are not those of now, by instance
     differences: Mapping[InstanceId, Sequence[str]] = field(default_factory=dict)
+    #: what the restored ones will not be or have that the saved ones were or had, by instance
+    lost: Mapping[InstanceId, Sequence[str]] = field(default_factory=dict)
     #: what is kept of earlier restores, by instance
     former: Mapping[InstanceId, FormerState] = field(default_factory=dict)
     #: None: it would run

@@ -28,6 +28,8 @@ class RestoreTarget:
     room: str = ""
     #: files that it names and that are not those of now, each for people
     differences: tuple[str, ...] = ()
+    #: what the restored instance will not be or have that the saved one was or had, each for people
+    lost: tuple[str, ...] = ()
 
 
 NO_OBJECTION = RestoreTarget()

@@ -59,6 +59,8 @@ def _told_of_instances(report: PlanReport) -> Iterator[str]:
         yield f"in use: {instance}, by {', '.join(users)}"
     for instance, differences in report.differences.items():
         yield from (f"differs: {instance}, {difference}" for difference in differences)
+    for instance, lost in report.lost.items():
+        yield from (f"not kept: {instance}, {each}" for each in lost)
     for instance, state in report.former.items():
         yield former_text(instance, state)
 

@@ -84,6 +84,7 @@ class Machine:
     #: targets of the disks that QEMU encrypts
     encrypted: frozenset[str] = frozenset()
     persistent: bool = True
+    autostart: bool = False
     #: whether there is a channel to an agent
     has_channel: bool = True
     #: whether there is an agent behind the channel
@@ -154,6 +155,12 @@ class FakeDomain:
 
     def why_off(self) -> Any:
         return _client().OffReason.SAVED if self._machine.saved else _client().OffReason.OTHER
+
+    def autostart(self) -> bool:
+        return self._machine.autostart
+
+    def set_autostart(self) -> None:
+        self._machine.autostart = True
 
     def is_persistent(self) -> bool:
         return self._machine.persistent

@@ -153,8 +153,10 @@ def test_a_plan_shows_paths_that_differ_with_nothing_that_moves_the_terminal() -
         predicted_window_s=0.0,
         max_freeze_s=1.0,
         differences={InstanceId("vm_a"): ["nvram: /a\x1b[2J, which is /b now"]},
+        lost={InstanceId("vm_a"): ["its tag \x1b[2J"]},
     )
     assert "differs: vm_a, nvram: /a\\x1b[2J, which is /b now" in plan_text(report)
+    assert "not kept: vm_a, its tag \\x1b[2J" in plan_text(report)
 
 
 @made.relaxed

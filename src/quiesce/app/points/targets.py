@@ -77,7 +77,12 @@ def _masked(masking: Masking, target: RestoreTarget) -> RestoreTarget:
         replace(each, detail=masking.text(each.detail), remedy=masking.text(each.remedy))
         for each in target.problems
     )
-    return replace(target, problems=problems, differences=tuple(map(masking.text, target.differences)))
+    return replace(
+        target,
+        problems=problems,
+        differences=tuple(map(masking.text, target.differences)),
+        lost=tuple(map(masking.text, target.lost)),
+    )
 
 
 def _in_use(users: Sequence[str]) -> TargetProblem:

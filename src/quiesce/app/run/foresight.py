@@ -45,6 +45,7 @@ def with_foresight(
         restore=_preview(services, deployment, plan, points[0], targets) if points and replaces else None,
         users=targets.users,
         differences={i: target.differences for i, target in targets.found.items() if target.differences},
+        lost={i: target.lost for i, target in targets.found.items() if target.lost},
         former={instance: former[instance] for instance in reading if instance in former},
         refused=None if error is None else _refusal(error),
     )

@@ -107,6 +107,16 @@ class Domain:
         with _doing(f"look at {self.name}"):
             return bool(self._handle.isPersistent())
 
+    def autostart(self) -> bool:
+        """Tell whether it starts with the host; its definition does not say so."""
+        with _doing(f"look at {self.name}"):
+            return bool(self._handle.autostart())
+
+    def set_autostart(self) -> None:
+        """Let it start with the host."""
+        with _doing(f"let {self.name} start with the host"):
+            self._handle.setAutostart(1)
+
     def xml(self, *, live: bool = False, secrets: bool = False) -> str:
         """Return its definition: the one it will start with, or the one it runs with."""
         flags = 0 if live else libvirt.VIR_DOMAIN_XML_INACTIVE

@@ -87,6 +87,9 @@ class DomainCopy:
     parent: str | None
     disks: tuple[StoredDisk, ...]
     excluded_disks: tuple[str, ...]
+    #: whether it starts with the host
+    autostart: bool = False
+    has_tpm: bool = False
 
     def disk(self, target: str) -> StoredDisk | None:
         """Return the disk of that target."""
@@ -277,6 +280,8 @@ class DomainBackup:
             parent=cut.parent,
             disks=stored,
             excluded_disks=tuple(sorted(self._job.options.exclude_disks)),
+            autostart=self._domain.is_persistent() and self._domain.autostart(),
+            has_tpm=definition.has_tpm,
         )
         return saving.complete(
             draft,

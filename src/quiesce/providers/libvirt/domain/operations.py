@@ -134,7 +134,7 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
         except ForeignObjectError as error:
             problem = TargetProblem(code=error.code, detail=str(error), remedy=error.hint)
             return RestoreTarget(problems=(problem,))
-        return RestoreTarget(differences=restore.differences())
+        return RestoreTarget(differences=restore.differences(), lost=restore.lost())
 
     def verify(self, job: LibvirtJob, /) -> Proof:
         """Read a full copy; of a snapshot, look whether everything that it consists of is there."""

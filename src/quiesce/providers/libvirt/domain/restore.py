@@ -21,7 +21,7 @@ from quiesce.errors import (
 )
 from quiesce.files.declared import write_declared
 from quiesce.files.durable import storage_errors
-from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.artifact import read_artifact
 from quiesce.providers.libvirt.client import Domain
 from quiesce.providers.libvirt.disk import qemu_img
@@ -69,8 +69,8 @@ class DomainRestore:
         self._manifest = self._saved.saving.manifest()
 
     def apply(self) -> Outcome:
-        """Put the domain back, or make another one of it under a new name."""
-        plan = self._plan()
+        """Put the domain back, or make another one of it under a new name; tell what is not kept."""
+        plan, lost = self._plan(), self.lost()
         self._require_free(plan)
         job = self._job
         assembly = Assembly(self._saved.repository, self._manifest, plan.targets, job.key.point, job.context)
@@ -81,7 +81,7 @@ class DomainRestore:
             assembly.put()
             made = self._define(plan)
         power.leave(job, made, running=plan.copy.active)
-        return NOTHING
+        return Outcome(note="; ".join(lost))
 
     def require_free_name(self) -> None:
         """Return when no other domain has the name that a new one is to get.
@@ -114,6 +114,20 @@ class DomainRestore:
             for what, then in paths_of(definition).items()
             if then != now.get(what)
         )
+
+    def lost(self) -> tuple[str, ...]:
+        """Return what the restored domain will not be or have that the saved one was or had."""
+        copy, wanted = read_artifact(DomainCopy, self._manifest.content), self._job.new_name
+        there = None if wanted else self._find_saved(copy)
+        found = {
+            f"it does not start with the host, for {copy.domain} may": bool(wanted) and copy.autostart,
+            "its virtual TPM has a new state, so what is sealed to the old one cannot be opened": copy.has_tpm
+            and there is None,
+            "its virtual TPM has the state of now": copy.has_tpm and there is not None,
+            f"the disk {', '.join(copy.excluded_disks)}, which the backup does not hold": bool(wanted)
+            and bool(copy.excluded_disks),
+        }
+        return tuple(what for what, applies in found.items() if applies)
 
     def _plan(self) -> _RestorePlan:
         copy = read_artifact(DomainCopy, self._manifest.content)
@@ -216,6 +230,8 @@ class DomainRestore:
             definition = with_metadata_of(definition, plan.domain.metadata(live=False))
         made = self._job.hypervisor.define_domain(definition)
         self._put_nvram(made)
+        if plan.copy.autostart and plan.domain is None and not self._job.new_name:
+            made.set_autostart()
         return made
 
     def _put_nvram(self, domain: Domain) -> None:
