@@ -126,6 +126,36 @@ def test_a_machine_that_was_destroyed_is_made_again(site: Any) -> None:
     assert not [one for one in made.config.extraConfig or () if one.key.startswith("quiesce.") and one.value]
 
 
+def _describe(site: Any) -> None:
+    """Give the machine notes, a reservation and a custom attribute."""
+    from pyVmomi import vim
+
+    machine = site.simulator.machine(site.machine)
+    memory = vim.ResourceAllocationInfo(reservation=16, limit=-1)
+    spec = vim.vm.ConfigSpec(annotation="the shop's database", memoryAllocation=memory)
+    site.simulator.run(machine.ReconfigVM_Task(spec))
+    fields = site.simulator.content.customFieldsManager
+    fields.AddCustomFieldDef(name="owner", moType=vim.VirtualMachine)
+    machine.SetCustomValue(key="owner", value="blue")
+
+
+def test_a_machine_that_is_made_again_is_what_it_was_and_the_rest_is_told(site: Any) -> None:
+    _describe(site)
+    artifact = site.backup().artifact
+    machine = site.simulator.machine(site.machine)
+    site.simulator.run(machine.PowerOffVM_Task())
+    site.simulator.run(machine.Destroy_Task())
+    found = {"resource_id": None, "server": {"name": site.name}, "use_external_resource": True}
+    properties = {**site.call(Operation.APPLY).properties, **found}
+    note = site.perform(Operation.APPLY, artifact=artifact, properties=properties).note
+    site.machine = site.context.runtime_properties["vsphere_server_id"]
+    made = site.simulator.machine(site.machine)
+    assert made.config.annotation == "the shop's database"
+    assert made.config.memoryAllocation.reservation == 16
+    assert [one.value for one in made.customValue] == ["blue"]
+    assert "not kept: its tags" in note
+
+
 @pytest.mark.parametrize("target", ["repository", "clone"])
 def test_a_copy_is_restored_beside(site: Any, target: str) -> None:
     site.write("before")

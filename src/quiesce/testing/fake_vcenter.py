@@ -72,6 +72,9 @@ class FakeVCenterWorld:
     stay_frozen: bool = False
     #: how often change tracking was switched off and on again, which makes change ids begin anew
     resets: int = 0
+    #: custom attributes by machine, and which are defined
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+    defined: set[str] = field(default_factory=set)
     count: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -149,6 +152,17 @@ class FakeVCenter:
     def measure(self, machine: str, deadline: Deadline) -> Mapping[str, Json]:
         """Return figures of a machine."""
         return {"power": self.machine(machine, deadline).power.value, "cpu_mhz": 100, "memory_bytes": 1 << 29}
+
+    def attributes(self, machine: str) -> Mapping[str, str]:
+        """Return the custom attributes of a machine."""
+        return dict(self.world.attributes.get(machine, {}))
+
+    def set_attributes(self, machine: str, attributes: Mapping[str, str]) -> None:
+        """Give a machine custom attributes that are defined here."""
+        for name, value in attributes.items():
+            if name not in self.world.defined:
+                raise NonRecoverableError(f"there is no attribute {name!r}")
+            self.world.attributes.setdefault(machine, {})[name] = value
 
     def free_bytes(self, machine: str) -> int:
         """Return plenty."""

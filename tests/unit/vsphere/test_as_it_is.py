@@ -15,7 +15,7 @@ from quiesce.errors import CannotFreezeError, RecoverableError, UnsupportedError
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import FS_PREPARE, Operation
 from quiesce.model.topology import Implementation
-from quiesce.providers.vsphere.inventory import DiskBacking
+from quiesce.providers.vsphere.inventory import Allocation, DiskBacking
 from quiesce.testing.fake_vcenter import CAPACITY, FakeVCenter
 
 Options = Callable[..., dict[str, Any]]
@@ -296,3 +296,58 @@ def _finding(site: Any, check: str, **changes: Any) -> Any:
     call = site.call(Operation.SNAPSHOT, **changes)
     (found,) = (one for one in site.provider().doctor(call, site.context) if one.check == check)
     return found
+
+
+class TestWhatAMachineIs:
+    """What a built machine has of the saved one: ``VirtualMachineConfigSpec`` in vSphere's API reference.
+
+    Custom attributes are set by name (``setCustomValue``); tags are not in that API at all.
+    """
+
+    def _describe(self, site: Any) -> None:
+        hardware = replace(
+            site.world.machines[site.machine].hardware,
+            notes="the shop's database",
+            memory=Allocation(reservation=512, limit=-1),
+            others=("CD/DVD drive 1", "Virtual TPM"),
+        )
+        _change(site, hardware=hardware)
+        site.world.defined |= {"owner"}
+        site.world.attributes[site.machine] = {"owner": "blue", "gone": "x"}
+
+    def _foreseen(self, site: Any, artifact: Any, **changes: Any) -> tuple[str, ...]:
+        call = site.call(Operation.APPLY, full=True, artifact=artifact, **changes)
+        lost: tuple[str, ...] = site.provider().inspect_target(call, site.context).lost
+        return lost
+
+    def test_one_that_was_gone_is_as_it_was_and_what_it_lacks_is_told(self, site: Any) -> None:
+        self._describe(site)
+        artifact = site.backup().artifact
+        site.world.machines.clear()
+        foreseen = self._foreseen(site, artifact)
+        assert "CD/DVD drive 1, Virtual TPM" in foreseen
+        note = site.perform(Operation.APPLY, full=True, artifact=artifact).note
+        assert all(each in note for each in foreseen)
+        assert "its attribute 'gone'" in note
+        (again,) = site.world.machines.values()
+        assert again.hardware.notes == "the shop's database"
+        assert again.hardware.memory == Allocation(reservation=512, limit=-1)
+        assert site.world.attributes[again.id] == {"owner": "blue"}
+
+    def test_one_that_is_there_stays_what_it_is(self, site: Any) -> None:
+        self._describe(site)
+        assert self._foreseen(site, site.backup().artifact) == ()
+
+    def test_a_second_one_is_promised_nothing(self, site: Any, option: Options) -> None:
+        self._describe(site)
+        artifact = site.backup().artifact
+        properties = option(restore_to="web2")
+        assert "its reservations" in self._foreseen(site, artifact, properties=properties)
+        note = site.perform(Operation.APPLY, full=True, artifact=artifact, properties=properties).note
+        assert "its reservations" in note
+
+    def test_a_clone_keeps_its_devices(self, site: Any, option: Options) -> None:
+        self._describe(site)
+        artifact = site.backup(properties=option(backup_to="clone")).artifact
+        site.world.machines.pop(site.machine)
+        assert len(self._foreseen(site, artifact, properties=option(backup_to="clone"))) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from quiesce.errors import RecoverableError
 from quiesce.provider_kit.deadline import Deadline
-from quiesce.providers.vsphere.inventory import Hardware, NetworkCard
+from quiesce.providers.vsphere.inventory import Allocation, Hardware, NetworkCard
 from quiesce.providers.vsphere.vcenter import BuildRequest
 from quiesce.testing import RecordingContext
 
@@ -78,6 +78,29 @@ def test_a_card_keeps_who_has_chosen_its_address(recorded: str | None, asked: st
     request = BuildRequest(name="web", marks={}, hardware=hardware, folder_id="f", pool="p", connected=True)
     (change,) = specs.build_of(request, "store").deviceChange
     assert (change.device.addressType, change.device.macAddress) == (asked, "00:50:56:8a:00:01")
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_machine_is_asked_for_as_it_was(connected: bool) -> None:
+    """A second machine beside the saved one is promised nothing of what that one has."""
+    from quiesce.providers.vsphere.session import specs
+
+    hardware = Hardware(
+        notes="ours",
+        cores_per_socket=2,
+        cpu=Allocation(reservation=500, limit=-1, level="custom", shares=3000),
+        cpu_hot_add=True,
+        secure_boot=True,
+    )
+    request = BuildRequest(
+        name="web", marks={}, hardware=hardware, folder_id="f", pool="p", connected=connected
+    )
+    spec = specs.build_of(request, "store")
+    assert (spec.annotation, spec.numCoresPerSocket, spec.cpuHotAddEnabled) == ("ours", 2, True)
+    assert spec.bootOptions.efiSecureBootEnabled
+    assert (spec.cpuAllocation is not None) is connected
+    if connected:
+        assert (spec.cpuAllocation.reservation, spec.cpuAllocation.shares.shares) == (500, 3000)
 
 
 @pytest.mark.parametrize(

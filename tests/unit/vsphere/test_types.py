@@ -31,6 +31,7 @@ CALLS = {
         "QueryChangedDiskAreas",
         "ReconfigVM_Task",
         "Rename_Task",
+        "SetCustomValue",
         "SuspendVM_Task",
     ),
     vim.vm.Snapshot: ("ExportSnapshot", "RemoveSnapshot_Task", "RevertToSnapshot_Task"),
@@ -52,7 +53,7 @@ ONLY_NAMED = {
     "vim.fault.VmConfigFault",
     "vim.fault.VmWwnConflict",
 }
-SEEN_BY_THE_PROVIDER = (*reading.MACHINE, *reading.FIGURES)
+SEEN_BY_THE_PROVIDER = (*reading.MACHINE, *reading.FIGURES, *reading.ATTRIBUTES)
 
 
 def _declared(path: str) -> tuple[Any, bool]:
@@ -105,6 +106,14 @@ def _values() -> dict[str, Any]:
         "config.firmware": "bios",
         "config.version": "vmx-13",
         "config.extraConfig": [],
+        "config.annotation": "notes",
+        "config.bootOptions": vim.vm.BootOptions(efiSecureBootEnabled=True),
+        "config.cpuAllocation": vim.ResourceAllocationInfo(reservation=100, limit=-1),
+        "config.cpuHotAddEnabled": True,
+        "config.memoryAllocation": vim.ResourceAllocationInfo(reservation=64, limit=-1),
+        "config.memoryHotAddEnabled": False,
+        "availableField": [vim.CustomFieldsManager.FieldDef(key=1, name="owner", type=str)],
+        "customValue": [vim.CustomFieldsManager.StringValue(key=1, value="blue")],
         "config.hardware": hardware,
         "guest.toolsRunningStatus": "guestToolsRunning",
         "guest.toolsVersionStatus2": "guestToolsCurrent",
@@ -129,6 +138,7 @@ def test_what_may_be_missing_may_be_missing(path: str) -> None:
     values = {name: value for name, value in _values().items() if name != path}
     assert reading.machine_of("vm-1", values, busy=False).name == "web"
     assert reading.figures_of(values)["power"] == "on"
+    assert reading.attributes_of(values) in ({}, {"owner": "blue"})
 
 
 def test_only_the_power_state_is_needed() -> None:

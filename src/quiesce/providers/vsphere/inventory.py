@@ -105,6 +105,18 @@ class NetworkCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """What a machine is promised of its host's processors (MHz) or memory (MB), and gets at most."""
+
+    reservation: int | None = None
+    #: -1: all that there is
+    limit: int | None = None
+    #: the API's word for how many: ``normal``, ``custom``
+    level: str | None = None
+    shares: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
     """What is needed to build a machine like another one."""
 
@@ -118,6 +130,15 @@ class Hardware:
     controllers: tuple[DiskController, ...] = ()
     disks: tuple[DiskSlot, ...] = ()
     cards: tuple[NetworkCard, ...] = ()
+    #: labels of the devices that are not built again: drives, ports, a TPM
+    others: tuple[str, ...] = ()
+    notes: str = ""
+    cores_per_socket: int | None = None
+    cpu: Allocation | None = None
+    memory: Allocation | None = None
+    cpu_hot_add: bool = False
+    memory_hot_add: bool = False
+    secure_boot: bool = False
 
     def disk_at(self, kind: str, bus: int, unit: int) -> int | None:
         """Return the key of the disk at that unit of the controller of that kind and bus."""

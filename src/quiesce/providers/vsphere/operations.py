@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
+from quiesce.model.target import NO_OBJECTION, RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.providers.vsphere import doctor
 from quiesce.providers.vsphere.job import VSphereJob
-from quiesce.providers.vsphere.machine import backup, power, probing, snapshot
+from quiesce.providers.vsphere.machine import backup, power, probing, restore, snapshot
 
 
 class VirtualMachineOperations(CheckedOperations[VSphereJob]):
@@ -61,6 +63,11 @@ class VirtualMachineOperations(CheckedOperations[VSphereJob]):
     def doctor(self, job: VSphereJob, /) -> Sequence[Finding]:
         """Check Tools, quiescing, disks, changed block tracking, snapshot chains, space and rights."""
         return doctor.findings(job)
+
+    def inspect_target(self, job: VSphereJob, /) -> RestoreTarget:
+        """Tell what a machine that is made again of a full copy will not have of the saved one."""
+        is_made = job.call.operation is Operation.APPLY and job.call.full
+        return RestoreTarget(lost=restore.foreseen(job)) if is_made else NO_OBJECTION
 
     def verify(self, job: VSphereJob, /) -> Proof:
         """Read a stored copy against its checksums; see that a clone or snapshot is there."""

@@ -210,6 +210,18 @@ class VCenter(Protocol):
         """Return figures of a machine; concurrent requests are one query."""
         ...
 
+    def attributes(self, machine: str) -> Mapping[str, str]:
+        """Return the custom attributes of a machine that have a value, by name."""
+        ...
+
+    def set_attributes(self, machine: str, attributes: Mapping[str, str]) -> None:
+        """Give a machine custom attributes.
+
+        Raises:
+            ProviderError: when one is not known here, or this login may not set it.
+        """
+        ...
+
     def free_bytes(self, machine: str) -> int:
         """Return the least free space of the datastores that the machine lies on."""
         ...

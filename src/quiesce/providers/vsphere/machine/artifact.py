@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from quiesce.model.consistency import Consistency
 from quiesce.providers.vsphere.inventory import Hardware, PowerState, VirtualDisk
@@ -60,6 +61,8 @@ class BackupArtifact:
     folder: str
     pool: str | None = None
     disks: tuple[SavedDisk, ...] = ()
+    #: the machine's custom attributes, by name
+    attributes: Mapping[str, str] = field(default_factory=dict)
     #: how much of the disks was read to be stored
     read_bytes: int = 0
     #: managed object id of the clone

@@ -46,6 +46,7 @@ def copy(job: VSphereJob) -> Outcome:
     machine = job.idle_machine()
     done = full_copy.finished()
     if done is None:
+        artifact = replace(artifact, attributes=job.vcenter.attributes(machine.id))
         done = full_copy.copy(artifact, machine, _cut_of(job, machine))
     snapshot.remove(job, job.idle_machine(), _temporary(job))
     now = job.machine()

@@ -31,7 +31,7 @@ from quiesce.providers.vsphere.machine.power import (
     switch_off_to_restore,
 )
 from quiesce.providers.vsphere.machine.snapshot import sentences
-from quiesce.providers.vsphere.options import PowerAfter
+from quiesce.providers.vsphere.options import BackupTarget, PowerAfter
 from quiesce.providers.vsphere.ownership import (
     REPLACED,
     STATE,
@@ -79,9 +79,10 @@ class _Restoring:
             destroy(job, found)
         with _leaving_nothing(job, name):
             made = self._make(name, connected=False)
+            lost = self._give_attributes(made)
             if job.options.power_after is PowerAfter.ON:
                 job.vcenter.power_on(made, job.time)
-        note = f"restored as {name}; the present machine was left alone"
+        note = sentences(f"restored as {name}; the present machine was left alone.", lost)
         return Outcome(note=note, result={"machine": made, "name": name})
 
     def anew(self) -> Outcome:
@@ -93,11 +94,12 @@ class _Restoring:
             )
         with _leaving_nothing(job, _temporary_name(job)):
             made = self._ready(None)
+            lost = self._give_attributes(made.id)
             job.vcenter.rename(made.id, name, job.time)
             job.vcenter.mark(made.id, no_marks(made), job.time)
         job.state.write(vsphere_server_id=made.id, name=name)
         note = leave_as_asked(job, made.id, self._artifact.cut.power)
-        return Outcome(note=sentences(f"{name} was gone and was made again as {made.id}.", note))
+        return Outcome(note=sentences(f"{name} was gone and was made again as {made.id}.", lost, note))
 
     def in_place(self, machine: VirtualMachine) -> Outcome:
         """Give the machine the copy's disks; it stays what it is."""
@@ -112,6 +114,16 @@ class _Restoring:
             destroy(job, temporary)
             powered = leave_as_asked(job, machine.id, self._artifact.cut.power)
         return Outcome(note=sentences(note, powered))
+
+    def _give_attributes(self, made: str) -> str:
+        """Give the machine the custom attributes of the saved one; return all that it has not of that one."""
+        lost = list(not_kept(self._artifact, beside=bool(self._job.options.restore_to)))
+        for name, value in self._artifact.attributes.items():
+            try:
+                self._job.vcenter.set_attributes(made, {name: value})
+            except ProviderError as error:
+                lost.append(f"its attribute {name!r}: {error}")
+        return f"not kept: {'; '.join(lost)}." if lost else ""
 
     def _datastores(self) -> set[str]:
         """Return the names of the datastores that the temporary machine will lie on."""
@@ -162,6 +174,29 @@ class _Restoring:
             deadline=job.time,
         )
         return job.vcenter.machine(temporary.id, job.time)
+
+
+def not_kept(artifact: BackupArtifact, *, beside: bool) -> tuple[str, ...]:
+    """Return what a machine that is made of a copy has not of the one that was saved."""
+    hardware, built = artifact.hardware, artifact.target is BackupTarget.REPOSITORY
+    promised = any(one is not None and one.reservation for one in (hardware.cpu, hardware.memory))
+    lost = {
+        "its tags, permissions, storage policies and its places in rules and start-up orders, which are the "
+        "vCenter's and the hosts'": True,
+        f"{', '.join(hardware.others)}": built and bool(hardware.others),
+        "its BIOS UUID": built,
+        "its network cards": built and beside and bool(hardware.cards),
+        "its reservations": built and beside and promised,
+    }
+    return tuple(what for what, applies in lost.items() if applies)
+
+
+def foreseen(job: VSphereJob) -> tuple[str, ...]:
+    """Return what a restore of the call's copy will not keep; nothing, when the machine stays what it is."""
+    beside = bool(job.options.restore_to)
+    if job.call.artifact is None or (not beside and job.idle_machine_if_there() is not None):
+        return ()
+    return not_kept(read_artifact(BackupArtifact, job.call.artifact), beside=beside)
 
 
 def refuse_object_store(job: VSphereJob, datastores: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import Json
 from quiesce.providers.vsphere.errors import understood
 from quiesce.providers.vsphere.inventory import (
+    Allocation,
     DiskBacking,
     DiskController,
     DiskSlot,
@@ -42,12 +43,20 @@ MACHINE: Final = (
     "config.guestId",
     "config.firmware",
     "config.version",
+    "config.annotation",
+    "config.bootOptions",
+    "config.cpuAllocation",
+    "config.cpuHotAddEnabled",
+    "config.memoryAllocation",
+    "config.memoryHotAddEnabled",
     "config.extraConfig",
     "config.hardware",
     "guest.toolsRunningStatus",
     "guest.toolsVersionStatus2",
     "guestHeartbeatStatus",
 )
+#: what `attributes_of` needs
+ATTRIBUTES: Final = ("availableField", "customValue")
 #: what `figures_of` needs
 FIGURES: Final = ("summary.quickStats", "summary.storage", "runtime.powerState")
 _POWER: Final = {"poweredOn": PowerState.ON, "poweredOff": PowerState.OFF, "suspended": PowerState.SUSPENDED}
@@ -164,7 +173,23 @@ def hardware_of(values: Properties) -> Hardware:
         controllers=tuple(_controller(one) for one in devices if isinstance(one, _CONTROLLERS)),
         disks=tuple(_slot(one) for one in devices if isinstance(one, vim.vm.device.VirtualDisk)),
         cards=tuple(_card(one) for one in devices if isinstance(one, vim.vm.device.VirtualEthernetCard)),
+        others=tuple(_label(one) for one in devices if not isinstance(one, _BUILT)),
+        notes=values.get("config.annotation") or "",
+        cores_per_socket=getattr(found, "numCoresPerSocket", None),
+        cpu=_allocation(values.get("config.cpuAllocation")),
+        memory=_allocation(values.get("config.memoryAllocation")),
+        cpu_hot_add=bool(values.get("config.cpuHotAddEnabled")),
+        memory_hot_add=bool(values.get("config.memoryHotAddEnabled")),
+        secure_boot=bool(getattr(values.get("config.bootOptions"), "efiSecureBootEnabled", False)),
     )
+
+
+@understood("a machine's attributes")
+def attributes_of(values: Properties) -> dict[str, str]:
+    """Return a machine's custom attributes by their names."""
+    names = {one.key: one.name for one in values.get("availableField") or ()}
+    found = values.get("customValue") or ()
+    return {names[one.key]: str(one.value) for one in found if one.key in names and one.value}
 
 
 def running(session: VCenterSession, machines: Mapping[str, Properties]) -> set[str]:
@@ -186,6 +211,20 @@ _CONTROLLERS: Final = (
     vim.vm.device.VirtualSATAController,
     vim.vm.device.VirtualNVMEController,
     vim.vm.device.VirtualIDEController,
+)
+
+#: devices that a built machine has again: those that are described, and those that every machine has
+_BUILT: Final = (
+    *_CONTROLLERS,
+    vim.vm.device.VirtualDisk,
+    vim.vm.device.VirtualEthernetCard,
+    vim.vm.device.VirtualKeyboard,
+    vim.vm.device.VirtualPCIController,
+    vim.vm.device.VirtualPS2Controller,
+    vim.vm.device.VirtualPointingDevice,
+    vim.vm.device.VirtualSIOController,
+    vim.vm.device.VirtualVideoCard,
+    vim.vm.device.VirtualVMCIDevice,
 )
 
 
@@ -297,6 +336,22 @@ def _card(device: Any) -> NetworkCard:
 def _kind(device: Any) -> str:
     """Return the name of a device's type, without its package."""
     return type(device).__name__.rpartition(".")[2]
+
+
+def _label(device: Any) -> str:
+    return str(device.deviceInfo.label) if device.deviceInfo else f"{_kind(device)} {device.key}"
+
+
+def _allocation(found: Any) -> Allocation | None:
+    if found is None:
+        return None
+    shares = found.shares
+    return Allocation(
+        reservation=found.reservation,
+        limit=found.limit,
+        level=None if shares is None else str(shares.level),
+        shares=None if shares is None else shares.shares,
+    )
 
 
 def _capacity_bytes(device: Any) -> int:

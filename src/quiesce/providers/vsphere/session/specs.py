@@ -7,6 +7,7 @@ from typing import Any
 
 from quiesce.errors import UnsupportedError
 from quiesce.providers.vsphere.inventory import (
+    Allocation,
     DiskController,
     DiskSlot,
     Hardware,
@@ -46,7 +47,7 @@ def build_of(request: BuildRequest, datastore: str) -> Any:
         *(_device_change("add", _empty_disk(one), create=True) for one in hardware.disks),
         *(_device_change("add", _card(one, -100 - number)) for number, one in enumerate(cards)),
     ]
-    return vim.vm.ConfigSpec(
+    spec = vim.vm.ConfigSpec(
         name=request.name,
         guestId=hardware.guest or "otherGuest64",
         firmware=hardware.firmware,
@@ -56,7 +57,23 @@ def build_of(request: BuildRequest, datastore: str) -> Any:
         files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
         deviceChange=changes,
         extraConfig=settings_of(request.marks),
+        annotation=hardware.notes or None,
+        numCoresPerSocket=hardware.cores_per_socket,
+        cpuHotAddEnabled=hardware.cpu_hot_add or None,
+        memoryHotAddEnabled=hardware.memory_hot_add or None,
     )
+    if hardware.secure_boot:
+        spec.bootOptions = vim.vm.BootOptions(efiSecureBootEnabled=True)
+    if request.connected:  # a second machine is promised nothing of what the first one has
+        spec.cpuAllocation, spec.memoryAllocation = _allocation(hardware.cpu), _allocation(hardware.memory)
+    return spec
+
+
+def _allocation(found: Allocation | None) -> Any:
+    if found is None:
+        return None
+    shares = vim.SharesInfo(level=found.level, shares=found.shares or 0) if found.level else None
+    return vim.ResourceAllocationInfo(reservation=found.reservation, limit=found.limit, shares=shares)
 
 
 def _device_change(operation: str, device: Any, *, create: bool = False) -> Any:
