@@ -82,8 +82,16 @@ class Settings:
 class Application:
     """The services, and what has to be closed after use."""
 
-    def __init__(self, settings: Settings, guard: GuardProcess | None = None) -> None:
-        """Open the database and find the providers; *guard* is one that was started ahead.
+    def __init__(
+        self,
+        settings: Settings,
+        guard: GuardProcess | None = None,
+        *,
+        guards: Callable[[Settings], GuardProcess] | None = None,
+    ) -> None:
+        """Open the database and find the providers.
+
+        *guard* is one that was started ahead; *guards* starts others than `start_guard` does.
 
         Raises:
             UntrustedPathError: when somebody else could have changed what is in the home or the database.
@@ -92,6 +100,7 @@ class Application:
         self._ready_guards = [guard] if guard is not None else []
         self._guards = list(self._ready_guards)
         self._settings = settings
+        self._start_guard = guards or start_guard
         require_trusted_home(settings.home)
         self._database = Database(settings.database_url)
         descriptions = describe_providers()
@@ -133,7 +142,7 @@ class Application:
     def _take_guard(self) -> Guard:
         if self._ready_guards:
             return self._ready_guards.pop()
-        guard = start_guard(self._settings)
+        guard = self._start_guard(self._settings)
         self._guards.append(guard)
         return guard
 
@@ -149,8 +158,13 @@ def repository_access(settings: Settings, masking: Masking) -> RepositoryAccess:
     return RepositoryAccess(Keyring(settings.keys_file), secrets, seen)
 
 
-def start_guard(settings: Settings) -> GuardProcess:
-    """Start a guard process; it gets ready while the caller does other things."""
+def start_guard(
+    settings: Settings, module: str = "quiesce.cli.guard", first: Sequence[str] = ()
+) -> GuardProcess:
+    """Start *module* as a guard process; it gets ready while the caller does other things.
+
+    *first* is what it is told before anything else.
+    """
     require_trusted_home(settings.home)
     # not as arguments: everybody can read those, and the URL of a database may hold a password
     environment = {
@@ -158,7 +172,7 @@ def start_guard(settings: Settings) -> GuardProcess:
         "QUIESCE_HOME": str(settings.home),
         "QUIESCE_DATABASE": settings.database_url,
     }
-    return GuardProcess(own_command("quiesce.cli.guard"), settings.home / "guard.log", environment)
+    return GuardProcess(own_command(module), settings.home / "guard.log", environment, first)
 
 
 def require_trusted_home(home: Path) -> None:

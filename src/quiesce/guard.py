@@ -27,7 +27,9 @@ _LEAVE_S: Final = 0.5
 class GuardProcess:
     """Answers the port `Guard`. The process starts when the object is made."""
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str], first: Sequence[str] = ()
+    ) -> None:
         try:
             log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -48,6 +50,8 @@ class GuardProcess:
             )
         finally:
             os.close(descriptor)
+        for order in first:
+            self._tell(order)
 
     def prepare(self, execution: str) -> None:
         """Tell the guard which execution it is for."""

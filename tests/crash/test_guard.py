@@ -82,6 +82,7 @@ class Theatre:
             random_text=lambda n: "x" * n,
             repositories=no_repositories,
             proofs_dir="/nonexistent",
+            workers=InlineWorkers,
         )
 
     def history(self) -> History:
@@ -119,10 +120,8 @@ class _Orders:
 
 
 @pytest.fixture
-def theatre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Theatre:
-    made = Theatre(tmp_path)
-    monkeypatch.setattr("quiesce.app.run.execution.ThreadWorkers", InlineWorkers)
-    return made
+def theatre(tmp_path: Path) -> Theatre:
+    return Theatre(tmp_path)
 
 
 @pytest.mark.parametrize("touches", range(1, 16))
@@ -184,12 +183,9 @@ def test_a_freeze_whose_answer_never_came_is_thawed_again_when_the_engine_is_dea
     assert theatre.scene.world.frozen == set()
 
 
-def test_a_stop_whose_answer_never_came_is_started_again_when_the_engine_is_dead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_whose_answer_never_came_is_started_again_when_the_engine_is_dead(tmp_path: Path) -> None:
     """Starts get more time of a living engine than thaws; its death settles once more what wakes up late."""
     theatre = Theatre(tmp_path, workflow="restore")
-    monkeypatch.setattr("quiesce.app.run.execution.ThreadWorkers", InlineWorkers)
     journal = theatre.services().executions.take_over(theatre.execution.id)
     stop = next(s for s in theatre.scene.plan.steps if s.operation is Operation.STOP)
     journal.append(
@@ -277,7 +273,6 @@ def test_the_guard_thaws_before_it_writes(
 ) -> None:
     """Somebody who is stopped within a commit holds up the journal, and not the thaw."""
     monkeypatch.setattr("quiesce.stores.database.BUSY_TIMEOUT_S", 60.0)
-    monkeypatch.setattr("quiesce.app.run.execution.ThreadWorkers", InlineWorkers)
     theatre = Theatre(tmp_path)
     theatre.engine_dies_at(touches)
     assert theatre.scene.world.frozen

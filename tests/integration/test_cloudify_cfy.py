@@ -19,6 +19,8 @@ from .cloudify_lab.lab import CannotInstallError, Lab, environment
 # the first test installs cfy, and every test starts it a few times
 #: the parameters of a full copy
 BACKUP = "snapshot_name=one;snapshot_incremental=false"
+#: the parameters that name a restore point of which no catalog knows
+OLD = "snapshot_name=one;made_elsewhere=true"
 
 pytestmark = [pytest.mark.platform("cfy"), pytest.mark.timeout(900)]
 
@@ -412,7 +414,7 @@ def restarted(**behaves: dict[str, str]) -> dict[str, Any]:
 
 def test_a_restore_stops_starts_and_probes(lab: Lab) -> None:
     lab.init(restarted())
-    lab.start("restore", "-p", "snapshot_name=one")
+    lab.start("restore", "-p", OLD)
     service = [line.split()[1] for line in lab.log() if line.startswith("service")]
     assert service == ["stop", "fs_prepare", "fs_finalize", "start", "probe"]
     operations = [line.split()[1] for line in lab.log()]
@@ -433,7 +435,7 @@ def test_a_restore_stops_starts_and_probes(lab: Lab) -> None:
 )
 def test_nothing_is_left_stopped(lab: Lab, behaves: dict[str, dict[str, str]]) -> None:
     lab.init(restarted(**behaves))
-    output = lab.start("restore", "-p", "snapshot_name=one", expect=None)
+    output = lab.start("restore", "-p", OLD, expect=None)
     assert any(line.endswith(" stop") for line in lab.log()), output
     assert lab.stopped() == [], output
     assert lab.frozen() == [], output
@@ -441,7 +443,7 @@ def test_nothing_is_left_stopped(lab: Lab, behaves: dict[str, dict[str, str]]) -
 
 def test_nothing_is_left_stopped_after_ctrl_c(lab: Lab) -> None:
     lab.init(restarted(vm={"apply": "wait"}))
-    status, output = lab.interrupt("restore", "-p", "snapshot_name=one")
+    status, output = lab.interrupt("restore", "-p", OLD)
     assert status != 0
     assert lab.stopped() == [], output
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from quiesce.app.masking import Masking
+from quiesce.engine import Attempt, ThreadWorkers
 from quiesce.model.capabilities import Description
 from quiesce.model.deployment import Deployment
+from quiesce.model.outcome import Outcome
+from quiesce.model.records import Logged
 from quiesce.ports import (
     Catalog,
     Clock,
@@ -21,10 +24,22 @@ from quiesce.ports import (
     Messenger,
     Policies,
     Provider,
+    Workers,
 )
 
 if TYPE_CHECKING:
     from quiesce.app.repository_access import RepositoryAccess  # large, and few commands need it
+
+
+class StepPerformer(Protocol):
+    """Performs the attempts of one execution. Safe from many threads."""
+
+    #: puts a line into the execution's journal
+    log: Callable[[Logged], None]
+
+    def __call__(self, attempt: Attempt) -> Outcome:
+        """Perform *attempt*. No secret is in what it returns or raises."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +73,7 @@ class Services:
     proofs_dir: str
     #: knows every secret that was resolved; what operations say goes through it
     masking: Masking = field(default_factory=Masking)
+    #: makes what performs an execution, told what `Performer` is; None: the providers of this process do
+    performer: Callable[..., StepPerformer] | None = None
+    #: where the attempts of one execution run
+    workers: Callable[[Clock], Workers] = ThreadWorkers

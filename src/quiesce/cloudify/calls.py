@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from quiesce.cloudify.names import POINTS
 from quiesce.model.call import Call, Related
 from quiesce.model.capabilities import Capabilities, Description
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, Json, NodeId, StepId, backup_name
@@ -80,7 +81,7 @@ def _parameters(workflow: str, kwargs: Mapping[str, Json]) -> Parameters:
 def _artifact(operation: Operation, name: Json, context: Any) -> Mapping[str, Json] | None:
     if operation not in (Operation.APPLY, Operation.DELETE):
         return None
-    points = context.instance.runtime_properties.get("quiesce_points") or {}
+    points = context.instance.runtime_properties.get(POINTS) or {}
     artifact: Mapping[str, Json] | None = points.get(name)
     return artifact
 

@@ -22,12 +22,17 @@ def in_cloudifys_words(masking: Masking, error: Exception) -> Exception:
         shown = RecoverableError(masking.text(f"{type(error).__name__}: {error}"))
         return error if is_clean else cast(Exception, shown)
     masked_error(masking, error)
-    message = f"{error} {error.hint}".strip()
+    message = in_one_line(error)
     told: Exception = NonRecoverableError(message)
     if isinstance(error, ProviderError) and error.retryable:
         told = RecoverableError(message, retry_after=error.retry_after_s)
     told.__cause__ = error if is_clean else None
     return told
+
+
+def in_one_line(error: QuiesceError) -> str:
+    """Return what *error* says and what can be done, for Cloudify, which shows one message."""
+    return f"{error}. {error.hint}" if error.hint else str(error)
 
 
 def _is_clean(masking: Masking, error: Exception) -> bool:

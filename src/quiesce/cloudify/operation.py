@@ -17,6 +17,7 @@ from quiesce.app.masking import Masking, masked_outcome
 from quiesce.archives import KEYS_FILE
 from quiesce.cloudify.calls import as_written, call_of, capabilities_of
 from quiesce.cloudify.errors import in_cloudifys_words
+from quiesce.cloudify.names import POINTS
 from quiesce.cloudify.secrets import know_secrets
 from quiesce.errors import NonRecoverableError
 from quiesce.model.call import Call
@@ -27,9 +28,6 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.records import Level
 from quiesce.ports import Provider, ProviderSettings
 from quiesce.providers.registry import Providers, describe_providers
-
-#: runtime property with what snapshots and backups left, by the name of the restore point
-POINTS = "quiesce_points"
 
 #: what blueprints can name; a copy follows its cut by itself
 _OFFERED = tuple(operation for operation in Operation if operation is not Operation.COPY)
@@ -46,13 +44,13 @@ def _function(provider: str, operation: Operation) -> Function:
     def perform(**kwargs: Any) -> Json:
         context = kwargs.pop("ctx", None) or current_context
         step, undo = kwargs.pop("quiesce_step", None), bool(kwargs.pop("quiesce_undo", False))
+        artifact = kwargs.pop("quiesce_artifact", None)
         masking = Masking()
         try:
             description, written = _described(provider), as_written(context)
             know_secrets(masking, written.properties, context.node.properties, kwargs)
-            call = replace(
-                call_of(provider, operation, context, kwargs, description, written=written), undo=undo
-            )
+            call = call_of(provider, operation, context, kwargs, description, written=written)
+            call = replace(call, undo=undo, artifact=artifact or call.artifact)
             return _perform(description, call, step, CloudifyContext(call, context, masking))
         except Exception as error:  # noqa: BLE001  whatever it is, Cloudify keeps and shows it
             failure = in_cloudifys_words(masking, error)

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from quiesce.errors import UsageError
+from quiesce.cloudify.names import CLOUDIFYS
 from quiesce.model.capabilities import Capabilities, Description, Kind
-from quiesce.model.consistency import Consistency
-from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, Json, backup_name
+from quiesce.model.ids import Json, backup_name
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Plan
-from quiesce.model.restore_point import Artifact, PointState, RestorePoint
+from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Topology
-from quiesce.planning import default_of, parameters_of, plan_workflow, read_parameters, workflow_named
+from quiesce.planning import default_of, parameters_of, plan_workflow, read_parameters
 
 #: what a blueprint may name in Cloudify that is ours, and may have a copy after the thaw
 _OURS = "quiesce."
@@ -29,42 +28,22 @@ class Retries:
     interval_s: float
 
 
-def plan_in_cloudify(
-    workflow: str,
-    topology: Topology,
-    given: Mapping[str, Any],
-    *,
-    deployment: str,
-    execution: str,
-    retries: Retries,
-    descriptions: Sequence[Description] = (),
-) -> Plan:
-    """Return the plan of *workflow*; *given* are its parameters, defaults included.
-
-    Raises:
-        QuiesceError: when it cannot be done; nothing was touched.
-    """
-    parameters = _parameters(workflow, given, retries)
-    points = _points(workflow, topology, parameters, deployment, execution)
-    safety = backup_name(f"safety-{int(time.time())}") if parameters.safety_snapshot else None
-    answering = [*_with_ours_only(descriptions), _everything_else(topology)]
-    return plan_workflow(workflow, topology, answering, parameters, points=points, safety_name=safety)
-
-
-def _parameters(workflow: str, given: Mapping[str, Any], retries: Retries) -> Parameters:
-    if given.get("all"):
-        raise UsageError(
-            "all: true needs a catalog of restore points, which Cloudify does not keep: name one"
-        )
+def parameters_given(workflow: str, given: Mapping[str, Any]) -> dict[str, Json]:
+    """Return those of *given* that somebody has given: Cloudify adds the defaults of all others."""
     declared = {parameter.name: default_of(parameter, workflow) for parameter in parameters_of(workflow)}
-    wanted: dict[str, Json] = {
+    return {
         name: value
         for name, value in given.items()
         if not (name in declared and (value in ("", None) or value == declared[name]))
     }
-    wanted.pop("dry_run", None)
-    if workflow_named(workflow).takes_points and "snapshot_name" not in wanted:
-        raise UsageError("Backup name must be provided: snapshot_name")
+
+
+def parameters_read(workflow: str, wanted: Mapping[str, Json], retries: Retries) -> Parameters:
+    """Return *wanted* as checked values; retries are Cloudify's where nothing else is said.
+
+    Raises:
+        UsageError: for a value that is not accepted.
+    """
     parameters = read_parameters(workflow, wanted, now=time.time(), allow_custom=True)
     return replace(
         parameters,
@@ -75,40 +54,21 @@ def _parameters(workflow: str, given: Mapping[str, Any], retries: Retries) -> Pa
     )
 
 
-def _points(
-    workflow: str, topology: Topology, parameters: Parameters, deployment: str, execution: str
-) -> tuple[RestorePoint, ...]:
-    """Assume that the named restore point exists: Cloudify keeps no catalog to look in."""
-    if parameters.snapshot_name is None or not workflow_named(workflow).takes_points:
-        return ()
-    return (_point(parameters.snapshot_name, topology, parameters, deployment, execution),)
+def plan_in_cloudify(
+    workflow: str,
+    topology: Topology,
+    parameters: Parameters,
+    points: Sequence[RestorePoint],
+    descriptions: Sequence[Description],
+) -> Plan:
+    """Return the plan of *workflow* on *points*.
 
-
-def _point(
-    name: BackupName, topology: Topology, parameters: Parameters, deployment: str, execution: str
-) -> RestorePoint:
-    artifacts = tuple(
-        Artifact(
-            instance=instance,
-            provider="cloudify",
-            function="",
-            state=PointState.COMPLETE,
-            consistency=Consistency.NONE,
-        )
-        for instance in topology.instances
-    )
-    return RestorePoint(
-        deployment=DeploymentName(deployment),
-        name=name,
-        full=not parameters.snapshot_incremental,
-        type=parameters.snapshot_type,
-        rotation=parameters.snapshot_rotation,
-        execution=ExecutionId(execution),
-        state=PointState.COMPLETE,
-        consistency=Consistency.NONE,
-        made_at=0.0,
-        artifacts=artifacts,
-    )
+    Raises:
+        QuiesceError: when it cannot be done; nothing was touched.
+    """
+    safety = backup_name(f"safety-{int(time.time())}") if parameters.safety_snapshot else None
+    answering = [*_with_ours_only(descriptions), _everything_else(topology)]
+    return plan_workflow(workflow, topology, answering, parameters, points=points, safety_name=safety)
 
 
 def _with_ours_only(descriptions: Iterable[Description]) -> list[Description]:
@@ -138,5 +98,5 @@ def _ours(functions: frozenset[str]) -> frozenset[str]:
 def _everything_else(topology: Topology) -> Description:
     functions = {each.function for node in topology.nodes.values() for each in node.operations.values()}
     return Description(
-        name="cloudify", factory="", functions=frozenset(functions), capabilities=Capabilities()
+        name=CLOUDIFYS, factory="", functions=frozenset(functions), capabilities=Capabilities()
     )

@@ -17,6 +17,7 @@ import yaml
 
 from quiesce import __version__
 from quiesce.blueprint import brought_sections
+from quiesce.cloudify.names import MADE_ELSEWHERE
 from quiesce.model.ids import Json
 from quiesce.planning import WORKFLOWS, Workflow, default_of, parameters_of
 from quiesce.planning.parameters import Parameter
@@ -87,6 +88,11 @@ def _types(sections: Mapping[str, Json]) -> dict[str, Json]:
 def _workflow(workflow: Workflow, with_rules: bool) -> dict[str, Any]:
     parameters = _parameters(workflow)
     parameters["dry_run"] = {"description": "only show what would be done", "default": False}
+    if workflow.takes_points:
+        parameters[MADE_ELSEWHERE] = {
+            "description": "the restore point is in no catalog of quiesce: the old plugin made it, say",
+            "default": False,
+        }
     return {
         "mapping": _mapping(workflow),
         **(

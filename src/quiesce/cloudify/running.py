@@ -1,6 +1,6 @@
-"""Runs a plan over Cloudify's tasks.
+"""Runs a workflow over Cloudify's tasks, by the common engine, journal and guard.
 
-Whatever happens, what was frozen is thawed, and what was stopped is started, before it returns.
+Whatever happens, what was frozen is thawed, and what was stopped is started.
 """
 
 from __future__ import annotations
@@ -8,29 +8,93 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cloudify.exceptions import NonRecoverableError as CloudifyNonRecoverableError
 from cloudify.workflows import workflow_api
 
-from quiesce.app.run.execution import NoGuard
-from quiesce.clock import SystemClock
-from quiesce.cloudify.tasks import CloudifyTasks, CloudifyWorkers
-from quiesce.engine import Purpose, RunEnvironment, Runner
+from quiesce.app.run.execution import Watching, execute
+from quiesce.app.run.recover import find_unfinished, recover, take_up_unfinished
+from quiesce.app.run.run import guard_of
+from quiesce.app.services import Services
+from quiesce.cloudify.orphans import children_marked
+from quiesce.engine import Purpose
+from quiesce.errors import UnfinishedError
 from quiesce.model.debts import Owed
-from quiesce.model.history import History
+from quiesce.model.deployment import Deployment
+from quiesce.model.execution import Execution, ExecutionState
+from quiesce.model.ids import ExecutionId
 from quiesce.model.operation import INDEBTING, REPLACING
 from quiesce.model.plan import Plan
-from quiesce.model.records import Begun, Ending, Started
-from quiesce.stores.memory import MemoryJournal, MemoryRecords
+from quiesce.model.records import Begun, Record, Started
+from quiesce.planning import Workflow
 
-#: how long a thaw that keeps failing is tried, in seconds: there is no guard that would continue
-_SETTLE_PATIENCE_S = 1800.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_plan(plan: Plan, context: Any) -> History:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interruptions:
+    """How a workflow hears that it is to stop."""
+
+    signals: list[int]
+    watching: Watching
+
+
+@contextlib.contextmanager
+def interruptions() -> Iterator[Interruptions]:
+    """Note cancel requests, Ctrl-C and its like instead of breaking off; a second one skips no thaw."""
+    wakes: list[Callable[[], None]] = []
+
+    def wake() -> None:
+        for each in wakes:
+            each()
+
+    with _noting_signals(wake) as signals:
+
+        def cancel_asked() -> str | None:
+            return "it was cancelled" if signals or workflow_api.has_cancel_request() else None
+
+        workflow_api.cancel_callbacks.add(wake)
+        try:
+            yield Interruptions(
+                signals=signals, watching=Watching(cancel_asked=cancel_asked, on_wake=wakes.append)
+            )
+        finally:
+            workflow_api.cancel_callbacks.discard(wake)
+
+
+def take_up(
+    services: Services, deployment: Deployment, workflow: Workflow, watching: Watching, context: Any
+) -> None:
+    """Tell of interrupted executions of *deployment*, settle what they owe, and end those that can be.
+
+    Raises:
+        UnfinishedError: when a restore was interrupted and *workflow* would work on its half-replaced state.
+    """
+    found = find_unfinished(services, deployment.name)
+    for each in found:
+        left = f"{', '.join(each.owed.instances)} was left frozen or stopped; that is settled first"
+        context.logger.warning(
+            "%s %s was interrupted: %s",
+            each.execution.workflow,
+            each.execution.id,
+            left if each.owed else "what it had frozen or stopped goes on already",
+        )
+    settling = replace(watching, by="the next workflow", cancel_asked=lambda: None)
+    if not workflow.mutating:
+        recover(services, settling, deployment.name)
+        return
+    try:
+        take_up_unfinished(services, deployment.name, workflow, settling)
+    except UnfinishedError as error:
+        raise UnfinishedError(str(error), hint="Run the restore again, to its end.") from None
+
+
+def run_plan(
+    services: Services, deployment: Deployment, plan: Plan, context: Any, interrupted: Interruptions
+) -> Execution:
     """Run *plan* for *context* (a workflow's ``ctx``) to its end.
 
     Raises:
@@ -38,21 +102,27 @@ def run_plan(plan: Plan, context: Any) -> History:
         KeyboardInterrupt: when it was interrupted.
         cloudify's NonRecoverableError: when it failed; the message says what may still be frozen or stopped.
     """
-    history, signals = _run(plan, context, Purpose.FORWARD, _journal())
-    _conclude(plan, history, signals)
-    return history
+    execution = _begin(services, deployment, plan, context)
+    guard = guard_of(services, plan, execution)
+    with children_marked(execution.id):
+        ended, _, _ = execute(services, execution, Purpose.FORWARD, interrupted.watching, guard=guard)
+    _conclude(ended, interrupted.signals)
+    return ended
 
 
-def settle_after_interruption(plan: Plan, context: Any) -> None:
-    """Thaw and start all that an interrupted run of *plan* may have frozen or stopped.
-
-    Which that was is not known any more.
+def settle_after_interruption(
+    services: Services, deployment: Deployment, plan: Plan, context: Any, interrupted: Interruptions
+) -> None:
+    """Thaw and start all that an interrupted run of *plan* has, or may have, frozen or stopped.
 
     Raises:
         cloudify's NonRecoverableError: always: it has to be started again.
     """
-    records = _journal(_as_if_at_rest(plan))
-    history, _ = _run(plan, context, Purpose.ROLL_BACK, records)
+    execution = _known(services, context)
+    if execution is None:  # nobody knows any more what that was
+        execution = _begin(services, deployment, plan, context)
+        services.executions.take_over(execution.id).append(_as_if_at_rest(plan))
+    _, plan, history = execute(services, execution, Purpose.ROLL_BACK, interrupted.watching)
     debts = history.debts(plan)
     if debts:
         raise CloudifyNonRecoverableError(str(Owed.of(debts)))
@@ -62,52 +132,35 @@ def settle_after_interruption(plan: Plan, context: Any) -> None:
     )
 
 
-def _run(plan: Plan, context: Any, purpose: Purpose, journal: MemoryJournal) -> tuple[History, list[int]]:
-    context.graph_mode()
-    clock = SystemClock()
-    workers = CloudifyWorkers(clock, context)
-    with _noting_signals(workers.wake) as signals:
-
-        def cancel_asked() -> str | None:
-            return "it was cancelled" if signals or workflow_api.has_cancel_request() else None
-
-        environment = RunEnvironment(
-            journal=journal,
-            perform=CloudifyTasks(context, plan.parameters.raw),
-            workers=workers,
-            clock=clock,
-            guard=NoGuard(),
-            cancel_asked=cancel_asked,
-            settle_patience_s=_SETTLE_PATIENCE_S,
-        )
-        workflow_api.cancel_callbacks.add(workers.wake)
-        try:
-            return Runner(plan, environment, purpose).run(), signals
-        finally:
-            workflow_api.cancel_callbacks.discard(workers.wake)
+def _known(services: Services, context: Any) -> Execution | None:
+    known = {each.id: each for each in services.executions.list(context.deployment.id)}
+    return known.get(context.execution_id)
 
 
-def _conclude(plan: Plan, history: History, signals: list[int]) -> None:
-    ended = history.ended
-    if history.debts(plan) or ended is None:
-        raise CloudifyNonRecoverableError(ended.message if ended else "it did not end")
-    if ended.ending is Ending.COMPLETED:
+def _begin(services: Services, deployment: Deployment, plan: Plan, context: Any) -> Execution:
+    execution = Execution(
+        id=ExecutionId(context.execution_id),
+        deployment=deployment.name,
+        workflow=plan.workflow,
+        parameters=dict(plan.parameters.raw),
+        created_at=services.clock.now(),
+        points=tuple(sorted({step.point for step in plan.steps if step.point is not None})),
+    )
+    services.executions.add(execution, plan)
+    return execution
+
+
+def _conclude(ended: Execution, signals: Sequence[int]) -> None:
+    if ended.state is ExecutionState.COMPLETED and not ended.owes:
         return
-    if signals:
+    if not ended.owes and signals:
         raise KeyboardInterrupt
-    if ended.ending is Ending.CANCELLED:
+    if not ended.owes and ended.state is ExecutionState.CANCELLED:
         raise workflow_api.ExecutionCancelled
-    raise CloudifyNonRecoverableError(ended.message)
+    raise CloudifyNonRecoverableError(ended.message or "it did not end")
 
 
-def _journal(*records: list[Any]) -> MemoryJournal:
-    kept = MemoryRecords()
-    for each in records:
-        kept.records.extend(each)
-    return kept.take_over()
-
-
-def _as_if_at_rest(plan: Plan) -> list[Any]:
+def _as_if_at_rest(plan: Plan) -> list[Record]:
     """Return the records of a run that died when everything was frozen and stopped."""
     begun = [
         Begun(at=0.0, tick=0.0, step=step.id)
@@ -119,7 +172,6 @@ def _as_if_at_rest(plan: Plan) -> list[Any]:
 
 @contextlib.contextmanager
 def _noting_signals(wake: Callable[[], None]) -> Iterator[list[int]]:
-    """Note Ctrl-C and its like instead of breaking off; a second one does not skip the thaw either."""
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted

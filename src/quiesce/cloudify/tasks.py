@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cloudify.exceptions import NonRecoverableError as CloudifyNonRecoverableError
@@ -13,11 +13,20 @@ from cloudify.exceptions import RecoverableError as CloudifyRecoverableError
 from cloudify.state import current_workflow_ctx
 from cloudify.workflows import workflow_api
 
+from quiesce.app.masking import masked_error
+from quiesce.app.services import Services
+from quiesce.cloudify.names import POINTS
 from quiesce.engine import Attempt, ThreadWorkers
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
-from quiesce.model.ids import Json, StepId
+from quiesce.model.deployment import Deployment
+from quiesce.model.execution import Execution
+from quiesce.model.history import History
+from quiesce.model.ids import BackupName, InstanceId, Json, StepId
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
-from quiesce.model.plan import Role, Step
+from quiesce.model.plan import Plan, Role, Step
+from quiesce.model.records import Logged
+from quiesce.model.restore_point import RestorePoint
 from quiesce.ports import Clock
 
 _applying = threading.Lock()
@@ -26,10 +35,27 @@ _applying = threading.Lock()
 class CloudifyTasks:
     """Performs attempts as operations of Cloudify's engine, with the events that its users know."""
 
-    def __init__(self, context: Any, parameters: Mapping[str, Json]) -> None:
+    def __init__(
+        self,
+        context: Any,
+        services: Services,
+        deployment: Deployment,
+        execution: Execution,
+        plan: Plan,
+        *,
+        points: Sequence[RestorePoint] = (),
+        history: History | None = None,
+    ) -> None:
+        """*context* is a workflow's ``ctx``; for the rest see `quiesce.app.calls.Performer`."""
+        del deployment, execution
         self._context = context
-        self._parameters = parameters
-        self._done: set[StepId] = set()
+        self._parameters = plan.parameters.raw
+        self._masking = services.masking
+        self._done: set[StepId] = set(history.done) if history is not None else set()
+        self._artifacts: dict[tuple[BackupName | None, InstanceId], Mapping[str, Json]] = {
+            (p.name, a.instance): a.content for p in points for a in p.artifacts
+        }
+        self.log: Callable[[Logged], None] = lambda _: None
 
     def __call__(self, attempt: Attempt) -> Outcome:
         """Run *attempt*'s operation and wait for its end.
@@ -37,16 +63,24 @@ class CloudifyTasks:
         Raises:
             ProviderError: as the operation's own error was recoverable or not.
         """
+        try:
+            return self._perform(attempt)
+        except ProviderError as error:
+            raise masked_error(self._masking, error) from None
+
+    def _perform(self, attempt: Attempt) -> Outcome:
         step = attempt.step
         if step.role is Role.UNDO and step.of not in self._done and not _is_ours(step):
             return self._leave_alone(step)
         instance = self._context.get_node_instance(step.instance)
+        if instance is None:
+            return Outcome(note=f"{step.instance} is no more")
         if attempt.number == 1:
             self._tell(instance, f"Starting to {step.interface}")
-        result = self._result_of(self._task(instance, attempt))
+        self._await(self._task(instance, attempt))
         self._tell(instance, f"Done {step.interface}")
         self._done.add(step.id)
-        return Outcome(result=result)
+        return Outcome(artifact=self._kept(step))
 
     def _task(self, instance: Any, attempt: Attempt) -> Any:
         step = attempt.step
@@ -56,6 +90,8 @@ class CloudifyTasks:
         if _is_ours(step):
             kwargs["quiesce_step"] = step.operation.value
             kwargs["quiesce_undo"] = step.role is Role.UNDO
+            if artifact := self._artifacts.get((step.point, step.instance)):
+                kwargs["quiesce_artifact"] = dict(artifact)
         task = instance.execute_operation(step.interface, kwargs=kwargs, allow_kwargs_override=True)
         task.current_retries = attempt.number - 1
         told = task.kwargs["__cloudify_context"]
@@ -68,7 +104,21 @@ class CloudifyTasks:
             )  # an agent kills operations that hang
         return task
 
-    def _result_of(self, task: Any) -> Json:
+    def _kept(self, step: Step) -> Mapping[str, Json] | None:
+        """Return what a snapshot or a copy of ours has left, which it keeps at its instance."""
+        if step.operation not in (Operation.SNAPSHOT, Operation.COPY) or not _is_ours(step):
+            return None
+        with current_workflow_ctx.push(self._context):
+            handler = self._context.internal.handler
+            instance = (
+                handler.storage.get_node_instance(step.instance)
+                if self._context.local
+                else (handler.rest_client.node_instances.get(step.instance))
+            )
+        artifact: Mapping[str, Json] | None = (instance.runtime_properties.get(POINTS) or {}).get(step.point)
+        return artifact
+
+    def _await(self, task: Any) -> None:
         over = threading.Event()
         task.async_result.on_result(lambda _: over.set())
         with despite_cancel(), current_workflow_ctx.push(self._context):
@@ -77,7 +127,6 @@ class CloudifyTasks:
         result = task.async_result.result
         if task.get_state() != "succeeded" or isinstance(result, BaseException):
             raise translated(result)
-        return result if isinstance(result, (str, int, float, bool, list, dict)) else None
 
     def _tell(self, instance: Any, event: str) -> None:
         """Send the event now, not when the pool of workers reaches it."""

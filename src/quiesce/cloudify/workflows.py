@@ -10,16 +10,26 @@ from typing import Any
 from cloudify.decorators import workflow
 from cloudify.exceptions import NonRecoverableError
 
-from quiesce.cloudify.consistency import judge
-from quiesce.cloudify.planning import Retries, plan_in_cloudify
-from quiesce.cloudify.running import run_plan, settle_after_interruption
+from quiesce.app.run.run import leased
+from quiesce.app.services import Services
+from quiesce.cloudify.errors import in_one_line
+from quiesce.cloudify.planning import Retries, parameters_given, parameters_read, plan_in_cloudify
+from quiesce.cloudify.points import refuse_known_name, wanted_points
+from quiesce.cloudify.running import (
+    Interruptions,
+    interruptions,
+    run_plan,
+    settle_after_interruption,
+    take_up,
+)
+from quiesce.cloudify.state import keep_deployment, open_services
 from quiesce.cloudify.topology import topology_of
 from quiesce.errors import QuiesceError
+from quiesce.model.execution import Execution
+from quiesce.model.ids import ExecutionId, deployment_name
 from quiesce.model.operation import INDEBTING
 from quiesce.model.plan import Plan
-from quiesce.model.topology import Topology
-from quiesce.planning import WORKFLOWS
-from quiesce.providers.registry import describe_providers
+from quiesce.planning import WORKFLOWS, Workflow
 
 
 def __getattr__(name: str) -> Any:
@@ -34,9 +44,8 @@ def _function(name: str) -> Callable[..., None]:
     row = WORKFLOWS[name]
 
     def run(ctx: Any, **parameters: Any) -> None:
-        plan = _run(row.name, ctx, parameters)
-        if row.closing and plan is not None:
-            ctx.logger.info("%s %r", row.closing, str(plan.parameters.snapshot_name))
+        parameters.pop("ctx", None)
+        _run(row, ctx, parameters)
 
     run.__name__ = row.name
     run.__doc__ = row.help
@@ -44,36 +53,61 @@ def _function(name: str) -> Callable[..., None]:
     return marked
 
 
-def _run(name: str, context: Any, parameters: dict[str, Any]) -> Plan | None:
-    """Run the workflow and return its plan; None when it was only to be shown."""
-    topology = topology_of(context)
+def _run(row: Workflow, context: Any, parameters: dict[str, Any]) -> None:
+    context.graph_mode()
     try:
-        plan = _plan(name, context, topology, parameters)
+        with open_services(context) as services:
+            if str(parameters.pop("dry_run", "")).lower() == "true":
+                _show(_plan(services, row, context, parameters), context)
+                return
+            with interruptions() as interrupted:
+                _run_on_deployment(services, row, context, parameters, interrupted)
     except QuiesceError as error:
-        raise NonRecoverableError(f"{error} {error.hint}".strip()) from None
+        raise NonRecoverableError(in_one_line(error)) from None
+
+
+def _run_on_deployment(
+    services: Services, row: Workflow, context: Any, parameters: dict[str, Any], interrupted: Interruptions
+) -> None:
+    deployment = keep_deployment(services, context, topology_of(context))
+    leased_ones = {deployment.name} if row.mutating else set()
+    with leased(services, leased_ones, ExecutionId(context.execution_id)):
+        if not context.resume:
+            take_up(services, deployment, row, interrupted.watching, context)
+        plan = _plan(services, row, context, parameters)
+        if row.makes_point and not context.resume:
+            refuse_known_name(services, deployment.name, plan.parameters.snapshot_name)
+        if context.resume and any(step.operation in INDEBTING for step in plan.steps):
+            settle_after_interruption(services, deployment, plan, context, interrupted)
+        ended = run_plan(services, deployment, plan, context, interrupted)
+    _tell(services, row, ended, plan, context)
+
+
+def _tell(services: Services, row: Workflow, ended: Execution, plan: Plan, context: Any) -> None:
+    """Say what was made, in the old plugin's words and in ours."""
+    for point in services.catalog.list(ended.deployment):
+        if point.execution == ended.id:
+            context.logger.debug(
+                "%s: consistency %s, frozen for %.3f s, cuts within %.3f s",
+                point.name,
+                point.consistency.label,
+                point.window_s,
+                point.skew_s,
+            )
+    if row.closing:
+        context.logger.info("%s %r", row.closing, str(plan.parameters.snapshot_name))
+
+
+def _plan(services: Services, row: Workflow, context: Any, parameters: dict[str, Any]) -> Plan:
+    topology = topology_of(context)
+    wanted = parameters_given(row.name, parameters)
+    points = wanted_points(services, deployment_name(context.deployment.id), row, wanted, topology)
+    configured = context.internal.get_task_configuration()
+    retries = Retries(tries=configured["total_retries"], interval_s=configured["retry_interval"])
+    read = parameters_read(row.name, wanted, retries)
+    plan = plan_in_cloudify(row.name, topology, read, points, services.descriptions)
     for warning in plan.warnings:
         context.logger.warning("%s", warning)
-    if str(parameters.get("dry_run", "")).lower() == "true":
-        _show(plan, context)
-        return None
-    if context.resume and any(step.operation in INDEBTING for step in plan.steps):
-        settle_after_interruption(plan, context)
-    else:
-        judge(plan, run_plan(plan, context), topology, context)
-    return plan
-
-
-def _plan(name: str, context: Any, topology: Topology, parameters: dict[str, Any]) -> Plan:
-    configured = context.internal.get_task_configuration()
-    plan = plan_in_cloudify(
-        name,
-        topology,
-        {key: value for key, value in parameters.items() if key != "ctx"},
-        deployment=context.deployment.id,
-        execution=context.execution_id,
-        retries=Retries(tries=configured["total_retries"], interval_s=configured["retry_interval"]),
-        descriptions=describe_providers(),
-    )
     return replace(plan, parameters=replace(plan.parameters, parallel=_parallel(plan, context, parameters)))
 
 

@@ -33,6 +33,12 @@ class Deployments(Protocol):
         """
         ...
 
+    def renew(
+        self, deployment: Deployment, runtime_properties: Mapping[InstanceId, Mapping[str, Json]]
+    ) -> None:
+        """Replace what is kept of a deployment itself; its executions and restore points stay."""
+        ...
+
     def get(self, name: str) -> Deployment:
         """Return a deployment.
 

@@ -57,13 +57,7 @@ class SqlDeployments:
         self, deployment: Deployment, runtime_properties: Mapping[InstanceId, Mapping[str, Json]]
     ) -> None:
         """Keep a new deployment."""
-        row = {
-            "name": deployment.name,
-            "blueprint": deployment.blueprint,
-            "blueprint_dir": deployment.blueprint_dir,
-            "created_at": deployment.created_at,
-            "topology": pack(deployment.topology),
-        }
+        row = _row(deployment)
         with self._database.errors(), self._database.engine.begin() as connection:
             try:
                 connection.execute(sa.insert(deployments).values(row))
@@ -75,6 +69,18 @@ class SqlDeployments:
                 ) from None
             for instance, properties in runtime_properties.items():
                 _replace(connection, deployment.name, instance, properties)
+
+    def renew(
+        self, deployment: Deployment, runtime_properties: Mapping[InstanceId, Mapping[str, Json]]
+    ) -> None:
+        """Replace what is kept of a deployment itself; its executions and restore points stay."""
+        name = deployment.name
+        with self._database.write() as connection:
+            row = _row(deployment)
+            connection.execute(sa.update(deployments).where(deployments.c.name == name).values(row))
+            _forget_properties(connection, name)
+            for instance, properties in runtime_properties.items():
+                _replace(connection, name, instance, properties)
 
     def get(self, name: str) -> Deployment:
         """Return a deployment."""
@@ -128,6 +134,21 @@ class SqlDeployments:
         """Replace the runtime properties of one instance."""
         with self._database.write() as connection:
             _replace(connection, name, instance, properties)
+
+
+def _row(deployment: Deployment) -> dict[str, object]:
+    return {
+        "name": deployment.name,
+        "blueprint": deployment.blueprint,
+        "blueprint_dir": deployment.blueprint_dir,
+        "created_at": deployment.created_at,
+        "topology": pack(deployment.topology),
+    }
+
+
+def _forget_properties(connection: sa.Connection, name: DeploymentName) -> None:
+    table = runtime_properties
+    connection.execute(sa.delete(table).where(table.c.deployment == name))
 
 
 def _replace(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +191,34 @@ class Lab:
         (self.directory / "interrupted").touch()
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
+
+    def kill(self, workflow: str, *arguments: str, once: Callable[[], bool], after_s: float = 0.0) -> None:
+        """Start a workflow, and kill cfy outright *after_s* after *once* is true."""
+        command = ["cfy", "executions", "start", workflow, "-b", "examples", *arguments]
+        with (self.directory / "killed.txt").open("w") as output:
+            process = subprocess.Popen(
+                command, env=self.env(), cwd=self.directory, stdout=output, stderr=subprocess.STDOUT
+            )
+            while process.poll() is None and not once():
+                time.sleep(0.005)
+            time.sleep(after_s)
+            process.kill()
+            process.wait()
+
+    def quiesce(self, *arguments: str, expect: int | None = 0) -> str:
+        """Run quiesce's own command line on the same state, and return all that it printed."""
+        done = subprocess.run(
+            ["quiesce", *arguments],
+            env=self.env(),
+            cwd=self.directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert expect is None or done.returncode == expect, done.stdout
+        return done.stdout
 
     def python(self, code: str) -> str:
         """Run *code* with the environment's Python and return what it printed."""

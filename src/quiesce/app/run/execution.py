@@ -9,7 +9,7 @@ from quiesce.app.calls import Performer
 from quiesce.app.points.catalog import points_made, points_removed
 from quiesce.app.points.manifests import forget_manifests, keep_manifests
 from quiesce.app.services import Services
-from quiesce.engine import CANCEL_LOOK_S, Purpose, RunEnvironment, Runner, ThreadWorkers
+from quiesce.engine import CANCEL_LOOK_S, Purpose, RunEnvironment, Runner
 from quiesce.errors import (
     CancelledError,
     ExecutionFailedError,
@@ -129,7 +129,7 @@ class ExecutionRun:
         self, purpose: Purpose, journal: Journal, watching: Watching, guard: Guard | None = None
     ) -> History:
         """Let the engine run; see `Runner.run`."""
-        performer = Performer(
+        performer = (self.services.performer or Performer)(
             self.services,
             self.deployment,
             self.execution,
@@ -137,7 +137,7 @@ class ExecutionRun:
             points=self.points,
             history=History.of(journal.read()),
         )
-        workers = ThreadWorkers(self.services.clock)
+        workers = self.services.workers(self.services.clock)
         watching.on_started(self.execution, self.plan)
         watching.on_wake(workers.wake)
         elsewhere = self._asking_elsewhere()

@@ -97,7 +97,7 @@ def run_workflow(services: Services, request: WorkflowRequest, watching: Watchin
     if not workflow.mutating:
         return _run(services, deployment, execution_id, request, watching)
     source = services.deployments.get(request.deployment).name
-    with _leased(services, {deployment.name, source}, execution_id):
+    with leased(services, {deployment.name, source}, execution_id):
         if source != deployment.name:
             settle_all(services, source, watching)
         take_up_unfinished(services, deployment.name, workflow, watching)
@@ -131,7 +131,7 @@ def _run(
         cut_sizes=forecast.sizes,
     )
     services.executions.add(execution, plan)
-    guard = _guard_of(services, plan, execution)
+    guard = guard_of(services, plan, execution)
     ended, plan, history = execute(services, execution, Purpose.FORWARD, watching, guard=guard)
     return result_of(services, ended, plan, history)
 
@@ -202,7 +202,7 @@ def _plan(
         found = elsewhere_of(services, deployment, parameters)
         points = (found.mapped_point,) if found is not None else ()
     if workflow.makes_point:
-        _refuse_known_name(services, deployment, parameters)
+        refuse_known_name(services, deployment, parameters)
     if workflow.applies_points:
         _refuse_lower(points, parameters)
     former: Former | None = None
@@ -275,7 +275,7 @@ def _named_exactly(services: Services, deployment: DeploymentName, name: str) ->
     return services.catalog.get(deployment, name)
 
 
-def _refuse_known_name(services: Services, deployment: Deployment, parameters: Parameters) -> None:
+def refuse_known_name(services: Services, deployment: Deployment, parameters: Parameters) -> None:
     if parameters.snapshot_name == LATEST:
         raise UsageError(f"{LATEST!r} is what the newest restore point is called: choose another name")
     for point in services.catalog.list(deployment.name):
@@ -342,7 +342,7 @@ def _too_low(plan: Plan, deployment: Deployment) -> PlanError | None:
     )
 
 
-def _guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | None:
+def guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | None:
     """Return a guard that gets ready for *execution*; None when it will owe nothing."""
     if not plan.indebting:
         return None
@@ -352,7 +352,7 @@ def _guard_of(services: Services, plan: Plan, execution: Execution) -> Guard | N
 
 
 @contextlib.contextmanager
-def _leased(
+def leased(
     services: Services, deployments: Collection[DeploymentName], execution: ExecutionId
 ) -> Iterator[None]:
     """Hold the leases of *deployments*, taken in one order by everybody."""
@@ -400,6 +400,6 @@ def continue_execution(services: Services, execution_id: str, purpose: Purpose, 
         raise UsageError(f"execution {execution.id} is {execution.state}; there is nothing to resume")
     plan = services.executions.plan(execution.id)
     source = DeploymentName(plan.parameters.source or execution.deployment)
-    with _leased(services, {execution.deployment, source}, execution.id):
-        guard = _guard_of(services, plan, execution) if purpose is Purpose.FORWARD else None
+    with leased(services, {execution.deployment, source}, execution.id):
+        guard = guard_of(services, plan, execution) if purpose is Purpose.FORWARD else None
         return result_of(services, *execute(services, execution, purpose, watching, guard=guard))

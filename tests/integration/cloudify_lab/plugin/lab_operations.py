@@ -3,7 +3,9 @@
 A node's property ``behaves`` says what goes wrong: ``{fs_prepare: fail}``. State lies below ``LAB_DIR``.
 """
 
+import ctypes
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -27,10 +29,16 @@ def _behave(ctx):
         raise NonRecoverableError("as asked")
     if behaves == "stumble" and ctx.operation.retry_number == 0:
         raise RuntimeError("at first")
+    if behaves == "slow":
+        time.sleep(0.1)
     if behaves == "hang":
         time.sleep(120)
     if behaves == "cancel":
         workflow_api.set_cancel_request()
+    if behaves == "die":
+        workflow = ctypes.c_ulong(threading.main_thread().ident)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(workflow, ctypes.py_object(SystemExit))
+        time.sleep(3)
     if behaves == "wait":
         (_lab() / "waiting").touch()
         ends = time.monotonic() + 60

@@ -1,0 +1,109 @@
+"""The guard of a workflow inside Cloudify: ``python -m quiesce.cloudify.guard``.
+
+It has a workflow context of its own, and performs a thaw or a start by it as the workflow would have: any
+operation, whatever plugin brings it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from cloudify.state import current_workflow_ctx
+
+from quiesce.app.run.guard import Order
+from quiesce.app.services import Services
+from quiesce.bootstrap import Application, Settings
+from quiesce.cloudify.orphans import end_processes_of
+from quiesce.cloudify.state import guards_context, inside_cloudify
+from quiesce.engine.runner import LEAST_THAW_PLACES
+from quiesce.guarding import PipeOrders, become_guard, serve
+from quiesce.model.history import History
+from quiesce.model.ids import ExecutionId
+from quiesce.model.operation import INTERFACES, Operation
+from quiesce.model.plan import Role
+
+_STANDARD_OUTPUT: Final = 1
+_SETTLING: Final = {name for name, what in INTERFACES.items() if what in (Operation.THAW, Operation.START)}
+
+
+class OrdersInCloudify(PipeOrders):
+    """Hears that the engine is dead only when nothing that it had begun goes on without it."""
+
+    #: told which execution it was
+    end_orphans: Callable[[ExecutionId], None]
+    _execution = ExecutionId("")
+
+    def next(self, until_tick: float | None) -> Order | None:
+        """Return the next order; None when *until_tick* passes first."""
+        order = super().next(until_tick)
+        if order is Order.GONE:
+            self.end_orphans(self._execution)
+        return order
+
+    def words(self, key: bytes) -> str | None:
+        """Return what the line that begins with *key* says; None when nobody needs a guard any more."""
+        words = super().words(key)
+        if key == b"execution" and words is not None:
+            self._execution = ExecutionId(words)
+        return words
+
+
+def main() -> None:
+    """Be the guard of one execution."""
+    become_guard()
+    orders = OrdersInCloudify(sys.stdin.fileno())
+    answers = os.dup(_STANDARD_OUTPUT)
+    os.dup2(sys.stderr.fileno(), _STANDARD_OUTPUT)  # Cloudify prints its events
+    told = orders.words(b"context")
+    if told is None:
+        return
+    _serve(orders, json.loads(told), answers)
+
+
+def _serve(orders: OrdersInCloudify, told: dict[str, Any], answers: int) -> None:
+    sys.path[:] = told["path"]
+    application = Application(Settings.of(os.environ))
+    masking = application.services.masking
+    try:
+        orders.end_orphans = partial(_end_orphans, application.services)
+        context = guards_context(told, hands=LEAST_THAW_PLACES)
+        context.graph_mode()
+        _load_operations(context)
+        with current_workflow_ctx.push(context), context.internal.local_tasks_processor:
+            serve(orders, inside_cloudify(application.services, context), answers)
+    except Exception:  # noqa: BLE001  its errors go to a file, without secrets
+        sys.exit(masking.text(traceback.format_exc()))
+    finally:
+        application.close()
+
+
+def _end_orphans(services: Services, execution: ExecutionId) -> None:
+    """Kill the processes of operations whose engine is dead: a freeze among them could come after its thaw.
+
+    Not once a thaw or a start has begun: what that has started is to stay.
+    """
+    settling = {step.id for step in services.executions.plan(execution).steps if step.role is Role.SETTLE}
+    begun = History.of(services.executions.journal(execution).read()).begun_at
+    if not settling & begun.keys():
+        end_processes_of(execution)
+
+
+def _load_operations(context: Any) -> None:
+    """Import everything that a thaw or a start will need, so that nothing has to be loaded then."""
+    for node in context.nodes if context.local else ():
+        for interface in _SETTLING & node.operations.keys():
+            module = (node.operations[interface].get("operation") or "").rpartition(".")[0]
+            with suppress(ImportError):  # the operation says so
+                importlib.import_module(module or "cloudify")
+
+
+if __name__ == "__main__":
+    main()

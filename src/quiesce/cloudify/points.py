@@ -1,0 +1,113 @@
+"""Which restore points a workflow inside Cloudify works on: those of the catalog, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from quiesce.app.points.naming import point_named
+from quiesce.app.points.verify import refuse_damaged_entry, refuse_found_damaged
+from quiesce.app.services import Services
+from quiesce.cloudify.names import CLOUDIFYS, MADE_ELSEWHERE
+from quiesce.errors import PlanError, UnknownNameError, UsageError
+from quiesce.model.consistency import Consistency
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, Json, backup_name
+from quiesce.model.restore_point import Artifact, PointState, RestorePoint
+from quiesce.model.topology import Topology
+from quiesce.planning import Workflow
+
+
+def wanted_points(
+    services: Services,
+    deployment: DeploymentName,
+    workflow: Workflow,
+    wanted: dict[str, Json],
+    topology: Topology,
+) -> tuple[RestorePoint, ...]:
+    """Return the restore points that *workflow* is to work on; *wanted* are its parameters as given.
+
+    What the catalog says of the one that was found is added to *wanted*.
+
+    Raises:
+        UsageError, UnknownNameError, PlanError, DamagedError: when there is none such, or it is of no use.
+    """
+    elsewhere = str(wanted.pop(MADE_ELSEWHERE, "")).lower() == "true"
+    if not workflow.takes_points:
+        return ()
+    known = services.catalog.list(deployment)
+    if workflow.removes_points and str(wanted.get("all", "")).lower() == "true":
+        return tuple(known)
+    name = str(wanted.get("snapshot_name") or "")
+    if not name:
+        there = ", ".join(point.name for point in known) or "none"
+        raise UsageError(f"Backup name must be provided: snapshot_name; there is: {there}")
+    if elsewhere and name not in {point.name for point in known}:
+        return (_assumed(backup_name(name), topology, wanted, deployment),)
+    return (_found(services, deployment, workflow, name, wanted),)
+
+
+def refuse_known_name(services: Services, deployment: DeploymentName, name: BackupName | None) -> None:
+    """Refuse to make a restore point of a name that there is already.
+
+    Raises:
+        PlanError: naming it.
+    """
+    for point in services.catalog.list(deployment):
+        if point.name == name:
+            raise PlanError(
+                f"a restore point {name!r} of {deployment} already exists ({point.state})",
+                hint="Choose another snapshot_name, or remove that one first.",
+            )
+
+
+def _found(
+    services: Services, deployment: DeploymentName, workflow: Workflow, name: str, wanted: dict[str, Json]
+) -> RestorePoint:
+    find = point_named if workflow.reads_points else _named_exactly
+    try:
+        point = find(services, deployment, name)
+    except UnknownNameError as error:
+        hint = f"If the old plugin made it, or another QUIESCE_HOME knows it: -p {MADE_ELSEWHERE}=true"
+        raise UnknownNameError(f"restore point of {deployment}", name, error.known, hint=hint) from None
+    wanted["snapshot_name"] = point.name
+    wanted.setdefault("snapshot_incremental", not point.full)
+    if workflow.reads_points:
+        refuse_damaged_entry(point)
+        refuse_found_damaged(point, {artifact.instance for artifact in point.artifacts})
+        if point.state not in (PointState.COMPLETE, PointState.PARTIAL):
+            raise PlanError(
+                f"{point.name} is {point.state}, so it cannot be restored",
+                hint="Remove what is left of it with remove_backup.",
+            )
+    return point
+
+
+def _named_exactly(services: Services, deployment: DeploymentName, name: str) -> RestorePoint:
+    return services.catalog.get(deployment, name)
+
+
+def _assumed(
+    name: BackupName, topology: Topology, wanted: Mapping[str, Json], deployment: DeploymentName
+) -> RestorePoint:
+    """Return a restore point that holds something of every instance."""
+    artifacts = tuple(
+        Artifact(
+            instance=instance,
+            provider=CLOUDIFYS,
+            function="",
+            state=PointState.COMPLETE,
+            consistency=Consistency.NONE,
+        )
+        for instance in topology.instances
+    )
+    return RestorePoint(
+        deployment=deployment,
+        name=name,
+        full=str(wanted.get("snapshot_incremental", True)).lower() == "false",
+        type="",
+        rotation=1,
+        execution=ExecutionId(""),
+        state=PointState.COMPLETE,
+        consistency=Consistency.NONE,
+        made_at=0.0,
+        artifacts=artifacts,
+    )

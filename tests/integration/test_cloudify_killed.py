@@ -1,0 +1,170 @@
+"""The real ``cfy`` is killed outright: what it had frozen or stopped goes on by itself.
+
+The judge is the file system: an operation of the lab leaves a file where something is frozen or stopped.
+`QUIESCE_SIZE=nightly` kills a hundred times, and gives the guard two seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .cloudify_lab.lab import CannotInstallError, Lab, environment
+
+NIGHTLY = os.environ.get("QUIESCE_SIZE") == "nightly"
+KILLS = 100 if NIGHTLY else 10
+#: how long the guard is given to thaw and start everything, in seconds; a busy machine makes nothing wrong
+PATIENCE_S = 2.0 if NIGHTLY else 30.0
+
+pytestmark = [pytest.mark.platform("cfy"), pytest.mark.timeout(3600)]
+
+SLOW = dict.fromkeys(("fs_prepare", "create", "apply", "stop", "start"), "slow")
+FREEZE = """#!/bin/sh -e
+instance=$(ctx instance id)
+touch "$LAB_DIR/begun"
+sleep "$(cat "$LAB_DIR/pause")"
+touch "$LAB_DIR/frozen-$instance"
+"""
+THAW = '#!/bin/sh -e\ninstance=$(ctx instance id)\nrm -f "$LAB_DIR/frozen-$instance"\n'
+POOL = ("--task-thread-pool-size", "8")
+
+
+@pytest.fixture(scope="module")
+def place() -> Path:
+    try:
+        return environment()
+    except CannotInstallError as error:
+        pytest.skip(f"cfy 7.0.5 cannot be installed from the package index: {error}")
+
+
+@pytest.fixture
+def lab(place: Path, tmp_path: Path) -> Lab:
+    (tmp_path / "freeze.sh").write_text(FREEZE)
+    (tmp_path / "thaw.sh").write_text(THAW)
+    (tmp_path / "pause").write_text("0.1")
+    return Lab(place=place, directory=tmp_path)
+
+
+def tiers(**behaves: str) -> dict[str, Any]:
+    """Return machines with services that a restore stops, and one that scripts freeze."""
+    nodes: dict[str, Any] = {
+        "scripted": {
+            "type": "cloudify.nodes.SoftwareComponent",
+            "relationships": [contained_in("vm0")],
+            "interfaces": {
+                "cloudify.interfaces.freeze": {"fs_prepare": "freeze.sh", "fs_finalize": "thaw.sh"}
+            },
+        }
+    }
+    for number in range(3):
+        properties = {"properties": {"behaves": {**SLOW, **behaves}}}
+        nodes[f"vm{number}"] = {"type": "lab.nodes.Machine", **properties}
+        links = {"relationships": [contained_in(f"vm{number}")]}
+        nodes[f"service{number}"] = {"type": "lab.nodes.Restarted", **properties, **links}
+    return nodes
+
+
+def contained_in(target: str) -> dict[str, str]:
+    return {"type": "cloudify.relationships.contained_in", "target": target}
+
+
+def at_rest(lab: Lab) -> list[str]:
+    """Return what is frozen or stopped; the moment may be one within a guard's work."""
+    return [*lab.frozen(), *lab.stopped()]
+
+
+def left_after(lab: Lab, seconds: float) -> list[str]:
+    """Return what is still frozen or stopped *seconds* later; sooner when it is nothing, for good."""
+    ends = time.monotonic() + seconds
+    while (left := at_rest(lab)) and time.monotonic() < ends:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    return left or at_rest(lab)
+
+
+def test_nothing_stays_frozen_or_stopped_wherever_cfy_is_killed(lab: Lab) -> None:
+    """Backups and restores are killed at random moments after their first operation began."""
+    lab.init(tiers())
+    lab.start("backup", "-p", "snapshot_name=base", *POOL)
+    chance = random.Random(16)
+    within, left = 0, {}
+    for number in range(KILLS):
+        workflow, name = (("backup", f"kill-{number}"), ("restore", "base"))[number % 2]
+        (lab.directory / "log").unlink(missing_ok=True)
+        lab.kill(
+            workflow, "-p", f"snapshot_name={name}", *POOL,
+            once=(lab.directory / "log").exists, after_s=chance.uniform(0.0, 0.8),
+        )  # fmt: skip
+        within += bool(at_rest(lab))
+        left[number] = left_after(lab, PATIENCE_S)
+    assert {number: names for number, names in left.items() if names} == {}
+    assert within > KILLS // 10, "hardly any kill came while something was frozen"
+    print(f"{KILLS} times killed, {within} while something was frozen or stopped, nothing left")
+
+
+def test_the_old_sequence_stays_frozen_when_cfy_is_killed(lab: Lab) -> None:
+    lab.init(tiers(create="wait"))
+    lab.kill("old_backup", once=(lab.directory / "waiting").exists)
+    (lab.directory / "interrupted").touch()
+    assert left_after(lab, 2.0) != []
+
+
+def test_the_next_workflow_tells_what_was_interrupted(lab: Lab) -> None:
+    """Also one that changes nothing; what the backup had begun is brought to its end."""
+    lab.init(tiers(create="wait"))
+    lab.kill("backup", "-p", "snapshot_name=one", *POOL, once=(lab.directory / "waiting").exists)
+    (lab.directory / "interrupted").touch()
+    assert left_after(lab, 30.0) == []
+    told = "was interrupted: what it had frozen or stopped goes on already"
+    assert told in lab.start("statistics")
+    assert told in lab.start("backup", "-p", "snapshot_name=two", *POOL)
+    assert "was interrupted" not in lab.start("statistics")
+
+
+def test_the_next_workflow_thaws_when_the_guard_was_killed_as_well(lab: Lab) -> None:
+    """After a power cut, say."""
+    lab.init(tiers(create="wait"))
+    lab.kill("backup", "-p", "snapshot_name=one", *POOL, once=lambda: kill_guards_once_frozen(lab))
+    (lab.directory / "interrupted").touch()
+    assert left_after(lab, 2.0) != []
+    output = lab.start("statistics")
+    assert "was left frozen or stopped; that is settled first" in output
+    assert lab.frozen() == []
+
+
+def kill_guards_once_frozen(lab: Lab) -> bool:
+    if not (lab.directory / "waiting").exists():
+        return False
+    for process in Path("/proc").glob("[0-9]*"):
+        if is_guard_of(process, lab.directory):
+            os.kill(int(process.name), 9)
+    return True
+
+
+def is_guard_of(process: Path, directory: Path) -> bool:
+    try:
+        started = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+    except OSError:
+        return False
+    return b"quiesce.cloudify.guard" in started[0] and f"LAB_DIR={directory}\0".encode() in started[1]
+
+
+def test_a_workflow_whose_thread_dies_leaves_nothing_frozen(lab: Lab) -> None:
+    """The process lives on: the guard hears that nobody runs the workflow any more."""
+    lab.init(tiers(create="die"))
+    lab.start("backup", "-p", "snapshot_name=one", *POOL, expect=None)
+    assert left_after(lab, 30.0) == []
+
+
+def test_a_freezing_script_does_not_outlive_cfy(lab: Lab) -> None:
+    """Its process would go on, and freeze after the thaw."""
+    lab.init(tiers())
+    (lab.directory / "pause").write_text("3")
+    lab.kill("backup", "-p", "snapshot_name=one", *POOL, once=(lab.directory / "begun").exists)
+    time.sleep(3.5)
+    assert at_rest(lab) == []
