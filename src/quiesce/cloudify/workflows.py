@@ -27,7 +27,6 @@ from quiesce.cloudify.topology import topology_of
 from quiesce.errors import QuiesceError
 from quiesce.model.execution import Execution
 from quiesce.model.ids import ExecutionId, deployment_name
-from quiesce.model.operation import INDEBTING
 from quiesce.model.plan import Plan
 from quiesce.planning import WORKFLOWS, Workflow
 
@@ -77,7 +76,7 @@ def _run_on_deployment(
         plan = _plan(services, row, context, parameters)
         if row.makes_point and not context.resume:
             refuse_known_name(services, deployment.name, plan.parameters.snapshot_name)
-        if context.resume and any(step.operation in INDEBTING for step in plan.steps):
+        if context.resume and plan.indebting:
             settle_after_interruption(services, deployment, plan, context, interrupted)
         ended = run_plan(services, deployment, plan, context, interrupted)
     _tell(services, row, ended, plan, context)
