@@ -46,8 +46,8 @@ docs: $(VENV)/.ready  ## regenerate the reference, check the pages, follow the r
 crash: $(VENV)/.ready  ## power cuts at every touch
 	$(BIN)/pytest tests/crash
 
-nightly: $(VENV)/.ready  ## the crash suites in their large size
-	QUIESCE_SIZE=nightly $(BIN)/pytest tests/crash -m "slow or not slow"
+nightly: $(VENV)/.ready  ## the crash suites in their large size, property tests with new examples
+	QUIESCE_SIZE=nightly $(BIN)/pytest tests/crash tests/unit -m "slow or not slow"
 
 mutants: $(VENV)/.ready  ## break the engine on purpose: each planted bug must be found
 	$(BIN)/python tests/crash/mutants.py

@@ -109,8 +109,6 @@ class Misfortunes(RuleBasedStateMachine):
 Misfortunes.TestCase.settings = settings(
     max_examples=10_000 if NIGHTLY else 200,
     stateful_step_count=8,
-    deadline=None,
-    derandomize=not NIGHTLY,
     phases=[Phase.generate] if ON_A_MUTANT else list(Phase),
     suppress_health_check=list(HealthCheck),
 )

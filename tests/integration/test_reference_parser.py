@@ -406,7 +406,6 @@ def _outputs(parts: Draw, blueprint: dict[str, Json]) -> None:
 
 @settings(
     max_examples=int(os.environ.get("QUIESCE_REFERENCE_EXAMPLES", "60")),
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 @given(blueprints())

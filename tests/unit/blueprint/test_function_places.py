@@ -360,7 +360,7 @@ NAMED = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     function=st.sampled_from(sorted(FUNCTIONS)), arguments=ARGUMENTS | NAMED, path=st.sampled_from(REFUSED)
 )

@@ -140,7 +140,7 @@ def test_an_open_directory_tells_where_it_is(tmp_path: Path, directory: int) -> 
 _NAMES = st.sampled_from([b"dir", b"file", b"link", b"up", b"pipe", b"none"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(
     path=st.lists(_NAMES, min_size=1, max_size=4).map(b"/".join), flags=st.sampled_from([0, os.O_DIRECTORY])
 )

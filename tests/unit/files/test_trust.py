@@ -117,7 +117,7 @@ def test_a_declared_directory_may_be_a_mount_point(kernel: bool) -> None:
         os.close(root)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(names=st.lists(st.sampled_from(["dir", "link", "up", "file", "none", "lost"]), min_size=1, max_size=5))
 def test_both_kernels_declare_the_same(tmp_path: Path, names: list[str]) -> None:
     """Component by component leads where openat2 leads, and fails where it fails."""

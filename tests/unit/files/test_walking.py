@@ -179,7 +179,7 @@ _NAMES = st.binary(max_size=20).map(lambda raw: b"n" + raw.replace(b"\0", b"0").
 _TREES = st.recursive(st.none(), lambda below: st.dictionaries(_NAMES, below, max_size=4), max_leaves=15)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(tree=st.dictionaries(_NAMES, _TREES, max_size=5))
 def test_any_tree_is_walked_whole(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, object]

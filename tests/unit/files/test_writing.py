@@ -93,7 +93,7 @@ _VALUES = st.dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
 @given(mode=_MODES, mtime_ns=_TIMES, attributes=_VALUES, ids=st.tuples(*[st.integers(0, 2**31)] * 2))
 def test_any_metadata_comes_back(
     root_only: None,

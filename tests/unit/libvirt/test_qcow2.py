@@ -70,7 +70,7 @@ def expected(*layers: list[int]) -> bytes:
     return b"".join(disk)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from([0, 1, 2]), min_size=CLUSTERS, max_size=CLUSTERS))
 def test_what_was_laid_out_is_read_back(tmp_path_factory: pytest.TempPathFactory, marks: list[int]) -> None:
     path = tmp_path_factory.mktemp("image") / "layer"
@@ -80,7 +80,7 @@ def test_what_was_laid_out_is_read_back(tmp_path_factory: pytest.TempPathFactory
     assert read([path]) == expected(marks)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.lists(st.sampled_from([0, 1, 2]), min_size=CLUSTERS, max_size=CLUSTERS), min_size=1, max_size=4

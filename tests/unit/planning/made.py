@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from quiesce.model.capabilities import Capabilities, Description, Kind
@@ -165,7 +165,7 @@ def settled_by(plan: Plan) -> dict[str | None, Step]:
     return {step.of: step for step in plan.steps if step.role is Role.SETTLE}
 
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=60)
 
 
 @st.composite

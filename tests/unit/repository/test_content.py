@@ -30,7 +30,7 @@ def in_pieces(data: bytes, size: int) -> Iterator[bytes]:
     return (data[at : at + size] for at in range(0, len(data), size))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     BLOCKS, TAIL, st.integers(1000, 3 * BLOCK_BYTES), st.integers(0, 4 * BLOCK_BYTES), st.integers(0, 9000)
 )
@@ -43,7 +43,7 @@ def test_a_stream_reads_as_it_came(blocks: list[int], tail: int, size: int, offs
     assert b"".join(reader.read("dump", offset, length)) == data[offset : offset + length]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(BLOCKS, BLOCKS, TAIL, st.data())
 def test_a_disk_is_stored_by_what_has_changed(
     before: list[int], after: list[int], tail: int, data: st.DataObject

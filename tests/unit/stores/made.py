@@ -27,7 +27,7 @@ from quiesce.model.records import (
 )
 from quiesce.model.restore_point import Artifact, PointState, Proof, RestorePoint
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 texts = st.text(max_size=8)
 times = st.floats(0, 4e9)
