@@ -74,12 +74,11 @@ def _fuzz(name: str, inputs: int, seconds: float, seed: int) -> int:
         parser.parse(parser.seeds[0])
     _bound_memory()
     end, done, broken, slowest = time.monotonic() + seconds, 0, 0, 0.0
-    known = (path.read_bytes() for path in sorted((CORPUS / name).glob("*")))
-    for data in itertools.chain(
-        parser.seeds, known, (mutated(parser.seeds, chance) for _ in itertools.count())
-    ):
+    known = [*parser.seeds, *(path.read_bytes() for path in sorted((CORPUS / name).glob("*")))]
+    for data in itertools.chain(known, (mutated(parser.seeds, chance) for _ in itertools.count())):
         began = time.monotonic()
-        if done >= inputs or began > end or broken >= _MOST_FINDINGS:
+        enough = done >= max(inputs, len(known)) or (began > end and done >= len(known))
+        if enough or broken >= _MOST_FINDINGS:
             break
         if why := _why_broken(name, data):
             broken += 1
