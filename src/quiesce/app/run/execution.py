@@ -20,6 +20,7 @@ from quiesce.errors import (
     QuiesceError,
     StoreError,
 )
+from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
@@ -196,6 +197,8 @@ class ExecutionRun:
 
     def _shortfall(self, history: History) -> str:
         least = self.plan.parameters.min_consistency
+        if least is Consistency.NONE:
+            return ""
         lower = [point for point in self._made(history) if point.consistency < least and not point.safety]
         return "; ".join(
             f"restore point {point.name} has the consistency {point.consistency.label}; "
