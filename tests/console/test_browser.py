@@ -57,6 +57,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     data = root / "data"
     data.mkdir()
     (data / "file").write_text("saved")
+    (data / "inner").mkdir()
+    (data / "inner" / "deep").write_text("down here")
     till = subprocess.Popen(["sleep", "1000"])
     (root / "pid").write_text(str(till.pid))
     blueprint = root / "blueprint.yaml"
@@ -166,6 +168,10 @@ def test_every_screen_is_readable(browser: Any, served: Served, size: str, schem
         page.goto(path)
         visit.shot(f"{name}-{size}-{scheme}")
         visit.accessible()
+    page.goto("/deployments/shop/points/first")
+    page.get_by_role("link", name=re.compile("^files_")).click()
+    visit.shot(f"files-{size}-{scheme}")
+    visit.accessible()
     page.goto("/deployments/shop")
     page.locator("table").nth(1).get_by_role("link").first.click()
     page.get_by_text("made the window").wait_for()
@@ -193,6 +199,22 @@ def test_a_backup_is_followed_live_and_restored(browser: Any, served: Served) ->
     page.wait_for_url("**/executions/*")
     page.get_by_text("completed", exact=True).first.wait_for(timeout=60_000)
     assert (served.data / "file").read_text() == "saved"
+    assert visit.errors == []
+    visit.context.close()
+
+
+def test_one_file_is_taken_out_of_a_restore_point(browser: Any, served: Served) -> None:
+    visit = Visit(browser, served, "admin", 1400, "light")
+    page = visit.page
+    page.goto("/deployments/shop/points/first")
+    page.get_by_role("link", name=re.compile("^files_")).click()
+    page.get_by_role("link", name="inner/").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Take out deep").click()
+    assert download.value.suggested_filename == "deep"
+    assert Path(download.value.path()).read_text() == "down here"
+    page.goto("/audit")
+    assert page.get_by_text(re.compile("extract files_.*/inner/deep")).is_visible()
     assert visit.errors == []
     visit.context.close()
 

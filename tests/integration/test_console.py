@@ -31,6 +31,7 @@ from quiesce.service.access import Access, RequestRefusedError
 from quiesce.service.actions import Actions
 from quiesce.service.app import console, places
 from quiesce.service.audit import Audit
+from quiesce.service.files import token_of
 from quiesce.service.launching import Launcher
 from quiesce.service.pages import Pages, role_for
 from quiesce.service.server import run_due_until
@@ -98,7 +99,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 
 def filled(path: str, shop: Console) -> str:
     execution = shop.application.services.executions.list()[0].id
+    (part,) = shop.application.services.catalog.list()[0].artifacts
     names = {"deployment": "shop", "point": "one", "workflow": "restore", "execution": execution}
+    names["instance"] = part.instance
     return path.format(**names)
 
 
@@ -319,6 +322,49 @@ def test_a_restore_point_is_read_again(shop: Console) -> None:
     assert shop.application.services.catalog.get(
         shop.application.services.deployments.list()[0].name, "one"
     ).proofs
+
+
+def files_page(shop: Console) -> str:
+    return filled("/deployments/{deployment}/points/{point}/files/{instance}", shop)
+
+
+def test_one_file_is_found_and_taken_out_and_that_is_written_down(shop: Console) -> None:
+    browser = shop.client(UserRole.ADMIN)
+    page = browser.get(files_page(shop)).text
+    assert "file" in page
+    data = {"csrf": csrf_of(page), "at": token_of(b"file")}
+    answer = browser.post(f"{files_page(shop)}/extract", data=data)
+    assert (answer.status_code, answer.content) == (200, b"content")
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''file"
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert re.search(r"extract files_\w+/file", browser.get("/audit").text)
+    assert list((shop.home / "proofs").iterdir()) == []
+
+
+def test_who_may_only_look_takes_nothing_out(shop: Console) -> None:
+    page = shop.client(UserRole.OPERATOR).get(files_page(shop)).text
+    assert "Take out" not in page
+    assert shop.client(UserRole.VIEWER).get(files_page(shop)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [
+        (token_of(b"nothing"), 404),
+        (token_of(b"../../etc/passwd"), 404),
+        (token_of(b"/etc/passwd"), 404),
+        ("no token!", 400),
+        ("\N{SNOWMAN}", 400),
+    ],
+)
+def test_paths_that_are_not_in_it_lead_nowhere(shop: Console, token: str, status: int) -> None:
+    browser = shop.client(UserRole.ADMIN)
+    page = browser.get(files_page(shop)).text
+    answer = browser.post(f"{files_page(shop)}/extract", data={"csrf": csrf_of(page), "at": token})
+    assert answer.status_code == status
+    assert "root:" not in answer.text
+    assert browser.get(files_page(shop), params={"at": token}).status_code == status
 
 
 def test_names_and_messages_are_text_and_nothing_else(shop: Console) -> None:

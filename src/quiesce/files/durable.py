@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -92,6 +93,16 @@ def remove_unfinished_in(directory: int) -> None:
     for name in filter(is_unfinished, map(os.fsencode, os.listdir(directory))):
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             _remove_abandoned(directory, name)
+
+
+def open_new_file(path: Path) -> io.FileIO:
+    """Make a file at *path*, which is private to the user, and open it for writing.
+
+    Raises:
+        OSError: when anything is there already, a link too.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return io.FileIO(os.open(path, flags, PRIVATE_FILE), "w")
 
 
 def make_private_directory(path: Path) -> None:

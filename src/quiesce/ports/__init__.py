@@ -3,6 +3,7 @@
 from quiesce.ports.engine import Clock, Completion, Guard, Journal, Workers
 from quiesce.ports.messenger import Messenger
 from quiesce.ports.providers import (
+    Browser,
     Context,
     CutMeasurer,
     Discoverer,
@@ -31,6 +32,7 @@ from quiesce.ports.stores import (
 )
 
 __all__ = [
+    "Browser",
     "Catalog",
     "Clock",
     "Completion",

@@ -13,6 +13,7 @@ from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
 from quiesce.model.records import Level
 from quiesce.model.restore_point import Proof
+from quiesce.model.stored_entry import StoredListing
 from quiesce.model.target import RestoreTarget
 
 
@@ -180,6 +181,31 @@ class RepositoryUser(Protocol):
 
     def repository(self, call: Call) -> str:
         """Return the path of the repository of *call*'s instance; touches nothing."""
+        ...
+
+
+@runtime_checkable
+class Browser(Protocol):
+    """A provider that can look into what it has stored, file by file, without restoring it."""
+
+    def entries(self, call: Call, context: Context, below: bytes) -> StoredListing:
+        """Return what is in the directory *below* of `Call.artifact`; empty: its root.
+
+        Raises:
+            ResourceNotFoundError: when there is no such directory.
+            DamagedArtifactError: when it is not what was written.
+            UnsupportedError: when there are no files in this kind of node.
+        """
+        ...
+
+    def extract_file(self, call: Call, context: Context, path: bytes, target: int) -> None:
+        """Write the content of the file *path* to the open, empty file *target*.
+
+        What is in it counts only when this has returned.
+
+        Raises:
+            ResourceNotFoundError, DamagedArtifactError, UnsupportedError: as `entries`.
+        """
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from quiesce.model.cut_size import Basis
@@ -15,6 +16,7 @@ from quiesce.model.report import ExecutionReport, PlanReport, RestorePreview
 from quiesce.model.restore_point import CHECKED, ELSEWHERE, PointState, Proof, RestorePoint, Trust
 from quiesce.model.retention import RetentionPlan
 from quiesce.model.sizes import size_text
+from quiesce.model.stored_entry import EntryKind, StoredEntry, StoredListing
 from quiesce.reports.escaping import printable, printable_lines
 
 #: clocks of two machines are never the same
@@ -213,6 +215,33 @@ def _state(point: RestorePoint) -> str:
 def _age(point: RestorePoint, now: float) -> str:
     """Return how old it is; one from the future looks like nothing else."""
     return "in the FUTURE" if point.made_at > now + _CLOCKS_DIFFER_S else age_text(now - point.made_at)
+
+
+def listing_text(listing: StoredListing) -> str:
+    """Return a directory of a restore point as a table, directories with a slash."""
+    rows = [
+        (
+            size_text(entry.size_bytes)
+            if entry.kind is EntryKind.FILE and entry.size_bytes is not None
+            else "-",
+            moment(entry.modified_at),
+            printable(_entry_name(entry)),
+        )
+        for entry in listing.entries
+    ]
+    more = [f"and {listing.left_out} more"] if listing.left_out else []
+    return "\n".join([table(("SIZE", "CHANGED", "NAME"), rows), *more])
+
+
+def _entry_name(entry: StoredEntry) -> str:
+    name, target = os.fsdecode(entry.name), os.fsdecode(entry.target)
+    match entry.kind:
+        case EntryKind.DIRECTORY:
+            return f"{name}/"
+        case EntryKind.LINK:
+            return f"{name} -> {target}"
+        case _:
+            return f"{name} (the same file as {target})" if target else name
 
 
 def stored_text(point: RestorePoint) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -15,6 +16,7 @@ from quiesce.model.ids import DeploymentName, Json
 from quiesce.planning import workflow_named
 from quiesce.service.access import ConsoleSession
 from quiesce.service.audit import Audit, Deed
+from quiesce.service.files import path_of, send_file
 from quiesce.service.launching import Launcher
 from quiesce.service.pages import chosen_parameters
 
@@ -49,6 +51,14 @@ class Actions:
         self._note(session, "verify", deployment, point)
         self._launcher.start(self._services, deployment, ["backups", "verify", deployment, point])
         return RedirectResponse(f"/deployments/{deployment}/points/{point}", _SEE_OTHER)
+
+    def extract(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
+        """Send one file of a restore point; who has taken out which is written down before."""
+        deployment = self._services.deployments.get(request.path_params["deployment"]).name
+        point = self._services.catalog.get(deployment, request.path_params["point"]).name
+        path = os.fsdecode(path_of(form.get("at", "")))
+        self._note(session, f"extract {request.path_params['instance']}/{path}", deployment, point)
+        return send_file(self._services, request, form)
 
     def cancel(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
         """Ask for an execution to be cancelled; a dead one is rolled back."""

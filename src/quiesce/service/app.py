@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from quiesce.app.masking import masked_error
 from quiesce.app.services import Services
-from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.errors import ExitStatus, QuiesceError, ResourceNotFoundError, UnsafeNameError
 from quiesce.service.access import COOKIE, WRONG_TOKEN_S, Access, ConsoleSession, RequestRefusedError, secured
 from quiesce.service.actions import Actions
 from quiesce.service.audit import Audit
@@ -65,6 +65,13 @@ def places(pages: Pages, actions: Actions) -> tuple[ConsoleRoute, ...]:
         ConsoleRoute(path="/", answer=pages.home, role=UserRole.VIEWER),
         ConsoleRoute(path="/deployments/{deployment}", answer=pages.deployment, role=UserRole.VIEWER),
         ConsoleRoute(path=point, answer=pages.point, role=UserRole.VIEWER),
+        ConsoleRoute(path=f"{point}/files/{{instance}}", answer=pages.files, role=UserRole.OPERATOR),
+        ConsoleRoute(
+            path=f"{point}/files/{{instance}}/extract",
+            answer=actions.extract,
+            role=UserRole.ADMIN,
+            changes=True,
+        ),
         ConsoleRoute(
             path="/deployments/{deployment}/plan/{workflow}", answer=pages.plan, role=UserRole.VIEWER
         ),
@@ -183,10 +190,16 @@ class _Door:
         session = self._access.session(request)
         if session is None:
             return RedirectResponse("/login", _SEE_OTHER)
-        status = (
-            error.status if isinstance(error, RequestRefusedError) else _STATUS.get(error.exit_status, 500)
-        )
+        status = _status_of(error)
         return self._pages.render("refused.html", session, status=status, error=error)
+
+
+def _status_of(error: QuiesceError) -> int:
+    if isinstance(error, RequestRefusedError):
+        return error.status
+    if isinstance(error, (ResourceNotFoundError, UnsafeNameError)):
+        return 404
+    return _STATUS.get(error.exit_status, 500)
 
 
 def _route(place: ConsoleRoute, door: _Door) -> Route:

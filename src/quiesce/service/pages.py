@@ -26,12 +26,14 @@ from quiesce.model.ids import Json
 from quiesce.model.policy import PointKind
 from quiesce.model.report import ExecutionReport
 from quiesce.model.request import WorkflowRequest
+from quiesce.model.sizes import size_text
 from quiesce.planning import BACKUP, REMOVE_BACKUP, WORKFLOWS, workflow_named
 from quiesce.reports.escaping import printable_block
 from quiesce.reports.prometheus import render_metrics
 from quiesce.reports.text import moment, seconds, stored_text
 from quiesce.service.access import ConsoleSession
 from quiesce.service.audit import Audit
+from quiesce.service.files import look_into
 from quiesce.service.overview import overview
 from quiesce.service.pictures import WIDTH, timeline, window_trend
 from quiesce.service.users import UserRole
@@ -57,7 +59,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(seconds=seconds, moment=moment, stored=stored_text)
+        self._templates.filters.update(seconds=seconds, moment=moment, stored=stored_text, size=size_text)
         self._templates.globals.update(width=WIDTH)
 
     def render(
@@ -105,6 +107,12 @@ class Pages:
             workflows=[*applying, REMOVE_BACKUP],
             now=self._services.clock.now(),
         )
+
+    def files(self, request: Request, session: ConsoleSession) -> Response:
+        """Return one directory of what a restore point holds of an instance."""
+        found = self._services.deployments.get(request.path_params["deployment"])
+        point = self._services.catalog.get(found.name, request.path_params["point"])
+        return self.render("files.html", session, point=point, seen=look_into(self._services, request))
 
     def plan(self, request: Request, session: ConsoleSession) -> Response:
         """Return what a workflow would do, with the button that does it."""

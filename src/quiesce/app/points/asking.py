@@ -86,6 +86,21 @@ def ask_verifiers(
     return answers
 
 
+def question_of(
+    services: Services, deployment: Deployment, point: RestorePoint, artifact: Artifact
+) -> tuple[Inquiry, Attempt]:
+    """Return a question about *artifact* to who made it.
+
+    Raises:
+        PlanError: when the deployment has no such instance any more.
+    """
+    inquiry = Inquiry(services, deployment, "browse", plan=_asking(services, point), points=[point])
+    steps = [s for s in _steps(services, deployment, point, [artifact]) if s.interface == SNAPSHOT_CREATE]
+    if not steps:
+        raise PlanError(f"{deployment.name} has no instance {artifact.instance} any more")
+    return inquiry, inquiry.attempt_of(steps[0])
+
+
 def _asking(services: Services, point: RestorePoint) -> Plan:
     """Return a plan without steps, whose parameters tell a blueprint's own check what it is about."""
     given: dict[str, Json] = {

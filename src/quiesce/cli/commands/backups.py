@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+import shutil
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
+from quiesce.app.points.browse import extracted_file, list_stored
 from quiesce.app.points.former import kept_states
 from quiesce.app.points.naming import point_named
 from quiesce.app.points.prove import prove as prove_point
@@ -25,12 +28,14 @@ from quiesce.cli.printing import say
 from quiesce.cli.retention import retention_options
 from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.errors import DamagedError, ExitStatus, QuiesceError
+from quiesce.files.durable import open_new_file, storage_errors
 from quiesce.model.request import WorkflowRequest
 from quiesce.model.retention import RetentionPolicy
 from quiesce.reports.escaping import printable_lines
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.text import (
     former_text,
+    listing_text,
     point_text,
     points_text,
     rebuilt_text,
@@ -106,6 +111,76 @@ def verify(deployment: str, name: str, as_json: bool) -> int:
     if found.unreachable:
         raise unreachable_error(point, found)
     return ExitStatus.OK
+
+
+@backups.command("ls")
+@click.argument("deployment", shell_complete=deployment_names)
+@click.argument("name", shell_complete=point_names)
+@click.argument("instance", required=False)
+@click.argument("path", default="")
+@json_option
+def list_files(deployment: str, name: str, instance: str | None, path: str, as_json: bool) -> None:
+    """List what a restore point holds: its parts, or the files in PATH of the part of INSTANCE.
+
+    NAME is "latest" for the newest good one; INSTANCE may be the name of its node.
+
+    \b
+    Example:
+      quiesce backups ls shop latest
+      quiesce backups ls shop latest files uploads/2027
+    """
+    with services() as given:
+        if instance is None:
+            point = point_named(given, given.deployments.get(deployment).name, name)
+            held = [artifact.instance for artifact in point.artifacts]
+            say(render_json("parts", held) if as_json else "\n".join(held))
+            return
+        listing = list_stored(given, deployment, name, instance, _stored_path(path))
+    if as_json:
+        told = [{**asdict(each), "path": os.fsdecode(each.path)} for each in listing.entries]
+        told = [{**each, "target": os.fsdecode(each["target"])} for each in told]
+        say(render_json("entries", {"entries": told, "left_out": listing.left_out}))
+    else:
+        say(listing_text(listing))
+
+
+@backups.command("extract")
+@click.argument("deployment", shell_complete=deployment_names)
+@click.argument("name", shell_complete=point_names)
+@click.argument("instance")
+@click.argument("path")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A new file, yours alone; default: its own name, here. '-': standard output.",
+)
+def extract_file(deployment: str, name: str, instance: str, path: str, output: Path | None) -> None:
+    """Take one file out of a restore point. It is read as a whole and checked before anything is written.
+
+    For whole trees: quiesce restore DEPLOYMENT --target DIRECTORY.
+
+    \b
+    Example:
+      quiesce backups extract shop latest files uploads/2027/photo.jpg
+      quiesce backups extract shop nightly files shop.conf -o - | less
+    """
+    wanted = _stored_path(path)
+    with services() as given, extracted_file(given, deployment, name, instance, wanted) as file:
+        if output == Path("-"):
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            return
+        where = (output or Path(os.fsdecode(wanted.rpartition(b"/")[2]))).absolute()
+        with storage_errors(f"write {where}"), open_new_file(where) as out:
+            shutil.copyfileobj(file, out)
+        say(f"{printable_lines(path)} is in {where}")
+
+
+def _stored_path(path: str) -> bytes:
+    """Return a path as restore points have it: no slash at its ends."""
+    return os.fsencode(path.strip("/"))
 
 
 @backups.command("prove")

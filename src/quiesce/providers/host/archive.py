@@ -83,7 +83,7 @@ def read_archive(
         writer = TreeWriter(root, allowed=allowed)
         with tarfile.open(fileobj=_stream(stored), mode="r|", bufsize=_BUFFER_BYTES, tarinfo=_Member) as tar:
             members = (member for member in tar if member.isfile())
-            entries = parsed(io.TextIOWrapper(io.BufferedReader(_Readable(index)), "utf-8"))
+            entries = read_entries(index)
             for entry in entries if at_most is None else _within(at_most, entries):
                 if entry.has_content:
                     _read_file(tar, next(members, None), entry, writer)
@@ -96,6 +96,32 @@ def read_archive(
         raise DamagedArtifactError(f"the archive cannot be read: {error}") from error
     finally:
         os.close(root)
+
+
+def read_entries(index: _Stream) -> Iterator[CutEntry]:
+    """Yield the entries of an index."""
+    return parsed(io.TextIOWrapper(io.BufferedReader(_Readable(index)), "utf-8"))
+
+
+def read_one_file(index: _Stream, stored: _Stream, path: bytes, target: int) -> None:
+    """Write the content of *path*, which the index has, to the open, empty file *target*.
+
+    Raises:
+        DamagedArtifactError: when they are no archive of ours, or hold no such file.
+    """
+    try:
+        with tarfile.open(fileobj=_stream(stored), mode="r|", bufsize=_BUFFER_BYTES, tarinfo=_Member) as tar:
+            members = (member for member in tar if member.isfile())
+            for entry in read_entries(index):
+                member = next(members, None) if entry.has_content else None
+                if entry.path == path:
+                    file = TreeFileWriter(target, entry.size_bytes)
+                    _read_content(tar, member, entry, file)
+                    file.finish()
+                    return
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        raise DamagedArtifactError(f"the archive cannot be read: {error}") from error
+    raise DamagedArtifactError(f"the archive does not hold {os.fsdecode(path)!r}")
 
 
 def _within(at_most: TreeSize, entries: Iterator[CutEntry]) -> Iterator[CutEntry]:
@@ -272,14 +298,29 @@ class _Readable(io.RawIOBase):
 def _read_file(
     tar: tarfile.TarFile, member: tarfile.TarInfo | None, entry: CutEntry, writer: TreeWriter
 ) -> None:
-    content = None if member is None else tar.extractfile(member)
-    if member is None or content is None or member.size != entry.size_bytes:
-        raise DamagedArtifactError(f"the archive does not hold {os.fsdecode(entry.path)!r} as its index says")
-    with content, writer.file(entry.path, entry.metadata, entry.size_bytes) as file:
-        data: Any = member.sparse
+    _require_member(member, entry)
+    with writer.file(entry.path, entry.metadata, entry.size_bytes) as file:
+        _read_content(tar, member, entry, file)
+
+
+def _read_content(
+    tar: tarfile.TarFile, member: tarfile.TarInfo | None, entry: CutEntry, file: TreeFileWriter
+) -> None:
+    found = _require_member(member, entry)
+    content = tar.extractfile(found)
+    if content is None:
+        raise tarfile.ReadError("a file without content")
+    with content:
+        data: Any = found.sparse
         for offset, length in data or [(0, entry.size_bytes)]:
             _copy_range(content, offset, length, entry.size_bytes, file)
         file.skip_to(entry.size_bytes)
+
+
+def _require_member(member: tarfile.TarInfo | None, entry: CutEntry) -> tarfile.TarInfo:
+    if member is None or member.size != entry.size_bytes:
+        raise DamagedArtifactError(f"the archive does not hold {os.fsdecode(entry.path)!r} as its index says")
+    return member
 
 
 def _copy_range(content: Any, offset: int, length: int, size_bytes: int, file: TreeFileWriter) -> None:

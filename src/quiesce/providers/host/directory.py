@@ -30,11 +30,18 @@ from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import PRIVILEGED
+from quiesce.model.stored_entry import StoredListing
 from quiesce.model.target import RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import unsupported
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.host.archive import TreeSize, read_archive, write_archive, write_index
+from quiesce.providers.host.browsing import (
+    extract_from_archive,
+    extract_from_snapshot,
+    list_archive,
+    list_snapshot,
+)
 from quiesce.providers.host.counting import count_tree
 from quiesce.providers.host.cut_sizes import cut_size_of
 from quiesce.providers.host.cuts import CutTally, assemble, copy_back, cut_tree, spend
@@ -126,6 +133,23 @@ class DirectoryOperations(StoredOperations):
         with storage_errors(f"extract {job.point} of {job.call.instance}"):
             job.say(extract(job, self._extracted, build))
         return NOTHING
+
+    def entries(self, job: HostJob, below: bytes) -> StoredListing:
+        """Return what is in a directory of the call's restore point."""
+        with storage_errors(f"look into {job.point} of {job.call.instance}"):
+            saved = job.saved
+            if saved.call.full:
+                return list_archive(job, INDEX_FILE, below)
+            return list_snapshot(saved, below)
+
+    def extract_file(self, job: HostJob, path: bytes, target: int) -> None:
+        """Write one file of the call's restore point to an open file."""
+        with storage_errors(f"extract from {job.point} of {job.call.instance}"):
+            saved = job.saved
+            if saved.call.full:
+                extract_from_archive(job, (INDEX_FILE, ARCHIVE), path, target)
+            else:
+                extract_from_snapshot(saved, path, target)
 
     def inspect_target(self, job: HostJob, /) -> RestoreTarget:
         """Look for links, mounts, programs and room."""

@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from quiesce.archives import Keyring
+from quiesce.errors import UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
+from quiesce.model.stored_entry import StoredListing
 from quiesce.ports import Context, ProviderSettings
 from quiesce.provider_kit.dispatch import PlatformProvider
 from quiesce.provider_kit.options import read_options
@@ -37,12 +39,13 @@ class HostProvider(PlatformProvider[HostJob]):
         self._keyring = Keyring(Path(settings.keys_file))
         suspended = state / "suspended"
         self._processes = ProcessOperations(suspended, self._commands)
+        self._directories = DirectoryOperations(extracted=state / "extracted")
         super().__init__(
             DESCRIPTION,
             {
                 "process": self._processes,
                 "paused process": PausedProcessOperations(suspended, self._commands),
-                "directory": DirectoryOperations(extracted=state / "extracted"),
+                "directory": self._directories,
                 "database": DatabaseOperations(),
                 "database alone": DatabaseAloneOperations(extracted=state / "extracted"),
                 "file system": FileSystemOperations(own=(state, Path("/"))),
@@ -69,6 +72,20 @@ class HostProvider(PlatformProvider[HostJob]):
         path = read_options(HostOptions, "host", call).path
         saves = Operation.SNAPSHOT in self.kind_of(call).capabilities.operations
         return os.path.realpath(path) if saves and path is not None else ""
+
+    def entries(self, call: Call, context: Context, below: bytes) -> StoredListing:
+        """Return what is in a directory of *call*'s restore point."""
+        self._require_browsable(call)
+        return self._directories.entries(self.job(call, context), below)
+
+    def extract_file(self, call: Call, context: Context, path: bytes, target: int) -> None:
+        """Write one file of *call*'s restore point to an open, empty file."""
+        self._require_browsable(call)
+        self._directories.extract_file(self.job(call, context), path, target)
+
+    def _require_browsable(self, call: Call) -> None:
+        if self.kind_of(call).name != "directory":
+            raise UnsupportedError(f"{call.instance} is no directory: there are no files to look at in it")
 
     def used_by(self, call: Call, context: Context) -> Mapping[int, str]:
         """Return who uses the directory that an APPLY would replace."""
