@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +289,98 @@ def test_a_deployment_of_the_local_profile_can_be_taken_over(lab: Lab) -> None:
     assert link.contained
     assert taken.runtime_properties[link.target] == {"remembered": "one"}
     assert taken.blueprint.name == "blueprint.yaml"
+
+
+# -- restore points by name -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(lab: Lab) -> Path:
+    """A directory on a machine, of which a full restore point "one" was made; its file says "before"."""
+    data = lab.directory / "data"
+    data.mkdir()
+    (data / "file").write_text("before")
+    properties = {"path": str(data), "repository": str(lab.directory / "repository")}
+    volume = {
+        "type": "quiesce.nodes.host.Directory",
+        "properties": properties,
+        "relationships": [{"type": "cloudify.relationships.contained_in", "target": "vm"}],
+    }
+    lab.init({"volume": volume, "vm": {"type": "lab.nodes.Machine"}})
+    lab.start("backup", "-p", BACKUP)
+    (data / "file").write_text("after")
+    (lab.directory / "log").unlink()
+    return data
+
+
+def test_a_name_that_nobody_knows_is_refused_with_those_there_are(lab: Lab, saved: Path) -> None:
+    """It was taken at its word, and applied to everything; a name there is already is not made again."""
+    for workflow in ("restore", "remove_backup"):
+        output = lab.start(workflow, "-p", "snapshot_name=on", expect=1)
+        assert "there is no restore point of examples 'on' (did you mean 'one'?); there is: one" in output
+    assert "there is: one" in lab.start("restore", expect=1)
+    assert "already exists" in lab.start("backup", "-p", "snapshot_name=one", expect=1)
+    assert lab.log() == []
+    assert (saved / "file").read_text() == "after"
+
+
+@pytest.mark.usefixtures("saved")
+def test_every_restore_point_is_removed_at_once(lab: Lab) -> None:
+    lab.start("backup", "-p", "snapshot_name=two")
+    output = lab.start("remove_backup", "-p", "all=true")
+    assert "Removed 'one, two'" in output
+    assert json.loads(lab.quiesce("backups", "list", "examples", "--json"))["restore_points"] == []
+    assert lab.made() == []
+
+
+def test_what_was_made_in_cloudify_is_listed_and_verified(lab: Lab, saved: Path) -> None:
+    """A restore point that was found damaged is not restored in Cloudify either."""
+    listed = lab.quiesce("backups", "list", "examples")
+    assert re.search(r"one +backup +complete +filesystem", listed), listed
+    assert "good 2 files" in lab.quiesce("backups", "verify", "examples", "one")
+    for path in (lab.directory / "repository").rglob("*"):
+        if path.is_file() and path.stat().st_size > 100:
+            path.write_bytes(path.read_bytes()[:-9] + b"overwritten"[:9])
+    lab.quiesce("backups", "verify", "examples", "one", expect=None)
+    assert "damaged" in lab.start("restore", "-p", "snapshot_name=one", expect=1)
+    assert (saved / "file").read_text() == "after"
+    assert lab.log() == []
+
+
+def test_a_deployment_is_taken_over_with_its_restore_points(lab: Lab, saved: Path) -> None:
+    """The blueprint imports our plugin file from another environment's directory."""
+    assert "2 nodes, 2 instances" in lab.quiesce("init", "--from-cfy-local", "examples")
+    lab.quiesce("restore", "examples", "-p", "snapshot_name=one")
+    assert (saved / "file").read_text() == "before"
+    (saved / "file").write_text("later")
+    lab.quiesce("backup", "examples", "-p", "snapshot_name=two", "-p", "snapshot_incremental=false")
+    (saved / "file").write_text("lost")
+    lab.start("restore", "-p", "snapshot_name=latest")
+    assert (saved / "file").read_text() == "later"
+
+
+@pytest.mark.usefixtures("saved")
+def test_another_deployment_of_that_name_is_left_alone(lab: Lab) -> None:
+    other = lab.directory / "other.yaml"
+    other.write_text("tosca_definitions_version: cloudify_dsl_1_3\nimports: [cloudify/types/types.yaml]\n")
+    lab.quiesce("deployments", "remove", "examples", "--force")
+    lab.quiesce("init", str(other), "-b", "examples")
+    assert "knows another deployment" in lab.start("backup", "-p", "snapshot_name=two", expect=1)
+    assert lab.log() == []
+
+
+def test_a_second_workflow_waits_for_nothing(lab: Lab) -> None:
+    """Two at once would freeze and thaw under one another."""
+    lab.init(two_tiers(vm={"create": "wait"}))
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(lab.start, "backup", "-p", "snapshot_name=one;max_freeze=60")
+        while not (lab.directory / "waiting").exists():
+            time.sleep(0.02)
+        second = lab.start("backup", "-p", "snapshot_name=two", expect=1)
+        (lab.directory / "interrupted").touch()
+        assert "succeeded" in first.result()
+    assert "'two'" not in second
+    assert "runs on examples" in second or "busy" in second
 
 
 # -- the old plugin's semantics ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from quiesce.app.services import Services
 from quiesce.errors import PlanError
@@ -34,6 +35,44 @@ def add_deployment(
     )
     services.deployments.add(deployment, runtime_properties or {})
     return deployment
+
+
+def take_over_deployment(
+    services: Services,
+    name: str,
+    topology: Topology,
+    *,
+    blueprint: str,
+    blueprint_dir: str,
+    runtime_properties: Mapping[InstanceId, Mapping[str, Json]],
+) -> Deployment:
+    """Keep a deployment that another engine has installed, under *name*.
+
+    One that is known already, because that engine has run workflows of ours on it (or it was taken over
+    before), is read anew; its restore points stay.
+
+    Raises:
+        UsageError: when the name is not allowed, or another deployment has it.
+        BusyError: when an execution runs on it.
+    """
+    taken = Deployment(
+        name=deployment_name(name),
+        blueprint=blueprint,
+        blueprint_dir=blueprint_dir,
+        created_at=services.clock.now(),
+        topology=topology,
+    )
+    known = services.deployments.get(name) if name in services.deployments.names() else None
+    if known is None or known.blueprint != blueprint:
+        services.deployments.add(taken, runtime_properties)
+        return taken
+    lease = services.leases.acquire(known.name, ExecutionId("init"))
+    try:
+        taken = replace(taken, created_at=known.created_at)
+        services.deployments.renew(taken, runtime_properties)
+    finally:
+        lease.release()
+    return taken
 
 
 def remove_deployment(services: Services, name: str, *, force: bool) -> None:

@@ -84,7 +84,7 @@ class CloudifyTasks:
 
     def _task(self, instance: Any, attempt: Attempt) -> Any:
         step = attempt.step
-        kwargs = dict(self._parameters)
+        kwargs = {name: value for name, value in self._parameters.items() if name != "all"}
         if step.point is not None:
             kwargs["snapshot_name"] = step.point
         if _is_ours(step):

@@ -94,7 +94,8 @@ def _tell(services: Services, row: Workflow, ended: Execution, plan: Plan, conte
                 point.skew_s,
             )
     if row.closing:
-        context.logger.info("%s %r", row.closing, str(plan.parameters.snapshot_name))
+        name = plan.parameters.snapshot_name or ", ".join(ended.points)
+        context.logger.info("%s %r", row.closing, str(name))
 
 
 def _plan(services: Services, row: Workflow, context: Any, parameters: dict[str, Any]) -> Plan:

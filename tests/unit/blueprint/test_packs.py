@@ -26,6 +26,13 @@ BROUGHT = [each.node_types for each in installed_providers() if each.node_types 
 FILES = [*sorted(packs.DIRECTORY.glob("*.yaml")), *BROUGHT]
 
 
+def test_our_plugin_file_of_any_environment_is_our_pack() -> None:
+    """The documentation says to import it by the path at which it is installed."""
+    for name in ("plugin.yaml", "plugin_1_5.yaml"):
+        assert packs.pack_for(f"/opt/cfy/lib/python3.11/site-packages/quiesce/cloudify/{name}") == packs.OWN
+    assert packs.pack_for("/opt/quiesce/plugin.yaml") != packs.OWN
+
+
 def problems_of_all(version: DslVersion, directory: Path) -> list[Problem]:
     """Read everything that every pack defines, used or not."""
     imports = "".join(f"  - plugin:{name}\n" for name in packs.names())

@@ -139,15 +139,17 @@ def _steps(
 ) -> list[Step]:
     """Return a question to each artifact's maker, and one to the blueprint's own check, where there is one.
 
-    Nobody is asked about what the deployment has no more.
+    Nobody is asked about what the deployment has no more, and no maker that is not installed here: other
+    plugins have made it, inside Cloudify.
     """
-    topology = deployment.topology
+    topology, asked_here = deployment.topology, {each.name for each in services.descriptions}
     bindings = bind(topology.nodes.values(), services.descriptions, (SNAPSHOT_CREATE, RESTORE_VERIFY))
     steps = []
     for artifact in artifacts:
         instance = topology.instances.get(artifact.instance)
         bound = {} if instance is None else bindings[instance.node]
-        if instance is not None and (maker := bound.get(SNAPSHOT_CREATE)) is not None:
+        made_here = instance is not None and artifact.provider in asked_here
+        if instance is not None and made_here and (maker := bound.get(SNAPSHOT_CREATE)) is not None:
             asked = _question(instance, maker, Operation.APPLY, SNAPSHOT_CREATE, point)
             steps.append(replace(asked, provider=artifact.provider, function=artifact.function))
         if instance is not None and (own := bound.get(RESTORE_VERIFY)) is not None:

@@ -20,6 +20,8 @@ TYPES: Final = "types"
 
 _TYPES_FILE = re.compile(r"types(_\d+_\d+)?\.yaml")
 _PLUGIN_FILE = re.compile(r"(v2_)?plugin(_\d+_\d+)?\.yaml")
+#: our own file for Cloudify, as it lies in any environment
+_OWN_FILE = re.compile(r".*/quiesce/cloudify/plugin(_\d+_\d+)?\.yaml")
 _VERSIONED = re.compile(r"_(\d+)_(\d+)$")
 
 
@@ -33,6 +35,8 @@ def pack_for(text: str) -> str | None:
     if text.startswith("plugin:"):
         return _plugin_pack(text.removeprefix("plugin:").partition("?")[0].strip())
     path = text.partition("?")[0]
+    if _OWN_FILE.fullmatch(path):
+        return OWN
     file = path.rpartition("/")[2]
     if _TYPES_FILE.fullmatch(file) and ("/" in path):
         return TYPES

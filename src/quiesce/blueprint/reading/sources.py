@@ -155,7 +155,7 @@ class Resolver:
             return self._stand_in(text, candidates) or self._missing(text, candidates, position, problems)
         if self._allowed(found) or self._is_relative(text, found, importer):
             return (Source(name=str(found.resolve())),)
-        mapped = self._mapped(text)
+        mapped = self._mapped(text) or (self._pack(text) if packs.pack_for(text) == packs.OWN else ())
         if not mapped:
             problems.add(
                 position,

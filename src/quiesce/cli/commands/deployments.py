@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from quiesce.app.deployments import add_deployment, remove_deployment
+from quiesce.app.deployments import add_deployment, remove_deployment, take_over_deployment
 from quiesce.app.points.manifests import newest_manifest
 from quiesce.archives import Keyring
 from quiesce.blueprint import (
@@ -26,6 +26,7 @@ from quiesce.cli.session import json_option, services
 from quiesce.cli.sources import import_options, import_policy, show_warnings
 from quiesce.cli.values import read_inputs
 from quiesce.errors import UsageError
+from quiesce.model.deployment import Deployment
 from quiesce.reports.json import render_json
 from quiesce.reports.text import deployments_text
 
@@ -83,7 +84,8 @@ def init(
             topology = instantiate(loaded, random.SystemRandom().choice)
         else:
             topology = with_instances(loaded, kept.instances)
-        added = add_deployment(
+        keep = add_deployment if taken is None else take_over_deployment
+        added = keep(
             given,
             name,
             topology,
@@ -94,7 +96,12 @@ def init(
     new_key = Keyring(Settings.of(os.environ).keys_file).ensure()
     if as_json:
         say(render_json("deployment", added))
-        return
+    else:
+        _tell(added, new_key=new_key, next_command="plan backup" if repository is None else "backups rebuild")
+
+
+def _tell(added: Deployment, *, new_key: bool, next_command: str) -> None:
+    topology = added.topology
     count = len(topology.instances)
     say(f"deployment {added.name}: {len(topology.nodes)} nodes, {count} instances")
     if new_key:
@@ -102,7 +109,7 @@ def init(
             "a key was made for this QUIESCE_HOME; without a copy of it (quiesce keys export) its backups are"
         )
         say("of no use once this directory is lost")
-    say(f"next: quiesce {'plan backup' if repository is None else 'backups rebuild'} {added.name}")
+    say(f"next: quiesce {next_command} {added.name}")
 
 
 def _taken(
