@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -108,6 +108,76 @@ class TestWhatADiskIs:
             with pytest.raises(UnsupportedError, match="d1"):
                 bench.do(Operation.SNAPSHOT, name, full=full, **kind)
         assert bench.estate.copies() == frozenset()
+
+
+class TestWhatAMachineIs:
+    """A machine that is made again has of the old one what it is given; discovery document, ``Instance``."""
+
+    SETTINGS: ClassVar[dict[str, Any]] = {
+        "hostname": "db.example.com",
+        "description": "the shop's database",
+        "resourcePolicies": [POLICY],
+        "deletionProtection": False,
+        "displayDevice": {"enableDisplay": True},
+        "reservationAffinity": {"consumeReservationType": "SPECIFIC_RESERVATION", "values": ["ours"]},
+        "scheduling": {"onHostMaintenance": "TERMINATE"},
+        "tags": {"items": ["web"]},
+        "metadata": {"items": [{"key": "startup-script", "value": "secret"}]},
+        "networkInterfaces": [
+            {
+                "network": "global/networks/default",
+                "networkIP": "10.0.0.7",
+                "accessConfigs": [{"natIP": "203.0.113.7"}],
+            }
+        ],
+    }
+
+    @pytest.mark.parametrize("copy_as", ["disks", "machine_image"])
+    def test_one_that_was_gone_is_as_it_was_and_what_it_lacks_is_told(
+        self, bench: Bench, copy_as: str
+    ) -> None:
+        bench.estate.machine_with_disks("vm", 2, **self.SETTINGS)
+        artifact = bench.make("vm", copy_as=copy_as)
+        bench.estate.request("DELETE", f"zones/{ZONE}/instances/vm")
+        foreseen = bench.foreseen("vm", artifact)
+        outcome = bench.do(Operation.APPLY, "vm", artifact=artifact)
+        made = bench.estate.find(VM)
+        for name in ("hostname", "description", "displayDevice", "reservationAffinity", "scheduling"):
+            assert made[name] == self.SETTINGS[name]
+        assert [path.split("/")[-1] for path in made["resourcePolicies"]] == ["nightly"]
+        assert any("10.0.0.7, 203.0.113.7" in each for each in foreseen)
+        assert any("startup-script" in each for each in foreseen) is (copy_as == "disks")
+        assert all(each in outcome.note for each in foreseen)
+        assert "secret" not in str(artifact)
+
+    def test_one_that_is_there_stays_what_it_is(self, bench: Bench) -> None:
+        bench.estate.machine_with_disks("vm", 1, **self.SETTINGS)
+        assert bench.foreseen("vm", bench.make("vm")) == ()
+
+    def test_one_beside_has_another_name_in_the_network(self, bench: Bench) -> None:
+        bench.estate.machine_with_disks("vm", 1, **(self.SETTINGS | {"deletionProtection": True}))
+        artifact = bench.make("vm")
+        assert any("hostname" in each for each in bench.foreseen("vm", artifact, restore_beside=True))
+        outcome = bench.do(Operation.APPLY, "vm", artifact=artifact, restore_beside=True)
+        assert "deletion_protection, hostname" in outcome.note
+        (beside,) = (
+            item
+            for (kind, _, name), item in bench.cloud.items.items()
+            if kind == "instances" and name != "vm"
+        )
+        assert "hostname" not in beside
+        assert not beside.get("deletionProtection")
+
+    @pytest.mark.parametrize("gone", [False, True], ids=["in-place", "anew"])
+    def test_a_disk_is_attached_as_it_was(self, bench: Bench, gone: bool) -> None:
+        """Discovery document, ``AttachedDisk.interface``: SCSI unless another one is asked for."""
+        bench.estate.machine_with_disks("vm", 1)
+        bench.estate.find(VM)["disks"][0]["interface"] = "NVME"
+        artifact = bench.make("vm")
+        if gone:
+            bench.estate.request("DELETE", f"zones/{ZONE}/instances/vm")
+        bench.do(Operation.APPLY, "vm", artifact=artifact)
+        assert bench.estate.find(VM)["disks"][0]["interface"] == "NVME"
 
 
 class TestInstantSnapshots:

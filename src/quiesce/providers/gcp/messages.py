@@ -12,13 +12,25 @@ from quiesce.providers.gcp.resources import AttachedDisk, GcpCopy, GcpDisk, GcpM
 
 #: of a machine, what another one needs to be like it; metadata is left out: it may hold secrets
 _SETTINGS: Final = (
+    "advanced_machine_features",
     "can_ip_forward",
+    "confidential_instance_config",
+    "deletion_protection",
+    "description",
+    "display_device",
     "guest_accelerators",
+    "hostname",
+    "key_revocation_action_type",
     "labels",
     "min_cpu_platform",
+    "network_performance_config",
+    "private_ipv6_google_access",
+    "reservation_affinity",
+    "resource_policies",
     "scheduling",
     "service_accounts",
     "shielded_instance_config",
+    "shielded_instance_integrity_policy",
 )
 _INTERFACE: Final = ("network", "subnetwork", "nic_type", "stack_type")
 
@@ -41,6 +53,8 @@ def machine(message: Any) -> GcpMachine:
         stopped_at=message.last_stop_timestamp,
         suspended_at=message.last_suspended_timestamp,
         settings=_settings(message),
+        metadata=tuple(sorted(item.key for item in message.metadata.items)),
+        addresses=tuple(filter(None, _addresses(message))),
     )
 
 
@@ -134,6 +148,13 @@ def _attachment(message: Any) -> AttachedDisk:
         size_gb=message.disk_size_gb,
         customer_key=bool(message.disk_encryption_key.sha256),
     )
+
+
+def _addresses(message: Any) -> Iterable[str]:
+    for interface in message.network_interfaces:
+        yield interface.network_i_p
+        yield from (access.nat_i_p for access in interface.access_configs)
+        yield from (alias.ip_cidr_range for alias in interface.alias_ip_ranges)
 
 
 def _settings(message: Any) -> dict[str, Json]:

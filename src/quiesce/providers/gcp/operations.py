@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
+from quiesce.model.target import NO_OBJECTION, RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.providers.gcp import doctor, power, statistics
@@ -89,6 +91,12 @@ class MachineOperations(DiskOperations):
     def apply(self, job: GcpJob, /) -> Outcome:
         """Exchange its disks, or make it again when it is gone."""
         return apply.restore_machine(job)
+
+    def inspect_target(self, job: GcpJob, /) -> RestoreTarget:
+        """Tell what a machine that is made again will not have of the copied one."""
+        if job.call.operation is not Operation.APPLY:
+            return NO_OBJECTION
+        return RestoreTarget(lost=apply.foreseen(job))
 
     def probe(self, job: GcpJob, /) -> Outcome:
         """See whether it runs."""

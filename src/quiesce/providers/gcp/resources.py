@@ -56,6 +56,10 @@ class GcpMachine:
     suspended_at: str
     #: what a new machine needs to be like this one, in the words of the API; no secret in it
     settings: Mapping[str, Json] = field(default_factory=dict)
+    #: names of its metadata, whose values may be secrets
+    metadata: tuple[str, ...] = ()
+    #: inside, outside, and ranges of aliases
+    addresses: tuple[str, ...] = ()
 
     @property
     def persistent(self) -> tuple[AttachedDisk, ...]:

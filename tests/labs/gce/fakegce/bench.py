@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fakegce.cloud import Cloud
 from fakegce.estate import PROJECT, ZONE, Estate
@@ -55,24 +56,16 @@ class Bench:
         **inputs: Json,
     ) -> Outcome:
         """Perform one operation; keyword arguments that are not known are inputs."""
-        config: dict[str, Json] = {"project": PROJECT, "zone": ZONE, "api_endpoint": self.url}
-        properties: dict[str, Json] = {"name": name, "gcp_config": config}
         context = RecordingContext(timeout_s=timeout_s)
-        call = Call(
-            operation=operation,
-            interface=SNAPSHOT_CREATE,
+        call = self.call(
+            operation,
+            name,
+            node_type,
+            hooked=hooked,
             function=function,
-            deployment=DeploymentName("d"),
             execution=ExecutionId(execution),
-            step=StepId("s"),
-            attempt=1,
-            instance=InstanceId(f"{name}_1"),
-            node=self.node(node_type, properties, hooked=hooked),
-            properties=properties,
             runtime_properties=self.memory.get(name, {}),
             inputs=inputs,
-            parameters=Parameters(),
-            point=BackupName("one"),
             full=full,
             artifact=artifact,
             related=related,
@@ -85,47 +78,48 @@ class Bench:
             if context.runtime_properties is not None:
                 self.memory[name] = context.runtime_properties
 
-    def findings(self, name: str) -> dict[str, Finding]:
-        """Return what doctor says of a machine, by check."""
+    def call(
+        self,
+        operation: Operation,
+        name: str,
+        node_type: str = MACHINE,
+        *,
+        hooked: bool = False,
+        **changes: Any,
+    ) -> Call:
+        """Return the call that an engine would make."""
         config: dict[str, Json] = {"project": PROJECT, "zone": ZONE, "api_endpoint": self.url}
         properties: dict[str, Json] = {"name": name, "gcp_config": config}
-        call = Call(
-            operation=Operation.SNAPSHOT,
-            interface=SNAPSHOT_CREATE,
-            function="",
-            deployment=DeploymentName("d"),
-            execution=ExecutionId("exec-1"),
-            step=StepId("s"),
-            attempt=1,
-            instance=InstanceId(f"{name}_1"),
-            node=self.node(MACHINE, properties),
-            properties=properties,
-            parameters=Parameters(),
-            point=BackupName("one"),
-        )
-        return {one.check: one for one in self.provider.doctor(call, RecordingContext())}
+        fields: dict[str, Any] = {
+            "operation": operation,
+            "interface": SNAPSHOT_CREATE,
+            "function": "",
+            "deployment": DeploymentName("d"),
+            "execution": ExecutionId("exec-1"),
+            "step": StepId("s"),
+            "attempt": 1,
+            "instance": InstanceId(f"{name}_1"),
+            "node": self.node(node_type, properties, hooked=hooked),
+            "properties": properties,
+            "parameters": Parameters(),
+            "point": BackupName("one"),
+        }
+        return Call(**(fields | changes))
+
+    def findings(self, name: str) -> dict[str, Finding]:
+        """Return what doctor says of a machine, by check."""
+        found = self.provider.doctor(self.call(Operation.SNAPSHOT, name), RecordingContext())
+        return {one.check: one for one in found}
 
     def verify(self, name: str, artifact: Mapping[str, Json] | None) -> Proof:
         """Check a restore point of a machine."""
-        config: dict[str, Json] = {"project": PROJECT, "zone": ZONE, "api_endpoint": self.url}
-        properties: dict[str, Json] = {"name": name, "gcp_config": config}
-        call = Call(
-            operation=Operation.SNAPSHOT,
-            interface=SNAPSHOT_CREATE,
-            function="",
-            deployment=DeploymentName("d"),
-            execution=ExecutionId("exec-1"),
-            step=StepId("s"),
-            attempt=1,
-            instance=InstanceId(f"{name}_1"),
-            node=self.node(MACHINE, properties),
-            properties=properties,
-            parameters=Parameters(),
-            point=BackupName("one"),
-            full=True,
-            artifact=artifact,
-        )
+        call = self.call(Operation.SNAPSHOT, name, full=True, artifact=artifact)
         return self.provider.verify(call, RecordingContext())
+
+    def foreseen(self, name: str, artifact: Mapping[str, Json], **inputs: Json) -> tuple[str, ...]:
+        """Return what a restore of a machine would not keep."""
+        call = self.call(Operation.APPLY, name, full=True, artifact=artifact, inputs=inputs)
+        return self.provider.inspect_target(call, RecordingContext()).lost
 
     def make(self, name: str, **options: object) -> Mapping[str, Json]:
         """Cut and copy; returns the artifact."""

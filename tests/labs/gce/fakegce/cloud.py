@@ -640,7 +640,7 @@ class Cloud:
             "index": number,
             "boot": spec.get("boot", False),
             "autoDelete": spec.get("autoDelete", False),
-            "interface": "SCSI",
+            "interface": spec.get("interface", "SCSI"),
             "diskSizeGb": disk["sizeGb"] if disk else "375",
         }
         if disk:

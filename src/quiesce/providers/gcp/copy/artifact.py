@@ -24,6 +24,8 @@ class CopiedDisk:
     boot: bool = False
     auto_delete: bool = False
     mode: str = "READ_WRITE"
+    #: how the machine talks to it: ``NVME``
+    interface: str = ""
     replica_zones: tuple[str, ...] = ()
     iops: int = 0
     throughput: int = 0
@@ -57,6 +59,9 @@ class CopySet:
     machine_type: str = ""
     #: what a new machine needs to be like the copied one
     machine_settings: Mapping[str, Json] = field(default_factory=dict)
+    #: names of its metadata, and its addresses: what no new machine is given
+    metadata: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     #: whether they were cut as an instant snapshot group, which is there beside them
     grouped: bool = False
 

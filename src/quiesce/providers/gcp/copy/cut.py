@@ -50,6 +50,8 @@ def cut_machine(job: GcpJob) -> Outcome:
         machine=machine.reference,
         machine_type=machine.machine_type,
         machine_settings=machine.settings,
+        metadata=machine.metadata,
+        addresses=machine.addresses,
         grouped=grouped is not None,
     )
     return _outcome(
@@ -120,6 +122,7 @@ def _disks_of(machine: GcpMachine) -> list[CopiedDisk]:
             boot=attachment.boot,
             auto_delete=attachment.auto_delete,
             mode=attachment.mode,
+            interface=attachment.interface,
         )
         for attachment in machine.persistent
         if attachment.disk is not None

@@ -16,7 +16,7 @@ from quiesce.providers.gcp.references import DISKS, Reference
 from quiesce.providers.gcp.resources import READY, RUNNING, AttachedDisk, GcpMachine
 from quiesce.providers.gcp.restore.in_place import restore_in_place
 from quiesce.providers.gcp.restore.intent import DiskExchange, RestoreIntent, begin, given_up, unfinished
-from quiesce.providers.gcp.restore.new import machine_beside, restore_beside, restore_new
+from quiesce.providers.gcp.restore.new import machine_beside, not_kept, restore_beside, restore_new
 
 
 def restore_disk(job: GcpJob) -> Outcome:
@@ -44,6 +44,14 @@ def restore_machine(job: GcpJob) -> Outcome:
     if machine is None or made_by(job.call, owner_of(machine.labels)):
         return restore_new(job, made, job.target)
     return restore_in_place(job, made, _plan_machine(job, made, machine))
+
+
+def foreseen(job: GcpJob) -> tuple[str, ...]:
+    """Return what a restore of the call's point will not keep; nothing, when the machine stays what it is."""
+    if job.call.artifact is None or not job.target.is_machine:
+        return ()
+    machine = None if job.options.restore_beside else _machine(job)
+    return not_kept(job, copy_set(job)) if machine is None else ()
 
 
 def restored_machine(job: GcpJob) -> Reference:
@@ -96,6 +104,7 @@ def _plan_machine(job: GcpJob, made: CopySet, machine: GcpMachine) -> RestoreInt
             boot=disk.boot,
             auto_delete=attached[disk.device].auto_delete if disk.device in attached else disk.auto_delete,
             mode=disk.mode,
+            interface=attached[disk.device].interface if disk.device in attached else disk.interface,
         )
         for _, disk in made.disks
     ]
@@ -134,6 +143,7 @@ def _exchange(
         boot=attachment.boot,
         auto_delete=attachment.auto_delete,
         mode=attachment.mode,
+        interface=attachment.interface,
     )
 
 

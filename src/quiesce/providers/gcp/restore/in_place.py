@@ -75,5 +75,5 @@ def _exchange(job: GcpJob, machine: Reference, exchanges: Sequence[DiskExchange]
                 "boot": exchange.boot,
                 "auto_delete": exchange.auto_delete,
                 "mode": exchange.mode,
-            }
+            } | ({"interface": exchange.interface} if exchange.interface else {})
             job.compute.wait(job.compute.act(machine, "attach_disk", attached_disk_resource=body))

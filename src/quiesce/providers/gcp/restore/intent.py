@@ -29,6 +29,7 @@ class DiskExchange:
     boot: bool = False
     auto_delete: bool = False
     mode: str = "READ_WRITE"
+    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ from quiesce.providers.gcp.restore.disks import add_policies, make_disks
 from quiesce.providers.gcp.restore.intent import RestoreIntent, begin, finish, given_up
 
 _BESIDE: Final = "beside"
+#: settings that a second machine beside the first one does not get
+_ONLY_ONCE: Final = ("deletion_protection", "hostname")
 
 
 def machine_beside(job: GcpJob) -> Reference:
@@ -39,13 +41,30 @@ def restore_new(job: GcpJob, made: CopySet, machine: Reference) -> Outcome:
     """Make a machine of the copies; one that an earlier try began is finished."""
     images = [copy for copy in made.copies if copy.reference.collection == IMAGES]
     body = _body(job, made)
+    told = list(not_kept(job, made))
     if images:
         _insert(job, machine, body, images[0].reference.path)
         lost = add_policies(job, _by_device(job, made, machine))
     else:
         lost = _insert_of_disks(job, made, machine, body)
     power.start(job.compute, machine)
+    lost = [f"not kept: {'; '.join([*told, *lost])}"] if told or lost else []
     return Outcome(note="; ".join([f"restored as the machine {machine.name}", *lost]))
+
+
+def not_kept(job: GcpJob, made: CopySet) -> tuple[str, ...]:
+    """Return what a new machine has not of the one that was copied."""
+    has_image = any(copy.reference.collection == IMAGES for copy in made.copies)
+    once = (
+        [name for name in _ONLY_ONCE if made.machine_settings.get(name)] if job.options.restore_beside else ()
+    )
+    lost = {
+        f"the metadata {', '.join(made.metadata)}, which may be secrets": bool(made.metadata)
+        and not has_image,
+        f"the addresses {', '.join(made.addresses)}": bool(made.addresses),
+        f"{', '.join(once)}": bool(once),
+    }
+    return tuple(what for what, applies in lost.items() if applies)
 
 
 def _by_device(job: GcpJob, made: CopySet, machine: Reference) -> dict[Reference, CopiedDisk]:
@@ -73,8 +92,10 @@ def _body(job: GcpJob, made: CopySet) -> dict[str, object]:
     machine_type = f"zones/{made.machine.place}/machineTypes/{made.machine_type}" if made.machine else ""
     theirs = made.machine_settings.get("labels")
     kept = {key: str(value) for key, value in theirs.items()} if isinstance(theirs, dict) else {}
+    beside = _ONLY_ONCE if job.options.restore_beside else ()
+    settings = {name: value for name, value in made.machine_settings.items() if name not in beside}
     return {
-        **made.machine_settings,
+        **settings,
         "machine_type": machine_type,
         "labels": kept | labels(job.call, RESTORED),
     }
@@ -87,7 +108,7 @@ def _attached(new: Reference, disk: CopiedDisk) -> dict[str, object]:
         "boot": disk.boot,
         "auto_delete": disk.auto_delete,
         "mode": disk.mode,
-    }
+    } | ({"interface": disk.interface} if disk.interface else {})
 
 
 def _insert(job: GcpJob, machine: Reference, body: Mapping[str, object], image: str = "") -> None:
