@@ -13,6 +13,7 @@ the byte: ``docs/repository-format.md``.
 
 from quiesce.repository.checking import CheckRange, RepositoryChecked
 from quiesce.repository.collecting import Collected
+from quiesce.repository.comparing import Difference, EntryDifference, differences
 from quiesce.repository.keys import Credential, FileKey, Passphrase
 from quiesce.repository.points import Point, PointItem, PointKey, StoredPoints
 from quiesce.repository.removing import RemovedPoint
@@ -34,6 +35,8 @@ __all__ = [
     "CheckRange",
     "Collected",
     "Credential",
+    "Difference",
+    "EntryDifference",
     "FileKey",
     "IndexRebuilt",
     "Passphrase",
@@ -53,4 +56,5 @@ __all__ = [
     "TreeEntry",
     "TreeSaved",
     "WriterSession",
+    "differences",
 ]

@@ -6,11 +6,13 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 from quiesce.errors import DamagedArtifactError, ResourceNotFoundError
 from quiesce.files.content import write_all_at
 from quiesce.files.metadata import Allowed, Metadata
+from quiesce.files.mounts import is_at_or_below
 from quiesce.files.problems import TreeProblems
 from quiesce.files.writing import Sync, TreeFileWriter, TreeWriter
 from quiesce.repository.content import BLOCK_BYTES, LIST_BYTES, BlobRecord, read_records
@@ -85,13 +87,25 @@ class PointReader:
         return _range(self._fetched(records, offset, end), offset, end)
 
     def restore_tree(
-        self, item: str, root: int, *, allowed: Allowed | None = None, sync: Sync = Sync.FILE_SYSTEM
+        self,
+        item: str,
+        root: int,
+        *,
+        allowed: Allowed | None = None,
+        sync: Sync = Sync.FILE_SYSTEM,
+        below: bytes = b"",
     ) -> TreeProblems:
-        """Write a tree into an empty directory of ours; return what could not be kept."""
-        found = self._item(item, "tree")
+        """Write a tree into an empty directory of ours; return what could not be kept.
+
+        Of what is at and *below* a path, the path's last name is then the only one in the directory.
+
+        Raises:
+            ResourceNotFoundError: there is nothing *below*.
+        """
+        entries = self._alone(item, below) if below else self.entries(item)
         writer = TreeWriter(root, allowed=allowed, sync=sync)
         try:
-            for entry, content in self._with_content(read_tree(self._fetcher, found.root)):
+            for entry, content in self._with_content(entries):
                 self._restore(writer, entry, content)
             return writer.finish()
         finally:
@@ -106,6 +120,22 @@ class PointReader:
                 write_all_at(descriptor, data, offset)
             elif not is_zero:
                 _write_zeros(descriptor, offset, record.length)
+
+    def _alone(self, item: str, below: bytes) -> Iterator[TreeEntry]:
+        """Yield what is at and below a path as a tree by itself, with files first named elsewhere."""
+        self.entry(item, below)
+        begin, firsts = below.rfind(b"/") + 1, dict[bytes, bytes]()
+        for entry in self.entries(item, below=below):
+            path = entry.path[begin:]
+            if entry.kind != HARD_LINK:
+                yield replace(entry, path=path)
+            elif is_at_or_below(entry.target, below):
+                yield replace(entry, path=path, target=entry.target[begin:])
+            elif entry.target in firsts:
+                yield replace(entry, path=path, target=firsts[entry.target])
+            else:
+                firsts[entry.target] = path
+                yield replace(self.entry(item, entry.target), path=path)
 
     def _restore(self, writer: TreeWriter, entry: TreeEntry, content: dict[bytes, bytes]) -> None:
         if entry.kind == HARD_LINK:

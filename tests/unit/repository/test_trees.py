@@ -22,7 +22,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quiesce.files.metadata import EVERYTHING
-from quiesce.repository import FileKey, Passphrase, Point, PointKey, Repository, TreeEntry
+from quiesce.repository import (
+    FileKey,
+    Passphrase,
+    Point,
+    PointKey,
+    Repository,
+    TreeEntry,
+    differences,
+)
 from quiesce.repository.content import BlobRecord
 from quiesce.repository.trees import HARD_LINK, LINK, SegmentDraft, needs_of, read_segment, walk_order
 from quiesce.storage import DirectoryStorage, MemoryStorage
@@ -446,3 +454,66 @@ def test_a_file_that_cannot_be_read_is_told_and_left_out(
     os.close(root)
     assert [problem.path for problem in saved.problems] == [b"40"]
     assert (saved.entries, saved.files) == (80, 80)
+
+
+@pytest.mark.parametrize("below", [b"dir", b"file", b"link0", b"dir/empty"])
+def test_a_part_of_a_tree_comes_back_by_itself(
+    repository: Repository, source: Path, tmp_path: Path, below: bytes
+) -> None:
+    """By its own name, just as it was; what has its first name elsewhere brings its content along."""
+    save(repository, source)
+    target = tmp_path / "target"
+    target.mkdir()
+    descriptor = os.open(target, os.O_RDONLY)
+    repository.reader(KEY).restore_tree("data", descriptor, allowed=EVERYTHING, below=below)
+    os.close(descriptor)
+    name = os.fsdecode(below.rpartition(b"/")[2])
+    assert [path.name for path in target.iterdir()] == [name]
+    subprocess.run(["diff", "-r", "--no-dereference", source / os.fsdecode(below), target / name], check=True)
+    restored = (target / name).lstat()
+    original = (source / os.fsdecode(below)).lstat()
+    assert (restored.st_mode, restored.st_mtime_ns) == (original.st_mode, original.st_mtime_ns)
+
+
+def test_names_of_one_file_stay_names_of_one_file(repository: Repository, tmp_path: Path) -> None:
+    """Also where its first name is not among what comes back."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "z").mkdir(parents=True)
+    (source / "a").write_bytes(b"content")
+    for name in ("one", "two"):
+        os.link(source / "a", source / "z" / name)
+    save(repository, source)
+    target.mkdir()
+    descriptor = os.open(target, os.O_RDONLY)
+    assert not repository.reader(KEY).restore_tree("data", descriptor, below=b"z")
+    os.close(descriptor)
+    assert (target / "z" / "one").read_bytes() == b"content"
+    assert (target / "z" / "one").samefile(target / "z" / "two")
+
+
+def test_what_differs_between_two_trees_is_told(repository: Repository, tmp_path: Path) -> None:
+    """Each path once, in the order of a walk, and why."""
+    source = tmp_path / "source"
+    (source / "dir").mkdir(parents=True)
+    for name in ("dir/gone", "dir.txt", "same", "touched", "written"):
+        (source / name).write_bytes(b"before")
+    first = save(repository, source)
+    repository.remove(KEY)
+    (source / "dir" / "gone").unlink()
+    (source / "dir" / "new").symlink_to("gone")
+    (source / "written").write_bytes(b"after ")
+    os.utime(source / "touched", ns=(1, 1))
+    os.utime(source / "dir", ns=(1, 1))
+    second = save(repository, source)
+    with repository.write() as session:
+        session.commit(replace(first, key=replace(KEY, point="before")))
+    before = repository.reader(replace(KEY, point="before")).entries("data")
+    after = repository.reader(second.key).entries("data")
+    found = {each.path: each.difference.value for each in differences(before, after)}
+    assert list(found.items()) == [
+        (b"dir", "metadata"),
+        (b"dir/gone", "removed"),
+        (b"dir/new", "added"),
+        (b"touched", "metadata"),
+        (b"written", "content"),
+    ]

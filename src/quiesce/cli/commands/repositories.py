@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import wraps
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from quiesce.app.masking import Masking
 from quiesce.app.repositories.copies import fetch_points
 from quiesce.app.repositories.prune import plan_repository_pruning, remove_doomed
 from quiesce.app.repository_access import (
     GivenCredentials,
-    RepositoryAccess,
     label_of,
 )
-from quiesce.app.seen_repositories import SeenRepositories
-from quiesce.bootstrap import Settings, repository_access
+from quiesce.bootstrap import Settings
+from quiesce.cli.commands.opening_repositories import (
+    RepositoryHome,
+    bandwidth_limits,
+    bandwidth_option,
+    credential_options,
+    opened_at_home,
+    repository_home,
+)
+from quiesce.cli.commands.repository_content import diff_points, extract_point, list_entries
 from quiesce.cli.printing import say
 from quiesce.cli.retention import retention_options
-from quiesce.cli.session import json_option, without_secrets
+from quiesce.cli.session import json_option
 from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, TamperedError, UsageError
 from quiesce.files.durable import storage_errors, write_durably
@@ -48,49 +51,11 @@ from quiesce.reports.repositories import (
 )
 from quiesce.reports.text import age_text
 from quiesce.repository import CheckRange, FileKey, Point, PointKey, Repository, StoredPoints
-from quiesce.storage import Limits
 
 _MIB: Final = 1 << 20
 _DAMAGE_HINT: Final = (
     "Content is stored anew by the next backup, or from a copy; a damaged point can only be removed: see "
     "docs/repository.md. 'quiesce repository verify' tells which points are whole."
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Home:
-    """What a command works with, beside the repository."""
-
-    access: RepositoryAccess
-    seen: SeenRepositories
-
-
-def credential_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what opens a repository beside the keys of ``QUIESCE_HOME``; *command* gets it as ``given``."""
-
-    @click.option(
-        "--passphrase",
-        metavar="SECRET",
-        help="The name of the secret (secrets.yaml, QUIESCE_SECRET_<NAME>) that holds a passphrase.",
-    )
-    @click.option(
-        "--key-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        metavar="FILE",
-        help="A key file that opens it, beside the keys of QUIESCE_HOME.",
-    )
-    @wraps(command)
-    def with_credentials(passphrase: str | None, key_file: Path | None, **rest: Any) -> None:
-        command(given=GivenCredentials(passphrase=passphrase, key_file=key_file), **rest)
-
-    return with_credentials
-
-
-bandwidth_option = click.option(
-    "--bandwidth",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="MIB",
-    help="At most so many MiB a second, each way.",
 )
 
 
@@ -132,7 +97,7 @@ def init_repository(url: str, like: str | None, grace: str, given: GivenCredenti
       quiesce repository init s3://offsite/shop --like /srv/backup --passphrase offsite_repository
     """
     with (
-        _home() as home,
+        repository_home() as home,
         home.access.opened(like, given) if like else nullcontext() as model,
         home.access.created(url, given, grace_s=read_age(grace), like=model) as made,
     ):
@@ -171,7 +136,7 @@ def list_points(
     def chosen(point: Point) -> bool:
         return deployment in {None, point.key.deployment}
 
-    with _opened(url, given) as (_, opened):
+    with opened_at_home(url, given) as (_, opened):
         stored = opened.stored_points()
         points = sorted(filter(chosen, stored.points), key=lambda point: (point.made_at, point.key))
         gone = [each for each in opened.removed() if chosen(each.point)] if removed else []
@@ -184,13 +149,18 @@ def list_points(
     _refuse_damaged(opened, stored)
 
 
+repository.add_command(list_entries)
+repository.add_command(diff_points)
+repository.add_command(extract_point)
+
+
 @repository.command("stats")
 @click.argument("url")
 @credential_options
 @json_option
 def stats(url: str, given: GivenCredentials, as_json: bool) -> None:
     """Tell how much is stored in the repository at URL, and how much that is when it is restored."""
-    with _opened(url, given) as (_, opened):
+    with opened_at_home(url, given) as (_, opened):
         figures = opened.statistics()
     say(render_json("statistics", figures) if as_json else figures_lines(figures))
 
@@ -233,7 +203,7 @@ def check(
     if accept and not tamper:
         raise UsageError("--accept says what --tamper compares with")
     range_ = _range(part, after) if reading else None
-    with _opened(url, given, bandwidth) as (home, opened):
+    with opened_at_home(url, given, bandwidth) as (home, opened):
         checked = opened.check(range_)
         found = home.seen.check(opened, accept=accept) if tamper else None
     tampered = [] if found is None else list(found.problems)
@@ -268,7 +238,7 @@ def verify(
     Example:
       quiesce repository verify /srv/backup shop/nightly
     """
-    with _opened(url, given, bandwidth) as (_, opened):
+    with opened_at_home(url, given, bandwidth) as (_, opened):
         stored = opened.stored_points()
         verified = opened.verify(_chosen(stored.keys, points))
     unknown = stored.unknown if not points else []
@@ -294,7 +264,7 @@ def remove(url: str, points: tuple[str, ...], yes: bool, given: GivenCredentials
     Example:
       quiesce repository remove /srv/backup shop/before-upgrade --yes
     """
-    with _opened(url, given) as (home, opened):
+    with opened_at_home(url, given) as (home, opened):
         stored = opened.stored_points()
         objects = [name for name in stored.unknown if name in points]
         names = tuple(name for name in points if name not in objects)
@@ -309,7 +279,9 @@ def remove(url: str, points: tuple[str, ...], yes: bool, given: GivenCredentials
     say(f"{len(told)} points removed" if yes else "nothing was removed; to remove these, say --yes")
 
 
-def _remove(home: _Home, opened: Repository, keys: list[PointKey], damaged: list[ObjectName]) -> None:
+def _remove(
+    home: RepositoryHome, opened: Repository, keys: list[PointKey], damaged: list[ObjectName]
+) -> None:
     for key in keys:
         opened.remove(key)
     for name in damaged:
@@ -351,7 +323,7 @@ def prune(
       quiesce repository prune /srv/backup --keep-daily 7 --keep-weekly 4
       quiesce repository prune /srv/backup shop --keep-last 3 --yes
     """
-    with _opened(url, given) as (home, opened):
+    with opened_at_home(url, given) as (home, opened):
         pruning = plan_repository_pruning(opened, policy, deployment=deployment, now=time.time())
         if as_json:
             told = {"plans": pruning.plans, "freed_bytes": pruning.freed_bytes, "removed": yes}
@@ -383,7 +355,7 @@ def undo(url: str, points: tuple[str, ...], given: GivenCredentials, as_json: bo
       quiesce repository list /srv/backup --removed
       quiesce repository undo /srv/backup shop/nightly
     """
-    with _opened(url, given) as (_, opened):
+    with opened_at_home(url, given) as (_, opened):
         wanted = _chosen([each.point.key for each in opened.removed()], points)
         opened.bring_back(wanted)
     told = [str(key) for key in wanted]
@@ -401,7 +373,7 @@ def collect(url: str, simulate: bool, given: GivenCredentials, as_json: bool) ->
     What nobody needs is marked first, and deleted by a later call, when it has been marked for the grace.
     Others may write and collect meanwhile.
     """
-    with _opened(url, given) as (_, opened):
+    with opened_at_home(url, given) as (_, opened):
         collected = opened.collect(simulate=simulate)
     told = {"simulated": simulate, "collected": collected}
     say(render_json("collection", told) if as_json else collected_text(collected, simulated=simulate))
@@ -420,7 +392,7 @@ def rebuild_index(url: str, given: GivenCredentials, as_json: bool) -> None:
     Example:
       quiesce repository rebuild-index /srv/backup
     """
-    with _opened(url, given) as (_, opened):
+    with opened_at_home(url, given) as (_, opened):
         rebuilt = opened.rebuild_index()
     if as_json:
         say(render_json("index", rebuilt))
@@ -455,9 +427,9 @@ def copy(
       quiesce repository init sftp://nas/srv/backup --like /srv/backup
       quiesce repository copy /srv/backup sftp://nas/srv/backup shop
     """
-    limits = _limits(bandwidth)
+    limits = bandwidth_limits(bandwidth)
     with (
-        _home() as home,
+        repository_home() as home,
         home.access.opened(source, given, limits=limits) as from_,
         home.access.opened(target, given, limits=limits) as to,
     ):
@@ -504,8 +476,8 @@ def fetch(
       quiesce backups rebuild shop
     """
     to = (directory or Settings.of(os.environ).default_repository).absolute()
-    with _opened(url, given, bandwidth) as (home, opened):
-        chosen = _chosen([point.key for point in opened.points()], points)
+    with opened_at_home(url, given, bandwidth) as (home, opened):
+        chosen = _chosen(opened.stored_points().keys, points)
         whole = sorted(key for key in chosen if not key.instance)
         fetched = fetch_points(opened, whole, to, home.access.keyring)
     if as_json:
@@ -529,7 +501,7 @@ def repository_keys() -> None:
 @json_option
 def list_keys(url: str, given: GivenCredentials, as_json: bool) -> None:
     """List what opens the repository at URL."""
-    with _opened(url, given) as (_, opened):
+    with opened_at_home(url, given) as (_, opened):
         keys = list(opened.credentials())
     say(render_json("keys", keys) if as_json else keys_table(keys))
     if damaged := [key.id for key in keys if key.damage]:
@@ -566,7 +538,7 @@ def add_key(
     if (new_passphrase is None) == (new_key_file is None):
         raise UsageError("say what is to open it: --new-passphrase or --new-key-file")
     new = GivenCredentials(passphrase=new_passphrase, key_file=new_key_file)
-    with _opened(url, given) as (home, opened):
+    with opened_at_home(url, given) as (home, opened):
         (credential,) = home.access.read(new)
         id_ = opened.add_key(credential, label=label_of(new, credential))
         home.seen.note_keys(opened)
@@ -583,7 +555,7 @@ def remove_key(url: str, id_: str, given: GivenCredentials, as_json: bool) -> No
 
     Whoever has that key and a copy of the repository, or of its key object, can still read it.
     """
-    with _opened(url, given) as (home, opened):
+    with opened_at_home(url, given) as (home, opened):
         opened.remove_key(id_)
         home.seen.note_keys(opened)
     say(render_json("key", {"id": id_}) if as_json else f"the key {id_} opens it no more")
@@ -601,7 +573,7 @@ def export_key(url: str, output: str | None, given: GivenCredentials) -> None:
       quiesce repository keys export /srv/backup --output /media/safe/backup.key
     """
     new = FileKey.new()
-    with _opened(url, given) as (home, opened):
+    with opened_at_home(url, given) as (home, opened):
         id_ = opened.add_key(new, label="for the safe")
         home.seen.note_keys(opened)
     if output is None:
@@ -622,7 +594,7 @@ def import_key(url: str, file: Path) -> None:
     Example:
       quiesce repository keys import /srv/backup /media/safe/backup.key
     """
-    with _home() as home:
+    with repository_home() as home:
         mine = home.access.home_keys()[0]
         with home.access.opened(url, GivenCredentials(key_file=file)) as opened:
             id_ = opened.add_key(mine, label="QUIESCE_HOME")
@@ -630,33 +602,11 @@ def import_key(url: str, file: Path) -> None:
     say(f"the keys of this QUIESCE_HOME open {opened.location} (key {id_})")
 
 
-@contextmanager
-def _home() -> Iterator[_Home]:
-    settings, masking = Settings.of(os.environ), Masking()
-    with without_secrets(masking):
-        access = repository_access(settings, masking)
-        yield _Home(access=access, seen=access.seen)
-
-
-@contextmanager
-def _opened(
-    url: str, given: GivenCredentials, bandwidth: float | None = None
-) -> Iterator[tuple[_Home, Repository]]:
-    with _home() as home, home.access.opened(url, given, limits=_limits(bandwidth)) as opened:
-        yield home, opened
-
-
 def _refuse_damaged(opened: Repository, stored: StoredPoints) -> None:
     """Name the points that are damaged, when everything else has been told."""
     if stored.damaged:
         told = ", ".join(str(key or name) for name, key in stored.damaged.items())
         raise DamagedError(f"damaged points in {opened.location}: {told}", hint=_DAMAGE_HINT)
-
-
-def _limits(bandwidth: float | None) -> Limits | None:
-    if bandwidth is None:
-        return None
-    return Limits(upload_bytes_per_s=bandwidth * _MIB, download_bytes_per_s=bandwidth * _MIB)
 
 
 def _range(part: str | None, after: str | None) -> CheckRange:
