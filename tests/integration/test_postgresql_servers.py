@@ -23,8 +23,8 @@ from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.ports import ProviderSettings
+from quiesce.provider_kit import server_user as owner
 from quiesce.providers import postgresql
-from quiesce.providers.postgresql import owner
 from quiesce.providers.postgresql.provider import PostgreSQLProvider
 from quiesce.testing import Subject
 from quiesce.testing.contexts import RecordingContext

@@ -64,6 +64,14 @@ def read_absolute_path(value: Json) -> str:
     return text
 
 
+def read_unit(value: Json) -> str:
+    """Return the name of a unit of systemd."""
+    text = read_text(value)
+    if re.fullmatch(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*", text) is None:
+        raise WrongValueError(value, "the name of a unit, such as postgresql@15-main.service")
+    return text
+
+
 def whole_number(least: int, most: int | None = None) -> Callable[[Json], int]:
     """Return a reader of whole numbers from *least* to *most*."""
     right = f"a whole number, at least {least}" if most is None else f"a whole number from {least} to {most}"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from quiesce.model.ids import Json
 from quiesce.model.options import option
-from quiesce.model.words import WrongValueError, read_text, whole_number
+from quiesce.model.words import WrongValueError, read_text, read_unit, whole_number
 
 
 class ProcessScope(enum.StrEnum):
@@ -60,14 +60,6 @@ def read_probe(value: Json) -> Probe:
             raise WrongValueError(value, "an address such as tcp://127.0.0.1:5432")
         return Probe(address=(match[1].strip("[]"), _PORT(match[2])))
     return Probe(command=text)
-
-
-def read_unit(value: Json) -> str:
-    """Return the name of a unit of systemd."""
-    text = read_text(value)
-    if re.fullmatch(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*", text) is None:
-        raise WrongValueError(value, "the name of a unit, such as postgresql@15-main.service")
-    return text
 
 
 _PORT: Final = whole_number(1, 65535)

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from quiesce.errors import NonRecoverableError, OperationTimeoutError, ProbeFailedError
-from quiesce.providers.host.commands import NodeCommands
+from quiesce.provider_kit.commands import NodeCommands
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.options import Probe
 

@@ -20,9 +20,9 @@ from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.ports import Finding
+from quiesce.provider_kit.commands import NodeCommands
 from quiesce.provider_kit.dispatch import CheckedOperations, nothing_stored, unsupported
 from quiesce.providers.host import processes, restarting
-from quiesce.providers.host.commands import NodeCommands
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.probing import wait_for_answer
 from quiesce.providers.host.processes import Member, Stat

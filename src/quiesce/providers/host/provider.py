@@ -13,10 +13,10 @@ from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.model.stored_entry import StoredListing
 from quiesce.ports import Context, ProviderSettings
+from quiesce.provider_kit.commands import NodeCommands
 from quiesce.provider_kit.dispatch import PlatformProvider
 from quiesce.provider_kit.options import read_options
 from quiesce.providers.host import DESCRIPTION
-from quiesce.providers.host.commands import NodeCommands
 from quiesce.providers.host.database import DatabaseAloneOperations, DatabaseOperations
 from quiesce.providers.host.directory import DirectoryOperations
 from quiesce.providers.host.discover import discover

@@ -9,8 +9,8 @@ from typing import Final
 
 from quiesce.errors import NonRecoverableError, OperationTimeoutError, RecoverableError
 from quiesce.model.outcome import NOTHING, Outcome
+from quiesce.provider_kit.commands import NodeCommands, systemctl
 from quiesce.providers.host import processes
-from quiesce.providers.host.commands import NodeCommands, systemctl
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.processes import Member, Stat
 

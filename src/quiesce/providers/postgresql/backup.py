@@ -19,8 +19,8 @@ from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.postgresql.client import ServerCut, ServerFacts, ServerSession
-from quiesce.providers.postgresql.job import ServerJob
-from quiesce.providers.postgresql.programs import program, run_watched
+from quiesce.providers.postgresql.job import PostgreSQLJob
+from quiesce.providers.postgresql.programs import program
 from quiesce.providers.postgresql.wal import Lsn, segments
 
 BASE: Final = "base.tar.gz"
@@ -55,7 +55,7 @@ class ServerArtifact:
         return self.version // 10_000
 
 
-def prepare(job: ServerJob) -> None:
+def prepare(job: PostgreSQLJob) -> None:
     """Make the base copy, once for each execution, and have the server keep its log from there on.
 
     Raises:
@@ -75,10 +75,10 @@ def prepare(job: ServerJob) -> None:
     except BaseException:
         session.close()
         raise
-    job.held.keep(job.key, session)
+    job.held.keep(job.session_key, session)
 
 
-def cut(job: ServerJob) -> tuple[ServerArtifact, bool]:
+def cut(job: PostgreSQLJob) -> tuple[ServerArtifact, bool]:
     """Fix the point in time; return it, and whether the base copy had been made before.
 
     Raises:
@@ -97,7 +97,7 @@ def cut(job: ServerJob) -> tuple[ServerArtifact, bool]:
     return _artifact(facts, made), ready
 
 
-def complete(job: ServerJob) -> Manifest:
+def complete(job: PostgreSQLJob) -> Manifest:
     """Add the log from the base copy up to the cut, and complete the backup.
 
     Raises:
@@ -111,27 +111,27 @@ def complete(job: ServerJob) -> Manifest:
         with job.session() as session:
             _copy_log(job, draft, session, artifact)
     manifest = job.saving.complete(draft, as_artifact(artifact), consistency=Consistency.APPLICATION)
-    job.held.end(job.key)
+    job.held.end(job.session_key)
     return manifest
 
 
-def let_go(job: ServerJob) -> None:
+def let_go(job: PostgreSQLJob) -> None:
     """End what this execution holds on the server, by whatever process; one that is gone holds nothing."""
-    job.held.end(job.key)
+    job.held.end(job.session_key)
     with contextlib.suppress(ProviderError), job.session() as session:
         session.release_wal(job.slot)
 
 
-def open_stored(job: ServerJob, manifest: Manifest, name: str) -> FileReader:
+def open_stored(job: PostgreSQLJob, manifest: Manifest, name: str) -> FileReader:
     """Return a stored archive's plain content, as a tar file."""
     return job.repository.open(manifest, name, watched(job.context, manifest.size_bytes))
 
 
-def _is_prepared(job: ServerJob, draft: Draft) -> bool:
-    return _FACTS in draft.finished and job.held.are_held(job.key)
+def _is_prepared(job: PostgreSQLJob, draft: Draft) -> bool:
+    return _FACTS in draft.finished and job.held.are_held(job.session_key)
 
 
-def _require_usable(job: ServerJob, facts: ServerFacts) -> None:
+def _require_usable(job: PostgreSQLJob, facts: ServerFacts) -> None:
     wrong = why_not_usable(facts)
     if wrong:
         raise NonRecoverableError(f"{job.call.instance} cannot be saved: {wrong}")
@@ -148,16 +148,17 @@ def why_not_usable(facts: ServerFacts) -> str:
     return ""
 
 
-def _copy_base(job: ServerJob, draft: Draft, facts: ServerFacts) -> None:
+def _copy_base(job: PostgreSQLJob, draft: Draft, facts: ServerFacts) -> None:
     staging = draft.directory / _STAGING
     with storage_errors(f"write {staging}"):
         shutil.rmtree(staging, ignore_errors=True)
         draft.path(_FACTS).unlink(missing_ok=True)  # what was copied before does not count any more
     told = _Growth(job, staging)
-    argv = [program(job, "pg_basebackup", facts.major), "-D", staging, "-Ft", "-X", "fetch", "-z"]
-    argv += ["-c", "fast", "--no-password", "-h", job.options.host, "-p", job.options.port]
-    argv += ["-U", job.options.user]
-    run_watched(job, argv, _login(job), told.look)
+    argv = [str(program(job, "pg_basebackup", facts.major)), "-D", str(staging), "-Ft", "-X", "fetch", "-z"]
+    argv += ["-c", "fast", "--no-password", "-h", job.options.host, "-p", str(job.options.port)]
+    said = job.commands.run(job, [*argv, "-U", job.options.user], environment=_login(job), look=told.look)
+    if said.status != 0:
+        raise NonRecoverableError(f"pg_basebackup ended with {said}")
     with storage_errors(f"store {staging}"):
         for path in sorted(staging.iterdir()):
             path.rename(draft.path(path.name))
@@ -166,8 +167,9 @@ def _copy_base(job: ServerJob, draft: Draft, facts: ServerFacts) -> None:
     _write_facts(draft, facts)
 
 
-def _login(job: ServerJob) -> dict[str, str]:
-    return {} if job.options.password is None else {"PGPASSWORD": job.options.password}
+def _login(job: PostgreSQLJob) -> dict[str, str]:
+    password = {} if job.options.password is None else {"PGPASSWORD": job.options.password}
+    return {"LC_ALL": "C", **password}
 
 
 def _write_facts(draft: Draft, facts: ServerFacts) -> None:
@@ -214,7 +216,7 @@ def _artifact(facts: Mapping[str, Any], made: ServerCut) -> ServerArtifact:
     )
 
 
-def _copy_log(job: ServerJob, draft: Draft, session: ServerSession, artifact: ServerArtifact) -> None:
+def _copy_log(job: PostgreSQLJob, draft: Draft, session: ServerSession, artifact: ServerArtifact) -> None:
     """Store the files of the log that the base copy has not, up to the cut, each of them looked through."""
     facts = _facts(draft)
     if facts["timeline"] != artifact.timeline or facts["system"] != artifact.system:
@@ -244,7 +246,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 class _Growth:
     """Reports how much a program has written."""
 
-    def __init__(self, job: ServerJob, directory: Path) -> None:
+    def __init__(self, job: PostgreSQLJob, directory: Path) -> None:
         self._told = watched(job.context)
         self._directory = directory
         self._size_bytes = 0

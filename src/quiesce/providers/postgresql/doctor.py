@@ -10,9 +10,10 @@ from typing import Final
 from quiesce.errors import ProviderError
 from quiesce.model.ids import Json
 from quiesce.ports import Finding
+from quiesce.provider_kit.servers import mount_of
 from quiesce.providers.postgresql.backup import why_not_usable
 from quiesce.providers.postgresql.client import ServerFacts, ServerSession
-from quiesce.providers.postgresql.job import ServerJob
+from quiesce.providers.postgresql.job import PostgreSQLJob
 from quiesce.providers.postgresql.programs import program
 
 _RIGHTS: Final = (
@@ -30,7 +31,7 @@ _FIGURES: Final = (
 )
 
 
-def examine(job: ServerJob) -> Sequence[Finding]:
+def examine(job: PostgreSQLJob) -> Sequence[Finding]:
     """Return every check made, passed or not."""
     with job.session() as session:
         facts = session.facts()
@@ -43,7 +44,7 @@ def examine(job: ServerJob) -> Sequence[Finding]:
         ]
 
 
-def measure(job: ServerJob) -> Mapping[str, Json]:
+def measure(job: PostgreSQLJob) -> Mapping[str, Json]:
     """Return figures."""
     with job.session() as session:
         ((size_bytes, sessions, commits),) = session.rows(_FIGURES)
@@ -78,7 +79,7 @@ def _room(session: ServerSession) -> Finding:
     )
 
 
-def _programs(job: ServerJob, facts: ServerFacts) -> Finding:
+def _programs(job: PostgreSQLJob, facts: ServerFacts) -> Finding:
     try:
         found = program(job, "pg_basebackup", facts.major)
     except ProviderError as error:
@@ -86,7 +87,7 @@ def _programs(job: ServerJob, facts: ServerFacts) -> Finding:
     return Finding(check="programs", passed=True, detail=f"{found}")
 
 
-def _storage(job: ServerJob, facts: ServerFacts) -> Iterator[Finding]:
+def _storage(job: PostgreSQLJob, facts: ServerFacts) -> Iterator[Finding]:
     """Tell where the server's files are, and on how many file systems; a mount point cannot be replaced."""
     if job.options.data_directory is None:
         detail = "no data_directory: it can be saved, and not restored in place"
@@ -105,7 +106,7 @@ def _storage(job: ServerJob, facts: ServerFacts) -> Iterator[Finding]:
         yield Finding(
             check="storage",
             passed=not mounted,
-            detail=f"{name}: {place} on {_mount_of(place)}",
+            detail=f"{name}: {place} on {mount_of(place)}",
             remedy="Move it to a directory below its mount point: that one cannot be replaced."
             if mounted
             else "",
@@ -120,8 +121,3 @@ def parts(data: Path, facts: ServerFacts) -> Iterator[tuple[str, Path]]:
         yield "log", Path(os.path.realpath(log))
     for space in facts.tablespaces:
         yield f"tablespace {space.name}", Path(os.path.realpath(space.location))
-
-
-def _mount_of(path: Path) -> Path:
-    there = next(each for each in (path, *path.parents) if each.exists())
-    return next(each for each in (there, *there.parents) if os.path.ismount(each))

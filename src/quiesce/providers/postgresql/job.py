@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
-from quiesce.archives import Archives, Keyring
-from quiesce.errors import NonRecoverableError
-from quiesce.isolation.reaper import Reaper
 from quiesce.model.ids import ExecutionId
-from quiesce.provider_kit.job import Job
-from quiesce.provider_kit.saving import Saving
+from quiesce.provider_kit.servers import ServerJob
 from quiesce.providers.postgresql.client import ServerSession
 from quiesce.providers.postgresql.options import PostgreSQLOptions
 
@@ -54,53 +49,23 @@ class HeldSessions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerJob(Job):
+class PostgreSQLJob(ServerJob[PostgreSQLOptions]):
     """A call and what its node says about its server."""
 
-    options: PostgreSQLOptions
+    provider: ClassVar[str] = "postgresql"
+    as_owner: ClassVar[str] = "quiesce.providers.postgresql.as_owner"
+
     held: HeldSessions
-    reaper: Reaper
-    state_dir: Path
-    default_repository: Path
-    keyring: Keyring
 
     @property
-    def data_directory(self) -> Path:
-        """Where the server's files are.
-
-        Raises:
-            NonRecoverableError: when its node does not say it.
-        """
-        if self.options.data_directory is None:
-            raise NonRecoverableError(
-                f"{self.call.instance} does not say where its files are", hint="Set its data_directory."
-            )
-        return Path(os.path.realpath(self.options.data_directory))
-
-    @property
-    def key(self) -> tuple[str, ExecutionId]:
+    def session_key(self) -> tuple[str, ExecutionId]:
         """What tells the session of one instance in one execution from all others."""
         return f"{self.call.deployment}/{self.call.instance}", self.call.execution
 
     @property
     def slot(self) -> str:
         """The name under which the server keeps its log for one instance in one execution."""
-        return f"quiesce_{hashlib.sha256('/'.join(self.key).encode()).hexdigest()[:32]}"
-
-    @property
-    def file_name(self) -> str:
-        """A file name for the state of the call's instance, different for each."""
-        return hashlib.sha256(self.key[0].encode()).hexdigest()[:32]
-
-    @property
-    def repository(self) -> Archives:
-        """Where the node's backups are kept."""
-        return Archives(self.options.repository or self.default_repository, self.keyring)
-
-    @property
-    def saving(self) -> Saving:
-        """The call's backup in the repository."""
-        return Saving(self, self.repository, "postgresql")
+        return f"quiesce_{hashlib.sha256('/'.join(self.session_key).encode()).hexdigest()[:32]}"
 
     def session(self) -> ServerSession:
         """Log in, for as long as the call may last."""

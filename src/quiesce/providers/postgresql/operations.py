@@ -9,13 +9,14 @@ from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.model.target import RestoreTarget
 from quiesce.ports import Finding
+from quiesce.provider_kit import servers
 from quiesce.provider_kit.artifact import as_artifact
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.providers.postgresql import backup, doctor, restore
-from quiesce.providers.postgresql.job import ServerJob
+from quiesce.providers.postgresql.job import PostgreSQLJob
 
 
-class PostgreSQLOperations(CheckedOperations[ServerJob]):
+class PostgreSQLOperations(CheckedOperations[PostgreSQLJob]):
     """Answers for ``quiesce.nodes.postgresql.Server``.
 
     It has no freeze: the base copy is made before the window, the cut is a place in the log, read in it.
@@ -25,12 +26,14 @@ class PostgreSQLOperations(CheckedOperations[ServerJob]):
     suspend = resume = unsupported
     extract = unsupported
 
-    def prepare(self, job: ServerJob, /) -> Outcome:
+    def prepare(self, job: PostgreSQLJob, /) -> Outcome:
         """Make the base copy, and have the server keep its log until the cut is stored."""
+        if job.options.data_directory is not None:
+            servers.let_go_of_expired(job, restore.places(job))
         backup.prepare(job)
         return NOTHING
 
-    def snapshot(self, job: ServerJob, /) -> Outcome:
+    def snapshot(self, job: PostgreSQLJob, /) -> Outcome:
         """Read the place in the log that is the cut; nobody is held up."""
         if (made := job.saving.made_before()) is not None:
             return Outcome(artifact=made.content)
@@ -38,55 +41,55 @@ class PostgreSQLOperations(CheckedOperations[ServerJob]):
         note = "" if ready else "nothing was prepared, so the base copy was made within the window"
         return Outcome(artifact=as_artifact(artifact), note=note)
 
-    def copy(self, job: ServerJob, /) -> Outcome:
+    def copy(self, job: PostgreSQLJob, /) -> Outcome:
         """Add the log up to the cut."""
         return Outcome(artifact=backup.complete(job).content)
 
-    def apply(self, job: ServerJob, /) -> Outcome:
+    def apply(self, job: PostgreSQLJob, /) -> Outcome:
         """Replace what is there; the next start recovers up to the cut."""
         return restore.apply(job)
 
-    def delete(self, job: ServerJob, /) -> Outcome:
+    def delete(self, job: PostgreSQLJob, /) -> Outcome:
         """Remove the backup, or what was begun of it, and let the server's log go."""
         backup.let_go(job)
         return Outcome(note=job.saving.remove())
 
-    def revert(self, job: ServerJob, /) -> Outcome:
+    def revert(self, job: PostgreSQLJob, /) -> Outcome:
         """Exchange what is there with what a restore has replaced."""
-        return restore.revert(job)
+        return servers.revert(job, restore.places(job))
 
-    def confirm(self, job: ServerJob, /) -> Outcome:
+    def confirm(self, job: PostgreSQLJob, /) -> Outcome:
         """Keep what a restore has replaced, or let it go."""
-        return restore.confirm(job)
+        return servers.confirm(job, restore.places(job))
 
-    def stop(self, job: ServerJob, /) -> Outcome:
+    def stop(self, job: PostgreSQLJob, /) -> Outcome:
         """Stop the server."""
         return restore.stop(job)
 
-    def start(self, job: ServerJob, /) -> Outcome:
+    def start(self, job: PostgreSQLJob, /) -> Outcome:
         """Start the server."""
         return restore.start(job)
 
-    def probe(self, job: ServerJob, /) -> Outcome:
+    def probe(self, job: PostgreSQLJob, /) -> Outcome:
         """Return when it has recovered and can be read."""
         return restore.probe(job)
 
-    def measure(self, job: ServerJob, /) -> Outcome:
+    def measure(self, job: PostgreSQLJob, /) -> Outcome:
         """Return sizes, sessions and transactions."""
         return Outcome(measurements=doctor.measure(job))
 
-    def verify(self, job: ServerJob, /) -> Proof:
+    def verify(self, job: PostgreSQLJob, /) -> Proof:
         """Read every byte of the backup and compare the checksums."""
         return job.saving.verify()
 
-    def doctor(self, job: ServerJob, /) -> Sequence[Finding]:
+    def doctor(self, job: PostgreSQLJob, /) -> Sequence[Finding]:
         """Tell whether the server can be saved, and replaced."""
         return doctor.examine(job)
 
-    def inspect_target(self, job: ServerJob, /) -> RestoreTarget:
+    def inspect_target(self, job: PostgreSQLJob, /) -> RestoreTarget:
         """Tell what stands in the way of replacing it."""
-        return restore.inspect_target(job)
+        return servers.inspect_target(restore.exchanged_whole(job))
 
-    def former_state(self, job: ServerJob, /) -> FormerState | None:
+    def former_state(self, job: PostgreSQLJob, /) -> FormerState | None:
         """Tell what is kept."""
-        return restore.former_state(job)
+        return servers.former_state(job)

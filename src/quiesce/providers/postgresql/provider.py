@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from quiesce.archives import Keyring
-from quiesce.isolation.reaper import Reaper
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
+from quiesce.provider_kit.commands import NodeCommands
 from quiesce.provider_kit.dispatch import PlatformProvider
 from quiesce.provider_kit.options import read_options
 from quiesce.providers.postgresql import DESCRIPTION
 from quiesce.providers.postgresql.discover import discover
-from quiesce.providers.postgresql.job import HeldSessions, ServerJob
+from quiesce.providers.postgresql.job import HeldSessions, PostgreSQLJob
 from quiesce.providers.postgresql.operations import PostgreSQLOperations
 from quiesce.providers.postgresql.options import PostgreSQLOptions
 
 
-class PostgreSQLProvider(PlatformProvider[ServerJob]):
+class PostgreSQLProvider(PlatformProvider[PostgreSQLJob]):
     """Servers that are reached by socket or network; restored where their files are on this machine."""
 
     def __init__(self, settings: ProviderSettings) -> None:
@@ -27,17 +27,17 @@ class PostgreSQLProvider(PlatformProvider[ServerJob]):
         self._default_repository = Path(settings.repository_dir)
         self._keyring = Keyring(Path(settings.keys_file))
         self._held = HeldSessions()
-        self._reaper = Reaper()
+        self._commands = NodeCommands(self._state / "said")
         super().__init__(DESCRIPTION, {"server": PostgreSQLOperations()})
 
-    def job(self, call: Call, context: Context) -> ServerJob:
+    def job(self, call: Call, context: Context) -> PostgreSQLJob:
         """Return the call with what its node says about its server."""
-        return ServerJob(
+        return PostgreSQLJob(
             call=call,
             context=context,
             options=read_options(PostgreSQLOptions, "postgresql", call),
             held=self._held,
-            reaper=self._reaper,
+            commands=self._commands,
             state_dir=self._state,
             default_repository=self._default_repository,
             keyring=self._keyring,
@@ -55,4 +55,4 @@ class PostgreSQLProvider(PlatformProvider[ServerJob]):
     def close(self) -> None:
         """End every session, and with it what it holds."""
         self._held.end_all()
-        self._reaper.close()
+        self._commands.close()

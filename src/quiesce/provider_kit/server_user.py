@@ -27,7 +27,7 @@ from quiesce.errors import (
 from quiesce.isolation.modules import own_command
 from quiesce.isolation.run import inherited_environment
 
-_PROGRAM: Final = "quiesce.providers.postgresql.as_owner"
+_PROGRAM: Final = "quiesce.provider_kit.server_places"
 _CHUNK_BYTES: Final = 1 << 20
 _ERRORS: Final[Mapping[str, type[ProviderError]]] = {
     each.code: each
@@ -54,14 +54,14 @@ class ServerUser:
         """Return whose *directory* is, or would be: the nearest one that there is.
 
         Raises:
-            NonRecoverableError: when it is root's, as which PostgreSQL does not run, or this user may not act
+            NonRecoverableError: when it is root's, as which no server runs here, or this user may not act
                 for its owner.
         """
         there = next(path for path in (directory, *directory.parents) if path.exists())
         status = there.stat()
         if status.st_uid == 0:
             raise NonRecoverableError(
-                f"{there} belongs to root, as which no PostgreSQL runs",
+                f"{there} belongs to root, as which no server should run",
                 hint=f"Make {directory}, owned by the server's user.",
             )
         if os.geteuid() not in (0, status.st_uid):
@@ -75,9 +75,17 @@ class ServerUser:
         return {"user": self.user, "group": self.group, "extra_groups": list(self.groups)}
 
     def ask(
-        self, operation: str, *, data: io.RawIOBase | None = None, timeout_s: float, **request: object
+        self,
+        operation: str,
+        *,
+        data: io.RawIOBase | None = None,
+        timeout_s: float,
+        program: str = _PROGRAM,
+        **request: object,
     ) -> Any:
-        """Have *operation* of `as_owner` done, with *data* as its input, and return its result.
+        """Have *operation* of `server_places`, or of a *program* with more, done; return its result.
+
+        *data* is its input.
 
         Raises:
             ProviderError: when it failed, or was not done in time.
@@ -85,7 +93,7 @@ class ServerUser:
         body = {**request, "operation": operation, "user": self.user, "group": self.group}
         body["groups"] = list(self.groups)
         process = subprocess.Popen(
-            own_command(_PROGRAM, json.dumps(body)),
+            own_command(program, json.dumps(body)),
             stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,0 +1,210 @@
+"""Programs that are run for a node: what its properties name, systemd, and the programs of servers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from quiesce.errors import NonRecoverableError, OperationTimeoutError, RecoverableError
+from quiesce.files.durable import make_private_directory, storage_errors
+from quiesce.isolation.child import Child, Command
+from quiesce.isolation.reaper import Reaper
+from quiesce.isolation.run import facts_of, grace_s, inherited_environment
+from quiesce.model.call import Call
+from quiesce.ports import Context
+
+#: what is started keeps this file as its output, not a pipe that ends with us
+_TO_FILE: Final = 'exec >>"$0" 2>&1; exec "$@"'
+_LONGEST_SAID: Final = 500
+_LOOK_S: Final = 0.1
+_NOT_FOUND: Final = 127
+
+
+class NamedJob(Protocol):
+    """A call that has a file name of its own."""
+
+    @property
+    def call(self) -> Call:
+        """What is asked."""
+        ...
+
+    @property
+    def context(self) -> Context:
+        """Who waits for it."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """A file name for the state of the call's instance, different for each."""
+        ...
+
+
+def _look_at_nothing() -> None:
+    """Wait for its end only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """How a command has ended, and the last that it has said."""
+
+    status: int
+    text: str
+
+    def __str__(self) -> str:
+        said = f": {self.text}" if self.text else ""
+        return f"exit status {self.status}{said}"
+
+
+class NodeCommands:
+    """Runs commands, side by side.
+
+    A command ends when quiesce dies; what one that has ended left in the background goes on.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """*directory* keeps what the last command of each node has said."""
+        self._directory = directory
+        self._reaper = Reaper()
+
+    def run_shell(self, job: NamedJob, command: str) -> Said:
+        """Run *command* by the shell, and return when it has ended.
+
+        Raises:
+            OperationTimeoutError: when it did not end in time; it was killed.
+        """
+        return self.run(job, ["/bin/sh", "-c", command])
+
+    def run(
+        self,
+        job: NamedJob,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        look: Callable[[], None] = _look_at_nothing,
+    ) -> Said:
+        """Run a program, and return when it has ended; *look* is called again and again until then.
+
+        *environment* is added to our own.
+
+        Raises:
+            OperationTimeoutError: when it did not end in time; it was killed.
+        """
+        log = self._empty_log(job)
+        command = Command(
+            argv=["/bin/sh", "-c", _TO_FILE, str(log), *argv],
+            env={**inherited_environment(), **facts_of(job.call), **(environment or {})},
+            cwd="/",
+            log_stdout=False,
+            log_stderr=False,
+            grace_s=grace_s(job.call.operation),
+        )
+        with Child(command, self._reaper) as child:
+            ends = time.monotonic() + job.context.remaining_s()
+            while not child.has_ended(_LOOK_S):
+                look()
+                if time.monotonic() >= ends or job.context.given_up():
+                    raise OperationTimeoutError(f"{_shown(argv)!r} did not end in time{_told(log)}")
+            return Said(status=child.status(), text=_said(log))
+
+    def run_as(self, job: NamedJob, user: Mapping[str, Any], argv: Sequence[str]) -> Said:
+        """Run a program as *user* (`ServerUser.of_process`), and return when it has ended.
+
+        What it leaves running goes on, whatever becomes of us.
+
+        Raises:
+            OperationTimeoutError: when it did not end in time; it was killed.
+        """
+        log = self._empty_log(job)
+        process = _detached(log, user, argv)
+        ends = time.monotonic() + job.context.remaining_s()
+        while True:
+            try:
+                return Said(status=process.wait(_LOOK_S), text=_said(log))
+            except subprocess.TimeoutExpired:
+                if time.monotonic() >= ends or job.context.given_up():
+                    process.kill()
+                    process.wait()
+                    raise OperationTimeoutError(f"{_shown(argv)!r} did not end in time{_told(log)}") from None
+
+    def leave_running(
+        self, job: NamedJob, user: Mapping[str, Any], argv: Sequence[str], is_there: Callable[[], bool]
+    ) -> None:
+        """Start a program as *user* that goes on, whatever becomes of us; return when *is_there* says so.
+
+        Raises:
+            RecoverableError: when it ended first.
+            OperationTimeoutError: when it was not there in time; it is left alone.
+        """
+        log = self._empty_log(job)
+        process = _detached(log, user, argv)
+        ends = time.monotonic() + job.context.remaining_s()
+        while not is_there():
+            if process.poll() is not None:
+                raise RecoverableError(f"{_shown(argv)!r} ended with {process.returncode}{_told(log)}")
+            if time.monotonic() >= ends or job.context.given_up():
+                raise OperationTimeoutError(f"{_shown(argv)!r} is not there in time{_told(log)}")
+            time.sleep(_LOOK_S)
+
+    def close(self) -> None:
+        """End the process that watches over the commands."""
+        self._reaper.close()
+
+    def _empty_log(self, job: NamedJob) -> Path:
+        log = self._directory / f"{job.key}.{job.call.operation}.log"
+        with storage_errors("keep what a command says"):
+            make_private_directory(self._directory)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(log, flags, 0o600))
+        return log
+
+
+def systemctl(job: NamedJob, commands: NodeCommands, *words: str) -> Said:
+    """Ask systemd: the machine's as root, else that of the user.
+
+    Raises:
+        NonRecoverableError: when there is no systemctl.
+    """
+    whose = [] if os.geteuid() == 0 else ["--user"]
+    said = commands.run(job, ["systemctl", "--no-ask-password", *whose, *words])
+    if said.status == _NOT_FOUND:
+        raise NonRecoverableError("there is no systemctl on this machine", hint="Set start and stop instead.")
+    return said
+
+
+def _detached(log: Path, user: Mapping[str, Any], argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    try:
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                argv,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+                start_new_session=True,
+                **user,
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NonRecoverableError(f"{_shown(argv)!r} could not be started: {error}") from error
+
+
+def _shown(argv: Sequence[str]) -> str:
+    """Return the program's name, or the shell's command."""
+    return argv[-1] if argv[0] == "/bin/sh" else Path(argv[0]).name
+
+
+def _said(log: Path) -> str:
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LONGEST_SAID))
+        return file.read(_LONGEST_SAID).decode(errors="replace").strip()
+
+
+def _told(log: Path) -> str:
+    said = _said(log)
+    return f": {said}" if said else ""

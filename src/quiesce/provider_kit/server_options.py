@@ -1,0 +1,39 @@
+"""What the nodes of all servers say alike; a provider's own options are added to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from quiesce.model.ids import Json
+from quiesce.model.options import option
+from quiesce.model.words import read_absolute_path, read_unit
+
+
+def read_path(value: Json) -> Path:
+    """Return an absolute path."""
+    return Path(read_absolute_path(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalServerOptions:
+    """Where a server's files are, and how it is stopped and started."""
+
+    data_directory: Path | None = option(
+        None,
+        "the server's files on this machine; without it, they are not replaced",
+        read=read_path,
+        per_node=True,
+    )
+    systemd_unit: str | None = option(
+        None,
+        "unit that it is stopped and started by (default: as it was started before)",
+        read=read_unit,
+        per_node=True,
+    )
+    programs: Path | None = option(
+        None, "directory of the server's own programs", read=read_path, per_node=True
+    )
+    repository: Path | None = option(
+        None, "directory of the node's own repository", read=read_path, per_node=True
+    )
