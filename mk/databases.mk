@@ -1,9 +1,9 @@
-# Databases as nodes, on real servers of Debian's package postgresql.
+# Databases as nodes, on real servers of Debian's packages postgresql and redis-server.
 .PHONY: test-databases
 
 $(VENV)/.databases: $(VENV)/.ready
-	$(BIN)/pip install --quiet --editable '.[postgresql-server]'
+	$(BIN)/pip install --quiet --editable '.[postgresql-server,redis-server]'
 	touch $@
 
 test-databases: $(VENV)/.databases  ## databases as nodes: contract, cuts under load with a ledger as judge, faults (QUIESCE_CUTS=100: large)
-	$(BIN)/pytest $(PARALLEL) tests/integration/test_postgresql_*.py
+	$(BIN)/pytest $(PARALLEL) tests/integration/test_postgresql_*.py tests/integration/test_redis_*.py

@@ -89,6 +89,23 @@ class BlueprintBuilder:
         return name
 
 
+def password_in(options: Mapping[str, str]) -> str | None:
+    """Return the first line of what ``password_file`` names; None when no file is named."""
+    path = options.get("password_file")
+    return first_line(path) if path else None
+
+
+def port_number(text: str) -> int:
+    """Return the port that *text* names.
+
+    Raises:
+        NonRecoverableError: when it is none.
+    """
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        raise NonRecoverableError(f"{text!r} is no port")
+    return int(text)
+
+
 class UnhurriedContext:
     """Answers the port `Context` where no engine waits: while a platform is discovered."""
 

@@ -31,9 +31,6 @@ class LocalServerOptions:
         read=read_unit,
         per_node=True,
     )
-    programs: Path | None = option(
-        None, "directory of the server's own programs", read=read_path, per_node=True
-    )
     repository: Path | None = option(
         None, "directory of the node's own repository", read=read_path, per_node=True
     )

@@ -149,6 +149,15 @@ def unpack(request: Mapping[str, Any]) -> None:
             _unpack_one(archive, member, into)
 
 
+def receive(request: Mapping[str, Any]) -> None:
+    """Write standard input to a file of a place's content."""
+    place = ServerPlace(request["place"])
+    place.content.mkdir(mode=0o700, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(os.open(place.content / request["name"], flags, 0o600), "wb") as out:  # noqa: PTH123  by descriptor
+        shutil.copyfileobj(sys.stdin.buffer, out, _CHUNK_BYTES)
+
+
 def settle_on_disk(request: Mapping[str, Any]) -> None:
     """Have everything that has come to every place on the disk."""
     for place in _places(request):
@@ -245,7 +254,7 @@ Operation = Callable[[Mapping[str, Any]], object]
 #: what every server's directories need
 OPERATIONS: Final[Mapping[str, Operation]] = {
     each.__name__: each
-    for each in (begin, unpack, settle_on_disk, replace, revert, confirm, let_go_of_expired, state)
+    for each in (begin, unpack, receive, settle_on_disk, replace, revert, confirm, let_go_of_expired, state)
 }
 
 

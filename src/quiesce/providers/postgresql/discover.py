@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from quiesce.errors import NonRecoverableError, ProviderError
 from quiesce.model.ids import Json
-from quiesce.provider_kit.discovery import BlueprintBuilder, first_line
+from quiesce.provider_kit.discovery import BlueprintBuilder, password_in, port_number
 from quiesce.providers.postgresql import SERVER
 from quiesce.providers.postgresql.client import ServerSession, sockets
 from quiesce.providers.postgresql.options import PostgreSQLOptions
@@ -33,22 +32,16 @@ def discover(options: Mapping[str, str]) -> Mapping[str, Json]:
 
 def _ports(host: str, options: Mapping[str, str]) -> list[int]:
     if options.get("port"):
-        return [_number(options["port"])]
+        return [port_number(options["port"])]
     found = sockets(Path(host)) if host.startswith("/") else [5432]
     if not found:
         raise NonRecoverableError(f"no server listens in {host}", hint="Give -o host=… and -o port=….")
     return found
 
 
-def _number(port: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", port):
-        raise NonRecoverableError(f"{port!r} is no port")
-    return int(port)
-
-
 def _properties(host: str, port: int, options: Mapping[str, str]) -> Iterator[tuple[str, Json]]:
     user = options.get("user") or "postgres"
-    password = _password(options)
+    password = password_in(options)
     yield "host", host
     yield "port", port
     yield "user", user
@@ -62,8 +55,3 @@ def _properties(host: str, port: int, options: Mapping[str, str]) -> Iterator[tu
         return  # it answers somebody else; 'quiesce doctor' says what is missing
     if directory and Path(directory).is_dir():
         yield "data_directory", directory
-
-
-def _password(options: Mapping[str, str]) -> str | None:
-    path = options.get("password_file")
-    return first_line(path) if path else None

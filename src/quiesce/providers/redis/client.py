@@ -1,0 +1,168 @@
+"""One session on a server. Nothing else imports redis."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
+from quiesce.providers.redis.options import RedisOptions
+
+#: what one answer may take while nothing says how long, in seconds
+_ANSWER_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """What a server says about itself."""
+
+    #: ``redis`` or ``valkey``
+    name: str
+    version: tuple[int, ...]
+    is_replica: bool
+    is_cluster: bool
+    #: empty when it was started without one
+    config_file: str
+    executable: str
+    directory: str
+    dump_name: str
+    appends: bool
+    append_name: str
+
+
+class RedisSession:
+    """One session."""
+
+    def __init__(self, options: RedisOptions, *, timeout_s: float = _ANSWER_S) -> None:
+        """Log in.
+
+        Raises:
+            RecoverableError: when nobody answers, or this user may not log in.
+        """
+        path = options.host if options.host.startswith("/") else None
+        where = {"unix_socket_path": path} if path else {"host": options.host, "port": options.port}
+        self.address = path or f"{options.host} port {options.port}"
+        patience_s = max(0.1, min(timeout_s, _ANSWER_S))
+        self._client: Any = redis.Redis(
+            **where,
+            username=options.user,
+            password=options.password,
+            socket_timeout=patience_s,
+            socket_connect_timeout=patience_s,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+            client_name="quiesce",
+            protocol=2,
+            max_connections=1,
+        )
+        try:
+            self._client.ping()
+        except redis.exceptions.BusyLoadingError:
+            return  # it answers that it loads
+        except redis.RedisError as error:
+            self.close()
+            raise RecoverableError(f"the server at {self.address} cannot be used: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session."""
+        with contextlib.suppress(redis.RedisError):
+            self._client.close()
+
+    def facts(self) -> ServerFacts:
+        """Return what the server says about itself."""
+        about = self.info("everything")
+        version = str(about.get("valkey_version") or about["redis_version"])
+        return ServerFacts(
+            name=str(about.get("server_name", "redis")),
+            version=tuple(int(part) for part in version.split(".") if part.isdecimal()),
+            is_replica=about.get("role") != "master",
+            is_cluster=about.get("cluster_enabled") == 1,
+            config_file=str(about.get("config_file", "")),
+            executable=str(about.get("executable", "")),
+            directory=self.setting("dir"),
+            dump_name=self.setting("dbfilename"),
+            appends=self.setting("appendonly") == "yes",
+            append_name=self.setting("appendfilename"),
+        )
+
+    def info(self, section: str) -> Mapping[str, Any]:
+        """Return figures by name."""
+        with self._errors():
+            found: Mapping[str, Any] = self._client.info(section)
+            return found
+
+    def setting(self, name: str) -> str:
+        """Return a setting; empty when there is none of that name."""
+        with self._errors():
+            return str(self._client.config_get(name).get(name, ""))
+
+    def pause(self, seconds: float) -> None:
+        """Hold all writes for so long; reading goes on. Asked again, it lasts from then on."""
+        with self._errors():
+            self._client.execute_command("CLIENT", "PAUSE", max(1, int(seconds * 1000)), "WRITE")
+
+    def unpause(self) -> None:
+        """Let writes go on."""
+        with self._errors():
+            self._client.client_unpause()
+
+    def fork_to_save(self) -> tuple[int | None, int]:
+        """Have the server write its state of this instant, and return how many keys that has, and its clock.
+
+        No number when it changed between two counts, right before and right after. (In a transaction it
+        would be done by and by.)
+        """
+        with self._errors():
+            pipeline = self._client.pipeline(transaction=False).time().info("keyspace").bgsave()
+            (seconds, _), before, _, after = pipeline.info("keyspace").execute()
+        keys = keys_in(before)
+        return keys if keys == keys_in(after) else None, int(seconds)
+
+    def save(self) -> None:
+        """Write everything to the disk; nobody is answered meanwhile."""
+        with self._errors():
+            self._client.save()
+
+    def shut_down(self, *, saving: bool) -> None:
+        """End the server."""
+        with self._errors():
+            self._client.shutdown(save=saving, nosave=not saving)
+
+    def command(self, text: str) -> Any:
+        """Return what a command answers."""
+        with self._errors():
+            return self._client.execute_command(*shlex.split(text))
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.RedisError as error:
+            raise self._ours(error) from error
+
+    def _ours(self, error: redis.RedisError) -> ProviderError:
+        text = f"the server at {self.address}: {error}"
+        if isinstance(error, redis.exceptions.NoPermissionError):
+            return NonRecoverableError(text, hint="Give the user what docs/providers/redis.md lists.")
+        retryable = redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError
+        if isinstance(error, retryable) or "already in progress" in str(error):
+            return RecoverableError(text)
+        return NonRecoverableError(text)
+
+
+def keys_in(keyspace: Mapping[str, Any]) -> int:
+    """Return how many keys all databases of a server hold."""
+    return sum(int(each["keys"]) for each in keyspace.values() if isinstance(each, dict))

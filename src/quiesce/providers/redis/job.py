@@ -1,0 +1,55 @@
+"""One call with what its server needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final
+
+from quiesce.errors import NonRecoverableError
+from quiesce.provider_kit.held_sessions import SessionHolders
+from quiesce.provider_kit.servers import ServerJob
+from quiesce.providers.redis.client import RedisSession, ServerFacts
+from quiesce.providers.redis.options import RedisOptions
+
+_DEFAULT_TIMER_S: Final = 120.0
+_OLDEST: Final = (6, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisJob(ServerJob[RedisOptions]):
+    """A call and what its node says about its server."""
+
+    provider: ClassVar[str] = "redis"
+
+    holders: SessionHolders
+
+    @property
+    def timer_s(self) -> float:
+        """After how many seconds the server goes on by itself."""
+        return self.call.thaw_after_s or _DEFAULT_TIMER_S
+
+    def session(self) -> RedisSession:
+        """Log in, for as long as the call may last."""
+        return RedisSession(self.options, timeout_s=self.context.remaining_s())
+
+    def require_usable(self, facts: ServerFacts) -> None:
+        """Raise when this server cannot be frozen or saved.
+
+        Raises:
+            NonRecoverableError: it says why.
+        """
+        if wrong := why_not_usable(self.options.data_directory, facts):
+            raise NonRecoverableError(f"{self.call.instance} cannot be protected: {wrong}")
+
+
+def why_not_usable(directory: Path | None, facts: ServerFacts) -> str:
+    """Return why this server cannot be frozen or saved; empty when it can."""
+    version = ".".join(map(str, facts.version))
+    if facts.name == "redis" and facts.version < _OLDEST:
+        return f"it is Redis {version}; 6.2 and later can be, and Valkey"
+    if facts.is_replica:
+        return "it is a replica, which its primary writes to; declare the primary"
+    if facts.is_cluster and directory is not None:
+        return "it is a member of a cluster, whose files are of one machine; leave its data_directory out"
+    return ""

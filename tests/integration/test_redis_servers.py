@@ -1,0 +1,428 @@
+"""Real Redis servers under load, held, saved and restored; a ledger of acknowledged writes is the judge."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+pytest.importorskip("redis", reason="redis is not installed (extra redis-server)")
+
+from tests.labs.redis.server import RedisServer, wait_until
+
+from quiesce.errors import InUseError, NonRecoverableError, NoRoomError, ProviderError
+from quiesce.model.former_state import Side
+from quiesce.model.ids import BackupName, ExecutionId, Json
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.model.parameters import Parameters
+from quiesce.ports import ProviderSettings
+from quiesce.providers import redis as redis_provider
+from quiesce.providers.redis import backup
+from quiesce.providers.redis.provider import RedisProvider
+from quiesce.testing import Subject
+from quiesce.testing.contexts import RecordingContext
+
+pytestmark = pytest.mark.timeout(600)
+
+#: how many cuts are made under load, and restored
+CUTS = int(os.environ.get("QUIESCE_CUTS", "2"))
+#: a freeze of another process, which is killed
+HOLDING = """
+import sys
+from tests.integration.test_redis_servers import Deployment
+from pathlib import Path
+deployment = Deployment.of(Path(sys.argv[1]), sys.argv[2], held=True)
+deployment.freeze()
+print("frozen", flush=True)
+sys.stdin.read()
+"""
+
+
+class Deployment(Subject):
+    """One server of a deployment, asked operation by operation."""
+
+    node_type = redis_provider.SERVER
+    capabilities = redis_provider.DESCRIPTION.kinds[0].capabilities
+
+    @classmethod
+    def of(cls, root: Path, socket: str, *, held: bool = False, data: Path | None = None) -> Self:
+        """Return the server behind *socket*; one that is *held* has its files cut by others."""
+        self = cls()
+        self.properties: dict[str, Json] = {"host": socket}
+        if not held:
+            self.properties["data_directory"] = str(data)
+        settings = ProviderSettings(
+            state_dir=str(root / "state"),
+            repository_dir=str(root / "repository"),
+            keys_file=str(root / "keys"),
+        )
+        self.root, self.provider_now = root, RedisProvider(settings)
+        return self
+
+    def do(self, operation: Operation, number: int = 1, **changes: object) -> Outcome:
+        """Perform *operation* on the restore point of that number."""
+        changes = {"point": BackupName(f"p{number}"), "execution": ExecutionId(f"e{number}"), **changes}
+        call = self.call(operation, full=True, **changes)
+        return self.provider_now.perform(call, RecordingContext(timeout_s=60.0))
+
+    def freeze(self, seconds: float = 60.0) -> None:
+        self.do(Operation.FREEZE, thaw_after_s=seconds)
+
+    def is_frozen(self) -> bool | None:
+        return self.provider_now.is_frozen(self.call(Operation.FREEZE), RecordingContext())
+
+    def back_up(self, number: int = 1) -> Outcome:
+        """Make a restore point, as the workflow does."""
+        self.do(Operation.PREPARE, number)
+        self.freeze()
+        cut = self.do(Operation.SNAPSHOT, number)
+        assert self.is_frozen()
+        self.do(Operation.THAW, number)
+        return self.do(Operation.COPY, number, artifact=cut.artifact)
+
+    def restore(self, artifact: object, number: int = 1) -> None:
+        """Put a restore point back, in the groups of the workflow."""
+        self.do(Operation.STOP, number)
+        self.do(Operation.APPLY, number, artifact=artifact)
+        self.do(Operation.START, number)
+        self.do(Operation.PROBE, number)
+        self.do(Operation.CONFIRM, number)
+
+
+class Ledger:
+    """Writers of numbers, and which of them were acknowledged."""
+
+    def __init__(self, server: RedisServer, writers: int = 3) -> None:
+        self._server, self._stop, self._lock, self._next = server, threading.Event(), threading.Lock(), 0
+        self._tried: set[int] = set()
+        self._acknowledged: set[int] = set()
+        self._threads = [threading.Thread(target=self._write, daemon=True) for _ in range(writers)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        wait_until(lambda: len(self.now()[0]) > 50)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30.0)
+
+    def now(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Return what was acknowledged, and what was tried, until now."""
+        with self._lock:
+            return frozenset(self._acknowledged), frozenset(self._tried)
+
+    def _write(self) -> None:
+        import redis
+
+        while not self._stop.is_set():
+            with contextlib.suppress(redis.RedisError), self._server.client() as client:
+                while not self._stop.is_set():
+                    with self._lock:
+                        self._next += 1
+                        number = self._next
+                        self._tried.add(number)
+                    client.sadd("ledger", number)
+                    with self._lock:
+                        self._acknowledged.add(number)
+
+
+def written(server: RedisServer) -> frozenset[int]:
+    """Return the numbers that the server holds."""
+    return frozenset(int(each) for each in server.ask("SMEMBERS", "ledger"))
+
+
+@contextlib.contextmanager
+def running(**settings: object) -> Iterator[tuple[RedisServer, Path]]:
+    with tempfile.TemporaryDirectory(prefix="quiesce-redis-", ignore_cleanup_errors=True) as name:
+        root = Path(name)
+        root.chmod(0o755)
+        server = RedisServer(base=root / "server", **settings)  # type: ignore[arg-type]
+        try:
+            server.start()
+            yield server, root
+        finally:
+            server.end()
+
+
+@pytest.fixture(params=[True, False], ids=["append-only", "dumps"])
+def found(request: pytest.FixtureRequest) -> Iterator[tuple[RedisServer, Deployment]]:
+    with running(appends=request.param) as (server, root):
+        deployment = Deployment.of(root, str(server.socket), data=server.data)
+        try:
+            yield server, deployment
+        finally:
+            deployment.provider_now.close()
+
+
+@pytest.fixture
+def held() -> Iterator[tuple[RedisServer, Deployment]]:
+    """A server whose files others cut."""
+    with running(appends=True) as (server, root):
+        deployment = Deployment.of(root, str(server.socket), held=True)
+        try:
+            yield server, deployment
+        finally:
+            deployment.provider_now.close()
+
+
+# -- what was acknowledged, and nothing later -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(1, CUTS + 1))
+def test_a_cut_under_load_holds_what_was_acknowledged_and_nothing_later(
+    found: tuple[RedisServer, Deployment], number: int
+) -> None:
+    server, deployment = found
+    with Ledger(server) as ledger:
+        deployment.do(Operation.PREPARE)
+        deployment.freeze()
+        before, _ = ledger.now()
+        cut = deployment.do(Operation.SNAPSHOT)
+        deployment.do(Operation.THAW)
+        _, tried = ledger.now()
+        wait_until(lambda: len(ledger.now()[0]) > len(tried) + 50)
+        saved = deployment.do(Operation.COPY, artifact=cut.artifact)
+    deployment.restore(saved.artifact)
+    assert before <= written(server) <= tried
+    server.ask("SADD", "ledger", 0)
+    server.stop()
+    server.start()
+    assert 0 in written(server)  # what is written afterwards is kept
+
+
+@pytest.mark.parametrize("appends", [True, False], ids=["append-only", "dumps"])
+def test_files_that_are_copied_while_it_is_held_start_elsewhere(appends: bool) -> None:
+    """Another node cuts them, one file after the other, under load."""
+    with running(appends=appends) as (server, root):
+        deployment = Deployment.of(root, str(server.socket), held=True)
+        with Ledger(server) as ledger, contextlib.closing(deployment.provider_now):
+            deployment.freeze()
+            before, tried = ledger.now()
+            shutil.copytree(server.data, root / "copy")
+            assert deployment.is_frozen()
+            deployment.do(Operation.THAW)
+            wait_until(lambda: len(ledger.now()[0]) > len(before) + 50)
+        other = RedisServer(base=root / "other", appends=appends)
+        shutil.rmtree(other.data)
+        shutil.move(root / "copy", other.data)
+        for path in (other.data, *other.data.rglob("*")):
+            other.own(path)
+        try:
+            other.start()
+            assert before <= written(other) <= tried
+        finally:
+            other.end()
+
+
+# -- nothing is left in the server ------------------------------------------------------------------------
+
+
+def test_a_holder_that_is_killed_lets_writes_go_on_and_is_missed(
+    held: tuple[RedisServer, Deployment],
+) -> None:
+    server, deployment = held
+    deployment.freeze()
+    (state,) = (deployment.root / "state/holds").glob("*.json")
+    pid = json.loads(state.read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert server.ask("SET", "after", "1")  # answered within its time-out of ten seconds
+    assert deployment.is_frozen() is False
+    deployment.do(Operation.THAW)
+    assert not list((deployment.root / "state/holds").glob("*.json"))
+
+
+def test_a_process_that_is_killed_while_it_holds_lets_writes_go_on(
+    held: tuple[RedisServer, Deployment],
+) -> None:
+    server, deployment = held
+    command = [sys.executable, "-c", HOLDING, str(deployment.root), str(server.socket)]
+    here = Path(__file__).parents[2]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, cwd=here, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "frozen\n"
+        assert deployment.is_frozen()
+        process.kill()
+    wait_until(lambda: not deployment.is_frozen())
+    assert server.ask("SET", "after", "1")
+
+
+def test_a_server_that_nobody_thaws_goes_on_when_its_time_is_over(
+    held: tuple[RedisServer, Deployment],
+) -> None:
+    server, deployment = held
+    deployment.freeze(1.0)
+    assert server.ask("SET", "after", "1")
+    wait_until(lambda: deployment.is_frozen() is False)
+
+
+def test_files_that_are_rewritten_while_it_is_held_are_no_cut(held: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = held
+    deployment.freeze()
+    server.ask("BGREWRITEAOF")
+    wait_until(lambda: deployment.is_frozen() is False)
+
+
+def test_a_rewrite_that_runs_is_waited_for(held: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = held
+    server.ask("CONFIG", "SET", "rdb-key-save-delay", "2000")
+    with server.client() as client:
+        client.mset({f"k{number}": number for number in range(300)})
+    server.ask("BGREWRITEAOF")
+    deployment.freeze()
+    assert not server.client().info("persistence")["aof_rewrite_in_progress"]
+    assert deployment.is_frozen()
+
+
+# -- what is refused --------------------------------------------------------------------------------------
+
+
+def test_a_state_that_was_saved_again_is_not_taken_for_the_cut(
+    found: tuple[RedisServer, Deployment],
+) -> None:
+    server, deployment = found
+    cut = deployment.do(Operation.SNAPSHOT)
+    wait_until(lambda: not server.client().info("persistence")["rdb_bgsave_in_progress"])
+    server.ask("SET", "later", "1")
+    server.ask("SAVE")
+    with pytest.raises(NonRecoverableError, match="saved again"):
+        deployment.do(Operation.COPY, artifact=cut.artifact)
+    deployment.do(Operation.DELETE, undo=True)
+    assert not list((deployment.root / "repository").rglob("*.gz"))
+
+
+def test_without_room_nothing_is_begun_for_which_writes_would_be_refused(
+    found: tuple[RedisServer, Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose save has failed takes no more writes."""
+    server, deployment = found
+    usage = type("Usage", (), {"free": 10})
+    monkeypatch.setattr(backup.shutil, "disk_usage", lambda _: usage)
+    server.ask("SET", "a", "x" * 1000)
+    for operation in (Operation.PREPARE, Operation.SNAPSHOT):
+        with pytest.raises(NoRoomError):
+            deployment.do(operation)
+    assert server.ask("SET", "a", "1")
+
+
+def test_a_server_that_runs_is_not_replaced(found: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = found
+    server.ask("SADD", "ledger", 1)
+    saved = deployment.back_up()
+    with pytest.raises(InUseError):
+        deployment.do(Operation.APPLY, artifact=saved.artifact)
+    assert written(server) == {1}
+
+
+def test_a_damaged_backup_replaces_nothing(found: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = found
+    server.ask("SADD", "ledger", 1)
+    saved = deployment.back_up()
+    (stored,) = (deployment.root / "repository").rglob("dump.rdb.gz")
+    data = bytearray(stored.read_bytes())
+    data[len(data) // 2] ^= 1
+    stored.write_bytes(data)
+    server.ask("SADD", "ledger", 2)
+    deployment.do(Operation.STOP)
+    with pytest.raises(ProviderError):
+        deployment.do(Operation.APPLY, artifact=saved.artifact)
+    deployment.do(Operation.START)
+    wait_until(lambda: server.running)
+    assert written(server) == {1, 2}
+
+
+def test_a_server_that_has_not_loaded_what_was_restored_does_not_pass(
+    found: tuple[RedisServer, Deployment],
+) -> None:
+    server, deployment = found
+    server.ask("SADD", "ledger", 1)
+    saved = deployment.back_up()
+    deployment.do(Operation.STOP)
+    deployment.do(Operation.APPLY, artifact=saved.artifact)
+    for path in server.data.iterdir():
+        path.unlink()
+    deployment.do(Operation.START)
+    with pytest.raises(ProviderError, match="saved"):
+        deployment.provider_now.perform(
+            deployment.call(Operation.PROBE, full=True), RecordingContext(timeout_s=1.0)
+        )
+
+
+# -- the way back, and what is found ----------------------------------------------------------------------
+
+
+def test_an_undone_restore_gives_back_what_was_in_memory(found: tuple[RedisServer, Deployment]) -> None:
+    """What nobody had saved, too."""
+    server, deployment = found
+    server.ask("SADD", "ledger", 1)
+    saved = deployment.back_up()
+    server.ask("SADD", "ledger", 2)
+    deployment.restore(saved.artifact)
+    assert written(server) == {1}
+    for wanted, numbers in ((Side.FORMER, {1, 2}), (Side.RESTORED, {1})):
+        deployment.do(Operation.STOP)
+        deployment.do(Operation.REVERT, parameters=Parameters(undo_to=wanted))
+        deployment.do(Operation.START)
+        deployment.do(Operation.PROBE)
+        assert written(server) == numbers
+
+
+def test_doctor_passes_and_discover_writes_the_blueprint(found: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = found
+    findings = deployment.provider_now.doctor(deployment.call(Operation.MEASURE), RecordingContext())
+    assert all(finding.passed for finding in findings), findings
+    assert deployment.provider_now.discover({"host": str(server.socket)})["node_templates"] == {
+        "redis_6379": {
+            "type": redis_provider.SERVER,
+            "properties": {"host": str(server.socket), "port": 6379, "data_directory": str(server.data)},
+        }
+    }
+
+
+def test_a_user_with_the_documented_rights_is_enough(found: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = found
+    page = (Path(__file__).parents[2] / "docs/providers/redis.md").read_text()
+    (rule,) = (line for line in page.splitlines() if line.startswith("ACL SETUSER"))
+    server.ask(*rule.split())
+    deployment.properties |= {"user": "quiesce", "password": "secret"}
+    server.ask("SADD", "ledger", 1)
+    saved = deployment.back_up()
+    server.ask("SADD", "ledger", 2)
+    with pytest.raises(ProviderError):
+        _as_user(server, lambda client: client.flushall())
+    deployment.do(Operation.STOP)
+    deployment.do(Operation.APPLY, artifact=saved.artifact)
+    server.start()
+    assert written(server) == {1}
+
+
+def test_a_replica_is_refused(found: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = found
+    server.ask("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(NonRecoverableError, match="replica"):
+        deployment.do(Operation.PREPARE)
+
+
+def _as_user(server: RedisServer, action: Callable[[object], object]) -> None:
+    import redis
+
+    with redis.Redis(unix_socket_path=str(server.socket), username="quiesce", password="secret") as client:
+        try:
+            action(client)
+        except redis.exceptions.NoPermissionError as error:
+            raise NonRecoverableError(str(error)) from error
