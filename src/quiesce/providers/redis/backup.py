@@ -17,7 +17,7 @@ from quiesce.files.reading import open_regular_file
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.redis.client import RedisSession, ServerFacts
+from quiesce.providers.redis.client import RedisFacts, RedisSession
 from quiesce.providers.redis.holder import LEASE_S
 from quiesce.providers.redis.job import RedisJob
 
@@ -161,7 +161,7 @@ def _is_busy(session: RedisSession) -> bool:
     return any(about.get(name) for name in ("rdb_bgsave_in_progress", "aof_rewrite_in_progress"))
 
 
-def _require_own(job: RedisJob, facts: ServerFacts) -> None:
+def _require_own(job: RedisJob, facts: RedisFacts) -> None:
     if Path(os.path.realpath(facts.directory)) != job.data_directory:
         raise NonRecoverableError(
             f"the files of {job.call.instance} are in {facts.directory}, not in {job.data_directory}",

@@ -20,7 +20,7 @@ _ANSWER_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFacts:
+class RedisFacts:
     """What a server says about itself."""
 
     #: ``redis`` or ``valkey``
@@ -81,11 +81,11 @@ class RedisSession:
         with contextlib.suppress(redis.RedisError):
             self._client.close()
 
-    def facts(self) -> ServerFacts:
+    def facts(self) -> RedisFacts:
         """Return what the server says about itself."""
         about = self.info("everything")
         version = str(about.get("valkey_version") or about["redis_version"])
-        return ServerFacts(
+        return RedisFacts(
             name=str(about.get("server_name", "redis")),
             version=tuple(int(part) for part in version.split(".") if part.isdecimal()),
             is_replica=about.get("role") != "master",

@@ -10,7 +10,7 @@ from typing import Any, Final
 from quiesce.model.ids import Json
 from quiesce.ports import Finding
 from quiesce.provider_kit.servers import mount_of
-from quiesce.providers.redis.client import RedisSession, ServerFacts, keys_in
+from quiesce.providers.redis.client import RedisFacts, RedisSession, keys_in
 from quiesce.providers.redis.job import RedisJob, why_not_usable
 from quiesce.providers.redis.restore import why_not_started
 
@@ -36,7 +36,7 @@ def measure(job: RedisJob) -> Mapping[str, Json]:
         return {"keys": keys_in(session.info("keyspace")), **{name: about.get(name) for name in _FIGURES}}
 
 
-def _server(job: RedisJob, facts: ServerFacts) -> Finding:
+def _server(job: RedisJob, facts: RedisFacts) -> Finding:
     wrong = why_not_usable(job.options.data_directory, facts)
     said = f"{facts.name} {'.'.join(map(str, facts.version))}"
     remedy = "See docs/providers/redis.md." if wrong else ""
@@ -53,7 +53,7 @@ def _last_save(session: RedisSession) -> Finding:
     )
 
 
-def _persistence(job: RedisJob, facts: ServerFacts) -> Finding:
+def _persistence(job: RedisJob, facts: RedisFacts) -> Finding:
     kept = "an append-only file" if facts.appends else "dumps only"
     if job.options.data_directory is not None:
         return Finding(check="persistence", passed=True, detail=f"it keeps {kept}; it is saved by itself")
@@ -61,7 +61,7 @@ def _persistence(job: RedisJob, facts: ServerFacts) -> Finding:
     return Finding(check="persistence", passed=True, detail=f"it keeps {kept}, cut by other nodes{slow}")
 
 
-def _files(job: RedisJob, facts: ServerFacts) -> Iterator[Finding]:
+def _files(job: RedisJob, facts: RedisFacts) -> Iterator[Finding]:
     if job.options.data_directory is None:
         where = f"its files are in {facts.directory}; no data_directory: another node has to cut them"
         yield Finding(check="directory", passed=True, detail=where)

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from quiesce.errors import NonRecoverableError
 from quiesce.provider_kit.held_sessions import SessionHolders
 from quiesce.provider_kit.servers import ServerJob
-from quiesce.providers.redis.client import RedisSession, ServerFacts
+from quiesce.providers.redis.client import RedisFacts, RedisSession
 from quiesce.providers.redis.options import RedisOptions
 
 _DEFAULT_TIMER_S: Final = 120.0
@@ -33,7 +33,7 @@ class RedisJob(ServerJob[RedisOptions]):
         """Log in, for as long as the call may last."""
         return RedisSession(self.options, timeout_s=self.context.remaining_s())
 
-    def require_usable(self, facts: ServerFacts) -> None:
+    def require_usable(self, facts: RedisFacts) -> None:
         """Raise when this server cannot be frozen or saved.
 
         Raises:
@@ -43,7 +43,7 @@ class RedisJob(ServerJob[RedisOptions]):
             raise NonRecoverableError(f"{self.call.instance} cannot be protected: {wrong}")
 
 
-def why_not_usable(directory: Path | None, facts: ServerFacts) -> str:
+def why_not_usable(directory: Path | None, facts: RedisFacts) -> str:
     """Return why this server cannot be frozen or saved; empty when it can."""
     version = ".".join(map(str, facts.version))
     if facts.name == "redis" and facts.version < _OLDEST:
