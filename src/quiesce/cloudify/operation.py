@@ -17,6 +17,7 @@ from quiesce.app.masking import Masking, masked_outcome
 from quiesce.archives import KEYS_FILE
 from quiesce.cloudify.calls import as_written, call_of, capabilities_of
 from quiesce.cloudify.errors import in_cloudifys_words
+from quiesce.cloudify.live import managers_secret
 from quiesce.cloudify.names import POINTS
 from quiesce.cloudify.secrets import know_secrets
 from quiesce.errors import NonRecoverableError
@@ -164,14 +165,7 @@ class CloudifyContext:
         Raises:
             NonRecoverableError: when there is none, or no manager.
         """
-        from cloudify.manager import get_rest_client
-
-        try:
-            secret = str(get_rest_client().secrets.get(name).value)
-        except Exception as error:
-            raise NonRecoverableError(f"there is no secret {name!r}: {error}") from error
-        self._masking.add(secret)
-        return secret
+        return managers_secret(name, self._masking)
 
 
 @functools.cache

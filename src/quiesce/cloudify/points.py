@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from quiesce.app.points.naming import point_named
-from quiesce.app.points.verify import refuse_damaged_entry, refuse_found_damaged
+from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry
+from quiesce.app.run.execution import Watching
 from quiesce.app.services import Services
 from quiesce.cloudify.names import CLOUDIFYS, MADE_ELSEWHERE
 from quiesce.errors import PlanError, UnknownNameError, UsageError
 from quiesce.model.consistency import Consistency
+from quiesce.model.deployment import Deployment
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, Json, backup_name
+from quiesce.model.operation import Operation
+from quiesce.model.plan import Plan
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
 from quiesce.model.topology import Topology
 from quiesce.planning import Workflow
@@ -59,6 +63,27 @@ def refuse_known_name(services: Services, deployment: DeploymentName, name: Back
             )
 
 
+def check_first(
+    services: Services, deployment: Deployment, plan: Plan, points: Sequence[RestorePoint], watching: Watching
+) -> None:
+    """Read what *plan* will read of *points*, before anything is touched.
+
+    Raises:
+        DamagedError, UnreachableError, CancelledError: see `refuse_damaged`.
+    """
+    read = {step.instance for step in plan.steps if step.operation in (Operation.APPLY, Operation.EXTRACT)}
+    for point in points if read else ():
+        if point.execution:
+            refuse_damaged(
+                services,
+                deployment,
+                point,
+                read.intersection(artifact.instance for artifact in point.artifacts),
+                mode=plan.parameters.verify_first,
+                cancelled=watching.cancel_asked,
+            )
+
+
 def _found(
     services: Services, deployment: DeploymentName, workflow: Workflow, name: str, wanted: dict[str, Json]
 ) -> RestorePoint:
@@ -72,7 +97,6 @@ def _found(
     wanted.setdefault("snapshot_incremental", not point.full)
     if workflow.reads_points:
         refuse_damaged_entry(point)
-        refuse_found_damaged(point, {artifact.instance for artifact in point.artifacts})
         if point.state not in (PointState.COMPLETE, PointState.PARTIAL):
             raise PlanError(
                 f"{point.name} is {point.state}, so it cannot be restored",

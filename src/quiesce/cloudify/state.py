@@ -19,6 +19,7 @@ from cloudify.workflows import local
 
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings, start_guard
+from quiesce.cloudify.live import CloudifyLive
 from quiesce.cloudify.names import CLOUDIFYS
 from quiesce.cloudify.secrets import know_secrets
 from quiesce.cloudify.tasks import CloudifyTasks, CloudifyWorkers
@@ -55,6 +56,7 @@ def inside_cloudify(services: Services, context: Any) -> Services:
     return replace(
         services,
         provider=provider,
+        live=lambda _: CloudifyLive(context, services.masking),
         performer=partial(CloudifyTasks, context),
         workers=partial(CloudifyWorkers, context=context),
     )

@@ -15,6 +15,7 @@ from cloudify.workflows import workflow_api
 
 from quiesce.app.masking import masked_error
 from quiesce.app.services import Services
+from quiesce.cloudify.live import stored_instance
 from quiesce.cloudify.names import POINTS
 from quiesce.engine import Attempt, ThreadWorkers
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
@@ -108,13 +109,7 @@ class CloudifyTasks:
         """Return what a snapshot or a copy of ours has left, which it keeps at its instance."""
         if step.operation not in (Operation.SNAPSHOT, Operation.COPY) or not _is_ours(step):
             return None
-        with current_workflow_ctx.push(self._context):
-            handler = self._context.internal.handler
-            instance = (
-                handler.storage.get_node_instance(step.instance)
-                if self._context.local
-                else (handler.rest_client.node_instances.get(step.instance))
-            )
+        instance = stored_instance(self._context, step.instance)
         artifact: Mapping[str, Json] | None = (instance.runtime_properties.get(POINTS) or {}).get(step.point)
         return artifact
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from quiesce.app.run.run import leased
 from quiesce.app.services import Services
 from quiesce.cloudify.errors import in_one_line
 from quiesce.cloudify.planning import Retries, parameters_given, parameters_read, plan_in_cloudify
-from quiesce.cloudify.points import refuse_known_name, wanted_points
+from quiesce.cloudify.points import check_first, refuse_known_name, wanted_points
 from quiesce.cloudify.running import (
     Interruptions,
     interruptions,
@@ -28,6 +28,7 @@ from quiesce.errors import QuiesceError
 from quiesce.model.execution import Execution
 from quiesce.model.ids import ExecutionId, deployment_name
 from quiesce.model.plan import Plan
+from quiesce.model.restore_point import RestorePoint
 from quiesce.planning import WORKFLOWS, Workflow
 
 
@@ -57,7 +58,7 @@ def _run(row: Workflow, context: Any, parameters: dict[str, Any]) -> None:
     try:
         with open_services(context) as services:
             if str(parameters.pop("dry_run", "")).lower() == "true":
-                _show(_plan(services, row, context, parameters), context)
+                _show(_plan(services, row, context, parameters)[0], context)
                 return
             with interruptions() as interrupted:
                 _run_on_deployment(services, row, context, parameters, interrupted)
@@ -73,11 +74,12 @@ def _run_on_deployment(
     with leased(services, leased_ones, ExecutionId(context.execution_id)):
         if not context.resume:
             take_up(services, deployment, row, interrupted.watching, context)
-        plan = _plan(services, row, context, parameters)
+        plan, points = _plan(services, row, context, parameters)
         if row.makes_point and not context.resume:
             refuse_known_name(services, deployment.name, plan.parameters.snapshot_name)
         if context.resume and plan.indebting:
             settle_after_interruption(services, deployment, plan, context, interrupted)
+        check_first(services, deployment, plan, points, interrupted.watching)
         ended = run_plan(services, deployment, plan, context, interrupted)
     _tell(services, row, ended, plan, context)
 
@@ -98,7 +100,9 @@ def _tell(services: Services, row: Workflow, ended: Execution, plan: Plan, conte
         context.logger.info("%s %r", row.closing, str(name))
 
 
-def _plan(services: Services, row: Workflow, context: Any, parameters: dict[str, Any]) -> Plan:
+def _plan(
+    services: Services, row: Workflow, context: Any, parameters: dict[str, Any]
+) -> tuple[Plan, Sequence[RestorePoint]]:
     topology = topology_of(context)
     wanted = parameters_given(row.name, parameters)
     points = wanted_points(services, deployment_name(context.deployment.id), row, wanted, topology)
@@ -108,7 +112,8 @@ def _plan(services: Services, row: Workflow, context: Any, parameters: dict[str,
     plan = plan_in_cloudify(row.name, topology, read, points, services.descriptions)
     for warning in plan.warnings:
         context.logger.warning("%s", warning)
-    return replace(plan, parameters=replace(plan.parameters, parallel=_parallel(plan, context, parameters)))
+    parallel = _parallel(plan, context, parameters)
+    return replace(plan, parameters=replace(plan.parameters, parallel=parallel)), points
 
 
 def _parallel(plan: Plan, context: Any, parameters: dict[str, Any]) -> int:

@@ -361,7 +361,6 @@ PARAMETERS: Final = (
         workflows=_reading,
         read=_verify_first,
         default="full",
-        own_engine=True,
         help="read the restore point before anything is touched: full, unless a check of the last 24 h was "
         "good and nothing was changed since; quick: believe the last check; none",
     ),
