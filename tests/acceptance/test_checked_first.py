@@ -181,6 +181,45 @@ def test_a_repository_that_is_not_mounted_any_more_after_a_good_check_is_unreach
     refused(quiesce, saved_shop, "one", code="unreachable")
 
 
+def test_another_repository_in_its_place_is_no_damage_and_nothing_is_removed_from_it(
+    quiesce: CommandLine, saved_shop: Shop
+) -> None:
+    """Two disks take turns at one mount point, and both hold restore points of the same names."""
+    repository = quiesce.home / "repository"
+    away, other = quiesce.directory / "away", quiesce.directory / "other"
+    lose_database(quiesce)
+    init_again(quiesce, saved_shop)
+    repository.rename(away)
+    quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL)
+    repository.rename(other)
+    away.rename(repository)
+    (quiesce.directory / "safe.keys").unlink()
+    lose_database(quiesce)
+    init_again(quiesce, saved_shop)
+    quiesce("backups", "rebuild", "shop")
+    other_before = sorted(path for path in other.rglob("*"))
+
+    repository.rename(away)
+    other.rename(repository)
+    for name in ("one", "two"):
+        told = quiesce("backups", "verify", "shop", name, status=ExitStatus.REFUSED).err
+        assert "[unreachable]" in told
+        assert "another repository" in told
+        for mode in ("full", "quick", "none"):
+            refused(quiesce, saved_shop, name, "-p", f"verify_first={mode}", code="unreachable")
+    quiesce("remove-backup", "shop", "-p", "snapshot_name=one", status=ExitStatus.FAILED)
+    assert quiesce.points("shop").keys() == {"one", "two"}
+    repository.rename(other)
+    assert sorted(path for path in other.rglob("*")) == other_before
+
+    away.rename(repository)
+    quiesce("backups", "verify", "shop", "two")
+    quiesce("restore", "shop", "-p", "snapshot_name=two")
+    assert saved_shop.orders() == ["tea", "coffee"]
+    quiesce("remove-backup", "shop", "-p", "snapshot_name=one")
+    assert "one" not in quiesce.points("shop")
+
+
 def _spoil_entry(quiesce: CommandLine) -> None:
     with contextlib.closing(sqlite3.connect(quiesce.home / "quiesce.db")) as rows, rows:
         rows.execute("UPDATE restore_points SET body = substr(body, 1, 99) WHERE name = 'one'")

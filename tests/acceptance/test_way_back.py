@@ -143,6 +143,35 @@ def test_a_program_alone_in_the_way_is_in_use(
     assert reader.poll() is None
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        "home",
+        "home/below",
+        "home/repository",
+        "home/repository/trees/x",
+        "link",
+        "srv/pages",
+        "srv/pages/new",
+        "",
+    ],
+)
+def test_nothing_is_written_into_what_is_quiesces_own_or_the_nodes(
+    quiesce: CommandLine, trees: Trees, where: str
+) -> None:
+    """Nor around it; by no name. A repository would hold what was not stored in it."""
+    home, here = quiesce.home, quiesce.directory
+    (here / "link").symlink_to(home / "repository")
+    names = [home / "repository", trees.root]
+    before = [sorted(place.rglob("*")) for place in names]
+    target = home.parent / where if where.startswith("home") or not where else here / where
+    told = quiesce("restore", "trees", "-p", "snapshot_name=one", "--target", str(target), status=5).err
+    assert "[target]" in told
+    assert "nothing was touched" in told
+    assert [sorted(place.rglob("*")) for place in names] == before
+    assert trees.read() == {"former"}
+
+
 def test_a_restore_point_is_written_below_a_directory(quiesce: CommandLine, trees: Trees) -> None:
     quiesce("restore", "trees", "-p", "snapshot_name=one", "--target", "look")
     assert trees.read() == {"former"}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from quiesce.archives.draft import DRAFT, MANIFEST, Draft, drafted_by, is_ours
 from quiesce.archives.entries import read_entry
@@ -30,13 +32,17 @@ from quiesce.files.durable import (
     write_durably,
 )
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, Json
+from quiesce.model.restore_point import repository_of
 
 _REMOVING: Final = ".removing-"
 #: lies in the root: without it, the directory is (the place where) something else (is to be mounted)
 MARK: Final = ".quiesce-repository"
 _MARK_TEXT: Final = (
-    b"This directory is a repository of quiesce. Keep this file: it tells that it is mounted.\n"
+    b"This directory is a repository of quiesce. Keep this file: it tells that it is mounted, and which.\n"
 )
+_IDENTITY: Final = re.compile(rb"^identity: ([0-9a-f]{32})$", re.MULTILINE)
+#: no mark is longer
+_LONGEST_MARK: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,26 +79,55 @@ class Archives:
         with storage_errors(f"write {self.root}"):
             make_private_directory(self.root)
             if not os.path.lexists(self.root / MARK):
-                write_durably(self.root / MARK, _MARK_TEXT)
+                write_durably(self.root / MARK, _MARK_TEXT + f"identity: {uuid4().hex}\n".encode())
 
-    def why_away(self) -> str:
-        """Return why the root is no repository now; empty when it is one."""
+    def identity(self) -> str:
+        """Return which repository it is, wherever it is mounted; empty where nobody knows.
+
+        A mark that was made by hand says that anything is welcome here.
+        """
+        try:
+            with (self.root / MARK).open("rb") as mark:
+                found = _IDENTITY.search(mark.read(_LONGEST_MARK))
+        except OSError:
+            return ""
+        return found[1].decode() if found else ""
+
+    def why_away(self, identity: str = "") -> str:
+        """Return why the root is not the repository of that *identity*, or none at all; empty when it is."""
         try:
             os.lstat(self.root / MARK)
         except FileNotFoundError:
             return f"{self.root} holds no repository: it has no file {MARK}, so it may not be mounted"
         except OSError as error:
             return f"{self.root} cannot be used: {error.strerror}"
+        if identity and self.identity() not in {"", identity}:
+            return (
+                f"{self.root} is another repository than the one that is meant: that one is not mounted there"
+            )
         return ""
 
-    def require(self) -> None:
+    def require(self, known: Mapping[str, Json] | None = None) -> None:
         """Refuse to say anything about a repository that is not there.
 
         Raises:
-            UnreachableError: when its root has no mark.
+            UnreachableError: when its root has no mark, or that of another one than what is *known* of a
+                copy says.
         """
-        if why := self.why_away():
+        if why := self.why_away(repository_of(known or {})):
             raise UnreachableError(why)
+
+    def require_holding(self, place: BackupKey, known: Mapping[str, Json]) -> None:
+        """Refuse to touch what lies at *place* in another repository than that of the copy that is *known*.
+
+        Raises:
+            UnreachableError: when the repository is not there.
+        """
+        try:
+            manifest = self._read(place, None)
+        except DamagedArtifactError:
+            manifest = None
+        self.require(None if manifest is not None and manifest.content == known else known)
 
     def begin(self, place: BackupKey, *, execution: ExecutionId, provider: str) -> Draft:
         """Return a draft to write into; the one that the same execution had begun, when there is one.
@@ -107,7 +142,7 @@ class Archives:
             make_private_directory(directory)
             if (directory / MANIFEST).exists():
                 raise ForeignObjectError(f"there is a backup of {describe(place)} already: {directory}")
-            draft = Draft(directory, place, execution, provider, self.keyring)
+            draft = Draft(directory, place, execution, provider, self.keyring, repository=self.identity())
             draft.take_up()
         return draft
 
@@ -130,8 +165,9 @@ class Archives:
             DamagedArtifactError: when there is one that cannot be trusted.
         """
         manifest = self._read(place, self.keyring if known is None else None)
+        if manifest is None or (known is not None and manifest.content != known):
+            self.require(known)
         if manifest is None:
-            self.require()
             raise ResourceNotFoundError(f"{self.root} has no complete backup of {describe(place)}")
         if known is not None and manifest.content != known:
             raise DamagedArtifactError(

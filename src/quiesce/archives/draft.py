@@ -17,6 +17,7 @@ from quiesce.errors import ForeignObjectError, NonRecoverableError
 from quiesce.files.durable import holds_anything, storage_errors, write_durably
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import ExecutionId, Json
+from quiesce.model.restore_point import REPOSITORY
 
 MANIFEST: Final = "manifest.json"
 DRAFT: Final = "draft.json"
@@ -31,8 +32,17 @@ class Draft:
     """
 
     def __init__(
-        self, directory: Path, place: BackupKey, execution: ExecutionId, provider: str, keyring: Keyring
+        self,
+        directory: Path,
+        place: BackupKey,
+        execution: ExecutionId,
+        provider: str,
+        keyring: Keyring,
+        *,
+        repository: str,
     ) -> None:
+        """Write to the repository of the identity *repository*; empty: it has none."""
+        self._repository = repository
         self._keyring = keyring
         self.directory = directory
         self.place = place
@@ -96,7 +106,8 @@ class Draft:
     ) -> Manifest:
         """Write the manifest over every finished file; the backup is complete when this returns.
 
-        *content* is the provider's artifact; its ``files`` and ``size_bytes`` are filled in.
+        *content* is the provider's artifact; its ``files`` and ``size_bytes`` are filled in, and which
+        repository it lies in.
         """
         files = tuple(self._finished[name] for name in sorted(self._finished))
         manifest = Manifest(
@@ -108,7 +119,7 @@ class Draft:
             files=files,
             cut_at=cut_at,
             made_at=made_at,
-            content={**(content or {}), **_artifact_of(files)},
+            content={**(content or {}), **_artifact_of(files, self._repository)},
             note=note,
         )
         with storage_errors(f"complete {self.directory}"):
@@ -201,9 +212,10 @@ def _files_of(found: Mapping[str, Json]) -> list[StoredFile]:
     )
 
 
-def _artifact_of(files: tuple[StoredFile, ...]) -> dict[str, Json]:
+def _artifact_of(files: tuple[StoredFile, ...], repository: str) -> dict[str, Json]:
     listed: list[Json] = [file.as_json() for file in files]
-    return {"files": listed, "size_bytes": sum(file.size_bytes for file in files)}
+    lying_in: dict[str, Json] = {REPOSITORY: repository} if repository else {}
+    return {"files": listed, "size_bytes": sum(file.size_bytes for file in files), **lying_in}
 
 
 def _sync(path: Path) -> None:

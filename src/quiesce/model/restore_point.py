@@ -25,6 +25,10 @@ class PointState(enum.StrEnum):
     REMOVED = "removed"
 
 
+#: in `Artifact.content`: the identity of the repository that its copy lies in
+REPOSITORY: Final = "repository"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """What one instance contributes to a restore point."""
@@ -48,6 +52,17 @@ class Artifact:
     frozen_s: float | None = None
     #: digest of the manifest that lies with its copy in a repository; empty when there is none
     manifest_sha256: str = ""
+
+    @property
+    def repository(self) -> str:
+        """Which repository its copy lies in, wherever that is mounted; empty where nobody knows."""
+        return repository_of(self.content)
+
+
+def repository_of(content: Mapping[str, Json]) -> str:
+    """Return the identity of the repository that an artifact's *content* names; empty: it names none."""
+    found = content.get(REPOSITORY)
+    return found if isinstance(found, str) else ""
 
 
 #: kind of the proof of a node whose data are part of another instance's artifact

@@ -186,8 +186,11 @@ class Manifests(Protocol):
         """
         ...
 
-    def why_away(self, directory: str) -> str:
-        """Return why *directory* is no repository now (it is not mounted, say); empty when it is one."""
+    def why_away(self, directory: str, identity: str = "") -> str:
+        """Return why *directory* is no repository now (not mounted, say), or not the one of that *identity*.
+
+        Empty when it is.
+        """
         ...
 
     def condition(self, directory: str, newest: RestorePoint | None) -> RepositoryCondition:

@@ -103,7 +103,7 @@ class Saving:
         """
         call = self._job.call
         if call.full and "files" in (call.artifact or {}) and not call.undo:
-            self.repository.require()
+            self.repository.require_holding(self._job.place, call.artifact or {})
         try:
             self.repository.delete(self._job.place, made_by=maker_of(self._job.call))
         except ForeignObjectError as error:

@@ -65,9 +65,9 @@ class RepositoryManifests:
                 with contextlib.suppress(OSError):
                     empty.rmdir()
 
-    def why_away(self, directory: str) -> str:
-        """Return why *directory* is no repository now (it is not mounted, say); empty when it is one."""
-        return Archives(Path(directory), self._keyring).why_away()
+    def why_away(self, directory: str, identity: str = "") -> str:
+        """Return why *directory* is no repository now (not mounted?), or not the one of *identity*."""
+        return Archives(Path(directory), self._keyring).why_away(identity)
 
     def condition(self, directory: str, newest: RestorePoint | None) -> RepositoryCondition:
         """Tell whether the next backup can go to *directory*, and *newest*, which lies there, be believed."""

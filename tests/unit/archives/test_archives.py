@@ -371,3 +371,26 @@ def test_a_stored_file_that_unpacks_to_more_than_was_written_is_given_up(reposit
         file.read()
     with repository.open(manifest, "tree.tar.gz", at_most=8 << 20) as file:
         assert len(file.read()) == 8 << 20
+
+
+def test_a_repository_is_known_again_wherever_it_is_mounted(tmp_path: Path) -> None:
+    one, other = (Archives(tmp_path / name, FixedKeyring()) for name in ("one", "other"))
+    for each in (one, other):
+        each.mark()
+    identity = one.identity()
+    assert identity
+    assert identity != other.identity()
+    assert one.why_away(identity) == ""
+    assert "another repository" in other.why_away(identity)
+    one.mark()
+    assert one.identity() == identity
+    one.root.rename(tmp_path / "elsewhere")
+    assert Archives(tmp_path / "elsewhere", FixedKeyring()).why_away(identity) == ""
+
+
+def test_a_mark_that_was_made_by_hand_stands_for_any_repository(tmp_path: Path) -> None:
+    (tmp_path / MARK).touch()
+    repository = Archives(tmp_path, FixedKeyring())
+    repository.mark()
+    assert repository.identity() == ""
+    assert repository.why_away("0" * 32) == ""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from quiesce.app.inquiry import Inquiry
 from quiesce.app.masking import Masking
 from quiesce.app.points.in_use import users_that_stay
+from quiesce.app.points.manifests import repositories
 from quiesce.app.services import Services
 from quiesce.errors import InUseError, NoRoomError, PlanError, ProviderError, TargetError
+from quiesce.files.identities import identities_above, identity_of
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId
 from quiesce.model.operation import REPLACING, Operation
@@ -51,13 +54,42 @@ def inspect_targets(
     """Ask the providers of everything that *plan* replaces or writes to."""
     inquiry = Inquiry(services, deployment, plan.workflow, plan=plan, points=points)
     steps = [step for step in plan.steps if step.operation in REPLACING | {Operation.EXTRACT}]
+    reason = _why_ours(services, deployment, plan)
     return Targets(
-        found={step.instance: _inspected(services, inquiry, step) for step in steps},
+        found={step.instance: _refused(_inspected(services, inquiry, step), reason) for step in steps},
         users={
             instance: tuple(map(services.masking.text, users))
             for instance, users in users_that_stay(services, deployment, plan, points).items()
         },
     )
+
+
+def _why_ours(services: Services, deployment: Deployment, plan: Plan) -> str:
+    """Return what of quiesce's own the directory is that is written below, or lies in or around.
+
+    Empty: nothing. What is restored on trial lies in the home, in a place for that.
+    """
+    target, trials = Path(plan.parameters.target), Path(services.proofs_dir)
+    if not plan.parameters.target or identity_of(trials) in identities_above(target):
+        return ""
+    kept = repositories(services, deployment, deployment.topology.instances.keys())
+    places = [("QUIESCE_HOME", trials.parent), *(("a repository", Path(each)) for each in set(kept.values()))]
+    return next((why for place in places if (why := _why_near(target, *place))), "")
+
+
+def _why_near(target: Path, what: str, place: Path) -> str:
+    if identity_of(place) in identities_above(target):
+        return f"{target} is {what} ({place}), or lies in it"
+    if identity_of(target) in identities_above(place):
+        return f"{target} is above {what} ({place})"
+    return ""
+
+
+def _refused(target: RestoreTarget, reason: str) -> RestoreTarget:
+    if not reason:
+        return target
+    problem = TargetProblem(code=TargetError.code, detail=reason, remedy="Choose another target.")
+    return replace(target, problems=(problem, *target.problems))
 
 
 def _inspected(services: Services, inquiry: Inquiry, step: Step) -> RestoreTarget:

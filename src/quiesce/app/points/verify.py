@@ -124,18 +124,25 @@ def refuse_found_damaged(point: RestorePoint, instances: Collection[InstanceId])
 def _refuse_other_manifests(
     services: Services, deployment: Deployment, point: RestorePoint, instances: Collection[InstanceId]
 ) -> None:
-    """Refuse copies whose manifests are not the ones that the catalog knows: that costs nothing to see."""
+    """Refuse copies that are not there, or whose manifests are not the ones that the catalog knows.
+
+    That costs nothing to see.
+    """
     kept = repositories(services, deployment, instances) if point.full else {}
-    there = {i: where for i, where in kept.items() if not services.manifests.why_away(where)}
+    away = _away(services, point, kept)
+    there = {i: where for i, where in kept.items() if where not in away}
     results = {
         artifact.instance: Proof(at=services.clock.now(), kind="checksums", passed=False, detail=damage)
         for artifact in point.artifacts
         if (damage := _manifest_damage(services, point, artifact, there.get(artifact.instance)))
     }
     own = _own_manifest_damage(services, point, set(there.values()))
-    found = Verification(results=results, manifest=own, unreachable={})
+    unreachable = {i: away[kept[i]] for i in instances if kept.get(i) in away}
+    found = Verification(results=results, manifest=own, unreachable=unreachable)
     if found.damages:
         raise DamagedError(f"{_damage_text(point, found)}; nothing was touched")
+    if found.unreachable:
+        raise unreachable_error(point, found)
 
 
 def refuse_damaged_entry(point: RestorePoint) -> None:
@@ -193,9 +200,7 @@ def _check(
     checking: Checking,
 ) -> Verification:
     kept = repositories(services, deployment, instances) if point.full else {}
-    away = {
-        directory: why for directory in set(kept.values()) if (why := services.manifests.why_away(directory))
-    }
+    away = _away(services, point, kept)
     results: dict[InstanceId, Proof | None] = {}
     unreachable = {i: away[kept[i]] for i in instances if kept.get(i) in away}
     chosen = [a for a in point.artifacts if a.instance in instances and a.instance not in unreachable]
@@ -213,6 +218,20 @@ def _check(
             results[instance] = answer
     own = point.damage or _own_manifest_damage(services, point, set(kept.values()) - away.keys())
     return Verification(results=results, manifest=own, unreachable=unreachable)
+
+
+def _away(services: Services, point: RestorePoint, kept: Mapping[InstanceId, str]) -> Mapping[str, str]:
+    """Return why repositories are not there: not mounted, or another one in the place."""
+    found = {}
+    for directory in sorted(set(kept.values())):
+        held = [each for each in point.artifacts if kept.get(each.instance) == directory]
+        why = services.manifests.why_away(directory)
+        for artifact in held:
+            if not why and _manifest_damage(services, point, artifact, directory):
+                why = services.manifests.why_away(directory, artifact.repository)
+        if why:
+            found[directory] = why
+    return found
 
 
 def _own_manifest_damage(services: Services, point: RestorePoint, directories: Collection[str]) -> str:

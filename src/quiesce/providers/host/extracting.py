@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import ForeignObjectError, NonRecoverableError, ResourceNotFoundError
+from quiesce.errors import ForeignObjectError, NonRecoverableError, ProviderError, ResourceNotFoundError
 from quiesce.files.descriptors import Identity, checked_name
 from quiesce.files.durable import make_private_directory
 from quiesce.files.exchange import Named, move
+from quiesce.files.identities import identities_above, identity_of
 from quiesce.files.trust import Declared, open_declared
 from quiesce.files.writing import make_directory
 from quiesce.providers.host.entries import exists, held, read_json, remove, write_json
@@ -30,6 +31,8 @@ def extract(job: HostJob, notes: Path, build: Callable[[int], None]) -> str:
     Raises:
         ForeignObjectError: when something else has the name already; it was not touched.
     """
+    if reason := _why_not_there(job, _directory(job)):
+        raise ForeignObjectError(f"{reason}; nothing was written")
     with open_declared(_directory(job)) as above:
         with contextlib.suppress(FileExistsError):
             os.mkdir(above.name, 0o777, dir_fd=above.parent)
@@ -46,11 +49,30 @@ def extract(job: HostJob, notes: Path, build: Callable[[int], None]) -> str:
 def why_not_extracted(job: HostJob) -> str:
     """Return what is in the way; empty: nothing."""
     directory = _directory(job)
+    if reason := _why_not_there(job, directory):
+        return reason
     try:
         with open_declared(directory) as above:
             return _what_is_in_the_way(above, directory, job.call.instance)
     except ResourceNotFoundError:
         return f"there is no directory {directory.parent}"
+
+
+def _why_not_there(job: HostJob, directory: Path) -> str:
+    """Return what of the instance *directory* is, or lies in, by whatever name; empty: nothing."""
+    around = identities_above(directory)
+    for what, place in _places_of(job).items():
+        if identity_of(place) in around:
+            return f"{directory} is {what} {place}, or below it"
+    return ""
+
+
+def _places_of(job: HostJob) -> Mapping[str, Path]:
+    """Return what is there of the instance itself."""
+    places = {"the node's own path": job.path}
+    with contextlib.suppress(ProviderError):
+        places["the directory of its snapshots"] = job.snapshots.directory
+    return places
 
 
 def _what_is_in_the_way(above: Declared, directory: Path, instance: str) -> str:
