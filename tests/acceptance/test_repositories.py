@@ -235,6 +235,8 @@ def test_a_damaged_point_is_removed_by_the_name_of_its_object(quiesce: CommandLi
         path.unlink()
     name = damage(filled, key=lost)
     quiesce("repository", "collect", str(filled), status=ExitStatus.DAMAGED)
+    prune = quiesce("repository", "prune", str(filled), "--keep-last", "1", status=ExitStatus.DAMAGED)
+    assert name in prune.err
     assert name in quiesce("repository", "verify", str(filled), status=ExitStatus.DAMAGED).out
     assert "to remove these, say --yes" in quiesce("repository", "remove", str(filled), name).out
     assert (filled / name).exists()

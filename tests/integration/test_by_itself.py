@@ -30,6 +30,7 @@ from quiesce.errors import RecoverableError, UsageError
 from quiesce.model.ids import ExecutionId, Json
 from quiesce.model.policy import DueReport, RunState
 from quiesce.model.request import WorkflowRequest
+from quiesce.repository.points import point_name
 
 DAYS = int(os.environ.get("QUIESCE_YEAR_DAYS", "25"))
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -429,6 +430,36 @@ def test_backups_are_copied_to_a_second_place_and_come_back_from_there(
     first = Path(nights.services.proofs_dir).parent / "repository"
     for name in nights.points():
         assert_same_files(first / "shop" / name, back / "shop" / name)
+
+
+def test_a_point_that_is_damaged_or_unfinished_at_the_second_place_is_copied_again(
+    nights: Nights, tmp_path: Path
+) -> None:
+    """The next night, beside that night's own; whoever was cut off had put an instance's point already."""
+    second = tmp_path / "second"
+    access = nights.services.repositories()
+    with access.created(str(second), GivenCredentials(), grace_s=60.0):
+        pass
+    nights.policy(schedule="0 2 * * *", timezone="UTC", kind="backup", copy_to=[str(second)])
+    for day in (1, 2):
+        nights.clock.at = START + day * DAY
+        assert nights.run_due().errors == ()
+    with access.opened(str(second), GivenCredentials()) as repository:
+        names = {
+            point.key: second / point_name(repository._opened.keys, point.key)
+            for point in repository.points()
+            if not point.key.instance
+        }
+    damaged, unfinished = sorted(names)
+    names[damaged].chmod(0o600)
+    names[damaged].write_bytes(b"damaged")
+    names[unfinished].unlink()
+    nights.clock.at = START + 3 * DAY
+    assert nights.run_due().errors == ()
+    with access.opened(str(second), GivenCredentials()) as repository:
+        keys = [point.key for point in repository.points()]
+        assert {key.point for key in keys if not key.instance} == set(nights.points())
+        assert repository.verify(keys).damages == {}
 
 
 def assert_same_files(one: Path, other: Path) -> None:

@@ -45,8 +45,8 @@ class PointItem:
     size_bytes: int
     #: entries of a tree
     entries: int = 0
-    #: what the tree's clock said before it was walked, in nanoseconds
-    begun_ns: int = 0
+    #: what the tree's clock said before it was walked, in nanoseconds; the same stored again is no other one
+    begun_ns: int = field(default=0, compare=False)
 
     def as_json(self) -> dict[str, Json]:
         """Return it as a point has it."""

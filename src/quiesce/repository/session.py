@@ -10,6 +10,7 @@ from typing import Final, Self
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, ObjectExistsError, RecoverableError
 from quiesce.files.mounts import times_tell
 from quiesce.files.walking import Entry, everything
+from quiesce.model.stored_object import ObjectName
 from quiesce.repository.content import BLOCK_BYTES, BlobRecord, read_records, write_records, zero_blocks
 from quiesce.repository.content_draft import ContentDraft, blocks_of
 from quiesce.repository.fetching import BlobFetcher
@@ -172,8 +173,18 @@ class WriterSession:
         try:
             self._opened.put_sealed(name, point.as_bytes(), exclusive=True)
         except ObjectExistsError:
-            if Point.parse(self._opened.get_sealed(name)) != point:
-                raise ForeignObjectError(f"the repository has another point {point.key}") from None
+            self._put_instead(name, point)
+
+    def _put_instead(self, name: ObjectName, point: Point) -> None:
+        """Let what is stored under *name* be *point*, if it is that already or nobody can read it."""
+        try:
+            found = Point.parse(self._opened.get_sealed(name))
+        except DamagedArtifactError:
+            self._opened.storage.delete(name)
+            self._opened.put_sealed(name, point.as_bytes(), exclusive=True)
+            return
+        if found != point:
+            raise ForeignObjectError(f"the repository has another point {point.key}")
 
     def _secure(self, point: Point) -> float:
         """See to it that nothing that the point needs is going to be deleted; return when that was seen."""

@@ -132,6 +132,23 @@ def test_a_point_is_found_by_its_name_alone(scene: Scene) -> None:
     assert scene.read(key) == [b"content"]
 
 
+def test_a_point_that_was_committed_before_is_the_same_when_it_is_stored_again(scene: Scene) -> None:
+    """Whoever was cut off between that and noting it begins anew, at another time."""
+    key = scene.save("one", b"content")
+    assert scene.save("one", b"content") == key
+    with pytest.raises(ForeignObjectError):
+        scene.save("one", b"other")
+
+
+def test_a_point_takes_the_place_of_a_damaged_one(scene: Scene) -> None:
+    """Which nobody can read any more, so nothing is lost by it."""
+    key = scene.save("one", b"content")
+    (name,) = (stored.name for stored in scene.storage.list("points"))
+    scene.storage._objects[name] = b"x", scene.clock.now
+    scene.save("one", b"other")
+    assert scene.read(key) == [b"other"]
+
+
 def test_a_point_of_what_is_nowhere_is_refused(scene: Scene) -> None:
     """Stored by a session that was not committed, say."""
     with scene.repository.write() as session:

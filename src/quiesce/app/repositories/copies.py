@@ -77,7 +77,7 @@ def copy_points(
 
 def _copied(repository: Repository, policy: Policy) -> Iterator[RestorePoint]:
     """Yield what *policy* has in *repository*, as far as retention has to know it."""
-    for point in repository.points():
+    for point in repository.stored_points().points:
         key = point.key
         if (
             key.deployment == policy.deployment
@@ -174,7 +174,7 @@ def _is_manifest(entry: Entry) -> bool:
 def _remove(repository: Repository, point: RestorePoint) -> Sequence[PointKey]:
     """Remove a copy and return its points: the deployment's first, so that none looks whole that is not."""
     whose = (point.deployment, point.name)
-    keys = sorted(p.key for p in repository.points() if (p.key.deployment, p.key.point) == whose)
+    keys = sorted(key for key in repository.stored_points().keys if (key.deployment, key.point) == whose)
     for key in keys:
         repository.remove(key)
     return keys

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from quiesce.app.points.prune import local_day
-from quiesce.errors import MassRemovalError
+from quiesce.errors import DamagedError, MassRemovalError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
@@ -50,9 +50,16 @@ def plan_repository_pruning(
 
     Raises:
         UsageError: when the policy has no rule.
+        DamagedError: when a point is damaged: what belongs to it might look unfinished, and go.
     """
-    plans, doomed = [], []
-    for name, points in sorted(_by_deployment(repository.points()).items()):
+    plans, doomed, stored = [], [], repository.stored_points()
+    if stored.damaged:
+        names = ", ".join(str(key or name) for name, key in stored.damaged.items())
+        raise DamagedError(
+            f"nothing is pruned while points are damaged: {names}",
+            hint=f"Remove what cannot be restored any more: quiesce repository remove {repository.location}",
+        )
+    for name, points in sorted(_by_deployment(stored.points).items()):
         if deployment in (None, name):
             restore_points = list(_restore_points(name, points))
             busy = [
