@@ -303,6 +303,12 @@ class TestConsistencyGroups:
         assert outcome.consistency is None
         assert "together" in outcome.note
 
+    def test_doctor_knows_it(self, bench: Bench) -> None:
+        self._build(bench)
+        assert "consistency group together" in bench.findings("vm")["machine-images"].detail
+        bench.estate.disk("theirs", resourcePolicies=[self.GROUP])
+        assert "consistency group" not in bench.findings("vm")["machine-images"].detail
+
     def test_disks_of_others_are_not_snapshotted(self, bench: Bench) -> None:
         self._build(bench)
         bench.estate.disk("theirs", resourcePolicies=[self.GROUP])

@@ -83,6 +83,8 @@ class Machine:
     merging: tuple[str, str, bool] | None = None
     #: targets of the disks that QEMU encrypts
     encrypted: frozenset[str] = frozenset()
+    #: targets of the disks that other machines may write to
+    shareable: frozenset[str] = frozenset()
     persistent: bool = True
     autostart: bool = False
     #: whether there is a channel to an agent
@@ -175,7 +177,8 @@ class FakeDomain:
         disks = "".join(
             "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
             f"<source file='{path}'/><target dev='{target}'/>{mirror}"
-            f"{'<encryption/>' if target in machine.encrypted else ''}</disk>"
+            f"{'<encryption/>' if target in machine.encrypted else ''}"
+            f"{'<shareable/>' if target in machine.shareable else ''}</disk>"
             for target, path in machine.disks.items()
         )
         target = "<target type='virtio' name='org.qemu.guest_agent.0'/>"

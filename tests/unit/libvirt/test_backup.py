@@ -48,6 +48,14 @@ def test_a_copy_without_answer_and_job_says_what_is_gone(subject: FakeSubject) -
         _copy_without_the_cuts_answer(subject)
 
 
+def test_doctor_tells_of_a_disk_that_others_write_to(subject: FakeSubject) -> None:
+    subject.machine.shareable = frozenset({"vda"})
+    findings = subject.provider().doctor(subject.call(Operation.SNAPSHOT), RecordingContext())
+    (found,) = (one for one in findings if one.check == "disk vda")
+    assert not found.passed
+    assert "shareable" in found.detail
+
+
 @pytest.mark.parametrize("has_tpm", [True, False])
 def test_a_virtual_tpm_that_is_not_saved_is_named(subject: FakeSubject, has_tpm: bool) -> None:
     subject.machine.has_tpm = has_tpm

@@ -72,6 +72,46 @@ class TestTwoFreezes:
         assert hands.do(Operation.SNAPSHOT, server, node=skipped).consistency is Consistency.NONE
 
 
+class TestDoctor:
+    """What would be found out in the night otherwise."""
+
+    def _findings(self, hands: Hands, server: str, **changes: Any) -> dict[str, Any]:
+        call = hands.call(Operation.SNAPSHOT, server, **changes)
+        return {one.check: one for one in hands.provider.doctor(call, hands.context)}
+
+    def test_a_locked_server(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        """Nova shows ``locked`` (Compute API, 2.9), and refuses its snapshot to all but who has locked it."""
+        server = cloud.boot()
+        assert "locked" not in self._findings(hands, server)
+        cloud.servers[server]["locked"] = True
+        found = self._findings(hands, server)["locked"]
+        assert (found.passed, "openstack server unlock" in found.remedy) == (False, True)
+
+    @pytest.mark.parametrize("agent", [False, True], ids=["no-agent", "agent"])
+    def test_two_freezes(self, cloud: FakeOpenStack, hands: Hands, agent: bool) -> None:
+        server = cloud.boot(volumes=1, agent=agent)
+        assert ("two-freezes" in self._findings(hands, server, node=TestTwoFreezes.HOOK)) is agent
+        assert "two-freezes" not in self._findings(hands, server)
+        whole = cloud.boot(from_volume=True, volumes=1, agent=agent)
+        assert "two-freezes" not in self._findings(hands, whole, node=TestTwoFreezes.HOOK)
+
+    def test_a_volume_that_several_servers_write(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        """Block Storage API, "multiattach"."""
+        server = cloud.boot(volumes=1)
+        (volume,) = cloud.attached(server)
+        assert "shared" not in self._findings(hands, server)
+        cloud.volumes[volume]["attachments"].append({"server_id": "other", "device": "/dev/vdb"})
+        assert not self._findings(hands, server)["shared"].passed
+        assert not self._findings(hands, volume, type_="Volume")["shared"].passed
+
+    def test_how_many_disks_are_cut(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        server = cloud.boot(from_volume=True, volumes=1)
+        assert "one after the other" in self._findings(hands, server)["group"].detail
+        cloud.group(cloud.attached(server))
+        assert "one snapshot of it" in self._findings(hands, server)["group"].detail
+        assert "group" not in self._findings(hands, cloud.boot())
+
+
 class TestGateways:
     """Only administrators set enable_snat and external_fixed_ips of a router's gateway.
 

@@ -105,6 +105,23 @@ def test_missing_tools_are_told_with_a_remedy(site: Any) -> None:
     assert "crash" in findings["quiesce"].detail
 
 
+@pytest.mark.parametrize(("heartbeat", "told"), [("green", False), ("gray", False), ("red", True)])
+def test_a_guest_that_hangs_is_told_though_its_tools_run(site: Any, heartbeat: str, told: bool) -> None:
+    """Tools that run may hold the guest frozen (vmware/open-vm-tools#27)."""
+    _change(site, heartbeat=heartbeat)
+    assert ("heartbeat" in _findings(site)) is told
+
+
+@pytest.mark.parametrize("label", ["CD/DVD drive 1", "Virtual TPM"])
+def test_devices_that_a_copy_does_not_hold_are_told(site: Any, option: Options, label: str) -> None:
+    hardware = replace(site.world.machines[site.machine].hardware, others=(label,))
+    _change(site, hardware=hardware)
+    found = _findings(site)["devices"]
+    assert label in found.detail
+    assert found.passed is ("TPM" not in label)
+    assert "devices" not in _findings(site, properties=option(backup_to="clone"))
+
+
 def test_saving_memory_means_that_the_guest_is_not_quiesced(site: Any, option: Options) -> None:
     assert not _findings(site, properties=option(snapshot_memory=True))["quiesce"].passed
 
@@ -148,6 +165,14 @@ def test_every_machine_becomes_a_node(site: Any) -> None:
     assert properties["resource_id"] == site.world.machines[site.machine].uuid
     assert properties["connection_config"]["port"] == "8443"
     assert "hush" not in str(blueprint)
+
+
+def test_templates_and_full_copies_are_no_machines_of_a_deployment(site: Any, option: Options) -> None:
+    _change(site, name="app")
+    site.world.machines["vm-t"] = replace(site.world.machines[site.machine], id="vm-t", template=True)
+    site.backup(properties={**option(backup_to="clone"), "resource_id": "app"})
+    assert len(site.world.machines) == 3
+    assert set(site.provider().discover(ASK)["node_templates"]) == {"app"}
 
 
 def test_machines_are_chosen_by_name(site: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Final
 from quiesce.errors import ProviderError
 from quiesce.ports import Finding
 from quiesce.providers.gcp import power
+from quiesce.providers.gcp.copy.group import group_of
 from quiesce.providers.gcp.job import GcpJob
-from quiesce.providers.gcp.references import INSTANTS, Reference, region_of
+from quiesce.providers.gcp.references import INSTANTS, Reference, last_part, region_of
 from quiesce.providers.gcp.resources import RUNNING, GcpMachine
 
 MACHINE_RIGHTS: Final = (
@@ -102,7 +103,7 @@ def _machine(job: GcpJob) -> Iterator[Finding]:
     )
     yield _flush(job, machine)
     yield from _instants(job, machine)
-    yield from _images(machine)
+    yield from _images(job, machine)
     if machine.local_ssds:
         yield Finding(
             check="local-ssd",
@@ -130,7 +131,7 @@ def _instants(job: GcpJob, machine: GcpMachine) -> Iterator[Finding]:
         )
 
 
-def _images(machine: GcpMachine) -> Iterator[Finding]:
+def _images(job: GcpJob, machine: GcpMachine) -> Iterator[Finding]:
     under_key = [attached.device for attached in machine.persistent if attached.customer_key]
     if under_key:
         yield Finding(
@@ -140,12 +141,24 @@ def _images(machine: GcpMachine) -> Iterator[Finding]:
             remedy="Move them to a key of Google's key service.",
         )
     if len(machine.persistent) > 1:
+        group = _group(job, machine)
         yield Finding(
             check="machine-images",
             passed=True,
-            detail="of a machine with several disks, one machine image is made in 10 minutes, and six in an "
+            detail=f"its disks are the consistency group {last_part(group)}: a snapshot is of one instant; a "
+            "full copy is a machine image"
+            if group
+            else "of a machine with several disks, one machine image is made in 10 minutes, and six in an "
             "hour, at most; a freeze hook makes snapshots of the disks possible instead",
         )
+
+
+def _group(job: GcpJob, machine: GcpMachine) -> str:
+    """Return the consistency group that its disks are; empty also when this account may not read that."""
+    try:
+        return group_of(job, [one.disk for one in machine.persistent if one.disk is not None])
+    except ProviderError:
+        return ""
 
 
 def _flush(job: GcpJob, machine: GcpMachine) -> Finding:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 
 from quiesce.errors import ProviderError
 from quiesce.model.ids import Json
 from quiesce.ports import Finding
 from quiesce.providers.openstack import power
 from quiesce.providers.openstack.client import Service
-from quiesce.providers.openstack.guest_agent import AGENT, missing_properties
+from quiesce.providers.openstack.guest_agent import AGENT, may_freeze, missing_properties
 from quiesce.providers.openstack.job import OpenStackJob
-from quiesce.providers.openstack.locating import server_of, volume_of
+from quiesce.providers.openstack.locating import server_of, volume_of, volumes_with_a_node
+from quiesce.providers.openstack.options import GroupSnapshots
 from quiesce.providers.openstack.resources import Server, Volume
+from quiesce.providers.openstack.server.cut import frozen_twice
+from quiesce.providers.openstack.volume.group import shared_group, why_not_one_instant
 
 #: the limits that a backup may hit: the limit, what is used of it, what it counts
 _LIMITS = (
@@ -42,7 +45,15 @@ def check_server(job: OpenStackJob) -> Iterator[Finding]:
         detail=f"{server.name} ({server.id}) is {server.status}",
         remedy="" if usable else "Bring it to ACTIVE before a backup.",
     )
+    if server.locked:
+        yield Finding(
+            check="locked",
+            passed=False,
+            detail="somebody has locked it, so Nova makes no snapshot of it and rebuilds it not",
+            remedy=f"Have it unlocked: openstack server unlock {server.id}",
+        )
     yield _agent(job, server)
+    yield from _cut(job, server)
     yield _seen("images", job.cloud.images, "Give the user the right to list and make images.")
     yield _diagnostics(job, server)
     if server.volume_ids:
@@ -69,6 +80,7 @@ def check_volume(job: OpenStackJob) -> Iterator[Finding]:
         remedy="" if usable else "Wait, or have the cloud's operator reset its state.",
     )
     yield _revertible(job, volume)
+    yield from _shared([volume])
     yield from _backend(job)
 
 
@@ -99,8 +111,11 @@ def _backend(job: OpenStackJob) -> Iterator[Finding]:
 def _agent(job: OpenStackJob, server: Server) -> Finding:
     if not server.boots_from_volume:
         image = job.cloud.image(str(server.image_id))
-        has = image is not None and image.metadata.get(AGENT, "").lower() in ("yes", "true")
-        found = f"{AGENT}=yes is set" if has else f"{AGENT} is not set"
+        found = (
+            f"{AGENT}=yes is set"
+            if image is not None and may_freeze(image.metadata)
+            else f"{AGENT} is not set"
+        )
         return Finding(
             check="agent",
             passed=False,
@@ -115,6 +130,47 @@ def _agent(job: OpenStackJob, server: Server) -> Finding:
         detail=why or "Nova refuses to snapshot without a freeze, so a backup proves the agent",
         remedy="Set the properties on the image, install the agent, and make the server anew." if why else "",
     )
+
+
+def _cut(job: OpenStackJob, server: Server) -> Iterator[Finding]:
+    """Tell how the disks are cut, and what would make that worth less than it seems."""
+    listing = job.connection.volumes.listed(job)
+    attached = [listing[name] for name in server.volume_ids if name in listing]
+    apart = volumes_with_a_node(job.call, attached)
+    own = [volume for volume in attached if volume.id not in apart]
+    yield from _shared(attached)
+    if (apart or not server.boots_from_volume) and frozen_twice(job, server, attached):
+        yield Finding(
+            check="two-freezes",
+            passed=False,
+            detail="Nova freezes and thaws around its own snapshot, which ends the freeze of fs_prepare "
+            "before every disk is cut, so a backup counts as crash",
+            remedy=f"Take {AGENT} from the image, or the hook from the blueprint.",
+        )
+    if len(own) + (not server.boots_from_volume) > 1:
+        yield _moments(job, own, listing)
+
+
+def _moments(job: OpenStackJob, own: Sequence[Volume], listing: Mapping[str, Volume]) -> Finding:
+    group = shared_group(own, listing)
+    if group is None:
+        detail = "its disks are no group of volumes, so they are cut one after the other; a hook holds them"
+        return Finding(check="group", passed=True, detail=detail)
+    why_not = "" if job.options.group_snapshots is GroupSnapshots.ALWAYS else why_not_one_instant(job, group)
+    detail = f"its volumes are the group {group}: " + (why_not or "one snapshot of it is their cut")
+    return Finding(check="group", passed=True, detail=detail)
+
+
+def _shared(attached: Iterable[Volume]) -> Iterator[Finding]:
+    for volume in attached:
+        if len(volume.attachments) > 1:
+            yield Finding(
+                check="shared",
+                passed=False,
+                detail=f"volume {volume.name or volume.id} is attached to {len(volume.attachments)} servers, "
+                "so what one of them freezes another one writes, and it cannot be put back",
+                remedy="Detach it from all but one before a restore.",
+            )
 
 
 def _diagnostics(job: OpenStackJob, server: Server) -> Finding:

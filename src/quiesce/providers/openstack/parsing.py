@@ -69,6 +69,7 @@ def server(raw: Mapping[str, Any]) -> Server:
         flavor=raw.get("flavor") or {},
         launched_at=raw.get("OS-SRV-USG:launched_at"),
         fault=(raw.get("fault") or {}).get("message", ""),
+        locked=bool(raw.get("locked")),
     )
 
 

@@ -42,6 +42,8 @@ class Server:
     launched_at: str | None = None
     #: why it is in ERROR
     fault: str = ""
+    #: somebody has locked it: Nova snapshots and rebuilds it for nobody else
+    locked: bool = False
 
     @property
     def boots_from_volume(self) -> bool:

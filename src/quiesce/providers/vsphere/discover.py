@@ -11,11 +11,12 @@ from quiesce.provider_kit.deadline import Deadline
 from quiesce.provider_kit.discovery import BlueprintBuilder, UnhurriedContext, first_line
 from quiesce.providers.vsphere.endpoint import VCenterEndpoint
 from quiesce.providers.vsphere.inventory import VirtualMachine
+from quiesce.providers.vsphere.ownership import STATE, MachineState, owner_of_machine
 from quiesce.providers.vsphere.vcenter import VCenter
 
 
 def discover(options: Mapping[str, str], connect: Callable[[VCenterEndpoint], VCenter]) -> Mapping[str, Json]:
-    """Return a blueprint as plain data, one node for each machine.
+    """Return a blueprint as plain data, one node for each machine; templates and quiesce's copies are none.
 
     Options: ``endpoint`` (host or host:port), ``username``, ``password_file`` (its first line) or
     ``password``; ``certificate_path``, ``allow_insecure``; ``folder`` (only what is in it and below),
@@ -27,10 +28,16 @@ def discover(options: Mapping[str, str], connect: Callable[[VCenterEndpoint], VC
     machines = vcenter.machines(options.get("folder") or None, Deadline(UnhurriedContext(), "vCenter"))
     builder = BlueprintBuilder()
     for machine in sorted(machines, key=lambda one: (one.name, one.id)):
-        if wanted.search(machine.name):
+        if wanted.search(machine.name) and not machine.template and not _is_copy(machine):
             name = builder.name("machine", machine.id, wish=machine.name)
             builder.add(name, "quiesce.nodes.vsphere.Server", dict(_properties(machine, options)))
     return builder.blueprint()
+
+
+def _is_copy(machine: VirtualMachine) -> bool:
+    """Tell whether quiesce keeps it as a full copy, or makes it now; one that was restored is none."""
+    restored = machine.marks.get(STATE) == MachineState.READY
+    return owner_of_machine(machine) is not None and not restored
 
 
 def _properties(machine: VirtualMachine, options: Mapping[str, str]) -> Iterator[tuple[str, Json]]:

@@ -28,6 +28,14 @@ _RIGHTS: Final = (
     "VirtualMachine.State.RevertToSnapshot",
     "VirtualMachine.State.RemoveSnapshot",
 )
+#: what the restore of a full copy needs of the machine that it makes or changes
+_RESTORE_RIGHTS: Final = (
+    "VirtualMachine.Config.AddExistingDisk",
+    "VirtualMachine.Config.AdvancedConfig",
+    "VirtualMachine.Config.RemoveDisk",
+    "VirtualMachine.Config.Rename",
+    "VirtualMachine.Inventory.Delete",
+)
 _BACKUP_RIGHTS: Final = {
     BackupTarget.REPOSITORY: ("VApp.Export", "VApp.Import", "VirtualMachine.Inventory.Create"),
     BackupTarget.CLONE: ("VirtualMachine.Provisioning.Clone", "VirtualMachine.Inventory.CreateFromExisting"),
@@ -40,7 +48,9 @@ def findings(job: VSphereJob) -> Sequence[Finding]:
     return [
         Finding(check="machine", passed=True, detail=f"{machine.name} ({machine.id}) is {machine.power}"),
         _tools(machine),
+        *_heartbeat(machine),
         _quiescing(job, machine),
+        *_devices(job, machine),
         _disks(job, machine),
         _encryption(job, machine),
         _tracking(job, machine),
@@ -57,6 +67,32 @@ def _tools(machine: VirtualMachine) -> Finding:
     detail = "VMware Tools run" if machine.tools_running else "VMware Tools do not run"
     remedy = "" if machine.tools_running else "Install open-vm-tools in the guest and start it."
     return Finding(check="tools", passed=machine.tools_running, detail=detail, remedy=remedy)
+
+
+def _heartbeat(machine: VirtualMachine) -> Iterator[Finding]:
+    """Tools that run prove little: they may hang, or hold the guest frozen since its last snapshot."""
+    if machine.power is PowerState.ON and machine.heartbeat in ("yellow", "red"):
+        yield Finding(
+            check="heartbeat",
+            passed=False,
+            detail=f"the guest's heartbeat is {machine.heartbeat}: it hangs, or is frozen",
+            remedy="Look at its console; reset it if nothing helps.",
+        )
+
+
+def _devices(job: VSphereJob, machine: VirtualMachine) -> Iterator[Finding]:
+    """Tell which devices a repository copy does not hold; of a TPM something is lost with it."""
+    others = machine.hardware.others
+    if others and job.options.backup_to is BackupTarget.REPOSITORY:
+        sealed = any("TPM" in label for label in others)
+        yield Finding(
+            check="devices",
+            passed=not sealed,
+            detail=f"a machine that is made again of a full copy is without {', '.join(others)}",
+            remedy="Keep the recovery keys of what its TPM seals, or set vsphere_backup_to: clone."
+            if sealed
+            else "",
+        )
 
 
 def _quiescing(job: VSphereJob, machine: VirtualMachine) -> Finding:
@@ -160,7 +196,7 @@ def _space(job: VSphereJob, machine: VirtualMachine) -> Finding:
 
 
 def _rights(job: VSphereJob, machine: VirtualMachine) -> Finding:
-    wanted = [*_RIGHTS, *_BACKUP_RIGHTS[job.options.backup_to]]
+    wanted = [*_RIGHTS, *_BACKUP_RIGHTS[job.options.backup_to], *_RESTORE_RIGHTS]
     missing = job.vcenter.missing_rights(machine.id, wanted)
     if not missing:
         return Finding(check="rights", passed=True, detail=f"all {len(wanted)} privileges are there")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+#: without Tools that run
+UNKNOWN_HEARTBEAT: Final = "gray"
 
 
 class PowerState(enum.StrEnum):
@@ -165,7 +169,7 @@ class VirtualMachine:
     tools_running: bool = False
     tools_installed: bool = False
     #: what Tools' heartbeat says of the guest, by the API's names of colours; gray without Tools
-    heartbeat: str = "gray"
+    heartbeat: str = UNKNOWN_HEARTBEAT
     template: bool = False
     disks: tuple[VirtualDisk, ...] = ()
     snapshots: tuple[MachineSnapshot, ...] = ()

@@ -190,7 +190,7 @@ def _begin_grouped(job: GcpJob, disks: Sequence[CopiedDisk]) -> tuple[tuple[Made
 
 def _known_group_of(job: GcpJob, disks: Sequence[CopiedDisk]) -> str:
     try:
-        return group_of(job, disks)
+        return group_of(job, [disk.disk for disk in disks])
     except NonRecoverableError as error:
         job.warn(f"it is not known whether its disks are a consistency group: {error}")
         return ""

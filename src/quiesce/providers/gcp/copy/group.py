@@ -7,7 +7,7 @@ it is, and its snapshots are labelled when they are there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from quiesce.errors import ForeignObjectError, RecoverableError, ResourceNotFoundError
 from quiesce.provider_kit.ownership import Owner
@@ -19,10 +19,9 @@ from quiesce.providers.gcp.references import DISKS, GROUPS, INSTANTS, Reference
 from quiesce.providers.gcp.resources import GcpCopy
 
 
-def group_of(job: GcpJob, disks: Sequence[CopiedDisk]) -> str:
+def group_of(job: GcpJob, disks: Iterable[Reference]) -> str:
     """Return the path of the consistency group that has exactly *disks*; empty when there is none."""
-    here = job.target.beside(DISKS)
-    ours = {disk.disk for disk in disks}
+    here, ours = job.target.beside(DISKS), set(disks)
     if {disk.location for disk in ours} != {here}:
         return ""
     found = job.disks(here)

@@ -150,6 +150,13 @@ def _disk(disk: DomainDisk) -> Finding:
             detail="it is encrypted by QEMU, and what is saved of it would be in clear: it is refused",
             remedy=f"Add {disk.target} to exclude_disks, or encrypt inside the guest.",
         )
+    if disk.shared:
+        return Finding(
+            check=check,
+            passed=False,
+            detail="other machines may write to it (shareable), so freezing this one fixes no moment of it",
+            remedy=f"Add {disk.target} to exclude_disks, and back it up from inside a guest.",
+        )
     try:
         return _bitmaps(check, qemu_img.info(disk.path, disk.format))
     except ProviderError as error:

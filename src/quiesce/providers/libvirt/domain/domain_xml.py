@@ -31,6 +31,8 @@ class DomainDisk:
     format: str
     #: whether QEMU encrypts what it writes, so that what is read through it is in clear
     encrypted: bool = False
+    #: whether other machines may write to it
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +285,7 @@ def _disk(disk: xml.Element) -> DomainDisk:
         kind=disk.get("type", "file"),
         path=_source(disk),
         format=xml.attribute(disk, "driver", "type", "raw"),
+        shared=disk.find("shareable") is not None,
         encrypted=disk.find("encryption") is not None or disk.find("source/encryption") is not None,
     )
 

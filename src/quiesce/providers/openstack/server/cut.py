@@ -140,9 +140,7 @@ def _capped(job: OpenStackJob, disks: _Disks, outcome: Outcome) -> Outcome:
     everything, whoever froze it.
     """
     server = disks.server
-    if server.status != power.ACTIVE or not job.frozen_by_hook:
-        return outcome
-    if not _frozen_by_nova(job, server, disks.attached):
+    if not frozen_twice(job, server, disks.attached):
         return outcome
     note = (
         f"Nova froze and thawed {server.name} around its own snapshot, and that thaw ended the freeze of "
@@ -150,6 +148,13 @@ def _capped(job: OpenStackJob, disks: _Disks, outcome: Outcome) -> Outcome:
     )
     notes = [one for one in (outcome.note, note) if one]
     return replace(outcome, consistency=Consistency.CRASH, note="; ".join(notes))
+
+
+def frozen_twice(job: OpenStackJob, server: Server, attached: Sequence[Volume]) -> bool:
+    """Tell whether Nova's thaw, after its own snapshot, ends the freeze of a hook."""
+    if server.status != power.ACTIVE or not job.frozen_by_hook or not attached:
+        return False
+    return _frozen_by_nova(job, server, attached)
 
 
 def _frozen_by_nova(job: OpenStackJob, server: Server, volumes: Sequence[Volume]) -> bool:

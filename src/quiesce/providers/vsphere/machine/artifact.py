@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from quiesce.model.consistency import Consistency
-from quiesce.providers.vsphere.inventory import Hardware, PowerState, VirtualDisk
+from quiesce.providers.vsphere.inventory import UNKNOWN_HEARTBEAT, Hardware, PowerState, VirtualDisk
 from quiesce.providers.vsphere.options import BackupTarget
 
 
@@ -25,7 +25,7 @@ class SnapshotArtifact:
     memory: bool = False
     quiesced: bool = False
     #: of a guest that was asked to quiesce, before the cut
-    heartbeat: str = "gray"
+    heartbeat: str = UNKNOWN_HEARTBEAT
     #: labels of the disks that it does not hold
     left_out: tuple[str, ...] = ()
 

@@ -9,6 +9,7 @@ from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import Json
 from quiesce.providers.vsphere.errors import understood
 from quiesce.providers.vsphere.inventory import (
+    UNKNOWN_HEARTBEAT,
     Allocation,
     DiskBacking,
     DiskController,
@@ -58,7 +59,13 @@ MACHINE: Final = (
 #: what `attributes_of` needs
 ATTRIBUTES: Final = ("availableField", "customValue")
 #: what `figures_of` needs
-FIGURES: Final = ("summary.quickStats", "summary.storage", "runtime.powerState")
+FIGURES: Final = (
+    "summary.quickStats",
+    "summary.storage",
+    "runtime.powerState",
+    "guest.toolsRunningStatus",
+    "guestHeartbeatStatus",
+)
 _POWER: Final = {"poweredOn": PowerState.ON, "poweredOff": PowerState.OFF, "suspended": PowerState.SUSPENDED}
 
 Properties = Mapping[str, Any]
@@ -127,9 +134,9 @@ def machine_of(moid: str, values: Properties, busy: bool) -> VirtualMachine:
         power=_POWER[str(values["runtime.powerState"])],
         reachable=str(values.get("runtime.connectionState", "connected")) == "connected"
         and hardware is not None,
-        tools_running=str(values.get("guest.toolsRunningStatus")) == "guestToolsRunning",
+        tools_running=_tools_run(values),
         tools_installed=values.get("guest.toolsVersionStatus2") not in (None, "guestToolsNotInstalled"),
-        heartbeat=str(values.get("guestHeartbeatStatus") or "gray"),
+        heartbeat=str(values.get("guestHeartbeatStatus") or UNKNOWN_HEARTBEAT),
         template=bool(values.get("config.template")),
         disks=tuple(disks_of(hardware)) if hardware else (),
         snapshots=tuple(_flat(getattr(snapshots, "rootSnapshotList", None) or (), None)),
@@ -367,6 +374,10 @@ def _datastore(devices: Iterable[Any]) -> str | None:
     return None
 
 
+def _tools_run(values: Properties) -> bool:
+    return str(values.get("guest.toolsRunningStatus")) == "guestToolsRunning"
+
+
 def _moid(found: Any) -> str | None:
     return id_of(found) if found is not None else None
 
@@ -376,7 +387,11 @@ def figures_of(values: Properties) -> dict[str, Json]:
     """Return statistics of a machine; figures that the platform does not have now are left out."""
     stats, storage = values.get("summary.quickStats"), values.get("summary.storage")
     megabyte = 1 << 20
-    figures: dict[str, Json] = {"power": _POWER[str(values["runtime.powerState"])].value}
+    figures: dict[str, Json] = {
+        "power": _POWER[str(values["runtime.powerState"])].value,
+        "tools_running": _tools_run(values),
+        "heartbeat": str(values.get("guestHeartbeatStatus") or UNKNOWN_HEARTBEAT),
+    }
     for name, value, unit in (
         ("cpu_mhz", getattr(stats, "overallCpuUsage", None), 1),
         ("memory_bytes", getattr(stats, "guestMemoryUsage", None), megabyte),
