@@ -9,13 +9,12 @@ from quiesce.model.ids import Json
 from quiesce.ports import Finding
 from quiesce.providers.openstack import power
 from quiesce.providers.openstack.client import Service
-from quiesce.providers.openstack.guest_agent import AGENT, may_freeze, missing_properties
+from quiesce.providers.openstack.guest_agent import AGENT, frozen_twice, may_freeze, missing_properties
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of, volume_of, volumes_with_a_node
 from quiesce.providers.openstack.options import GroupSnapshots
 from quiesce.providers.openstack.resources import Server, Volume
-from quiesce.providers.openstack.server.cut import frozen_twice
-from quiesce.providers.openstack.volume.group import shared_group, why_not_one_instant
+from quiesce.providers.openstack.volume_groups import shared_group, why_not_one_instant
 
 #: the limits that a backup may hit: the limit, what is used of it, what it counts
 _LIMITS = (

@@ -10,7 +10,7 @@ from quiesce.model.consistency import Consistency
 from quiesce.model.operation import FS_PREPARE
 from quiesce.model.outcome import Outcome
 from quiesce.providers.openstack import ownership, power
-from quiesce.providers.openstack.guest_agent import may_freeze
+from quiesce.providers.openstack.guest_agent import frozen_by_nova, frozen_twice
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of, volumes_with_a_node
 from quiesce.providers.openstack.resources import CloudImage, Server, Volume
@@ -18,7 +18,8 @@ from quiesce.providers.openstack.server.content import ServerContent
 from quiesce.providers.openstack.server.images import await_image_cut, begin_image, check_rotation
 from quiesce.providers.openstack.volume.content import VolumeContent, is_root_device
 from quiesce.providers.openstack.volume.cut import await_cut, begin_cut, content_of, made_before
-from quiesce.providers.openstack.volume.group import await_group_cut, begin_group_cut, group_of
+from quiesce.providers.openstack.volume.group import await_group_cut, begin_group_cut
+from quiesce.providers.openstack.volume_groups import group_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,7 @@ def _freezes_for_cut(job: OpenStackJob, disks: _Disks) -> bool:
     """Tell whether Nova's own freeze is all that there may be around the cut of a server on volumes."""
     if disks.server.status != power.ACTIVE or _is_frozen_by_others(job):
         return False
-    return _frozen_by_nova(job, disks.server, disks.attached)
+    return frozen_by_nova(job, disks.server, disks.attached)
 
 
 def _is_frozen_by_others(job: OpenStackJob) -> bool:
@@ -148,21 +149,6 @@ def _capped(job: OpenStackJob, disks: _Disks, outcome: Outcome) -> Outcome:
     )
     notes = [one for one in (outcome.note, note) if one]
     return replace(outcome, consistency=Consistency.CRASH, note="; ".join(notes))
-
-
-def frozen_twice(job: OpenStackJob, server: Server, attached: Sequence[Volume]) -> bool:
-    """Tell whether Nova's thaw, after its own snapshot, ends the freeze of a hook."""
-    if server.status != power.ACTIVE or not job.frozen_by_hook or not attached:
-        return False
-    return _frozen_by_nova(job, server, attached)
-
-
-def _frozen_by_nova(job: OpenStackJob, server: Server, volumes: Sequence[Volume]) -> bool:
-    """Tell whether Nova may have frozen the guest; yes, when its image cannot be asked any more."""
-    if server.boots_from_volume:
-        return any(may_freeze(volume.image_metadata) for volume in volumes if volume.bootable)
-    image = job.cloud.image(str(server.image_id))
-    return image is None or may_freeze(image.metadata)
 
 
 def _begin_cuts(job: OpenStackJob, disks: _Disks) -> Callable[[], list[VolumeContent]]:
