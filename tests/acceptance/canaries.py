@@ -50,7 +50,7 @@ def watching(forms: list[bytes]) -> Iterator[set[str]]:
                 with suppress(OSError):
                     environment = (process / "environ").read_bytes()
                     arguments = (process / "cmdline").read_bytes()
-                    given = b"\0password=" in b"\0" + environment
+                    given = any(name in b"\0" + environment for name in (b"\0password=", b"\0PGPASSWORD="))
                     # what a script itself hands to ctx is its own doing
                     if b"ctx_command.py" in arguments:
                         continue

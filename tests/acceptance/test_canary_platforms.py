@@ -6,12 +6,16 @@ Each platform quotes the secret in an error once; devices and functions print it
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +25,7 @@ from unittest import mock
 import pytest
 import yaml
 
+from quiesce.app.masking import Masking
 from quiesce.cli.main import run
 from quiesce.errors import NonRecoverableError
 
@@ -28,6 +33,7 @@ from ..integration.cloudify_lab.lab import CannotInstallError, cfy_environment  
 from ..sshd_on_loopback import needs_sshd, sshd  # noqa: TID252  shared by several tests
 from .canaries import forms_of, holding, watching
 from .shop import CommandLine
+from .test_canary import SCRIPT
 
 #: whether the platform is made to fail, and what is run
 RUNS = (
@@ -44,6 +50,13 @@ RUNS = (
     (False, "remove-backup", "-p", "snapshot_name=two"),
     (False, "plan", "backup"),
 )
+
+
+#: a property of which is a secret
+MY_APP = {
+    "derived_from": "cloudify.nodes.Compute",
+    "properties": {"token": {"type": "string", "default": {"get_secret": "token"}}},
+}
 
 
 @dataclass(kw_only=True)
@@ -259,6 +272,51 @@ def function(word: str, broken: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     )
 
 
+@pytest.fixture
+def script(word: str, broken: Path, quiesce: CommandLine) -> Scene:
+    """A script that prints, wraps, encodes, logs and fails with what it was given."""
+    path = quiesce.directory / "run.sh"
+    path.write_text(SCRIPT.replace("[ ! -e broken ]", f"[ ! -e {broken} ]"))
+    path.chmod(0o700)
+    say = {"implementation": "run.sh", "inputs": {"password": {"get_secret": "word"}}}
+    interfaces = {
+        "cloudify.interfaces.freeze": dict.fromkeys(("fs_prepare", "fs_finalize", "suspend", "resume"), say),
+        "cloudify.interfaces.snapshot": dict.fromkeys(("create", "apply", "delete"), say),
+        "cloudify.interfaces.statistics": {"perfomance": say},
+    }
+    return Scene(
+        node={"type": "my.App", "interfaces": interfaces},
+        secrets={"word": word, "token": word[::-1]},
+        broken=broken,
+    )
+
+
+@pytest.fixture
+def postgresql(word: str, broken: Path) -> Iterator[Scene]:
+    """A real server that is asked with a password."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgresql)")
+    from tests.labs.postgresql.server import PostgreSQLServer
+
+    base = Path(tempfile.mkdtemp(prefix="quiesce-pg-"))
+    base.chmod(0o755)
+    server = PostgreSQLServer(base=base / "server")
+    server.start()
+    properties = {
+        "host": str(server.run_directory),
+        "user": "postgres",
+        "password": {"get_secret": "word"},
+        "data_directory": str(server.data),
+    }
+    yield Scene(
+        node={"type": "quiesce.nodes.postgresql.Server", "properties": properties},
+        secrets={"word": word},
+        broken=broken,
+        masked="",
+    )
+    server.end()
+    shutil.rmtree(base, ignore_errors=True)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 # guards, which end by themselves, are waited for by nobody in a process that runs many commands
@@ -318,6 +376,7 @@ def _deployed(quiesce: CommandLine, scene: Scene) -> ExitStack:
     blueprint = {
         "tosca_definitions_version": "cloudify_dsl_1_3",
         "imports": ["cloudify/types/types.yaml", "plugin:quiesce"],
+        "node_types": {"my.App": MY_APP},
         "plugins": {"canary": {"executor": "central_deployment_agent", "install": False}},
         "node_templates": {"node": scene.node, **scene.more_nodes},
     }
@@ -337,3 +396,156 @@ def _run(quiesce: CommandLine, *arguments: str) -> tuple[int, str]:
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         status = run([*arguments])
     return int(status), said.getvalue()
+
+
+PLATFORMS = ("script", "vsphere", "openstack", "gcp", "libvirt", "terminal", "function", "postgresql")
+#: with FIXED, what is run against all of them at once: whether the platforms fail, and the command
+ALL_RUNS = (
+    (False, "plan", "backup", "app"),
+    (False, "doctor", "app"),
+    (False, "backup", "app", "-p", "snapshot_name=one"),
+    (False, "backup", "app", "-p", "snapshot_name=two", "--full"),
+    (True, "backup", "app", "-p", "snapshot_name=bad", "-p", "task_retries=0"),
+    (False, "backups", "verify", "app", "two"),
+    (False, "backups", "show", "app", "two"),
+    (False, "suspend", "app"),
+    (False, "resume", "app"),
+    (True, "suspend", "app", "-p", "task_retries=0"),
+    (False, "recover", "app"),
+    (False, "statistics", "app"),
+    (False, "plan", "restore", "app", "-p", "snapshot_name=two"),
+    (False, "restore", "app", "-p", "snapshot_name=two", "--full"),
+    (False, "restore", "app", "--undo"),
+    (False, "restore", "app", "-p", "snapshot_name=one"),
+    (False, "restore", "app", "--forget-undo"),
+    (True, "restore", "app", "-p", "snapshot_name=two", "--full", "-p", "task_retries=0"),
+    (False, "restore", "app", "-p", "snapshot_name=two", "--full", "--target", "TARGET"),
+    (False, "policy", "set", "app", "nightly", "schedule=* * * * *", "dead_man=word"),
+    (False, "run-due"),
+    (False, "repository", "init", "TARGET/repository", "--passphrase", "word"),
+    (False, "repository", "check", "TARGET/repository", "--passphrase", "word"),
+    (False, "backups", "rebuild", "app"),
+    (False, "backups", "prune", "app", "--keep-last", "2", "--yes"),
+    (False, "remove-backup", "app", "-p", "snapshot_name=one"),
+    (False, "remove-backup", "app", "-p", "snapshot_name=two"),
+    (False, "metrics"),
+)
+
+
+class Everything:
+    """One deployment of a node on every stand-in that there is, and all that is run and looked at of it."""
+
+    def __init__(self, quiesce: CommandLine, request: pytest.FixtureRequest) -> None:
+        self.scenes: dict[str, Scene] = {}
+        self.missing: dict[str, str] = {}
+        self._quiesce = quiesce
+        for name in PLATFORMS:
+            try:
+                self.scenes[name] = request.getfixturevalue(name)
+            except pytest.skip.Exception as reason:
+                self.missing[name] = str(reason)
+        words = (word for scene in self.scenes.values() for word in (*scene.secrets.values(), *scene.words))
+        self.forms = forms_of(dict.fromkeys(words))
+        self.places = (quiesce.home, quiesce.directory, Path(tempfile.gettempdir()))
+        self.statuses: dict[tuple[str, ...], int] = {}
+        self.said: list[str] = []
+
+    def scene(self) -> Scene:
+        """Return all scenes as one."""
+        scenes = list(self.scenes.values())
+        nodes = {name: scene.node for name, scene in self.scenes.items()}
+        for each in scenes:
+            nodes |= each.more_nodes
+        return Scene(
+            node=nodes.pop("script"),
+            secrets={name: value for each in scenes for name, value in each.secrets.items()},
+            broken=scenes[0].broken,
+            environment={name: value for each in scenes for name, value in each.environment.items()},
+            more_nodes=nodes,
+        )
+
+    def run(self, runs: Iterable[tuple[bool | str, ...]]) -> set[str]:
+        """Run everything; return the processes that had a secret where others can read it."""
+        scene = self.scene()
+        with _deployed(self._quiesce, scene), watching(self.forms) as seen:
+            for fails, *words in runs:
+                command = [str(word).replace("TARGET", str(self._quiesce.directory)) for word in words]
+                if fails:
+                    scene.broken.touch()
+                status, said = _run(self._quiesce, *command)
+                scene.broken.unlink(missing_ok=True)
+                self.statuses[(str(fails), *map(str, words))] = status
+                self.said.append(said)
+            self._look()
+        return seen
+
+    def _look(self) -> None:
+        for execution in self._quiesce.executions():
+            name = execution["id"]
+            page = str(self._quiesce.directory / f"{name}.html")
+            for look in (("events", name), ("executions", "show", name), ("report", name, "-o", page)):
+                self.said.append(_run(self._quiesce, *look)[1])
+
+    def found(self) -> tuple[list[bytes], set[Path]]:
+        """Return what was shown of a secret, and the files that hold one, but the one that has to."""
+        shown = "\n".join(self.said).encode()
+        held = {path for place in self.places for path in holding(place, self.forms)}
+        return [form for form in self.forms if form in shown], held - {self._quiesce.home / "secrets.yaml"}
+
+
+@pytest.fixture
+def everything(
+    quiesce: CommandLine, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Everything]:
+    temporary = tempfile.mkdtemp(prefix="qc-")  # short: names of sockets are
+    Path(temporary).chmod(0o711)  # a server of another user lies below it
+    monkeypatch.setenv("TMPDIR", temporary)
+    monkeypatch.setattr(tempfile, "tempdir", temporary)
+    yield Everything(quiesce, request)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_secret_of_one_deployment_of_everything_is_left_or_shown(everything: Everything) -> None:
+    """All workflows, on all stand-ins at once; a missing one is named."""
+    seen = everything.run(ALL_RUNS)
+    print("ran", *everything.scenes, "without", everything.missing)
+    for command, status in everything.statuses.items():
+        print(status, *command)
+    for i in (5, 12, 13, 15, 18):
+        print("XX", ALL_RUNS[i], everything.said[i][-2500:])
+    shown, held = everything.found()
+    made = [everything.statuses["False", *words[1:]] for words in ALL_RUNS[2:4]]
+    assert {*made} <= {0, 8}, "\n".join(everything.said[2:4])
+    assert "refused ******" in "\n".join(everything.said)
+    assert shown == []
+    assert held == set()
+    assert seen == set()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_leaks_is_found(everything: Everything, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without masking it is shown and stored, and all that is planted by hand is seen."""
+    monkeypatch.setattr(Masking, "text", lambda _, text: text)
+    word = everything.scenes["script"].secrets["word"]
+    planted = [place / "planted" for place in everything.places[1:]]
+    for path in planted:
+        path.write_bytes(gzip.compress(word.encode()))
+    with (
+        watching(everything.forms) as seen,
+        subprocess.Popen(["sh", "-c", "sleep 2; :"], env={"WORD": word}),
+        subprocess.Popen(["sh", "-c", "sleep 2; :", word[7:]]),
+    ):
+        pass
+    assert len({each for each in seen if "sleep 2" in each}) >= 2
+    everything.run((ALL_RUNS[2], ALL_RUNS[4]))
+    shown, held = everything.found()
+    assert word.encode() in shown
+    assert {*planted} < held
+    assert any(everything.places[0] in path.parents for path in held)

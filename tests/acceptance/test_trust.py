@@ -62,6 +62,41 @@ def test_a_home_of_somebody_else_is_refused(quiesce: CommandLine) -> None:
     assert f"belongs to user {SOMEBODY_ELSE}" in answer.err
 
 
+@needs_root
+@pytest.mark.parametrize("variable", ["QUIESCE_HOME", "QUIESCE_DATABASE"])
+def test_nothing_is_made_where_a_link_of_somebody_else_leads(
+    quiesce: CommandLine, tmp_path: Path, variable: str
+) -> None:
+    """Root made a directory there, and refused it then."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "victim").mkdir()
+    os.chown(tmp_path / "theirs", SOMEBODY_ELSE, SOMEBODY_ELSE)
+    (tmp_path / "theirs" / "link").symlink_to(tmp_path / "victim")
+    os.lchown(tmp_path / "theirs" / "link", SOMEBODY_ELSE, SOMEBODY_ELSE)
+    path = tmp_path / "theirs" / "link" / "new"
+    quiesce.environment = {
+        variable: f"sqlite:///{path}/q.db" if variable == "QUIESCE_DATABASE" else str(path)
+    }
+    assert "is a link" in quiesce("deployments", "list", status=ExitStatus.REFUSED).err
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
+@needs_root
+@pytest.mark.parametrize("command", [["blueprint", "show"], ["policy", "apply"], ["keys", "import"]])
+def test_a_file_behind_a_link_of_somebody_else_is_not_read(
+    quiesce: CommandLine, tmp_path: Path, command: list[str]
+) -> None:
+    """Messages told what stands in it, to whoever sees the output."""
+    (tmp_path / "private").write_text("secret_word: 1")
+    (tmp_path / "link").symlink_to(tmp_path / "private")
+    os.lchown(tmp_path / "link", SOMEBODY_ELSE, SOMEBODY_ELSE)
+    process = quiesce.start(*command, str(tmp_path / "link"))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in {ExitStatus.USAGE, ExitStatus.BLUEPRINT}
+    assert "is a link and was not followed" in err
+    assert "secret_word" not in out + err
+
+
 def test_a_database_that_others_can_write_is_refused(quiesce: CommandLine) -> None:
     """The database says what root runs."""
     quiesce("deployments", "list")

@@ -26,7 +26,7 @@ from quiesce.files.descriptors import DIRECTORY
 from quiesce.files.metadata import EVERYTHING
 from quiesce.files.mounts import parse_mounts
 from quiesce.isolation.answers import ContextAnswers
-from quiesce.model.ids import DeploymentName
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.providers.gcp.account import account_of
 from quiesce.providers.host import archive, cuts, process
 from quiesce.providers.host.options import HostOptions
@@ -46,6 +46,9 @@ from tests.unit.provider_kit.calls import a_call
 from tests.unit.stores.test_manifests import MANIFEST
 
 _KEYRING: Final = FixedKeyring()
+_PLACE: Final = manifest.BackupKey(
+    deployment=DeploymentName("shop"), point=BackupName("one"), instance=InstanceId("vm_1")
+)
 SECRET: Final = "vermilion/quokka+0451"
 
 
@@ -141,13 +144,36 @@ def _signed_point(data: bytes) -> bytes:
         return data
 
 
+_DRAFT: Final = (
+    b'{"format": "quiesce-draft", "execution": "e", "deployment": "shop", "point": "one", '
+    b'"instance": "vm_1", "files": [{"path": "a.gz", "size_bytes": 1, "sha256": "00", '
+    b'"compression": "gzip"}]}'
+)
+
+
 def _parse_draft(data: bytes) -> object:
     directory = scratch() / "draft"
     directory.mkdir(exist_ok=True)
     (directory / draft.DRAFT).write_bytes(data)
     with contextlib.suppress(QuiesceError):
         draft.drafted_by(directory)
+    for content in (data, _signed_draft(data)):
+        (directory / draft.DRAFT).write_bytes(content)
+        with contextlib.suppress(QuiesceError):
+            descriptor = os.open(directory, os.O_RDONLY)
+            place = (directory, descriptor)
+            draft.Draft(place, _PLACE, ExecutionId("e"), "host", _KEYRING, repository="").take_up()
     return draft.is_ours(directory)
+
+
+def _signed_draft(data: bytes) -> bytes:
+    """Return *data* as if one who has a key had written it."""
+    try:
+        body = json.loads(data)
+        body.pop(draft._CODE, None)
+        return json.dumps({**body, draft._CODE: _KEYRING.sign(draft._dump(body))}).encode()
+    except NO_JSON:
+        return data
 
 
 # -- trees --
@@ -402,7 +428,8 @@ PARSERS: dict[str, Parser] = {
     "manifest": Parser(seeds=(_a_manifest(),), parse=_parse_manifest),
     "restore-point": Parser(seeds=(_a_point(),), parse=_parse_point),
     "draft": Parser(
-        seeds=(b'{"format": "quiesce-manifest", "execution": "e", "files": []}',), parse=_parse_draft
+        seeds=(_DRAFT,),
+        parse=_parse_draft,
     ),
     "index": Parser(seeds=(_INDEX,), parse=_parse_index),
     "archive": Parser(seeds=(_ARCHIVE,), parse=_parse_archive),

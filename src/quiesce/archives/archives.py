@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,17 +19,16 @@ from quiesce.archives.streams import FileReader, Progress, absence_of, damage_of
 from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
+    NonRecoverableError,
     QuiesceError,
     ResourceNotFoundError,
     UnreachableError,
 )
-from quiesce.files.durable import (
-    holds_anything,
-    make_private_directory,
-    storage_errors,
-    sync_directory,
-    write_durably,
-)
+from quiesce.files.descriptors import Identity
+from quiesce.files.durable import holds_anything, make_private_directory, storage_errors, write_durably_in
+from quiesce.files.held import enter_held, held, held_path, open_held
+from quiesce.files.reading import read_regular
+from quiesce.files.removal import remove_tree
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, Json
 from quiesce.model.restore_point import repository_of
 
@@ -78,8 +76,11 @@ class Archives:
         """Make the root a repository, if it is none yet."""
         with storage_errors(f"write {self.root}"):
             make_private_directory(self.root)
-            if not os.path.lexists(self.root / MARK):
-                write_durably(self.root / MARK, _MARK_TEXT + f"identity: {uuid4().hex}\n".encode())
+            with held(self.root, ()) as root:
+                if not os.path.lexists(held_path(root, MARK)):
+                    write_durably_in(
+                        root, os.fsencode(MARK), _MARK_TEXT + f"identity: {uuid4().hex}\n".encode()
+                    )
 
     def identity(self) -> str:
         """Return which repository it is, wherever it is mounted; empty where nobody knows.
@@ -87,8 +88,7 @@ class Archives:
         A mark that was made by hand says that anything is welcome here.
         """
         try:
-            with (self.root / MARK).open("rb") as mark:
-                found = _IDENTITY.search(mark.read(_LONGEST_MARK))
+            found = _IDENTITY.search(read_regular(self.root / MARK, at_most=_LONGEST_MARK))
         except OSError:
             return ""
         return found[1].decode() if found else ""
@@ -139,10 +139,10 @@ class Archives:
         directory = self.directory(place)
         with storage_errors(f"write {directory}"):
             self.mark()
-            make_private_directory(directory)
-            if (directory / MANIFEST).exists():
-                raise ForeignObjectError(f"there is a backup of {describe(place)} already: {directory}")
-            draft = Draft(directory, place, execution, provider, self.keyring, repository=self.identity())
+            opened = open_held(self.root, place.components(), make=True)
+            draft = Draft(
+                (directory, opened), place, execution, provider, self.keyring, repository=self.identity()
+            )
             draft.take_up()
         return draft
 
@@ -225,8 +225,7 @@ class Archives:
 
     def owner(self, place: BackupKey) -> ExecutionId | None:
         """Return which execution made the backup or draft of *place*; None when nothing of ours is there."""
-        manifest = self._read(place, None)
-        return manifest.execution if manifest else drafted_by(self.directory(place))
+        return self._owner_at(self.directory(place), place)
 
     def made_before(self, place: BackupKey, execution: ExecutionId) -> Manifest | None:
         """Return the complete backup that *execution* made; None when it is still to be made.
@@ -250,22 +249,43 @@ class Archives:
             ForeignObjectError: when quiesce, or that execution, did not make what is there. It was not
                 touched.
         """
-        directory = self.directory(place)
-        if made_by is not None and self.owner(place) not in {None, made_by}:
-            raise ForeignObjectError(f"{directory} was made by execution {self.owner(place)}")
-        doomed = directory.with_name(f"{_REMOVING}{directory.name}")
-        with storage_errors(f"remove {directory}"):
-            _remove_tree(doomed)
-            if directory.exists():
-                _rename_away(directory, doomed)
-                _remove_tree(doomed)
-            self._remove_empty(directory.parent)
+        *above, name = place.components()
+        with storage_errors(f"remove {self.directory(place)}"), contextlib.suppress(FileNotFoundError):
+            with held(self.root, above) as point:
+                self._delete_in(point, name, place, made_by)
+            self.remove_empty(above)
 
-    def _read(self, place: BackupKey, keyring: Keyring | None) -> Manifest | None:
+    def _delete_in(self, point: int, name: str, place: BackupKey, made_by: ExecutionId | None) -> None:
+        doomed, shown = f"{_REMOVING}{name}", self.directory(place)
+        _remove_tree(point, doomed, shown)
+        try:
+            directory = enter_held(point, name, shown)
+        except FileNotFoundError:
+            return
+        try:
+            there = held_path(directory)
+            if holds_anything(there) and not is_ours(there):
+                raise ForeignObjectError(f"quiesce did not make {shown}")
+            if made_by not in {None, owner := self._owner_at(there, place)} and owner is not None:
+                raise ForeignObjectError(f"{shown} was made by execution {owner}")
+            identity = Identity.of_descriptor(directory)
+        finally:
+            os.close(directory)
+        os.rename(name, doomed, src_dir_fd=point, dst_dir_fd=point)
+        os.fsync(point)
+        _remove_tree(point, doomed, shown, identity)
+
+    def _owner_at(self, directory: Path, place: BackupKey) -> ExecutionId | None:
+        manifest = self._read(place, None, directory)
+        return manifest.execution if manifest else drafted_by(directory)
+
+    def _read(
+        self, place: BackupKey, keyring: Keyring | None, directory: Path | None = None
+    ) -> Manifest | None:
         path = self.directory(place) / MANIFEST
         with storage_errors(f"read {path}"):
             try:
-                data = read_entry(path)
+                data = read_entry(path if directory is None else directory / MANIFEST)
             except (FileNotFoundError, NotADirectoryError):
                 return None
         manifest = read_manifest(data, str(path), keyring)
@@ -286,27 +306,23 @@ class Archives:
             raise DamagedArtifactError(f"the manifest {path} belongs to {describe(manifest.place)}")
         return manifest
 
-    def _remove_empty(self, directory: Path) -> None:
-        while directory != self.root and self.root in directory.parents:
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-            directory = directory.parent
+    def remove_empty(self, names: Sequence[str]) -> None:
+        """Remove the directories that *names* lead through below the root, as far as they are empty."""
+        for count in range(len(names) - 1, -1, -1):
+            with contextlib.suppress(OSError), held(self.root, names[:count]) as above:
+                os.rmdir(names[count], dir_fd=above)
 
 
 def _is_visible(path: Path) -> bool:
     return not any(part.startswith(".") for part in path.parts)
 
 
-def _rename_away(directory: Path, doomed: Path) -> None:
-    if holds_anything(directory) and not is_ours(directory):
-        raise ForeignObjectError(f"quiesce did not make {directory}")
-    directory.rename(doomed)
-    sync_directory(directory.parent)
-
-
-def _remove_tree(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
+def _remove_tree(directory: int, name: str, shown: Path, expected: Identity | None = None) -> None:
+    removal = remove_tree(directory, os.fsencode(name), expected)
+    if not removal.complete:
+        raise NonRecoverableError(
+            f"{shown} could not be removed: {removal.left}", hint="Mend what is named, then run it again."
+        )
 
 
 def _age(manifest: Manifest) -> tuple[float, str, str]:

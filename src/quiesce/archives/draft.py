@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from quiesce.archives.entries import read_entry
 from quiesce.archives.keyring import Keyring
-from quiesce.archives.manifest import BackupKey, Compression, Manifest, StoredFile, file_name
-from quiesce.archives.streams import FileWriter, Progress, checksum, nobody
+from quiesce.archives.manifest import BackupKey, Compression, Manifest, StoredFile, describe, file_name
+from quiesce.archives.streams import FileWriter, Progress, absence_of, checksum, nobody
 from quiesce.errors import ForeignObjectError, NonRecoverableError
 from quiesce.files.durable import holds_anything, storage_errors, write_durably
+from quiesce.files.held import held_path
+from quiesce.files.reading import open_regular_file
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import ExecutionId, Json
 from quiesce.model.restore_point import REPOSITORY
@@ -22,6 +25,7 @@ from quiesce.model.restore_point import REPOSITORY
 MANIFEST: Final = "manifest.json"
 DRAFT: Final = "draft.json"
 FORMAT: Final = "quiesce-draft"
+_CODE: Final = "code"
 
 
 class Draft:
@@ -33,7 +37,7 @@ class Draft:
 
     def __init__(
         self,
-        directory: Path,
+        directory: tuple[Path, int],
         place: BackupKey,
         execution: ExecutionId,
         provider: str,
@@ -41,10 +45,15 @@ class Draft:
         *,
         repository: str,
     ) -> None:
-        """Write to the repository of the identity *repository*; empty: it has none."""
+        """Write into *directory*, by its descriptor, which is closed with the draft.
+
+        It lies in the repository of the identity *repository*; empty: it has none.
+        """
         self._repository = repository
         self._keyring = keyring
-        self.directory = directory
+        self.directory, descriptor = directory
+        self._held = held_path(descriptor)
+        weakref.finalize(self, os.close, descriptor)
         self.place = place
         self.execution = execution
         self.provider = provider
@@ -57,17 +66,20 @@ class Draft:
         return self._finished
 
     def path(self, name: str) -> Path:
-        """Return where the file *name* belongs, for a tool that writes it itself; then `adopt` it."""
+        """Return where the file *name* belongs, for another program that writes it; then `adopt` it."""
         return self.directory / file_name(name)
+
+    def own_path(self, name: str) -> Path:
+        """Return the same for this process alone: it leads there whoever renames directories meanwhile."""
+        return self._held / file_name(name)
 
     def create(
         self, name: str, compression: Compression = Compression.NONE, progress: Progress = nobody
     ) -> FileWriter:
         """Return a new file to write to, empty even when an earlier attempt had begun it."""
-        path = self.path(name)
         self._forget(name)
-        with storage_errors(f"write {path}"):
-            return FileWriter(path, compression, self._enter, progress)
+        with storage_errors(f"write {self.path(name)}"):
+            return FileWriter(self.own_path(name), compression, self._enter, progress)
 
     def adopt(
         self, name: str, compression: Compression = Compression.NONE, progress: Progress = nobody
@@ -76,11 +88,10 @@ class Draft:
 
         *compression* says what the tool did, for those who read the file through the repository.
         """
-        path = self.path(name)
-        with storage_errors(f"store {path}"):
-            path.chmod(0o600)
-            _sync(path)
-            size_bytes, sha256 = checksum(path, progress)
+        with storage_errors(f"store {self.path(name)}"), open_regular_file(self.own_path(name)) as file:
+            os.fchmod(file.fileno(), 0o600)
+            os.fsync(file.fileno())
+            size_bytes, sha256 = checksum(self.own_path(name), progress)
             stored = StoredFile(path=name, size_bytes=size_bytes, sha256=sha256, compression=compression)
             self._enter(stored)
         return stored
@@ -124,8 +135,8 @@ class Draft:
         )
         with storage_errors(f"complete {self.directory}"):
             self._remove_strangers()
-            write_durably(self.directory / MANIFEST, manifest.as_bytes(self._keyring))
-            (self.directory / DRAFT).unlink(missing_ok=True)
+            write_durably(self._held / MANIFEST, manifest.as_bytes(self._keyring))
+            (self._held / DRAFT).unlink(missing_ok=True)
         return manifest
 
     def take_up(self) -> None:
@@ -134,7 +145,9 @@ class Draft:
         Raises:
             ForeignObjectError: when what is there is not this execution's draft.
         """
-        found = _read(self.directory / DRAFT)
+        if os.path.lexists(self._held / MANIFEST):
+            raise ForeignObjectError(f"there is a backup of {describe(self.place)} already: {self.directory}")
+        found = _read(self._held / DRAFT)
         if found is None:
             self._begin_anew()
         elif found.get("execution") != self.execution:
@@ -142,17 +155,25 @@ class Draft:
                 f"{self.directory} is being written by execution {found.get('execution')}",
                 hint="Remove what it left with 'quiesce remove-backup', or choose another snapshot_name.",
             )
+        elif not self._is_signed(found):
+            raise ForeignObjectError(f"quiesce did not write {self.directory / DRAFT}")
         else:
             self._finished = {file.path: file for file in _files_of(found) if self._is_there(file)}
 
     def _begin_anew(self) -> None:
-        if holds_anything(self.directory):
+        if holds_anything(self._held):
             raise ForeignObjectError(f"{self.directory} is not empty, and quiesce did not make what is there")
         self._write()
 
     def _is_there(self, file: StoredFile) -> bool:
-        path = self.directory / file.path
-        return path.is_file() and path.stat().st_size == file.size_bytes
+        return absence_of(self._held / file.path, file) is None
+
+    def _is_signed(self, found: Mapping[str, Json]) -> bool:
+        """Tell whether we wrote what a draft says: checksums of a forged one would become the backup's."""
+        body = {name: value for name, value in found.items() if name != _CODE}
+        ours = (self.place.deployment, self.place.point, self.place.instance)
+        here = (body.get("deployment"), body.get("point"), body.get("instance")) == ours
+        return here and self._keyring.has_signed(_dump(body), found.get(_CODE))
 
     def _enter(self, file: StoredFile) -> None:
         with self._lock:
@@ -175,11 +196,12 @@ class Draft:
             "provider": self.provider,
             "files": [file.as_json() for file in self._finished.values()],
         }
+        data = json.dumps({**body, _CODE: self._keyring.sign(_dump(body))}).encode()
         with storage_errors(f"write {self.directory / DRAFT}"):
-            write_durably(self.directory / DRAFT, json.dumps(body).encode())
+            write_durably(self._held / DRAFT, data)
 
     def _remove_strangers(self) -> None:
-        for path in self.directory.iterdir():
+        for path in self._held.iterdir():
             if path.name not in self._finished and path.name != DRAFT:
                 path.unlink()
 
@@ -198,18 +220,19 @@ def drafted_by(directory: Path) -> ExecutionId | None:
 def _read(path: Path) -> Mapping[str, Json] | None:
     try:
         data = json.loads(read_entry(path))
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            return None
+        _files_of(data)
+        ExecutionId(data["execution"])
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NonRecoverableError(f"{path} is damaged: {error}", hint="Remove that directory.") from error
-    return data if isinstance(data, dict) and data.get("format") == FORMAT else None
+    return data
 
 
-def _files_of(found: Mapping[str, Json]) -> list[StoredFile]:
-    files = found.get("files")
-    return (
-        [StoredFile.of(file) for file in files if isinstance(file, dict)] if isinstance(files, list) else []
-    )
+def _files_of(found: Mapping[str, Any]) -> list[StoredFile]:
+    return [StoredFile.of(file) for file in found["files"]]
 
 
 def _artifact_of(files: tuple[StoredFile, ...], repository: str) -> dict[str, Json]:
@@ -218,6 +241,5 @@ def _artifact_of(files: tuple[StoredFile, ...], repository: str) -> dict[str, Js
     return {"files": listed, "size_bytes": sum(file.size_bytes for file in files), **lying_in}
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _dump(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, sort_keys=True).encode()

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import NonRecoverableError, RecoverableError
+from quiesce.errors import NonRecoverableError, RecoverableError, ResourceNotFoundError
 from quiesce.files.content import write_all
 from quiesce.files.descriptors import DIRECTORY, checked_name
 from quiesce.files.system_calls import RENAME_NOREPLACE, renameat2
+from quiesce.files.trust import open_declared
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
@@ -106,17 +107,23 @@ def open_new_file(path: Path) -> io.FileIO:
 
 
 def make_private_directory(path: Path) -> None:
-    """Make *path* and what is missing above it, private to the user; the entries are durable."""
+    """Make *path* and what is missing above it, private to the user; the entries are durable.
+
+    Raises:
+        UntrustedPathError: at a link of somebody else; nothing is made where it leads.
+    """
     if path.is_dir():
         return
     make_private_directory(path.parent)
     try:
-        path.mkdir(mode=PRIVATE_DIRECTORY)
+        with open_declared(os.path.abspath(path)) as declared:
+            if os.path.lexists(path) and not path.is_dir():  # a link that leads nowhere, say
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+            os.mkdir(declared.name, PRIVATE_DIRECTORY, dir_fd=declared.parent)
         sync_directory(path.parent)
     except FileExistsError:
-        if os.path.lexists(path) and not path.is_dir():  # a link that leads nowhere, say
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
-    except FileNotFoundError:
+        make_private_directory(path)
+    except (FileNotFoundError, ResourceNotFoundError):
         # somebody removed the parent because it was empty
         make_private_directory(path)
 
@@ -137,7 +144,7 @@ def storage_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         message = f"cannot {what}: {error.strerror or error}"
-        if error.filename:
+        if error.filename and not os.fsdecode(error.filename).startswith("/proc/self/fd/"):
             message += f" ({os.fsdecode(error.filename)})"
         if error.errno in _FINAL_ERRORS:
             raise NonRecoverableError(message, hint=_hint(error.errno)) from error

@@ -69,11 +69,12 @@ class TrustFault:
     remedy: str
 
 
-def open_declared(path: Path | str) -> Declared:
+def open_declared(path: Path | str, *, replaceable: bool = False) -> Declared:
     """Return the entry that the operator's absolute *path* stands for, whether it exists or not.
 
     A link in the path, at its end too, is followed when root (or the user that we run as) made it and
-    nobody else can replace it; so what is cut is what is restored. Any other link is refused.
+    nobody else can replace it, unless that may be (*replaceable*); so what is cut is what is restored. Any
+    other link is refused.
 
     Raises:
         UsageError: when the path is not absolute, or has a ``..``, or is ``/`` itself.
@@ -82,7 +83,7 @@ def open_declared(path: Path | str) -> Declared:
     """
     names = _names_of(os.fsencode(path))
     found = _without_links(names) if has_openat2() else None
-    return found or _by_component(names)
+    return found or _by_component(names, replaceable=replaceable)
 
 
 def open_declared_by_component(path: Path | str) -> Declared:
@@ -138,8 +139,9 @@ def why_entries_not_trusted(descriptor: int) -> str:
 class _Lookup:
     """The way from the root to the parent of what a path stands for; links are judged, then followed."""
 
-    def __init__(self, names: list[bytes]) -> None:
+    def __init__(self, names: list[bytes], *, replaceable: bool) -> None:
         self._names = names[::-1]
+        self._replaceable = replaceable
         self._links = 0
         self._above = os.open("/", PASSAGE)
 
@@ -197,7 +199,8 @@ class _Lookup:
     def _require_trusted(self, link: int, name: bytes) -> None:
         owner = os.fstat(link).st_uid
         reason = "" if owner in _ours() else f"user {owner} made it"
-        reason = reason or why_entries_not_trusted(self._above)
+        if not reason and not self._replaceable:
+            reason = why_entries_not_trusted(self._above)
         if reason:
             where = os.fsdecode(path_of(self._above).rstrip(b"/") + b"/" + name)
             raise UntrustedPathError(
@@ -230,10 +233,10 @@ def _without_links(names: list[bytes]) -> Declared | None:
     return Declared(parent, name)
 
 
-def _by_component(names: list[bytes]) -> Declared:
+def _by_component(names: list[bytes], *, replaceable: bool = False) -> Declared:
     path = os.fsdecode(b"/" + b"/".join(names))
     try:
-        return _Lookup(names).end()
+        return _Lookup(names, replaceable=replaceable).end()
     except FileNotFoundError as error:
         missing = f"the directory above {path} does not exist"
         raise ResourceNotFoundError(missing, hint="Make it, or correct the path.") from error

@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from quiesce.errors import NewerStoreError, StoreError
+from quiesce.files.durable import make_private_directory
 from quiesce.files.trust import require_trusted
 from quiesce.stores.schema import HEAD
 
@@ -80,7 +81,7 @@ def _engine(url: str) -> sa.Engine:
 def _make_private(path: Path) -> None:
     hint = "Correct it with chown and chmod go-w, or set QUIESCE_DATABASE."
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(path.parent)
         if not path.is_dir():  # first: no file is made where somebody's link leads to
             require_trusted(path.absolute(), hint=hint)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))

@@ -15,8 +15,9 @@ from quiesce.archives import Archives, BackupKey, Keyring, Manifest
 from quiesce.archives.entries import read_entry
 from quiesce.archives.keyring import IMPORT_HINT
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, UnsupportedError
-from quiesce.files.durable import make_private_directory, storage_errors, sync_directory, write_durably
-from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, backup_name, deployment_name
+from quiesce.files.durable import storage_errors, write_durably_in
+from quiesce.files.held import held, held_path
+from quiesce.model.ids import DeploymentName, InstanceId, backup_name, deployment_name
 from quiesce.model.manifest import Copy, LeftOut, PointManifest, RepositoryCondition, Survey
 from quiesce.model.restore_point import RestorePoint
 from quiesce.stores.codec import decode, encode
@@ -42,28 +43,26 @@ class RepositoryManifests:
         content = {"format": FORMAT, "version": VERSION, "body": body, "checksum": _checksum(body)}
         data = _dump({**content, "code": self._keyring.sign(_dump(content))}) + b"\n"
         with storage_errors(f"write {path}"):
-            if os.path.lexists(path) and not _is_made_by(path, manifest.point.execution, unreadable=known):
-                raise ForeignObjectError(f"another execution made {path}; it was not touched")
             Archives(Path(directory), self._keyring).mark()
-            make_private_directory(path.parent)
-            write_durably(path, data)
+            with held(Path(directory), _names(manifest.point), make=True) as place:
+                ours = _is_made_by(held_path(place, _NAME), manifest.point, unreadable=known)
+                if os.path.lexists(held_path(place, _NAME)) and not ours:
+                    raise ForeignObjectError(f"another execution made {path}; it was not touched")
+                write_durably_in(place, os.fsencode(_NAME), data)
         return hashlib.sha256(data).hexdigest()
 
     def remove(self, directory: str, point: RestorePoint) -> None:
         """Remove the manifest that *point*'s execution made; it is fine when there is none."""
         path = _path(directory, point)
         with storage_errors(f"remove {path}"):
-            if not os.path.lexists(path):
-                return
-            # of a damaged entry nobody knows any more which execution made it
-            ours = point.damage or _is_made_by(path, point.execution, unreadable=bool(point.manifest_sha256))
-            if not ours:
-                return
-            path.unlink()
-            sync_directory(path.parent)
-            for empty in (path.parent, path.parent.parent):
-                with contextlib.suppress(OSError):
-                    empty.rmdir()
+            with contextlib.suppress(FileNotFoundError), held(Path(directory), _names(point)) as place:
+                there, known = held_path(place, _NAME), bool(point.manifest_sha256)
+                # of a damaged entry nobody knows any more which execution made it
+                if not point.damage and not _is_made_by(there, point, unreadable=known):
+                    return
+                there.unlink()
+                os.fsync(place)
+            Archives(Path(directory), self._keyring).remove_empty(_names(point))
 
     def why_away(self, directory: str, identity: str = "") -> str:
         """Return why *directory* is no repository now (not mounted?), or not the one of *identity*."""
@@ -163,13 +162,17 @@ def _why_read_only(ground: Path, space: os.statvfs_result) -> str:
 
 
 def _path(directory: str, point: RestorePoint) -> Path:
-    return Path(directory) / deployment_name(point.deployment) / backup_name(point.name) / _NAME
+    return Path(directory).joinpath(*_names(point), _NAME)
 
 
-def _is_made_by(path: Path, execution: ExecutionId, *, unreadable: bool) -> bool:
-    """Tell whether *execution* made the manifest at *path*; of a damaged one, *unreadable* is the answer."""
+def _names(point: RestorePoint) -> tuple[str, str]:
+    return deployment_name(point.deployment), backup_name(point.name)
+
+
+def _is_made_by(path: Path, point: RestorePoint, *, unreadable: bool) -> bool:
+    """Tell whether *point*'s execution made its manifest; of a damaged one, *unreadable* is the answer."""
     try:
-        return _read(path, None).point.execution == execution
+        return _read(path, None, _names(point)).point.execution == point.execution
     except (QuiesceError, OSError):
         return unreadable
 
@@ -182,7 +185,7 @@ def _entry_at(path: Path) -> bytes | None:
         return None
 
 
-def _read(path: Path, keyring: Keyring | None) -> PointManifest:
+def _read(path: Path, keyring: Keyring | None, names: tuple[str, str] | None = None) -> PointManifest:
     """Return the manifest at *path*, its restore point with the manifest's digest.
 
     Raises:
@@ -207,7 +210,7 @@ def _read(path: Path, keyring: Keyring | None) -> PointManifest:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedArtifactError(f"the manifest {path} is damaged: {error}") from error
     point = manifest.point
-    if (point.deployment, point.name) != (path.parent.parent.name, path.parent.name):
+    if (point.deployment, point.name) != (names or (path.parent.parent.name, path.parent.name)):
         raise DamagedArtifactError(f"the manifest {path} is that of {point.name} of {point.deployment}")
     return replace(manifest, point=replace(point, manifest_sha256=hashlib.sha256(data).hexdigest()))
 

@@ -324,6 +324,20 @@ def test_what_is_no_regular_file_is_not_read(problems: Any, directory: Path) -> 
     assert "it is not a regular file" in problem
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a link to another user")
+def test_a_link_of_somebody_else_is_not_followed(load: Any, problems: Any, directory: Path) -> None:
+    """Root told what stands in a file that only root may read, for its user had put a link to it there."""
+    (directory / "private.yaml").write_text("secret_word: {}")
+    (directory / "link.yaml").symlink_to("private.yaml")
+    os.lchown(directory / "link.yaml", 54321, 54321)
+    [problem] = problems(NODE, header=importing("link.yaml"))
+    assert "link.yaml is a link and was not followed: user 54321 made it" in problem
+    assert "secret_word" not in problem
+    (directory / "private.yaml").write_text(TYPES)
+    os.lchown(directory / "link.yaml", 0, 0)
+    assert "app" in load(NODE, header=importing("link.yaml")).nodes
+
+
 def test_two_definitions_of_one_name_conflict(problems: Any, directory: Path) -> None:
     """Both places are told."""
     (directory / "a.yaml").write_text(TYPES + "  # one\n")

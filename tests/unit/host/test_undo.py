@@ -15,6 +15,7 @@ from quiesce.errors import (
     InUseError,
     MountInsideError,
     ResourceNotFoundError,
+    TreeChangedError,
 )
 from quiesce.model.former_state import FormerState, Side
 from quiesce.model.operation import Operation
@@ -308,6 +309,35 @@ def test_extracting_touches_nothing_else(machine: Machine, node: Node, data: Pat
     with pytest.raises(ForeignObjectError, match="already"):
         machine.do(node, Operation.EXTRACT, full=True, execution="extract2", parameters=parameters)
     assert [path.name for path in target.iterdir()] == [node.instance]
+
+
+def test_what_takes_the_place_of_what_is_being_extracted_is_not_removed(
+    machine: Machine, node: Node, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who owns the target had root remove another directory of root's, which lay beside it."""
+    (data / "file").write_text("saved")
+    machine.save(node, full=True)
+    target = tmp_path / "out"
+    (target / "precious").mkdir(parents=True)
+    (target / "precious" / "file").write_text("kept")
+    monkeypatch.setattr("quiesce.providers.host.extracting.move", swapped := Swapping(target))
+    parameters = Parameters(target=str(target))
+    with pytest.raises(TreeChangedError):
+        machine.do(node, Operation.EXTRACT, full=True, execution="extract1", parameters=parameters)
+    assert (swapped.building / "file").read_text() == "kept"
+
+
+class Swapping:
+    """Renames, in the place of a move, what is built, and something else to its name."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.building = target
+
+    def __call__(self, *_: object) -> None:
+        (self.building,) = self.target.glob(".quiesce-extract-*")
+        self.building.rename(self.target / "moved")
+        (self.target / "precious").rename(self.building)
 
 
 def test_a_half_made_extract_is_not_taken_for_whole(

@@ -11,7 +11,7 @@ from typing import Final
 from quiesce.blueprint.reading import versions
 from quiesce.blueprint.reading.problems import InvalidBlueprintError, Position, Problem, Problems, suggestion
 from quiesce.blueprint.reading.source_map import SourceMap, Value, key_position, value_position
-from quiesce.blueprint.reading.sources import ImportPolicy, Resolver, Source
+from quiesce.blueprint.reading.sources import ImportPolicy, Resolver, Source, main_file
 from quiesce.blueprint.reading.versions import DslVersion
 
 #: what separates a namespace from what it is put before
@@ -59,10 +59,11 @@ def read_documents(path: Path, policy: ImportPolicy, problems: Problems) -> Docu
         InvalidBlueprintError: when the main file cannot be read or has no version. What is wrong with
             imports is added to *problems*.
     """
-    main = Source(name=str(path.resolve()))
+    real = main_file(path)
+    main = Source(name=str(real))
     content = main.read()
     version = _main_version(content)
-    walk = _ImportWalk(Resolver(policy, path.resolve(), version), version, problems)
+    walk = _ImportWalk(Resolver(policy, real, version), version, problems)
     _add(walk, Document(source=main, content=content, trail=(main.name,)))
     while walk.waiting:
         _follow(walk, walk.waiting.popleft())

@@ -22,7 +22,9 @@ from quiesce.blueprint.reading.problems import InvalidBlueprintError, Position, 
 from quiesce.blueprint.reading.source_map import SourceMap, Value, plain_map
 from quiesce.blueprint.reading.versions import DslVersion
 from quiesce.blueprint.reading.yaml_text import MAX_BYTES, parse_yaml, too_large
+from quiesce.errors import QuiesceError, UntrustedPathError
 from quiesce.files.reading import read_named
+from quiesce.files.trust import open_declared
 from quiesce.model.ids import Json
 
 _NETWORK: Final = ("http", "https")
@@ -89,6 +91,18 @@ def read_file(path: Path) -> SourceMap:
     return _as_map(parse_yaml(data, name), name)
 
 
+def main_file(path: Path) -> Path:
+    """Return where the blueprint at *path* is.
+
+    Raises:
+        InvalidBlueprintError: when it can be no file, or lies behind somebody else's link.
+    """
+    try:
+        return Path(_real(path))
+    except (QuiesceError, OSError, ValueError) as error:
+        raise _unreadable(str(path), str(error)) from error
+
+
 class Resolver:
     """Finds what an import means under one policy, for one main blueprint."""
 
@@ -107,6 +121,9 @@ class Resolver:
             return self._by_name(text, scheme, position, problems)
         try:
             return self._by_path(text, importer, position, problems)
+        except UntrustedPathError as error:
+            problems.add(position, f"{_short(text)[:80]!r} is not read: {error}", error.hint)
+            return ()
         except (OSError, ValueError) as error:
             # too long a name, no name at all, a URL that is none
             problems.add(
@@ -117,7 +134,7 @@ class Resolver:
     def _mapped(self, text: str) -> tuple[Source, ...]:
         for part, file in self._policy.mappings:
             if _contains_words(text, part):
-                return (Source(name=str(file.resolve())),)
+                return (Source(name=_real(file)),)
         return ()
 
     def _pack(self, text: str) -> tuple[Source, ...]:
@@ -154,7 +171,7 @@ class Resolver:
         if found is None:
             return self._stand_in(text, candidates) or self._missing(text, candidates, position, problems)
         if self._allowed(found) or self._is_relative(text, found, importer):
-            return (Source(name=str(found.resolve())),)
+            return (Source(name=_real(found)),)
         mapped = self._mapped(text) or (self._pack(text) if packs.pack_for(text) == packs.OWN else ())
         if not mapped:
             problems.add(
@@ -260,6 +277,16 @@ def _as_map(value: Value, name: str) -> SourceMap:
         return value
     position = Position(name, 1, 1)
     raise InvalidBlueprintError([Problem(position=position, what="a blueprint file must be a mapping")])
+
+
+def _real(path: Path) -> str:
+    """Return where *path* leads, by links of ours alone.
+
+    Raises:
+        UntrustedPathError: when somebody else made a link on the way: it may lead where they may not read.
+    """
+    with open_declared(os.path.normpath(path.absolute()), replaceable=True) as declared:
+        return os.fsdecode(declared.path)
 
 
 def _unreadable(name: str, why: str) -> InvalidBlueprintError:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from quiesce.errors import DamagedArtifactError, NonRecoverableError
-from quiesce.files.descriptors import open_directory, path_of
+from quiesce.files.descriptors import Identity, open_directory, path_of
 from quiesce.files.durable import write_durably_in
 from quiesce.files.removal import remove_tree
 from quiesce.model.ids import Json
@@ -65,13 +65,14 @@ def write_json(directory: int, name: bytes, body: Mapping[str, object]) -> None:
     write_durably_in(directory, name, json.dumps(body).encode())
 
 
-def remove(directory: int, name: bytes) -> None:
+def remove(directory: int, name: bytes, expected: Identity | None = None) -> None:
     """Remove *name*, of ours, from an open directory; it is fine when nothing is there.
 
     Raises:
+        TreeChangedError: when it is not the *expected* one; it was not touched.
         NonRecoverableError: when something of it stays, saying what and why.
     """
-    removal = remove_tree(directory, name, unlock=True)
+    removal = remove_tree(directory, name, expected, unlock=True)
     if not removal.complete:
         where = f"{shown_path(directory)}/{os.fsdecode(name)}"
         raise NonRecoverableError(

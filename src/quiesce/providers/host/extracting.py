@@ -107,8 +107,9 @@ def _extract(job: HostJob, notes: Path, target: int, name: bytes, build: Callabl
             write_json(kept, _note_of(job), {"execution": job.call.execution, "number": made.identity.inode})
         move(made, target, name)
     finally:
+        ours = Identity.of_descriptor(place)
         os.close(place)
-        remove(target, building)
+        remove(target, building, ours)
 
 
 def _remove_abandoned(target: int, building: bytes) -> None:
@@ -122,7 +123,7 @@ def _remove_abandoned(target: int, building: bytes) -> None:
         raise ForeignObjectError(
             f"{os.fsdecode(building)} is not what quiesce made there; it was not touched"
         )
-    remove(target, building)
+    remove(target, building, Identity.of(status))
 
 
 def _was_extracted(job: HostJob, notes: Path, target: int, name: bytes) -> bool:

@@ -152,7 +152,7 @@ def _copy_base(job: PostgreSQLJob, draft: Draft, facts: ServerFacts) -> None:
     staging = draft.directory / _STAGING
     with storage_errors(f"write {staging}"):
         shutil.rmtree(staging, ignore_errors=True)
-        draft.path(_FACTS).unlink(missing_ok=True)  # what was copied before does not count any more
+        draft.own_path(_FACTS).unlink(missing_ok=True)  # what was copied before does not count any more
     told = _Growth(job, staging)
     argv = [str(program(job, "pg_basebackup", facts.major)), "-D", str(staging), "-Ft", "-X", "fetch", "-z"]
     argv += ["-c", "fast", "--no-password", "-h", job.options.host, "-p", str(job.options.port)]
@@ -161,7 +161,7 @@ def _copy_base(job: PostgreSQLJob, draft: Draft, facts: ServerFacts) -> None:
         raise NonRecoverableError(f"pg_basebackup ended with {said}")
     with storage_errors(f"store {staging}"):
         for path in sorted(staging.iterdir()):
-            path.rename(draft.path(path.name))
+            path.rename(draft.own_path(path.name))
             draft.adopt(path.name, Compression.GZIP if path.suffix == ".gz" else Compression.NONE)
         staging.rmdir()
     _write_facts(draft, facts)
@@ -173,7 +173,7 @@ def _login(job: PostgreSQLJob) -> dict[str, str]:
 
 
 def _write_facts(draft: Draft, facts: ServerFacts) -> None:
-    copied_to, timeline = _range_of(json.loads(draft.path(_LIST).read_bytes()))
+    copied_to, timeline = _range_of(json.loads(draft.own_path(_LIST).read_bytes()))
     body = {
         "system": facts.system,
         "version": facts.version,
@@ -196,7 +196,7 @@ def _range_of(listed: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _facts(draft: Draft) -> Mapping[str, Any]:
-    found = json.loads(draft.path(_FACTS).read_bytes())
+    found = json.loads(draft.own_path(_FACTS).read_bytes())
     if not isinstance(found, dict):
         raise DamagedArtifactError(f"{draft.path(_FACTS)} is not what was written")
     return found

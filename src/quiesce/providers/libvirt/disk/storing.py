@@ -62,7 +62,7 @@ class DiskStore:
     def _write_plain(
         self, served: NbdClient, layout: qcow2.Layout, name: str, advance: Callable[[int], None]
     ) -> None:
-        with CheckedWriter(self._draft.path(name)) as writer:
+        with CheckedWriter(self._draft.own_path(name)) as writer:
             for head in layout.head():
                 writer.write(head)
             for buffer, length in served.read(layout.data(), writer.buffer):

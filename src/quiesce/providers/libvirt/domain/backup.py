@@ -350,8 +350,8 @@ class DomainBackup:
         """Let the backup hold an older layer itself: one file, in as many backups as need it."""
         if parent is None or name in draft.finished:
             return
-        stored, path = parent.manifest.file(name), draft.path(name)
-        with storage_errors(f"link {path}"):
+        stored, path = parent.manifest.file(name), draft.own_path(name)
+        with storage_errors(f"link {draft.path(name)}"):
             path.unlink(missing_ok=True)
             path.hardlink_to(self._job.repository.path(parent.manifest, name))
         draft.enter(stored)
