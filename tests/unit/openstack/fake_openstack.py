@@ -16,6 +16,7 @@ everything, whoever froze it. Its user is no administrator, and Neutron refuses 
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import re
@@ -316,7 +317,8 @@ class FakeOpenStack:
             if "upload" in self.failing:
                 self.images.pop(image_id, None)
             elif image_id in self.images:
-                size = {"size": 4096, "os_hash_algo": "sha512", "os_hash_value": f"hash of {image_id}"}
+                digest = hashlib.sha512(self.data[image_id].encode()).hexdigest()
+                size = {"size": 4096, "os_hash_algo": "sha512", "os_hash_value": digest}
                 self.images[image_id].update(status="active", **size)
                 if action == "createBackup":
                     self.later(2, lambda: self._rotate(server["id"], details))
