@@ -44,6 +44,8 @@ class FakeOpenStack:
         self.volumes: dict[str, dict[str, Any]] = {}
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.backups: dict[str, dict[str, Any]] = {}
+        #: types of volumes that an administrator has removed
+        self.gone_types: set[str] = set()
         self.groups: dict[str, dict[str, Any]] = {}
         self.group_types: dict[str, dict[str, Any]] = {}
         self.group_snapshots: dict[str, dict[str, Any]] = {}
@@ -399,6 +401,9 @@ class FakeOpenStack:
                 return {}
             case "DELETE", [kind, thing_id, "metadata", key]:
                 return self._there(kinds[kind], thing_id, kind)["metadata"].pop(key, {})
+            case "PUT", ["volumes", volume_id]:
+                self._there(self.volumes, volume_id, "Volume").update(body["volume"])
+                return {}
             case "DELETE", ["group_snapshots", thing_id]:
                 return self._delete_group(self._there(self.group_snapshots, thing_id, "Group snapshot"))
             case "DELETE", [kind, thing_id]:
@@ -532,8 +537,14 @@ class FakeOpenStack:
         return {}
 
     def _volume_from(self, wanted: dict[str, Any]) -> Any:
+        if wanted.get("volume_type") in self.gone_types:
+            refuse(404, f"Volume type {wanted['volume_type']} could not be found.")
         volume_id = self.volume(name=wanted["name"], size=wanted["size"])
-        self.volumes[volume_id]["metadata"] = wanted.get("metadata") or {}
+        told = {
+            "volume_type": wanted.get("volume_type"),
+            "availability_zone": wanted.get("availability_zone"),
+        }
+        self.volumes[volume_id].update(told, metadata=wanted.get("metadata") or {})
         self.volumes[volume_id]["status"] = "creating"
         self.data[volume_id] = self.data.get(wanted.get("snapshot_id") or "", "")
         self.later(2, lambda: self.volumes[volume_id].update(status="available"))

@@ -112,6 +112,79 @@ class TestDoctor:
         assert "group" not in self._findings(hands, cloud.boot())
 
 
+class TestWhatAVolumeIs:
+    """A volume that a backup is restored into is of the default type, unless one is made for it.
+
+    Block Storage API, "Restore a backup": "If not specified (a volume), the backup will be restored to a new
+    volume"; cinder/backup/api.py makes that with its size and name alone.
+    """
+
+    def _gone(self, cloud: FakeOpenStack, hands: Hands) -> tuple[str, Any]:
+        """Return a volume that was saved and is gone."""
+        volume = cloud.volume(name="ledger", size=3)
+        cloud.volumes[volume].update(
+            volume_type="fast", availability_zone="cellar", metadata={"team": "blue"}
+        )
+        cloud.data[volume] = "before"
+        artifact = hands.back_up(volume, "Volume", full=True)
+        del cloud.volumes[volume]
+        return volume, artifact
+
+    def _again(self, cloud: FakeOpenStack) -> dict[str, Any]:
+        (again,) = cloud.volumes.values()
+        assert cloud.data[again["id"]] == "before"
+        return again
+
+    def test_one_that_was_gone_is_as_it_was(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        volume, artifact = self._gone(cloud, hands)
+        outcome = hands.do(Operation.APPLY, volume, "Volume", full=True, artifact=artifact)
+        again = self._again(cloud)
+        assert (again["name"], again["size"], again["metadata"]) == ("ledger", 3, {"team": "blue"})
+        assert (again["volume_type"], again["availability_zone"]) == ("fast", "cellar")
+        assert f"its id {volume}" in outcome.note
+
+    def test_a_type_that_is_gone_is_told_and_the_data_comes_back(
+        self, cloud: FakeOpenStack, hands: Hands
+    ) -> None:
+        volume, artifact = self._gone(cloud, hands)
+        cloud.gone_types.add("fast")
+        hands.do(Operation.APPLY, volume, "Volume", full=True, artifact=artifact)
+        assert self._again(cloud)["volume_type"] is None
+        assert "no volume of type fast" in hands.said
+
+    def test_a_restore_that_is_cut_off_is_finished_with_the_same_volume(
+        self, cloud: FakeOpenStack, hands: Hands
+    ) -> None:
+        volume, artifact = self._gone(cloud, hands)
+        cloud.fail("POST /backups/.*/restore", 403)
+        with pytest.raises(NonRecoverableError):
+            hands.do(Operation.APPLY, volume, "Volume", full=True, artifact=artifact)
+        hands.do(Operation.APPLY, volume, "Volume", full=True, artifact=artifact)
+        assert self._again(cloud)["name"] == "ledger"
+
+    def test_one_that_was_given_up_is_removed_by_the_next(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        volume, artifact = self._gone(cloud, hands)
+        cloud.fail("POST /backups/.*/restore", 403)
+        with pytest.raises(NonRecoverableError):
+            hands.do(Operation.APPLY, volume, "Volume", full=True, artifact=artifact)
+        changes = {"full": True, "artifact": artifact, "execution": "exec2"}
+        hands.do(Operation.APPLY, volume, "Volume", **changes)
+        cloud.settle()
+        assert self._again(cloud)["name"] == "ledger"
+
+    @pytest.mark.parametrize("gone", [False, True], ids=["in-place", "anew"])
+    def test_what_is_lost_is_foreseen(self, cloud: FakeOpenStack, hands: Hands, gone: bool) -> None:
+        server = cloud.boot(volumes=1)
+        (volume,) = cloud.attached(server)
+        cloud.group([volume])
+        artifact = hands.back_up(volume, "Volume", full=True)
+        if gone:
+            del cloud.volumes[volume]
+        call = hands.call(Operation.APPLY, volume, "Volume", full=True, artifact=artifact)
+        lost = " ".join(hands.provider.inspect_target(call, hands.context).lost)
+        assert all((told in lost) is gone for told in ("its id", "its group", "its attachment as /dev/vdb"))
+
+
 class TestGateways:
     """Only administrators set enable_snat and external_fixed_ips of a router's gateway.
 

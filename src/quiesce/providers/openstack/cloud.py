@@ -237,12 +237,15 @@ class Cloud:
         answer = self.client.request(Service.VOLUME, "POST", "/backups", body={"backup": backup})
         return parsing.text_at(answer, "backup", "id")
 
-    def restore_backup(self, backup_id: str, *, volume_id: str | None = None, name: str | None = None) -> str:
-        """Begin to restore over *volume_id*, or into a new volume called *name*; return its id."""
-        where: dict[str, Json] = {"volume_id": volume_id} if volume_id else {"name": name}
+    def restore_backup(self, backup_id: str, *, volume_id: str) -> None:
+        """Begin to restore over *volume_id*."""
         path = f"/backups/{backup_id}/restore"
-        answer = self.client.request(Service.VOLUME, "POST", path, body={"restore": where})
-        return parsing.text_at(answer, "restore", "volume_id")
+        self.client.request(Service.VOLUME, "POST", path, body={"restore": {"volume_id": volume_id}})
+
+    def update_volume(self, volume_id: str, *, name: str, metadata: Mapping[str, str]) -> None:
+        """Let a volume have that name, and no other metadata."""
+        changes: dict[str, Json] = {"name": name, "metadata": dict(metadata)}
+        self.client.request(Service.VOLUME, "PUT", f"/volumes/{volume_id}", body={"volume": changes})
 
     def upload_volume(self, volume_id: str, image_name: str) -> str:
         """Begin to make an image of a volume's content; return the image's id."""

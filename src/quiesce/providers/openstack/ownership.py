@@ -6,7 +6,7 @@ that these metadata give; either alone proves nothing (images inherit the metada
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 from quiesce.errors import UnsupportedError
@@ -77,6 +77,11 @@ def owner_of(found: MarkedResource) -> Owner | None:
         return None
     name = _NAMES.name(found.metadata.get(KIND, ""), found.metadata.get(SOURCE, ""), owner.point)
     return owner if found.name in (name, _NOVAS_PREFIX + name) else None
+
+
+def of_others(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an object's metadata is not quiesce's."""
+    return {key: value for key, value in metadata.items() if not key.startswith(PREFIX)}
 
 
 def claimed(objects: Iterable[T], name: str, call: Call) -> T | None:

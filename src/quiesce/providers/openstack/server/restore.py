@@ -42,7 +42,7 @@ def apply(job: OpenStackJob) -> Outcome:
             held.enter_context(stopped(job, server.id))
         _put_root_back(job, server, content, returns)
         for each in others:
-            put_back(job, each.volume, each.source)
+            put_back(job, each.volume, each.content, each.source)
     return NOTHING
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
@@ -16,6 +17,12 @@ class VolumeContent:
 
     volume: str
     size_gib: int = 0
+    #: what a volume that takes its place needs to be like it
+    name: str = ""
+    type: str | None = None
+    zone: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
     snapshot: str | None = None
     #: the snapshot of the whole group that this one was made in, and can be removed with only
     group_snapshot: str | None = None

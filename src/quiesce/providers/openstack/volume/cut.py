@@ -42,7 +42,16 @@ def made_before(job: OpenStackJob) -> Iterator[Callable[[], MadeBefore]]:
 def content_of(volume: Volume) -> VolumeContent:
     """Return what is known of *volume* before anything was made of it."""
     device = volume.attachments[0].device if volume.attachments else None
-    return VolumeContent(volume=volume.id, size_gib=volume.size_gib, device=device)
+    return VolumeContent(
+        volume=volume.id,
+        size_gib=volume.size_gib,
+        name=volume.name,
+        type=volume.type,
+        zone=volume.zone,
+        metadata=ownership.of_others(volume.metadata),
+        group=volume.group_id,
+        device=device,
+    )
 
 
 def begin_cut(job: OpenStackJob, volume: Volume, made: MadeBefore) -> VolumeContent:

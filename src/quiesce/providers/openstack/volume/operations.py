@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quiesce.errors import ResourceNotFoundError
+from quiesce.model.operation import Operation
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
+from quiesce.model.target import NO_OBJECTION, RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.artifact import artifact_of, read_artifact
 from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
@@ -22,7 +24,7 @@ from quiesce.providers.openstack.root_disk import put_root_volume_back
 from quiesce.providers.openstack.volume.content import VolumeContent, is_root_device
 from quiesce.providers.openstack.volume.copy import copied
 from quiesce.providers.openstack.volume.cut import await_cut, begin_cut, made_before
-from quiesce.providers.openstack.volume.restore import put_back, source_of, state_of
+from quiesce.providers.openstack.volume.restore import not_kept, put_back, source_of, state_of
 
 
 class VolumeOperations(CheckedOperations[OpenStackJob]):
@@ -54,17 +56,20 @@ class VolumeOperations(CheckedOperations[OpenStackJob]):
 
     def apply(self, job: OpenStackJob, /) -> Outcome:
         """Put the volume back; when another volume takes its place, remember that one's id."""
-        source = source_of(job, _content(job))
+        content = _content(job)
+        source = source_of(job, content)
         volume = volume_of(job)
         server_id = _booted_from(job, volume)
         if volume is not None and server_id is not None:
             put_root_volume_back(job, server_id, volume, source)
             return NOTHING
-        new_id = put_back(job, volume, source)
+        lost = not_kept(job, volume, content)
+        new_id = put_back(job, volume, content, source)
         if volume is not None and new_id == volume.id:
             return NOTHING
         RuntimeState(job).write(id=new_id, external_id=new_id)
-        return Outcome(note=f"volume {new_id} has taken the place of {source.volume_id}")
+        note = f"volume {new_id} has taken the place of {source.volume_id}; not kept: {'; '.join(lost)}"
+        return Outcome(note=note)
 
     def start(self, job: OpenStackJob, /) -> Outcome:
         """Attach it where a restore that died has detached it; start the server when that has stopped it."""
@@ -92,6 +97,12 @@ class VolumeOperations(CheckedOperations[OpenStackJob]):
     def doctor(self, job: OpenStackJob, /) -> Sequence[Finding]:
         """Check rights, quotas, and which snapshots can be reverted to."""
         return list(doctor.check_volume(job))
+
+    def inspect_target(self, job: OpenStackJob, /) -> RestoreTarget:
+        """Tell what a volume that takes the place of this one will not have of it."""
+        if job.call.operation is not Operation.APPLY or job.call.artifact is None:
+            return NO_OBJECTION
+        return RestoreTarget(lost=not_kept(job, volume_of(job), _content(job)))
 
     def verify(self, job: OpenStackJob, /) -> Proof:
         """Ask Cinder about the snapshot or backup."""
