@@ -59,6 +59,8 @@ class _View:
     condemned: dict[ObjectName, frozenset[PackId]]
     condemned_at: dict[ObjectName, float]
     now: float
+    #: damaged notes of what is condemned: that begins anew
+    unread: list[ObjectName]
     forgotten: list[ObjectName] = field(default_factory=list)
     indexes: list[ObjectName] = field(default_factory=list)
     index: BlobIndex = field(default_factory=BlobIndex)
@@ -104,7 +106,13 @@ class Collector:
     def _look(self) -> _View:
         opened = self._opened
         objects = {stored.name: stored.modified for stored in opened.storage.list(CONDEMNED)}
-        view = _View(condemned=opened.condemned(), condemned_at=objects, now=self._storage_time())
+        unread: list[ObjectName] = []
+        view = _View(
+            condemned=opened.condemned(unread),
+            condemned_at=objects,
+            now=self._storage_time(),
+            unread=unread,
+        )
         points = [Point.parse(data) for _, data in opened.sealed_below(POINTS)]
         # looked at after the points: whoever removes one puts it here before
         points += self._removed_lately(view)
@@ -221,6 +229,7 @@ class Collector:
         self.collected.deleted_bytes = sum(view.sizes[pack] for pack in deleted)
 
     def _forget(self, view: _View) -> None:
+        self._opened.delete_unlocked(view.unread)
         for name in view.forgotten:
             try:
                 self._opened.storage.delete(name)

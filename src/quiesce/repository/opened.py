@@ -60,9 +60,13 @@ class OpenedRepository:
         found = ((pack_of(stored.name), stored) for stored in self.storage.list(PACKS))
         return {pack: stored for pack, stored in found if pack is not None}
 
-    def condemned(self) -> dict[ObjectName, frozenset[PackId]]:
-        """Return the packs that are going to be deleted, by the object that says so."""
-        return {name: _pack_set(data) for name, data in self.sealed_below(CONDEMNED)}
+    def condemned(self, damaged: list[ObjectName] | None = None) -> dict[ObjectName, frozenset[PackId]]:
+        """Return the packs that are going to be deleted, by the object that says so.
+
+        One that is *damaged* says nothing: who collects cannot read it either, so nothing is deleted for it.
+        """
+        unread = [] if damaged is None else damaged
+        return {name: _pack_set(data) for name, data in self.sealed_below(CONDEMNED, unread)}
 
     def load_index(self) -> BlobIndex:
         """Return where all blobs lie; what is in packs that are gone or condemned is not to be found.

@@ -139,7 +139,10 @@ class PointReader:
 
     def _restore(self, writer: TreeWriter, entry: TreeEntry, content: dict[bytes, bytes]) -> None:
         if entry.kind == HARD_LINK:
-            writer.hard_link(entry.path, entry.target)
+            try:
+                writer.hard_link(entry.path, entry.target)
+            except FileNotFoundError:
+                writer.problems.add(entry.path, "another name of what is not there")
             return
         metadata = _metadata(entry)
         if entry.kind == DIRECTORY:

@@ -198,7 +198,9 @@ class TreeSaver:
         self._ahead: deque[_OpenFile] = deque()
         self._draft = SegmentDraft()
         self._segments: list[tuple[bytes, BlobSlot, int]] = []
-        self._names: dict[tuple[int, int], tuple[bytes, int]] = {}
+        self._names: dict[tuple[int, int], tuple[bytes | None, int]] = {}
+        #: names that are not stored, of what may have others
+        self._lost: set[bytes] = set()
         self.saved = TreeSaved()
 
     def save(self, root: int) -> PointItem:
@@ -235,11 +237,11 @@ class TreeSaver:
         try:
             pending = self._pending_of(entry)
         except FileNotFoundError:
-            return  # gone meanwhile
+            self._let_others_be_first(entry)  # gone meanwhile
         except (TreeChangedError, MountInsideError) as error:
-            self.saved.problems.add(entry.path, str(error))
+            self._lose(entry, str(error))
         except OSError as error:
-            self.saved.problems.add(entry.path, error)
+            self._lose(entry, error)
         else:
             if pending is not None:
                 self._pending.append(pending)
@@ -265,6 +267,19 @@ class TreeSaver:
         if others > 1:
             self._names[key] = (entry.path if first is None else first, others - 1)
         return first
+
+    def _lose(self, entry: Entry, reason: str | OSError) -> None:
+        self.saved.problems.add(entry.path, reason)
+        self._let_others_be_first(entry)
+
+    def _let_others_be_first(self, entry: Entry) -> None:
+        """See to it that no other name of a file relies on one that is not stored."""
+        key = (entry.status.st_dev, entry.status.st_ino)
+        first, others = self._names.get(key, (None, 0))
+        if first == entry.path:
+            self._names[key] = None, others
+        if entry.status.st_nlink > 1:
+            self._lost.add(entry.path)
 
     def _other(self, entry: Entry) -> _Pending:
         descriptor = entry.open()
@@ -303,7 +318,7 @@ class TreeSaver:
                 self._read_file(entry.path, descriptor, pending)
             except OSError as error:
                 pending.lost = True
-                self.saved.problems.add(entry.path, error)
+                self._lose(entry, error)
             finally:
                 os.close(descriptor)
 
@@ -335,7 +350,13 @@ class TreeSaver:
             if not pending.fields:
                 self._read_opened(at_most=0)
             if not pending.lost:
-                self._write(pending.entry())
+                self._write_found(pending.entry())
+
+    def _write_found(self, entry: TreeEntry) -> None:
+        if entry.kind == HARD_LINK and entry.target in self._lost:
+            self.saved.problems.add(entry.path, "another name of what could not be read")
+        else:
+            self._write(entry)
 
     def _write(self, entry: TreeEntry) -> None:
         self._draft.add(entry)

@@ -148,6 +148,23 @@ def test_many_indexes_become_one(scene: Scene) -> None:
     assert [scene.read(key) for key in keys] == [[b"%d" % n] for n in range(20)]
 
 
+def test_a_damaged_note_of_condemned_packs_keeps_nobody_from_anything(scene: Scene) -> None:
+    """What it told is not known any more, so those packs are as all others; it is told, and goes."""
+    key = scene.save("one", b"content")
+    scene.repository.remove(scene.save("two", b"other"))
+    scene.clock.now += GRACE_S + 1
+    scene.repository.collect()
+    (name,) = (stored.name for stored in scene.storage.list("condemned"))
+    scene.storage._objects[name] = b"damaged", scene.clock.now
+    assert any("condemned" in problem for problem in scene.repository.check().problems)
+    assert scene.read(key) == [b"content"]
+    assert scene.read(scene.save("three", b"more")) == [b"more"]
+    scene.collect_all()
+    assert scene.packs() == 2
+    assert scene.repository.check().problems == []
+    assert scene.read(key) == [b"content"]
+
+
 def test_a_lost_index_is_made_anew_from_the_packs(scene: Scene) -> None:
     """Trailers say the same."""
     key = scene.save("one", b"content")

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quiesce.files import walking
 from quiesce.files.metadata import EVERYTHING
 from quiesce.repository import (
     FileKey,
@@ -30,6 +31,7 @@ from quiesce.repository import (
     Repository,
     TreeEntry,
     differences,
+    saving_trees,
 )
 from quiesce.repository.content import BlobRecord
 from quiesce.repository.trees import HARD_LINK, LINK, SegmentDraft, needs_of, read_segment, walk_order
@@ -489,6 +491,65 @@ def test_names_of_one_file_stay_names_of_one_file(repository: Repository, tmp_pa
     os.close(descriptor)
     assert (target / "z" / "one").read_bytes() == b"content"
     assert (target / "z" / "one").samefile(target / "z" / "two")
+
+
+@pytest.mark.parametrize("where", ["Entry.open", "TreeSaver._read_file"])
+def test_a_name_whose_first_name_is_lost_keeps_nothing_from_coming_back(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """It is stored by itself where it can be read, and else named; the rest of the tree comes back."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_bytes(b"content")
+    os.link(source / "a", source / "b")
+    (source / "c").write_bytes(b"other")
+    fail_at(b"a", where, monkeypatch)
+    descriptor = os.open(source, os.O_RDONLY)
+    with repository.write() as session:
+        item, saved = session.add_tree(descriptor)
+        session.commit(Point(key=KEY, made_at=1.0, items={"data": item}))
+    os.close(descriptor)
+    monkeypatch.undo()
+    restore(repository, tmp_path / "target")
+    lost = {problem.path for problem in saved.problems}
+    there = {os.fsencode(path.name) for path in (tmp_path / "target").iterdir()}
+    assert b"a" in lost
+    assert lost | there == {b"a", b"b", b"c"}
+    if where == "Entry.open":
+        assert (tmp_path / "target" / "b").read_bytes() == b"content"
+
+
+def fail_at(path: bytes, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what cannot be read be just *path*."""
+    owner, name = where.split(".")
+    class_ = {"Entry": walking.Entry, "TreeSaver": saving_trees.TreeSaver}[owner]
+    original = getattr(class_, name)
+
+    def fail(self: object, *given: object) -> object:
+        if path in {getattr(self, "path", None), *given[:1]}:
+            raise PermissionError(errno.EACCES, "not ours")
+        return original(self, *given)
+
+    monkeypatch.setattr(class_, name, fail)
+
+
+def test_a_further_name_of_what_is_not_there_is_told(repository: Repository, tmp_path: Path) -> None:
+    """It keeps nothing else from coming back, whoever stored such a tree."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "file").write_bytes(b"content")
+    save(repository, source)
+    reader = repository.reader(KEY)
+    dangling = TreeEntry(path=b"a", kind=HARD_LINK, target=b"gone")
+    entries = list(reader.entries("data"))
+    entries.insert(1, dangling)
+    target.mkdir()
+    descriptor = os.open(target, os.O_RDONLY)
+    reader.entries = lambda _item, below=b"": iter(entries)  # type: ignore[method-assign,misc,assignment]
+    problems = reader.restore_tree("data", descriptor)
+    os.close(descriptor)
+    assert [problem.path for problem in problems] == [b"a"]
+    assert (target / "file").read_bytes() == b"content"
 
 
 def test_what_differs_between_two_trees_is_told(repository: Repository, tmp_path: Path) -> None:
