@@ -12,7 +12,7 @@ from quiesce.providers.openstack.cloud import Cloud
 _COLLECTION: Final = "security-group-rules"
 #: whom a rule speaks of; it speaks of everybody where none is given
 _REMOTES: Final = frozenset({"remote_ip_prefix", "remote_group_id", "remote_address_group_id"})
-_FIELDS: Final = _REMOTES | {"direction", "ethertype", "protocol", "port_range_min", "port_range_max"}
+RULE_FIELDS: Final = _REMOTES | {"direction", "ethertype", "protocol", "port_range_min", "port_range_max"}
 #: what the names of all remotes begin with, those that are newer than this code too
 _REMOTE_PREFIX: Final = "remote_"
 
@@ -22,7 +22,7 @@ def rule_of(raw: Mapping[str, Any]) -> Mapping[str, Json]:
     return {
         name: raw[name]
         for name in sorted(raw)
-        if raw[name] is not None and (name in _FIELDS or name.startswith(_REMOTE_PREFIX))
+        if raw[name] is not None and (name in RULE_FIELDS or name.startswith(_REMOTE_PREFIX))
     }
 
 
