@@ -196,14 +196,16 @@ def test_a_deployment_that_keeps_nothing_in_a_repository_has_nothing_to_rebuild(
     assert "keeps backups in a repository" in refused.err
 
 
-def test_a_backup_whose_manifest_cannot_be_written_is_kept_and_says_so(
+def test_a_backup_whose_manifest_cannot_be_written_is_kept_and_has_failed(
     quiesce: CommandLine, shop: Shop
 ) -> None:
+    """It is complete, and nobody could bring it back without this catalog."""
     manifest(quiesce, "one").mkdir(parents=True)
-    told = quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL)
+    told = quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL, status=ExitStatus.FAILED)
     assert "the manifest of one could not be brought up to date" in told.err
     assert quiesce.points("shop")["one"]["state"] == "complete"
     assert "could not be brought up to date" in quiesce("executions", "list").out
+    assert quiesce.executions()[-1]["state"] == "failed"
 
 
 def damage(path: Path, old: str, new: str) -> None:
@@ -221,3 +223,18 @@ def json_documents(text: str) -> list[Any]:
         found.append(document)
         text = text.strip()[end:]
     return found
+
+
+def test_a_name_that_the_repository_knows_is_refused_before_anything_is_made(
+    quiesce: CommandLine, saved_shop: Shop
+) -> None:
+    """The catalog is lost, the instances are others: the name's manifest is that of an older backup."""
+    lose_database(quiesce)
+    init(quiesce, saved_shop)
+    before = {path: path.read_bytes() for path in (quiesce.home / "repository").rglob("*") if path.is_file()}
+    told = quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL, status=ExitStatus.REFUSED).err
+    assert "quiesce backups rebuild shop" in told
+    assert quiesce.executions() == []
+    quiesce("backup", "shop", "-p", "snapshot_name=three", *FULL)
+    now = {path: path.read_bytes() for path in (quiesce.home / "repository").rglob("*") if path.is_file()}
+    assert {path: data for path, data in now.items() if path in before} == before

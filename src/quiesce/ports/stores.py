@@ -200,6 +200,10 @@ class Manifests(Protocol):
         """
         ...
 
+    def has_manifest(self, directory: str, deployment: DeploymentName, point: BackupName) -> bool:
+        """Tell whether *directory* holds a manifest of that restore point, whoever made it."""
+        ...
+
     def digest(self, directory: str, point: RestorePoint, instance: InstanceId | None = None) -> str | None:
         """Return the digest of *point*'s own manifest, or of its copy of *instance*; None: there is none."""
         ...

@@ -17,7 +17,7 @@ from quiesce.archives.keyring import IMPORT_HINT
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, UnsupportedError
 from quiesce.files.durable import storage_errors, write_durably_in
 from quiesce.files.held import held, held_path
-from quiesce.model.ids import DeploymentName, InstanceId, backup_name, deployment_name
+from quiesce.model.ids import BackupName, DeploymentName, InstanceId, backup_name, deployment_name
 from quiesce.model.manifest import Copy, LeftOut, PointManifest, RepositoryCondition, Survey
 from quiesce.model.restore_point import RestorePoint
 from quiesce.stores.codec import decode, encode
@@ -91,6 +91,12 @@ class RepositoryManifests:
         except OSError as error:
             return {"distrust": f"the manifest of {newest.name} cannot be read: {error.strerror}"}
         return {}
+
+    def has_manifest(self, directory: str, deployment: DeploymentName, point: BackupName) -> bool:
+        """Tell whether *directory* holds a manifest of that restore point, whoever made it."""
+        path = Path(directory) / deployment_name(deployment) / backup_name(point) / _NAME
+        with storage_errors(f"look at {path}"):
+            return path.is_file()
 
     def digest(self, directory: str, point: RestorePoint, instance: InstanceId | None = None) -> str | None:
         """Return the digest of *point*'s own manifest, or of its copy of *instance*; None: there is none."""

@@ -10,7 +10,7 @@ from quiesce.app.inquiry import Inquiry, question
 from quiesce.app.services import Services
 from quiesce.errors import DamagedError, PlanError, ProviderError, UnknownNameError, UnreachableError
 from quiesce.model.deployment import Deployment
-from quiesce.model.ids import InstanceId, deployment_name
+from quiesce.model.ids import BackupName, InstanceId, deployment_name
 from quiesce.model.manifest import PointManifest
 from quiesce.model.operation import SNAPSHOT_CREATE
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
@@ -130,6 +130,24 @@ def refuse_missing_repositories(
             raise UnreachableError(
                 f"{why}; the catalog knows backups of {deployment.name} there",
                 hint="Mount it. If backups are to begin anew there, make that file first, empty.",
+            )
+
+
+def refuse_taken_name(
+    services: Services, deployment: Deployment, name: BackupName, instances: Collection[InstanceId]
+) -> None:
+    """Refuse a restore point's name under which a repository holds one that the catalog does not know.
+
+    Raises:
+        PlanError: when that is so.
+    """
+    for directory in sorted(set(repositories(services, deployment, instances).values())):
+        if services.manifests.has_manifest(directory, deployment.name, name):
+            raise PlanError(
+                f"{directory} holds a restore point {name!r} of {deployment.name}, "
+                "which the catalog does not know",
+                hint="Choose another snapshot_name, or bring that one back: "
+                f"quiesce backups rebuild {deployment.name}",
             )
 
 

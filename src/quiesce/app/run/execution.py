@@ -174,9 +174,12 @@ class ExecutionRun:
         problem = keep_manifests(self.services, self.deployment, changed)
         self._keep_durations(history)
         ended = history.ended
+        state = _STATES[ended.ending] if ended is not None else ExecutionState.RUNNING
+        if problem and state is ExecutionState.COMPLETED:
+            state = ExecutionState.FAILED
         concluded = replace(
             self.execution,
-            state=_STATES[ended.ending] if ended is not None else ExecutionState.RUNNING,
+            state=state,
             ended_at=ended.at if ended is not None else None,
             message="; ".join(filter(None, (ended.message if ended is not None else "", problem))),
             owes=bool(history.debts(self.plan)),

@@ -15,7 +15,7 @@ from quiesce.app.points.former import (
     refuse_half_undo,
     wanted_side,
 )
-from quiesce.app.points.manifests import refuse_missing_repositories
+from quiesce.app.points.manifests import refuse_missing_repositories, refuse_taken_name
 from quiesce.app.points.naming import LATEST, point_named
 from quiesce.app.points.targets import inspect_targets
 from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry
@@ -157,6 +157,8 @@ def _check_first(
     if makes_full_point(plan):
         cut = {step.instance for step in plan.steps if step.operation is Operation.SNAPSHOT}
         refuse_missing_repositories(services, deployment, cut)
+        if plan.parameters.snapshot_name is not None:
+            refuse_taken_name(services, deployment, plan.parameters.snapshot_name, cut)
     targets = inspect_targets(services, deployment, plan, points)
     applied = _read_by(plan)
     reading = points if applied else ()
