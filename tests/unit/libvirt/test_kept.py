@@ -96,3 +96,28 @@ def test_what_becomes_of_a_virtual_tpm_is_said_before_and_after(
     (told,) = foreseen(subject, artifact)
     assert ("sealed to the old one" if gone else "state of now") in told
     assert told in do(subject, Operation.APPLY, artifact=artifact).note
+
+
+def test_a_file_that_a_restore_leaves_for_good_is_told_before_and_when_nothing_needs_it(
+    made: Callable[..., FakeSubject],
+) -> None:
+    """A full copy is put on top of restore points; the file that they lie in is read by nobody after them."""
+    subject = made()
+    first = subject.machine.disk
+    snapshot = subject.call(Operation.SNAPSHOT, full=False, point="before")
+    subject.provider().perform(snapshot, RecordingContext())
+    artifact = saved(subject)
+    assert any("the file of vda" in each for each in foreseen(subject, artifact))
+    do(subject, Operation.APPLY, artifact=artifact)
+    removal = subject.call(Operation.DELETE, full=False, point="before")
+    note = subject.provider().perform(removal, RecordingContext()).note
+    assert f"nothing reads {first} any more" in note
+    assert Path(first).exists()
+
+
+def test_a_snapshot_that_is_merged_leaves_no_file_to_be_told_of(made: Callable[..., FakeSubject]) -> None:
+    subject = made()
+    subject.provider().perform(subject.call(Operation.SNAPSHOT, full=False), RecordingContext())
+    assert (
+        subject.provider().perform(subject.call(Operation.DELETE, full=False), RecordingContext()).note == ""
+    )

@@ -117,7 +117,9 @@ class DomainOperations(CheckedOperations[LibvirtJob]):
             _delete_copy(job, domain)
         elif domain is not None:
             internal.delete(job, domain)
-            overlays.delete(job, domain)
+            if unread := overlays.delete(job, domain):
+                files = ", ".join(unread)
+                return Outcome(note=f"nothing reads {files} any more; it is not quiesce's and was left alone")
         return NOTHING
 
     def doctor(self, job: LibvirtJob, /) -> Sequence[Finding]:

@@ -116,18 +116,34 @@ def apply(job: LibvirtJob, domain: Domain) -> None:
     power.leave(job, domain, running=snapshot.active)
 
 
+def misplaced(job: LibvirtJob, domain: Domain, targets: Iterable[str]) -> list[str]:
+    """Return which of the disks *targets* write into a file of quiesce's, laid upon their restore points.
+
+    A full copy is put there, so they do not come back to the files that they had at first.
+    """
+    disks = [disk for disk in read_definition(domain.xml()).disks if disk.target in set(targets)]
+    return [
+        f"the file of {disk.target}, which stays {disk.path} after its restore points are removed"
+        for disk in disks
+        if _is_overlay(job, domain, disk.target, disk.path)
+    ]
+
+
 def ran_at_cut(job: LibvirtJob, domain: Domain) -> bool | None:
     """Tell whether the domain ran at the cut; None when it knows of no such restore point."""
     snapshot = _snapshot_of(job, overlay_snapshots(domain))
     return None if snapshot is None else snapshot.active
 
 
-def delete(job: LibvirtJob, domain: Domain) -> None:
-    """Forget the restore point and merge what nobody needs any more; fine when it is not there."""
+def delete(job: LibvirtJob, domain: Domain) -> list[str]:
+    """Forget the restore point and merge what nobody needs any more; fine when it is not there.
+
+    Returns the files that nothing reads any more, and that are not quiesce's to remove.
+    """
     kept = overlay_snapshots(domain)
     snapshot = _snapshot_of(job, kept)
     if snapshot is None or not is_removable(job.call, snapshot.owner):
-        return
+        return []
     rest = tuple(other for other in kept if other != snapshot)
     if not _was_taken(domain, snapshot):
         _remove_files(_overlay(job, domain, *frozen) for frozen in snapshot.frozen.items())
@@ -136,6 +152,19 @@ def delete(job: LibvirtJob, domain: Domain) -> None:
         for target, path in snapshot.frozen.items():
             rest = _Tree(job, domain, target, rest).tidy(also=path)
     set_overlay_snapshots(domain, rest)
+    return [path for path in _unread(domain, snapshot, rest) if Path(path).exists()]
+
+
+def _unread(domain: Domain, gone: OverlaySnapshot, rest: Sequence[OverlaySnapshot]) -> list[str]:
+    """Return which files of the snapshot that is *gone* neither a disk nor one of the *rest* reads."""
+    disks = read_definition(domain.xml()).disks
+    tops = [(disk.path, disk.format) for disk in disks if disk.target in gone.frozen]
+    for each in rest:
+        chosen = each.frozen.keys() & gone.frozen.keys()
+        tops += [(each.frozen[target], each.images[target].format) for target in chosen]
+    there = [(path, told) for path, told in tops if Path(path).exists()]
+    read = {image.path for top in there for image in qemu_img.chain(*top)}
+    return sorted(set(gone.frozen.values()) - read)
 
 
 def faults(job: LibvirtJob, domain: Domain) -> list[str] | None:

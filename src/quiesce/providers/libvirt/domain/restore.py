@@ -27,7 +27,7 @@ from quiesce.providers.libvirt.client import Domain
 from quiesce.providers.libvirt.disk import qemu_img
 from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
 from quiesce.providers.libvirt.disk.storing import StoredDisk
-from quiesce.providers.libvirt.domain import power
+from quiesce.providers.libvirt.domain import overlays, power
 from quiesce.providers.libvirt.domain.backup import DEFINITION, NVRAM, SECRETS, DomainCopy, purpose_of
 from quiesce.providers.libvirt.domain.checkpoints import forget_checkpoints
 from quiesce.providers.libvirt.domain.domain_xml import (
@@ -127,7 +127,10 @@ class DomainRestore:
             f"the disk {', '.join(copy.excluded_disks)}, which the backup does not hold": bool(wanted)
             and bool(copy.excluded_disks),
         }
-        return tuple(what for what, applies in found.items() if applies)
+        told = [what for what, applies in found.items() if applies]
+        if there is not None:
+            told += overlays.misplaced(self._job, there, [disk.target for disk in copy.disks])
+        return tuple(told)
 
     def _plan(self) -> _RestorePlan:
         copy = read_artifact(DomainCopy, self._manifest.content)
