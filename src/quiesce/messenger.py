@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -9,8 +10,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from quiesce.errors import NonRecoverableError, RecoverableError
+from quiesce.isolation.patience import within
 
 _TIMEOUT_S: Final = 20.0
+#: how long all of it may take, however slowly somebody answers
+_TOGETHER_S: Final = 60.0
 
 
 class WebMessenger:
@@ -29,7 +33,11 @@ class WebMessenger:
             raise NonRecoverableError(
                 "the secret is no URL that apprise knows", hint="Such as mailto://, slack:// or json://."
             )
-        if not sender.notify(title=title, body="\n".join(lines)):
+        try:
+            accepted = within(_TOGETHER_S, lambda: sender.notify(title=title, body="\n".join(lines)))
+        except TimeoutError:
+            accepted = False
+        if not accepted:
             raise RecoverableError("the message was not accepted; it is sent again with the next run-due")
 
     def ping(self, url: str) -> None:
@@ -37,7 +45,11 @@ class WebMessenger:
         if urlsplit(url).scheme not in ("http", "https"):
             raise NonRecoverableError("the secret is no http or https URL")
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310  checked above
-                answer.read(1)
-        except (urllib.error.URLError, OSError, ValueError) as error:
+            within(_TOGETHER_S, lambda: _call(url))
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             raise RecoverableError(f"it was not reached: {type(error).__name__}") from None
+
+
+def _call(url: str) -> None:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310  its scheme is checked
+        answer.read(1)

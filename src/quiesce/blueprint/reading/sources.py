@@ -7,7 +7,6 @@ import functools
 import http.client
 import os
 import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from quiesce.blueprint.reading.yaml_text import MAX_BYTES, parse_yaml, too_large
 from quiesce.errors import QuiesceError, UntrustedPathError
 from quiesce.files.reading import read_named
 from quiesce.files.trust import open_declared
+from quiesce.isolation.patience import within
 from quiesce.model.ids import Json
 
 _NETWORK: Final = ("http", "https")
@@ -306,15 +306,18 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
 
 def _fetch(url: str) -> bytes:
     """Return what lies at *url*; `_TIMEOUT_S` bounds each wait, and all of them together."""
-    request = urllib.request.Request(url, headers={"User-Agent": "quiesce"})  # noqa: S310  only https comes here
-    ends = time.monotonic() + _TIMEOUT_S
-    data = b""
     try:
-        with urllib.request.build_opener(_HttpsOnly).open(request, timeout=_TIMEOUT_S) as answer:
-            while (chunk := answer.read1(_CHUNK_BYTES)) and len(data) <= MAX_BYTES:
-                data += chunk
-                if time.monotonic() > ends:
-                    raise TimeoutError(f"it was not read within {_TIMEOUT_S:g} s")
+        return within(_TIMEOUT_S, lambda: _answer_of(url))
+    except TimeoutError as error:
+        raise _unreadable(url, f"it was not read within {_TIMEOUT_S:g} s") from error
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise _unreadable(url, str(error)) from error
+
+
+def _answer_of(url: str) -> bytes:
+    request = urllib.request.Request(url, headers={"User-Agent": "quiesce"})  # noqa: S310  only https comes here
+    data = b""
+    with urllib.request.build_opener(_HttpsOnly).open(request, timeout=_TIMEOUT_S) as answer:
+        while (chunk := answer.read1(_CHUNK_BYTES)) and len(data) <= MAX_BYTES:
+            data += chunk
     return data
