@@ -585,6 +585,26 @@ def test_an_operation_is_retried_as_cfy_was_told(lab: Lab) -> None:
     assert len(lab.made()) == 2
 
 
+@pytest.mark.parametrize("behaves", ["stumble", "poll"])
+def test_retries_fit_into_the_frozen_window(lab: Lab, behaves: str) -> None:
+    """With the documented flags, which pause as long as the whole window, nothing was tried again."""
+    lab.init(two_tiers(vm={"create": behaves}))
+    output = lab.start("backup", "-p", "snapshot_name=one;max_freeze=20", *RETRIES)
+    assert "tries are repeated after 2 s, not 30 s: max_freeze is 20 s" in output
+    assert len(lab.made()) == 2
+    assert lab.frozen() == []
+
+
+def test_what_the_old_plugin_made_is_restored_and_removed(lab: Lab) -> None:
+    """Whatever its name is."""
+    lab.init(two_tiers())
+    for workflow in ("restore", "remove_backup"):
+        given = {"snapshot_name": "before the move/2", "made_elsewhere": True}
+        assert "succeeded" in lab.start(workflow, "-p", json.dumps(given))
+    assert "succeeded" in lab.start("backup", "-p", "snapshot_name=one;snapshot_rotation=-1")
+    assert len(lab.made()) == 2
+
+
 def test_a_failed_backup_leaves_an_older_one_of_that_name_alone(lab: Lab) -> None:
     lab.init(two_tiers(other={"create": "fail"}))
     (other,) = [name for name in node_instances(lab) if name.startswith("other_")]

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from quiesce.cloudify.names import CLOUDIFYS
 from quiesce.model.capabilities import Capabilities, Description, Kind
-from quiesce.model.ids import Json, backup_name
+from quiesce.model.ids import BackupName, Json, backup_name
 from quiesce.model.parameters import Parameters
 from quiesce.model.plan import Plan
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Topology
 from quiesce.planning import default_of, parameters_of, plan_workflow, read_parameters
 
+#: a name that can be checked, for one that cannot
+_STAND_IN: Final = "made-elsewhere"
+#: so many pauses between tries are to fit into the frozen window
+_TRIES_IN_WINDOW: Final = 10
 #: what a blueprint may name in Cloudify that is ours, and may have a copy after the thaw
 _OURS = "quiesce."
 
@@ -38,13 +42,21 @@ def parameters_given(workflow: str, given: Mapping[str, Any]) -> dict[str, Json]
     }
 
 
-def parameters_read(workflow: str, wanted: Mapping[str, Json], retries: Retries) -> Parameters:
+def parameters_read(
+    workflow: str, wanted: Mapping[str, Json], retries: Retries, *, unchecked_name: BackupName | None = None
+) -> Parameters:
     """Return *wanted* as checked values; retries are Cloudify's where nothing else is said.
+
+    *unchecked_name* is the restore point's, where another made it, whose names may hold anything.
 
     Raises:
         UsageError: for a value that is not accepted.
     """
-    parameters = read_parameters(workflow, wanted, now=time.time(), allow_custom=True)
+    checked = wanted if unchecked_name is None else {**wanted, "snapshot_name": _STAND_IN}
+    parameters = read_parameters(workflow, checked, now=time.time(), allow_custom=True)
+    if unchecked_name is not None:
+        raw = {**parameters.raw, "snapshot_name": unchecked_name}
+        parameters = replace(parameters, snapshot_name=unchecked_name, raw=raw)
     return replace(
         parameters,
         task_retries=parameters.task_retries if "task_retries" in wanted else retries.tries,
@@ -52,6 +64,21 @@ def parameters_read(workflow: str, wanted: Mapping[str, Json], retries: Retries)
             parameters.task_retry_interval_s if "task_retry_interval" in wanted else retries.interval_s
         ),
     )
+
+
+def with_retries_that_fit(plan: Plan, wanted: Mapping[str, Json]) -> tuple[Plan, str]:
+    """Return *plan* with pauses between tries that fit into its frozen window, and what was changed.
+
+    Cloudify's usual pause is as long as the whole window: nothing would be tried twice. What was *wanted* of
+    us by name stays.
+    """
+    pause = plan.parameters.task_retry_interval_s
+    fitting = plan.parameters.max_freeze_s / _TRIES_IN_WINDOW
+    if not plan.indebting or pause <= fitting or "task_retry_interval" in wanted:
+        return plan, ""
+    bound = plan.parameters.max_freeze_s
+    told = f"tries are repeated after {fitting:g} s, not {pause:g} s: max_freeze is {bound:g} s"
+    return replace(plan, parameters=replace(plan.parameters, task_retry_interval_s=fitting)), told
 
 
 def plan_in_cloudify(

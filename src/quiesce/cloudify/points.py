@@ -12,7 +12,7 @@ from quiesce.cloudify.names import CLOUDIFYS, MADE_ELSEWHERE
 from quiesce.errors import PlanError, UnknownNameError, UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
-from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, Json, backup_name
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, Json
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
@@ -45,7 +45,7 @@ def wanted_points(
         there = ", ".join(point.name for point in known) or "none"
         raise UsageError(f"Backup name must be provided: snapshot_name; there is: {there}")
     if elsewhere and name not in {point.name for point in known}:
-        return (_assumed(backup_name(name), topology, wanted, deployment),)
+        return (_assumed(BackupName(name), topology, wanted, deployment),)
     return (_found(services, deployment, workflow, name, wanted),)
 
 

@@ -51,6 +51,7 @@ class CloudifyTasks:
         del deployment, execution
         self._context = context
         self._parameters = plan.parameters.raw
+        self._longest_pause_s = plan.parameters.task_retry_interval_s if plan.indebting else None
         self._masking = services.masking
         self._done: set[StepId] = set(history.done) if history is not None else set()
         self._artifacts: dict[tuple[BackupName | None, InstanceId], Mapping[str, Json]] = {
@@ -67,6 +68,9 @@ class CloudifyTasks:
         try:
             return self._perform(attempt)
         except ProviderError as error:
+            if error.retry_after_s is not None and self._longest_pause_s is not None:
+                # a plugin that polls does not know how short a frozen window is
+                error.retry_after_s = min(error.retry_after_s, self._longest_pause_s)
             raise masked_error(self._masking, error) from None
 
     def _perform(self, attempt: Attempt) -> Outcome:

@@ -13,7 +13,13 @@ from cloudify.exceptions import NonRecoverableError
 from quiesce.app.run.run import leased
 from quiesce.app.services import Services
 from quiesce.cloudify.errors import in_one_line
-from quiesce.cloudify.planning import Retries, parameters_given, parameters_read, plan_in_cloudify
+from quiesce.cloudify.planning import (
+    Retries,
+    parameters_given,
+    parameters_read,
+    plan_in_cloudify,
+    with_retries_that_fit,
+)
 from quiesce.cloudify.points import check_first, refuse_known_name, wanted_points
 from quiesce.cloudify.running import (
     Interruptions,
@@ -108,9 +114,11 @@ def _plan(
     points = wanted_points(services, deployment_name(context.deployment.id), row, wanted, topology)
     configured = context.internal.get_task_configuration()
     retries = Retries(tries=configured["total_retries"], interval_s=configured["retry_interval"])
-    read = parameters_read(row.name, wanted, retries)
+    others = next((point.name for point in points if not point.execution), None)
+    read = parameters_read(row.name, wanted, retries, unchecked_name=others)
     plan = plan_in_cloudify(row.name, topology, read, points, services.descriptions)
-    for warning in plan.warnings:
+    plan, changed = with_retries_that_fit(plan, wanted)
+    for warning in filter(None, (*plan.warnings, changed)):
         context.logger.warning("%s", warning)
     parallel = _parallel(plan, context, parameters)
     return replace(plan, parameters=replace(plan.parameters, parallel=parallel)), points

@@ -188,6 +188,10 @@ def _count(least: int) -> Callable[[str, Json], int]:
     return _checked(whole_number(least))
 
 
+def _rotation(name: str, value: Json) -> int:
+    return -1 if value in (-1, "-1") else _count(1)(name, value)
+
+
 _flag = _checked(read_flag)
 _seconds = _checked(read_seconds)
 _positive_seconds = _checked(read_positive_seconds)
@@ -286,10 +290,11 @@ PARAMETERS: Final = (
     Parameter(
         name="snapshot_rotation",
         workflows=_making,
-        read=_count(1),
+        read=_rotation,
         default=1,
         handed_on=True,
-        help="how many to keep, handed on to operations; quiesce itself removes nothing because of it",
+        help="how many to keep (-1: all), handed on to operations; quiesce itself removes nothing because "
+        "of it",
     ),
     Parameter(
         name="include_instances",

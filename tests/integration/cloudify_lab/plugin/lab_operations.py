@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from cloudify.decorators import operation
-from cloudify.exceptions import NonRecoverableError
+from cloudify.exceptions import NonRecoverableError, OperationRetry
 from cloudify.workflows import workflow_api
 
 
@@ -29,6 +29,8 @@ def _behave(ctx):
         raise NonRecoverableError("as asked")
     if behaves == "stumble" and ctx.operation.retry_number == 0:
         raise RuntimeError("at first")
+    if behaves == "poll" and ctx.operation.retry_number < 3:
+        raise OperationRetry("not yet", retry_after=15)
     if behaves == "slow":
         time.sleep(0.1)
     if behaves == "hang":
