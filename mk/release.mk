@@ -1,5 +1,5 @@
 # What is locked and delivered, and the documentation's site. The tools are locked by hash, too, and have an environment of their own.
-.PHONY: lock audit wheel sbom site
+.PHONY: lock audit wheel sbom site deb
 RELEASE := .venv-release
 COMPILE = $(RELEASE)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
     --no-emit-index-url --no-header
@@ -20,6 +20,13 @@ wheel: $(VENV)/.ready  ## dist/: the wheel, the sources, and a bill of materials
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(MAKE) sbom
+
+deb: $(VENV)/.ready  ## dist/: a Debian package of this clone, for this machine's Debian (EXTRAS=ssh,serve)
+	rm -rf dist/deb
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist/deb
+	grep -o '^[a-z][^ ;]*==[^ ;]*' requirements-dev.lock >dist/deb/constraints.txt
+	$(BIN)/python tools/build_deb.py dist/deb/*.whl --output dist --extras "$(EXTRAS)" \
+	    --constraint dist/deb/constraints.txt
 
 site: $(RELEASE)/.ready  ## site/: the documentation as a site; every link and anchor must lead somewhere
 	NO_MKDOCS_2_WARNING=1 $(RELEASE)/bin/mkdocs build --strict

@@ -210,7 +210,7 @@ def test_one_file_is_taken_out_of_a_restore_point(browser: Any, served: Served) 
     page.get_by_role("link", name=re.compile("^files_")).click()
     page.get_by_role("link", name="inner/").click()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Take out deep").click()
+        page.get_by_role("button", name="Download deep").click()
     assert download.value.suggested_filename == "deep"
     assert Path(download.value.path()).read_text() == "down here"
     page.goto("/audit")

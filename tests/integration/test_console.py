@@ -344,7 +344,7 @@ def test_one_file_is_found_and_taken_out_and_that_is_written_down(shop: Console)
 
 def test_who_may_only_look_takes_nothing_out(shop: Console) -> None:
     page = shop.client(UserRole.OPERATOR).get(files_page(shop)).text
-    assert "Take out" not in page
+    assert "Download" not in page
     assert shop.client(UserRole.VIEWER).get(files_page(shop)).status_code == 403
 
 
