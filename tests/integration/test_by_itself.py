@@ -136,25 +136,37 @@ def expected(made: Sequence[float], *, last: int, daily: int, weekly: int, month
     return kept
 
 
+def proofs_expected(hours: Sequence[float], first_backup: float) -> list[float]:
+    """Return when a policy that proves every ten days does so, looked at hourly."""
+    found: list[float] = []
+    for at in hours:
+        if at >= first_backup and (not found or at - found[-1] >= 10 * DAY):
+            found.append(at)
+    return found
+
+
 @pytest.mark.timeout(max(300, DAYS * 10))
 def test_a_long_time_by_itself(nights: Nights) -> None:
     """Every due run happened once, retention is what its words say, and in quiet weeks nobody is told."""
     nights.policy(
         schedule="30 2 * * *", timezone="Europe/Berlin", kind="backup", keep_last=2, keep_daily=5,
-        keep_weekly=3, keep_monthly=2, verify_every="7d", notify=["operators"], dead_man="pulse",
+        keep_weekly=3, keep_monthly=2, verify_every="7d", prove_every="10d", notify=["operators"],
+        dead_man="pulse",
     )  # fmt: skip
     made: list[float] = []
-    for hour in range(DAYS * 24):
-        nights.clock.at = START + hour * 3600.0 + 60
-        if nights.run_due().runs:
-            made.append(nights.clock.at)
-        nights.run_due()
+    tried: list[float] = []
+    hours = [START + hour * 3600.0 + 60 for hour in range(DAYS * 24)]
+    for nights.clock.at in hours:
+        for done in nights.run_due().runs:
+            (made if done.run.policy == "nightly" else tried).append(nights.clock.at)
+        assert nights.run_due().runs == ()
     first = dt.datetime.fromtimestamp(START, BERLIN).date()
     days = [dt.datetime.fromtimestamp(at, BERLIN).date() for at in nights.runs()]
     assert days == [first + dt.timedelta(days=n) for n in range(1, DAYS + 1)]
     assert set(nights.runs().values()) == {RunState.COMPLETED}
     left = {point.made_at for point in nights.services.catalog.list()}
     assert left == expected(made, last=2, daily=5, weekly=3, monthly=2)
+    assert tried == proofs_expected(hours, made[0])
     assert nights.messenger.told == []
     assert set(nights.messenger.pinged) == {"https://pulse.example/1"}
     checks = sum(len(point.proofs) for point in nights.services.catalog.list())
