@@ -1,7 +1,10 @@
-.PHONY: histories bench-data bench-removal
+.PHONY: histories under-fire bench-data bench-removal
 histories: $(VENV)/.ready  ## 1,000 random histories of a repository, and 500 planted faults
 	QUIESCE_HISTORIES=1000 QUIESCE_PLANTED_FAULTS=500 $(BIN)/pytest -n $$(nproc) \
 	    tests/unit/repository/test_histories.py tests/unit/repository/test_planted_faults.py
+
+under-fire: $(VENV)/.ready  ## 200 cuts of a tree that programs write to meanwhile, on a disk and in memory
+	QUIESCE_CUTS=200 $(BIN)/pytest --timeout 1800 tests/unit/repository/test_under_fire.py
 
 bench-data: $(VENV)/.ready  ## backup and restore beside restic and borg (Debian's packages restic, borgbackup)
 	$(BIN)/python bench/data_path.py
