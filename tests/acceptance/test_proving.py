@@ -51,6 +51,25 @@ def test_what_a_killed_trial_has_left_is_removed_by_the_next(quiesce: CommandLin
     assert list(proofs.iterdir()) == []
 
 
+def test_a_trial_in_a_directory_of_somebodys_removes_nothing_there(
+    quiesce: CommandLine, shop: Shop, tmp_path: Path
+) -> None:
+    quiesce("backup", "shop", "--full", "-p", "snapshot_name=one")
+    mine = tmp_path / "mine"
+    mine.mkdir(mode=0o700)
+    for name in ("documents", "shop-abcdefghij", ".quiesce-trial-of-somebody"):
+        (mine / name).mkdir()
+        (mine / name / "precious").touch()
+    (mine / ".quiesce-trial-left").mkdir(mode=0o700)
+    quiesce("backups", "prove", "shop", "--in", str(mine))
+    assert {path.name for path in mine.iterdir()} == {
+        "documents",
+        "shop-abcdefghij",
+        ".quiesce-trial-of-somebody",
+    }
+    assert all((path / "precious").exists() for path in mine.iterdir())
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user's directory")
 def test_nobody_else_can_look_at_a_trial(quiesce: CommandLine, shop: Shop, tmp_path: Path) -> None:
     quiesce("backup", "shop", "--full", "-p", "snapshot_name=one")

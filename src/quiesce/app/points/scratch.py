@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from quiesce.errors import NonRecoverableError
 from quiesce.files.durable import make_private_directory, storage_errors
 from quiesce.files.removal import remove_tree
 from quiesce.files.trust import require_trusted
+
+#: what the names of trials begin with: nothing else is ever removed
+_PREFIX: Final = ".quiesce-trial-"
 
 
 @contextmanager
@@ -25,7 +30,7 @@ def scratch_directory(above: Path, name: str) -> Iterator[Path]:
     with storage_errors(f"use {above}"):
         make_private_directory(above)
         require_trusted(above, private=True, hint="Choose a directory that is yours alone.")
-        place = above / name
+        place = above / f"{_PREFIX}{name}"
         _remove_abandoned(above)
         place.mkdir(mode=0o700)
         descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -40,8 +45,11 @@ def scratch_directory(above: Path, name: str) -> Iterator[Path]:
 
 
 def _remove_abandoned(above: Path) -> None:
-    for place in list(above.iterdir()):
-        if place.is_symlink() or not place.is_dir():
+    """Remove what died trials have left: what has a name of theirs, is ours alone, and nobody works in."""
+    for place in sorted(above.glob(f"{_PREFIX}*")):
+        status = place.lstat()
+        private = not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or not private:
             continue
         descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
