@@ -4,6 +4,7 @@ A node's property ``behaves`` says what goes wrong: ``{fs_prepare: fail}``. Stat
 """
 
 import ctypes
+import json
 import os
 import threading
 import time
@@ -112,6 +113,15 @@ def show(ctx, **kwargs):
     _note(ctx)
     told = {key: value for key, value in sorted(kwargs.items()) if key != "ctx"}
     ctx.logger.info("told %s", told)
+
+
+@operation
+def record(ctx, **kwargs):
+    """Note the call with all that it was given, for comparing."""
+    given = {key: value for key, value in kwargs.items() if key != "ctx"}
+    call = {"instance": ctx.instance.id, "operation": ctx.operation.name, "given": given}
+    with (_lab() / "calls").open("a") as log:
+        log.write(json.dumps(call) + "\n")
 
 
 @operation
