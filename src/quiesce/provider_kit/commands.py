@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from quiesce.errors import NonRecoverableError, OperationTimeoutError, RecoverableError
+from quiesce.errors import NonRecoverableError, OperationTimeoutError
 from quiesce.files.durable import make_private_directory, storage_errors
 from quiesce.isolation.child import Child, Command
 from quiesce.isolation.reaper import Reaper
@@ -131,24 +131,18 @@ class NodeCommands:
                     process.wait()
                     raise OperationTimeoutError(f"{_shown(argv)!r} did not end in time{_told(log)}") from None
 
-    def leave_running(
-        self, job: NamedJob, user: Mapping[str, Any], argv: Sequence[str], is_there: Callable[[], bool]
-    ) -> None:
-        """Start a program as *user* that goes on, whatever becomes of us; return when *is_there* says so.
+    def leave_running(self, job: NamedJob, user: Mapping[str, Any], argv: Sequence[str]) -> None:
+        """Start a program as *user* that goes on, whatever becomes of us: it is no child of ours.
 
         Raises:
-            RecoverableError: when it ended first.
-            OperationTimeoutError: when it was not there in time; it is left alone.
+            NonRecoverableError: when it could not be started; else nothing is known of it.
         """
-        log = self._empty_log(job)
-        process = _detached(log, user, argv)
-        ends = time.monotonic() + job.context.remaining_s()
-        while not is_there():
-            if process.poll() is not None:
-                raise RecoverableError(f"{_shown(argv)!r} ended with {process.returncode}{_told(log)}")
-            if time.monotonic() >= ends or job.context.given_up():
-                raise OperationTimeoutError(f"{_shown(argv)!r} is not there in time{_told(log)}")
-            time.sleep(_LOOK_S)
+        if self.run_as(job, user, ["/bin/sh", "-c", '"$@" &', "sh", *argv]).status != 0:
+            raise NonRecoverableError(f"{_shown(argv)!r} could not be started")
+
+    def said_by(self, job: NamedJob) -> str:
+        """Return the last that the call's program has said."""
+        return _said(self._directory / f"{job.key}.{job.call.operation}.log")
 
     def close(self) -> None:
         """End the process that watches over the commands."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
@@ -219,7 +219,7 @@ def wait_until_well(job: AnyJob, why_not: Callable[[], str | None]) -> None:
     """Return when *why_not* has no reason left; what cannot be asked yet is asked again.
 
     Raises:
-        ProbeFailedError: when it has one until the call's time is over.
+        ProbeFailedError: when it has one until the call's time is over, or *why_not* gives up.
     """
     ends = time.monotonic() + max(0.0, job.context.remaining_s() - 2 * _PAUSE_S)
     while (reason := _reason(why_not)) is not None:
@@ -228,18 +228,19 @@ def wait_until_well(job: AnyJob, why_not: Callable[[], str | None]) -> None:
         time.sleep(_PAUSE_S)
 
 
-def processes_in(directory: Path) -> list[int]:
-    """Return the processes whose working directory is *directory*: a server's own stay in its data's."""
-    return [int(link.parent.name) for link in Path("/proc").glob("[0-9]*/cwd") if _leads_to(link, directory)]
+def processes_in(directory: Path, names: Collection[str]) -> list[int]:
+    """Return the processes of these *names* that work in *directory*: a server stays in its data's."""
+    links = (link for link in Path("/proc").glob("[0-9]*/cwd") if _leads_to(link, directory))
+    return sorted(int(link.parent.name) for link in links if _name_of(link.parent) in names)
 
 
-def refuse_processes_in(directory: Path) -> None:
+def refuse_processes_in(directory: Path, names: Collection[str]) -> None:
     """Raise when a server runs on *directory*.
 
     Raises:
         InUseError: naming it.
     """
-    if found := processes_in(directory):
+    if found := processes_in(directory, names):
         raise InUseError(f"a server runs on {directory} (process {found[0]})")
 
 
@@ -257,8 +258,17 @@ def kept(places: Iterable[Path]) -> list[str]:
 def _reason(why_not: Callable[[], str | None]) -> str | None:
     try:
         return why_not()
+    except ProbeFailedError:
+        raise
     except ProviderError as error:
         return str(error)
+
+
+def _name_of(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _leads_to(link: Path, directory: Path) -> bool:

@@ -12,6 +12,8 @@ from quiesce.provider_kit.servers import ServerJob
 from quiesce.providers.redis.client import RedisFacts, RedisSession
 from quiesce.providers.redis.options import RedisOptions
 
+#: what a server's process is called
+NAMES: Final = frozenset({"redis-server", "valkey-server"})
 _DEFAULT_TIMER_S: Final = 120.0
 _OLDEST: Final = (6, 2)
 

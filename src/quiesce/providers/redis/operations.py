@@ -79,7 +79,7 @@ class RedisOperations(CheckedOperations[RedisJob]):
 
     def revert(self, job: RedisJob, /) -> Outcome:
         """Exchange what is there with what a restore has replaced."""
-        servers.refuse_processes_in(job.data_directory)
+        restore.refuse_running(job)
         restore.let_go_of_expectation(job)
         return servers.revert(job, restore.places(job))
 

@@ -13,7 +13,7 @@ from quiesce.provider_kit.artifact import read_artifact
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.redis.backup import DUMP, RedisArtifact
 from quiesce.providers.redis.client import RedisSession, keys_in
-from quiesce.providers.redis.job import RedisJob
+from quiesce.providers.redis.job import NAMES, RedisJob
 
 #: how it was started
 _STARTED: Final = "started"
@@ -26,14 +26,13 @@ def stop(job: RedisJob) -> Outcome:
     if job.options.data_directory is None:
         servers.by_systemd(job, "stop")
         return NOTHING
-    data = job.data_directory
-    if servers.processes_in(data):
+    if processes(job):
         _save_and_stop(job)
     elif job.options.systemd_unit is None:
         return Outcome(note="it was not running")
     if job.options.systemd_unit is not None:
         servers.by_systemd(job, "stop")
-    job.wait_until(lambda: not servers.processes_in(data), "stop")
+    job.wait_until(lambda: not processes(job), "stop")
     return NOTHING
 
 
@@ -42,7 +41,7 @@ def start(job: RedisJob) -> Outcome:
     if job.options.systemd_unit is not None:
         servers.by_systemd(job, "start")
         return NOTHING
-    if servers.processes_in(job.data_directory):
+    if processes(job):
         return NOTHING
     before = json.loads(job.recall(_STARTED) or "{}")
     if not before.get("config_file"):
@@ -54,7 +53,7 @@ def start(job: RedisJob) -> Outcome:
     said = job.commands.run_as(job, job.owner.of_process(), argv)
     if said.status != 0:
         raise RecoverableError(f"{job.call.instance} was not started: {said}")
-    job.wait_until(lambda: bool(servers.processes_in(job.data_directory)), "start")
+    job.wait_until(lambda: bool(processes(job)), "start")
     return NOTHING
 
 
@@ -63,14 +62,14 @@ def apply(job: RedisJob) -> Outcome:
     manifest = job.saving.manifest()
     artifact = read_artifact(RedisArtifact, manifest.content)
     data = job.data_directory
-    servers.refuse_processes_in(data)
+    refuse_running(job)
     places = [str(data)]
     job.ask("begin", places=places)
     with job.repository.open(manifest, DUMP, watched(job.context, manifest.size_bytes)) as stored:
         job.ask("receive", data=stored, place=str(data), name=_name_in_use(job, artifact))
         stored.check()
     job.ask("settle_on_disk", places=places)
-    servers.replace(job, places, lambda: servers.refuse_processes_in(data))
+    servers.replace(job, places, lambda: refuse_running(job))
     job.remember(_RESTORED, json.dumps({"keys": artifact.keys}))
     return NOTHING
 
@@ -93,6 +92,16 @@ def let_go_of_expectation(job: RedisJob) -> None:
 def places(job: RedisJob) -> list[Path]:
     """Return what a restore exchanges."""
     return [job.data_directory]
+
+
+def processes(job: RedisJob) -> list[int]:
+    """Return the server's processes."""
+    return servers.processes_in(job.data_directory, NAMES)
+
+
+def refuse_running(job: RedisJob) -> None:
+    """Raise when a server runs on the node's directory."""
+    servers.refuse_processes_in(job.data_directory, NAMES)
 
 
 def why_not_started(facts: Any) -> str:

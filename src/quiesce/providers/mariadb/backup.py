@@ -1,0 +1,235 @@
+"""A server's backup: a base copy before the window, what has changed within it, both joined after it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from quiesce.archives import Compression, Draft, Manifest
+from quiesce.errors import NonRecoverableError
+from quiesce.files.durable import make_private_directory, storage_errors, write_durably
+from quiesce.model.consistency import Consistency
+from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
+from quiesce.provider_kit.saving import watched
+from quiesce.providers.mariadb.client import MariaDBFacts
+from quiesce.providers.mariadb.job import MariaDBJob
+
+DATA: Final = "data.tar.gz"
+#: where mariadb-backup writes to, inside of the draft
+_STAGING: Final = "staging"
+_BASE: Final = "base"
+_CHANGES: Final = "changes"
+_DONE: Final = ".done"
+#: what mariadb-backup writes about its copy, and tables that were being built
+_NOT_DATA: Final = ("backup-my.cnf", "xtrabackup_", "mariadb_backup_", "#sql")
+_CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MariaDBArtifact:
+    """What a restore point holds of a server."""
+
+    version: str
+    #: everything before this place in InnoDB's log is in it
+    cut_lsn: int
+    data_directory: str
+
+
+class Staging:
+    """The copies that mariadb-backup makes, until they are joined and stored."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._place = draft.directory / _STAGING
+        self.base = self._place / _BASE
+        self.changes = self._place / _CHANGES
+
+    def has(self, copy: Path) -> bool:
+        """Tell whether that copy is whole."""
+        return self._mark(copy).exists()
+
+    def empty(self, copy: Path) -> None:
+        """Make room for a copy."""
+        with storage_errors(f"make room for {copy}"):
+            self._mark(copy).unlink(missing_ok=True)
+            shutil.rmtree(copy, ignore_errors=True)
+            make_private_directory(self._place)
+
+    def mark(self, copy: Path) -> None:
+        """Note that it is whole."""
+        write_durably(self._mark(copy), b"")
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        with storage_errors(f"remove {self._place}"):
+            if self._place.exists():
+                shutil.rmtree(self._place)
+
+    def _mark(self, copy: Path) -> Path:
+        return copy.with_name(copy.name + _DONE)
+
+
+def prepare(job: MariaDBJob) -> None:
+    """Make the base copy, once for each execution.
+
+    Raises:
+        NonRecoverableError: when the server cannot save itself.
+    """
+    if job.saving.made_before() is not None:
+        return
+    staging = Staging(job.saving.begin())
+    _facts(job)
+    if not staging.has(staging.base):
+        _copy(job, staging, staging.base)
+
+
+def cut(job: MariaDBJob, *, held: bool) -> tuple[MariaDBArtifact, bool]:
+    """Copy what has changed since the base copy, up to now; return it, and whether that was there.
+
+    What is *held* already needs no lock of mariadb-backup's own, which would wait for ours.
+    """
+    staging = Staging(job.saving.begin())
+    facts = _facts(job)
+    ready = staging.has(staging.base)
+    if ready:
+        options = [f"--incremental-basedir={staging.base}"]
+        _copy(job, staging, staging.changes, *options, *(["--no-lock"] if held else []))
+    else:
+        _copy(job, staging, staging.base, *(["--no-lock"] if held else []))
+    made = staging.changes if ready else staging.base
+    artifact = MariaDBArtifact(
+        version=facts.version, cut_lsn=_lsn_of(made), data_directory=str(facts.data_directory)
+    )
+    return artifact, ready
+
+
+def complete(job: MariaDBJob) -> Manifest:
+    """Join the copies to a directory that a server can start with, and store it."""
+    if (made := job.saving.made_before()) is not None:
+        return made
+    artifact = read_artifact(MariaDBArtifact, artifact_of(job.call))
+    draft = job.saving.begin()
+    staging = Staging(draft)
+    if DATA not in draft.finished:
+        _join(job, staging)
+        _store(job, draft, staging.base)
+    staging.remove()
+    return job.saving.complete(draft, as_artifact(artifact), consistency=Consistency.APPLICATION)
+
+
+def _facts(job: MariaDBJob) -> MariaDBFacts:
+    with job.session() as session:
+        facts = session.facts()
+    job.require_usable(facts)
+    if facts.data_directory.resolve() != job.data_directory:
+        raise NonRecoverableError(
+            f"the files of {job.call.instance} are in {facts.data_directory}, not in {job.data_directory}",
+            hint="Correct the node's data_directory.",
+        )
+    linked = [path for path in job.data_directory.iterdir() if path.is_symlink()]
+    if linked:
+        raise NonRecoverableError(
+            f"{linked[0]} leads out of the directory of {job.call.instance}",
+            hint="Let other nodes cut its files, and set hold.",
+        )
+    return facts
+
+
+def _copy(job: MariaDBJob, staging: Staging, copy: Path, *options: str) -> None:
+    staging.empty(copy)
+    with _login(job) as login:
+        _run(job, f"--defaults-file={login}", "--backup", f"--target-dir={copy}", *options)
+    staging.mark(copy)
+
+
+def _join(job: MariaDBJob, staging: Staging) -> None:
+    """Have InnoDB recover within the copies: what cannot be recovered is no backup."""
+    _run(job, "--prepare", f"--target-dir={staging.base}")
+    if staging.has(staging.changes):
+        _run(job, "--prepare", f"--target-dir={staging.base}", f"--incremental-dir={staging.changes}")
+
+
+def _store(job: MariaDBJob, draft: Draft, directory: Path) -> None:
+    with (
+        storage_errors(f"store {directory}"),
+        draft.create(DATA, Compression.GZIP, watched(job.context)) as out,
+        tarfile.open(fileobj=out, mode="w|") as archive,
+    ):
+        for path in sorted(directory.rglob("*")):
+            if not path.name.startswith(_NOT_DATA):
+                _add(archive, path, str(path.relative_to(directory)))
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
+    entry = tarfile.TarInfo(name)
+    status = path.stat()
+    entry.mtime = status.st_mtime
+    if path.is_dir():
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o700
+        archive.addfile(entry)
+        return
+    entry.size, entry.mode = status.st_size, 0o660
+    with path.open("rb") as source:
+        archive.addfile(entry, source)
+
+
+def _run(job: MariaDBJob, *words: str) -> None:
+    argv = [program(job, "mariadb-backup"), *words]
+    said = job.commands.run(job, argv, environment={"LC_ALL": "C"})
+    if said.status != 0:
+        raise NonRecoverableError(f"mariadb-backup ended with {said}")
+
+
+def program(job: MariaDBJob, name: str) -> str:
+    """Return where the program *name* is.
+
+    Raises:
+        NonRecoverableError: when it is not on this machine.
+    """
+    directory = job.options.programs
+    found = shutil.which(name, path=None if directory is None else str(directory))
+    if found is None:
+        raise NonRecoverableError(
+            f"there is no {name} on this machine",
+            hint="Install mariadb-backup, of the server's version, or say with 'programs' where it is.",
+        )
+    return found
+
+
+@contextmanager
+def _login(job: MariaDBJob) -> Iterator[Path]:
+    """Give a private file that says how to log in: what stands on a command line can be read by all."""
+    options = job.options
+    path = job.state_dir / "login" / f"{job.key}.cnf"
+    where = (
+        {"socket": options.host}
+        if options.host.startswith("/")
+        else {"host": options.host, "port": str(options.port), "protocol": "tcp"}
+    )
+    told = {"user": options.user, "password": options.password or "", **where}
+    out = io.StringIO("[mariadb-backup]\n")
+    out.seek(0, io.SEEK_END)
+    for name, value in told.items():
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        out.write(f'{name}="{escaped}"\n')
+    make_private_directory(path.parent)
+    write_durably(path, out.getvalue().encode())
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _lsn_of(copy: Path) -> int:
+    """Return up to which place in InnoDB's log a copy goes."""
+    told: dict[str, str] = {}
+    for line in (copy / "xtrabackup_checkpoints").read_text().splitlines():
+        name, _, value = line.partition("=")
+        told[name.strip()] = value.strip()
+    return int(json.loads(told["last_lsn"]))

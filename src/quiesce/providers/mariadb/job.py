@@ -1,0 +1,62 @@
+"""One call with what its server needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from quiesce.errors import NonRecoverableError
+from quiesce.provider_kit.held_sessions import SessionHolders
+from quiesce.provider_kit.servers import ServerJob
+from quiesce.providers.mariadb.client import MariaDBFacts, MariaDBSession
+from quiesce.providers.mariadb.options import MariaDBOptions
+
+#: what a server's process is called
+NAMES: Final = frozenset({"mariadbd", "mysqld"})
+_DEFAULT_TIMER_S: Final = 120.0
+_OLDEST: Final = (10, 6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MariaDBJob(ServerJob[MariaDBOptions]):
+    """A call and what its node says about its server."""
+
+    provider: ClassVar[str] = "mariadb"
+
+    holders: SessionHolders
+
+    @property
+    def timer_s(self) -> float:
+        """After how many seconds the server goes on by itself."""
+        return self.call.thaw_after_s or _DEFAULT_TIMER_S
+
+    def session(self) -> MariaDBSession:
+        """Log in, for as long as the call may last."""
+        return MariaDBSession(self.options, timeout_s=self.context.remaining_s())
+
+    def require_usable(self, facts: MariaDBFacts) -> None:
+        """Raise when this server cannot save itself.
+
+        Raises:
+            NonRecoverableError: it says why.
+        """
+        if wrong := why_not_saved(facts):
+            raise NonRecoverableError(f"{self.call.instance} cannot save itself: {wrong}")
+
+
+def why_not_saved(facts: MariaDBFacts) -> str:
+    """Return why this server cannot save itself; empty when it can."""
+    if not facts.is_mariadb or facts.number < _OLDEST:
+        why = f"it is {facts.version}; MariaDB 10.6 and later can"
+    elif elsewhere := [*facts.apart, *_places_elsewhere(facts)]:
+        why = f"{elsewhere[0]} lies outside of its directory"
+    else:
+        return ""
+    return f"{why}; let other nodes cut its files, and set hold"
+
+
+def _places_elsewhere(facts: MariaDBFacts) -> list[str]:
+    """Return what of its data, logs of changes for others aside, is kept somewhere else."""
+    told = {name: place for name, place in facts.places.items() if name != "log_bin_basename"}
+    data = told["datadir"].resolve()
+    return [f"{name} ({place})" for name, place in told.items() if place.resolve() != data]

@@ -1,0 +1,451 @@
+"""Real MariaDB servers under load, held, saved and restored; a ledger of acknowledged writes is the judge."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+pytest.importorskip("pymysql", reason="PyMySQL is not installed (extra mariadb-server)")
+
+from tests.labs.mariadb.server import MariaDBServer, wait_until
+
+from quiesce.errors import CannotFreezeError, InUseError, NonRecoverableError, ProbeFailedError, ProviderError
+from quiesce.model.former_state import Side
+from quiesce.model.ids import BackupName, ExecutionId, Json
+from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
+from quiesce.model.parameters import Parameters
+from quiesce.ports import ProviderSettings
+from quiesce.providers import mariadb
+from quiesce.providers.mariadb.provider import MariaDBProvider
+from quiesce.testing import Subject
+from quiesce.testing.contexts import RecordingContext
+
+pytestmark = pytest.mark.timeout(900)
+
+#: how many cuts are made under load, and restored
+CUTS = int(os.environ.get("QUIESCE_CUTS", "2"))
+#: a freeze of another process, which is killed
+HOLDING = """
+import sys
+from tests.integration.test_mariadb_servers import Deployment
+from pathlib import Path
+deployment = Deployment.of(Path(sys.argv[1]), sys.argv[2])
+deployment.freeze()
+print("frozen", flush=True)
+sys.stdin.read()
+"""
+
+
+class Deployment(Subject):
+    """One server of a deployment, asked operation by operation."""
+
+    node_type = mariadb.SERVER
+    capabilities = mariadb.DESCRIPTION.kinds[0].capabilities
+
+    @classmethod
+    def of(cls, root: Path, socket: str, **properties: Json) -> Self:
+        """Return the server behind *socket*."""
+        self = cls()
+        self.properties: dict[str, Json] = {"host": socket, "hold": True, **properties}
+        settings = ProviderSettings(
+            state_dir=str(root / "state"),
+            repository_dir=str(root / "repository"),
+            keys_file=str(root / "keys"),
+        )
+        self.root, self.provider_now = root, MariaDBProvider(settings)
+        return self
+
+    def do(self, operation: Operation, number: int = 1, **changes: object) -> Outcome:
+        """Perform *operation* on the restore point of that number."""
+        changes = {"point": BackupName(f"p{number}"), "execution": ExecutionId(f"e{number}"), **changes}
+        call = self.call(operation, full=True, **changes)
+        return self.provider_now.perform(call, RecordingContext(timeout_s=120.0))
+
+    def freeze(self, seconds: float = 60.0) -> None:
+        self.do(Operation.FREEZE, thaw_after_s=seconds)
+
+    def is_frozen(self) -> bool | None:
+        return self.provider_now.is_frozen(self.call(Operation.FREEZE), RecordingContext())
+
+    def back_up(self, number: int = 1) -> Outcome:
+        """Make a restore point, as the workflow does."""
+        self.do(Operation.PREPARE, number)
+        cut = self.do(Operation.SNAPSHOT, number)
+        return self.do(Operation.COPY, number, artifact=cut.artifact)
+
+    def restore(self, artifact: object, number: int = 1) -> None:
+        """Put a restore point back, in the groups of the workflow."""
+        self.do(Operation.STOP, number)
+        self.do(Operation.APPLY, number, artifact=artifact)
+        self.do(Operation.START, number)
+        self.do(Operation.PROBE, number)
+        self.do(Operation.CONFIRM, number)
+
+
+class Ledger:
+    """Writers of numbers, and which of them were acknowledged; half of them write without transactions."""
+
+    def __init__(self, server: MariaDBServer, writers: int = 2) -> None:
+        self._server, self._stop, self._lock, self._next = server, threading.Event(), threading.Lock(), 0
+        self._tried: set[int] = set()
+        self._acknowledged: set[int] = set()
+        tables = ["ledger", "plain"] * writers
+        self._threads = [threading.Thread(target=self._write, args=(table,), daemon=True) for table in tables]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        self.wait_for_more()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60.0)
+
+    def wait_for_more(self) -> None:
+        """Return when more was acknowledged."""
+        wanted = len(self.now()[0]) + 50
+        wait_until(lambda: len(self.now()[0]) > wanted, self._server.said)
+
+    def now(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Return what was acknowledged, and what was tried, until now."""
+        with self._lock:
+            return frozenset(self._acknowledged), frozenset(self._tried)
+
+    def _write(self, table: str) -> None:
+        with contextlib.closing(self._server.connect()) as session, session.cursor() as cursor:
+            while not self._stop.is_set():
+                with self._lock:
+                    self._next += 1
+                    number = self._next
+                    self._tried.add(number)
+                cursor.execute(f"INSERT INTO shop.{table} VALUES (%s)", (number,))
+                with self._lock:
+                    self._acknowledged.add(number)
+
+
+def written(server: MariaDBServer) -> frozenset[int]:
+    """Return the numbers that the server holds."""
+    rows = server.ask("SELECT n FROM shop.ledger UNION ALL SELECT n FROM shop.plain")
+    return frozenset(number for (number,) in rows)
+
+
+@contextlib.contextmanager
+def running(**settings: object) -> Iterator[tuple[MariaDBServer, Path]]:
+    with tempfile.TemporaryDirectory(prefix="quiesce-mariadb-", ignore_cleanup_errors=True) as name:
+        root = Path(name)
+        root.chmod(0o755)
+        server = MariaDBServer(base=root / "server", **settings)  # type: ignore[arg-type]
+        try:
+            server.start()
+            server.ask("CREATE DATABASE shop")
+            server.ask("CREATE TABLE shop.ledger (n BIGINT PRIMARY KEY) ENGINE=InnoDB")
+            server.ask("CREATE TABLE shop.plain (n BIGINT PRIMARY KEY) ENGINE=Aria")
+            yield server, root
+        finally:
+            server.end()
+
+
+@pytest.fixture
+def found() -> Iterator[tuple[MariaDBServer, Deployment]]:
+    """A server that saves itself."""
+    with running() as (server, root):
+        deployment = Deployment.of(root, str(server.socket), data_directory=str(server.data), hold=False)
+        with contextlib.closing(deployment.provider_now):
+            yield server, deployment
+
+
+@pytest.fixture
+def held() -> Iterator[tuple[MariaDBServer, Deployment]]:
+    """A server whose files others cut."""
+    with running() as (server, root):
+        deployment = Deployment.of(root, str(server.socket))
+        with contextlib.closing(deployment.provider_now):
+            yield server, deployment
+
+
+# -- what was acknowledged, and nothing later -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(1, CUTS + 1))
+def test_a_cut_under_load_holds_what_was_acknowledged_and_nothing_later(
+    found: tuple[MariaDBServer, Deployment], number: int
+) -> None:
+    server, deployment = found
+    with Ledger(server) as ledger:
+        deployment.do(Operation.PREPARE)
+        ledger.wait_for_more()
+        server.ask("CREATE TABLE shop.later AS SELECT 1 AS n")
+        before, _ = ledger.now()
+        cut = deployment.do(Operation.SNAPSHOT)
+        _, tried = ledger.now()
+        ledger.wait_for_more()
+        server.ask("DROP TABLE shop.later")
+        saved = deployment.do(Operation.COPY, artifact=cut.artifact)
+    deployment.restore(saved.artifact)
+    assert before <= written(server) <= tried
+    assert server.ask("SELECT n FROM shop.later") == [(1,)]
+    assert not list(deployment.root.rglob("staging"))
+    server.ask("INSERT INTO shop.ledger VALUES (-1)")
+    server.stop()
+    server.start()
+    assert -1 in written(server)
+
+
+def test_what_is_held_is_saved_exactly(found: tuple[MariaDBServer, Deployment]) -> None:
+    """Nothing is written between the freeze and the cut, though mariadb-backup takes no lock of its own."""
+    server, deployment = found
+    deployment.properties["hold"] = True
+    with Ledger(server) as ledger:
+        deployment.do(Operation.PREPARE)
+        ledger.wait_for_more()
+        deployment.freeze()
+        before, tried = ledger.now()
+        cut = deployment.do(Operation.SNAPSHOT)
+        assert deployment.is_frozen()
+        assert ledger.now()[0] - before <= tried - before
+        deployment.do(Operation.THAW)
+        ledger.wait_for_more()
+        saved = deployment.do(Operation.COPY, artifact=cut.artifact)
+    deployment.restore(saved.artifact)
+    assert before <= written(server) <= tried
+
+
+def test_files_that_are_copied_while_it_is_held_start_elsewhere() -> None:
+    """Another node cuts them, one file after the other, under load."""
+    with running(settings=["--innodb-flush-log-at-trx-commit=0"]) as (server, root):
+        deployment = Deployment.of(root, str(server.socket))
+        with Ledger(server) as ledger, contextlib.closing(deployment.provider_now):
+            deployment.freeze()
+            before, tried = ledger.now()
+            subprocess.run(["cp", "-a", server.data, root / "copy"], check=True)
+            assert deployment.is_frozen()
+            deployment.do(Operation.THAW)
+            ledger.wait_for_more()
+        other = MariaDBServer(base=root / "other")
+        shutil.rmtree(other.data)
+        (root / "copy").rename(other.data)
+        try:
+            other.start()
+            assert before <= written(other) <= tried
+            for table in ("ledger", "plain"):
+                assert other.ask(f"CHECK TABLE shop.{table}")[-1][-1] == "OK"
+        finally:
+            other.end()
+
+
+# -- nothing is left in the server, and nobody waits for long ---------------------------------------------
+
+
+def write_one(server: MariaDBServer) -> None:
+    """Return when a write is acknowledged; no longer than the session's time-out of 20 s."""
+    server.ask("REPLACE INTO shop.ledger VALUES (-2)")
+
+
+def test_a_holder_that_is_killed_lets_commits_go_on_and_is_missed(
+    held: tuple[MariaDBServer, Deployment],
+) -> None:
+    server, deployment = held
+    deployment.freeze()
+    (state,) = (deployment.root / "state/holds").glob("*.json")
+    os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
+    write_one(server)
+    assert deployment.is_frozen() is False
+    deployment.do(Operation.THAW)
+    deployment.freeze()  # no stage is left
+    assert deployment.is_frozen()
+
+
+def test_a_process_that_is_killed_while_it_holds_lets_commits_go_on(
+    held: tuple[MariaDBServer, Deployment],
+) -> None:
+    server, deployment = held
+    command = [sys.executable, "-c", HOLDING, str(deployment.root), str(server.socket)]
+    here = Path(__file__).parents[2]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, cwd=here, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "frozen\n"
+        assert deployment.is_frozen()
+        process.kill()
+    write_one(server)
+    wait_until(lambda: not deployment.is_frozen())
+
+
+def test_a_session_that_the_server_ends_is_missed(held: tuple[MariaDBServer, Deployment]) -> None:
+    server, deployment = held
+    deployment.freeze()
+    ours = "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER = 'root'"
+    for (number,) in server.ask(ours):
+        server.ask(f"KILL {number}")
+    write_one(server)
+    wait_until(lambda: deployment.is_frozen() is False)
+
+
+def test_a_server_that_nobody_thaws_goes_on_when_its_time_is_over(
+    held: tuple[MariaDBServer, Deployment],
+) -> None:
+    server, deployment = held
+    deployment.freeze(1.0)
+    write_one(server)
+    wait_until(lambda: deployment.is_frozen() is False)
+
+
+def test_it_is_held_at_once_although_a_query_runs_for_long(
+    held: tuple[MariaDBServer, Deployment],
+) -> None:
+    """Behind such a query, other locks would have everybody wait."""
+    server, deployment = held
+    for number in range(3):
+        server.ask("INSERT INTO shop.ledger VALUES (%s)", number)
+    slow = threading.Thread(
+        target=lambda: server.ask("SELECT SLEEP(2) FROM shop.ledger ORDER BY n"), daemon=True
+    )
+    slow.start()
+    asleep = "SELECT 1 FROM information_schema.PROCESSLIST WHERE STATE = 'User sleep'"
+    wait_until(lambda: server.ask(asleep))
+    deployment.freeze()
+    assert slow.is_alive()
+    deployment.do(Operation.THAW)
+    slow.join(60.0)
+
+
+def test_what_cannot_be_held_in_time_holds_up_nobody(held: tuple[MariaDBServer, Deployment]) -> None:
+    """Somebody else's backup runs."""
+    server, deployment = held
+    with contextlib.closing(server.connect()) as other, other.cursor() as cursor:
+        cursor.execute("BACKUP STAGE START")
+        with pytest.raises(CannotFreezeError):
+            deployment.freeze(1.0)
+        write_one(server)
+    assert deployment.is_frozen() is False
+
+
+# -- what is refused --------------------------------------------------------------------------------------
+
+
+def test_a_server_that_runs_is_not_replaced(found: tuple[MariaDBServer, Deployment]) -> None:
+    server, deployment = found
+    write_one(server)
+    saved = deployment.back_up()
+    with pytest.raises(InUseError):
+        deployment.do(Operation.APPLY, artifact=saved.artifact)
+    assert written(server) == {-2}
+
+
+def test_a_damaged_backup_replaces_nothing(found: tuple[MariaDBServer, Deployment]) -> None:
+    server, deployment = found
+    saved = deployment.back_up()
+    (stored,) = (deployment.root / "repository").rglob("data.tar.gz")
+    data = bytearray(stored.read_bytes())
+    data[len(data) // 2] ^= 1
+    stored.write_bytes(data)
+    write_one(server)
+    deployment.do(Operation.STOP)
+    with pytest.raises(ProviderError):
+        deployment.do(Operation.APPLY, artifact=saved.artifact)
+    deployment.do(Operation.START)
+    assert written(server) == {-2}
+
+
+def test_a_table_that_lies_elsewhere_is_named_and_nothing_is_begun(
+    found: tuple[MariaDBServer, Deployment],
+) -> None:
+    """What would not come back is no backup; held while others cut, it is one."""
+    server, deployment = found
+    elsewhere = deployment.root / "elsewhere"
+    elsewhere.mkdir()
+    server.own(elsewhere)
+    server.ask(f"CREATE TABLE shop.apart (n INT) DATA DIRECTORY = '{elsewhere}'")
+    with pytest.raises(NonRecoverableError, match=str(elsewhere)):
+        deployment.do(Operation.PREPARE)
+    deployment.properties = {"host": str(server.socket), "hold": True}
+    findings = deployment.provider_now.doctor(deployment.call(Operation.MEASURE), RecordingContext())
+    assert all(finding.passed for finding in findings), findings
+    assert any(str(elsewhere) in finding.detail for finding in findings)
+    discovered = deployment.provider_now.discover({"host": str(server.socket)})
+    assert discovered["node_templates"]["mariadb_3306"]["properties"]["hold"] is True  # type: ignore[index, call-overload]
+
+
+def test_a_damaged_table_does_not_pass(found: tuple[MariaDBServer, Deployment]) -> None:
+    server, deployment = found
+    for number in range(2000):
+        server.ask("INSERT INTO shop.plain VALUES (%s)", number)
+    server.stop()
+    path = server.data / "shop/plain.MAI"
+    data = bytearray(path.read_bytes())
+    data[8192 + 100 : 8192 + 400] = bytes(300)
+    path.write_bytes(data)
+    server.start()
+    with pytest.raises(ProbeFailedError, match="plain"):
+        deployment.do(Operation.PROBE)
+
+
+# -- the way back, and what is found ----------------------------------------------------------------------
+
+
+def test_an_undone_restore_gives_back_what_was_there(found: tuple[MariaDBServer, Deployment]) -> None:
+    server, deployment = found
+    server.ask("INSERT INTO shop.ledger VALUES (1)")
+    saved = deployment.back_up()
+    server.ask("INSERT INTO shop.ledger VALUES (2)")
+    deployment.restore(saved.artifact)
+    assert written(server) == {1}
+    for wanted, numbers in ((Side.FORMER, {1, 2}), (Side.RESTORED, {1})):
+        deployment.do(Operation.STOP)
+        deployment.do(Operation.REVERT, parameters=Parameters(undo_to=wanted))
+        deployment.do(Operation.START)
+        deployment.do(Operation.PROBE)
+        assert written(server) == numbers
+
+
+def test_doctor_passes_and_discover_writes_the_blueprint(found: tuple[MariaDBServer, Deployment]) -> None:
+    server, deployment = found
+    findings = deployment.provider_now.doctor(deployment.call(Operation.MEASURE), RecordingContext())
+    assert all(finding.passed for finding in findings), findings
+    assert deployment.provider_now.discover({"host": str(server.socket)})["node_templates"] == {
+        "mariadb_3306": {
+            "type": mariadb.SERVER,
+            "properties": {
+                "host": str(server.socket),
+                "port": 3306,
+                "user": "root",
+                "data_directory": str(server.data),
+            },
+        }
+    }
+
+
+def test_a_user_with_the_documented_rights_is_enough(found: tuple[MariaDBServer, Deployment]) -> None:
+    """Also with a password that option files would misread."""
+    server, deployment = found
+    page = (Path(__file__).parents[2] / "docs/providers/mariadb.md").read_text()
+    for statement in page.partition("```sql\n")[2].partition("```")[0].split(";"):
+        if statement.strip():
+            server.ask(statement)
+    server.ask("SET PASSWORD FOR quiesce@localhost = PASSWORD('a\\\\b\"#c ')")
+    deployment.properties |= {"user": "quiesce", "password": 'a\\b"#c ', "hold": True}
+    write_one(server)
+    deployment.do(Operation.PREPARE)
+    deployment.freeze()
+    cut = deployment.do(Operation.SNAPSHOT)
+    deployment.do(Operation.THAW)
+    saved = deployment.do(Operation.COPY, artifact=cut.artifact)
+    server.ask("DELETE FROM shop.ledger")
+    deployment.restore(saved.artifact)
+    assert written(server) == {-2}
+    assert not list((deployment.root / "state/login").iterdir())
