@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Gets points back out of a quiesce repository, without quiesce: docs/repository-format.md in one file.
 
-Needs Python 3.11 and the packages cryptography and zstandard. The repository is a directory; copy a bucket to
-one first.
+Needs Python 3.11, cryptography and zstandard. The repository is a directory; copy a bucket to one first.
 
     quiesce_reader.py REPOSITORY --key-file FILE list
     quiesce_reader.py REPOSITORY --passphrase-file FILE restore DEPLOYMENT POINT INSTANCE TARGET
@@ -56,8 +55,6 @@ def unpacked(method: int, data: bytes) -> bytes:
 
 
 class Repository:
-    """Opens blobs and objects."""
-
     def __init__(self, path: Path, credential: tuple[str, bytes]) -> None:
         self.path = path
         config = json.loads((path / "config").read_bytes())
@@ -74,7 +71,6 @@ class Repository:
         return keyed(self.master, purpose, self.id + context)
 
     def open_keys(self, kind: str, secret: bytes) -> bytes:
-        """Return the master key."""
         for path in sorted((self.path / "keys").iterdir()):
             body = json.loads(path.read_bytes())
             if body["kind"] != kind or not path.name.startswith(self.id.hex()):
@@ -83,17 +79,16 @@ class Repository:
             if kind == "file":
                 wrapping = keyed(secret, b"quiesce keyfile", salt)
             else:
-                wrapping = hashlib.scrypt(secret, salt=salt, n=work, r=8, p=1, maxmem=2048 * work + 2**20,
-                                          dklen=32)  # fmt: skip
+                wrapping = hashlib.scrypt(secret, salt=salt, n=work, r=8, p=1, maxmem=2**31 - 1, dklen=32)
             try:
                 return AESGCM(wrapping).decrypt(sealed[:12], sealed[12:], self.id)[:32]
             except InvalidTag:
                 continue
         raise Damaged("no key of the repository is opened by what was given")
 
-    def sealed(self, name: str) -> bytes:
+    def sealed(self, name: str, data: bytes | None = None) -> bytes:
         """Return what is in a sealed object."""
-        data = (self.path / name).read_bytes()
+        data = (self.path / name).read_bytes() if data is None else data
         if data[:8] != b"quiesce1":
             raise Damaged(f"{name} is no sealed object")
         try:
@@ -108,18 +103,27 @@ class Repository:
         return [f"{folder}/{name}" for name in names if not name.startswith(".")]
 
     def read_indexes(self) -> None:
-        for name in self.below("index"):
-            data, at = self.sealed(name), 0
-            while at < len(data):
-                pack, (count,) = data[at : at + 20], struct.unpack_from("<I", data, at + 20)
-                at += 24
-                for _ in range(count):
-                    offset, length = struct.unpack_from("<II", data, at + 32)
-                    self.places.setdefault(data[at : at + 32], []).append((pack, offset, length))
-                    at += 40
+        if not all(self.learn(name) for name in self.below("index")):
+            for path in sorted((self.path / "packs").glob("*/*")):  # their ends tell the same
+                data = path.read_bytes()
+                end = data[-12 - int.from_bytes(data[-12:-8], "little") : -12]
+                self.learn(f"packs/{path.parent.name}/{path.name}", end)
+
+    def learn(self, name: str, sealed: bytes | None = None) -> bool:
+        try:
+            data, at = self.sealed(name, sealed), 0
+        except Damaged as error:
+            print(error, file=sys.stderr)
+            return False
+        while at < len(data):
+            pack, (count,), at = data[at : at + 20], struct.unpack_from("<I", data, at + 20), at + 24
+            for _ in range(count):
+                offset, length = struct.unpack_from("<II", data, at + 32)
+                self.places.setdefault(data[at : at + 32], []).append((pack, offset, length))
+                at += 40
+        return True
 
     def blob(self, address: bytes) -> bytes:
-        """Return the content of one blob."""
         for pack, offset, length in self.places.get(address, []):
             name = pack.hex()
             try:
@@ -139,7 +143,10 @@ class Repository:
 
     def points(self) -> Iterator[dict]:
         for name in self.below("points"):
-            yield json.loads(self.sealed(name))
+            try:
+                yield json.loads(self.sealed(name))
+            except Damaged as error:
+                print(error, file=sys.stderr)
 
 
 def records_of(data: bytes) -> list[tuple[bytes, int]]:
@@ -158,15 +165,14 @@ def write_content(repository: Repository, file: int, records: Iterator[tuple[byt
                   *, holes: bool) -> None:  # fmt: skip
     at = 0
     for address, length in records:
-        if address == ZEROS:
-            if not holes:
-                for begin in range(0, length, 1 << 20):
-                    write_at(file, bytes(min(1 << 20, length - begin)), at + begin)
-        else:
+        if address != ZEROS:
             data = repository.blob(address)
             if len(data) != length:
                 raise Damaged(f"the blob {address.hex()} has another length")
             write_data(file, data, at, holes=holes)
+        elif not holes:
+            for begin in range(0, length, 1 << 20):
+                write_at(file, bytes(min(1 << 20, length - begin)), at + begin)
         at += length
     if at != size:
         raise Damaged(f"{at} bytes came where there should be {size}")
@@ -230,9 +236,8 @@ def entries_of(repository: Repository, root: bytes) -> Iterator[Entry]:
 
 def segment_of(data: bytes) -> Iterator[Entry]:
     count, direct, lists = struct.unpack_from("<III", data)
-    middle, end = 12 + 36 * direct, 12 + 36 * (direct + lists)
-    sources = iter(records_of(data[12:middle])), iter(records_of(data[middle:end]))
-    at, previous = end, b""
+    middle, at, previous = 12 + 36 * direct, 12 + 36 * (direct + lists), b""
+    sources = iter(records_of(data[12:middle])), iter(records_of(data[middle:at]))
     for _ in range(count):
         entry = Entry(data, at, previous)
         source = sources[1 if entry.bits & 2 else 0]
@@ -293,11 +298,8 @@ class Tree:
 
     def make_file(self, entry: Entry, path: bytes) -> None:
         records = listed(self.repository, entry.records) if entry.bits & 2 else iter(entry.records)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            write_content(self.repository, file, records, entry.size, holes=bool(entry.bits & 1))
-        finally:
-            os.close(file)
+        with open(path, "xb") as file:
+            write_content(self.repository, file.fileno(), records, entry.size, holes=bool(entry.bits & 1))
 
     def make_special(self, entry: Entry, path: bytes) -> bool:
         try:
@@ -356,17 +358,14 @@ def restore(repository: Repository, wanted: tuple[str, str, str], target: Path) 
         if item["kind"] == "tree":
             problems += Tree(repository, place).restore(root)
             continue
-        file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         records = listed(repository, records_of(repository.blob(root)))
-        write_content(repository, file, records, item["size_bytes"], holes=True)
-        os.close(file)
+        with open(place, "xb") as file:
+            write_content(repository, file.fileno(), records, item["size_bytes"], holes=True)
     return problems
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("repository", type=Path)
     key = parser.add_mutually_exclusive_group(required=True)
     key.add_argument("--key-file", type=Path)
@@ -378,6 +377,7 @@ def main() -> int:
         restoring.add_argument(name)
     restoring.add_argument("target", type=Path)
     asked = parser.parse_args()
+    os.umask(0o077)
     if asked.key_file:
         credential = "file", bytes.fromhex(asked.key_file.read_text().removeprefix("quiesce-key-1 ").strip())
     else:
@@ -386,7 +386,7 @@ def main() -> int:
         repository = Repository(asked.repository, credential)
         if asked.command == "restore":
             wanted = asked.deployment, asked.point, asked.instance
-            return 1 if restore(repository, wanted, asked.target) else 0
+            return int(restore(repository, wanted, asked.target) > 0)
         for point in sorted(repository.points(), key=lambda point: point["made_at"]):
             items = ", ".join(f"{name} ({item['kind']})" for name, item in point["items"].items())
             print(point["deployment"], point["point"], point["instance"] or "-", items)

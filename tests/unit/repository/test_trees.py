@@ -34,6 +34,7 @@ from quiesce.repository import (
     saving_trees,
 )
 from quiesce.repository.content import BlobRecord
+from quiesce.repository.points import point_name
 from quiesce.repository.trees import HARD_LINK, LINK, SegmentDraft, needs_of, read_segment, walk_order
 from quiesce.storage import DirectoryStorage, MemoryStorage
 
@@ -203,6 +204,27 @@ def test_the_independent_reader_restores_the_same(
     require_same(source, tmp_path / "out" / "data")
     assert (tmp_path / "out" / "dump").read_bytes() == data
     assert (tmp_path / "out" / "vda").read_bytes() == data
+
+
+def test_the_reader_goes_on_past_what_is_damaged(
+    repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    """An index, which the packs can do for, and a point: what is whole comes back without them."""
+    save(repository, source)
+    with repository.write() as session:
+        lost = Point(key=replace(KEY, point="lost"), made_at=2.0, items={"log": session.add_stream([b"x"])})
+        session.commit(lost)
+    place = tmp_path / "repository"
+    for path in (*place.glob("index/*"), place / point_name(repository._opened.keys, lost.key)):
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    base = [sys.executable, "-I", str(READER), str(place), "--key-file", str(tmp_path / "key")]
+    listed = subprocess.run([*base, "list"], capture_output=True, text=True, check=True)
+    assert listed.stdout == "shop nightly web_1 data (tree)\n"
+    assert "points/" in listed.stderr
+    target = str(tmp_path / "out")
+    subprocess.run([*base, "restore", "shop", "nightly", "web_1", target], capture_output=True, check=True)
+    require_same(source, tmp_path / "out" / "data")
 
 
 def test_the_reader_is_short_and_imports_nothing_of_ours() -> None:
