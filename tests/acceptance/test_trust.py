@@ -174,6 +174,24 @@ def test_a_script_that_others_can_change_is_not_run(quiesce: CommandLine, tmp_pa
     assert (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(("mode", "status"), [(0o777, ExitStatus.FAILED), (0o1777, ExitStatus.OK)])
+def test_no_script_is_run_by_way_of_a_directory_that_others_can_change(
+    quiesce: CommandLine, tmp_path: Path, mode: int, status: ExitStatus
+) -> None:
+    """They put theirs in the place of the directory that holds it, and the socket of its ctx."""
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    temporary.chmod(mode)
+    quiesce.environment = {"TMPDIR": str(temporary)}
+    (quiesce.directory / "app.yaml").write_text(SCRIPTED)
+    (quiesce.directory / "run.sh").write_text("#!/bin/sh\ntouch ran\n")
+    quiesce("init", "app.yaml", "-b", "app")
+    answer = quiesce("backup", "app", "-p", "task_retries=0", status=status)
+    assert (quiesce.directory / "ran").exists() == (status is ExitStatus.OK)
+    assert ("can be written by others" in answer.err) == (status is ExitStatus.FAILED)
+    assert list(temporary.iterdir()) == []
+
+
 def test_doctor_gives_the_command_that_mends_each(quiesce: CommandLine) -> None:
     """Also where nothing else can be done, because the home is refused."""
     (quiesce.directory / "app.yaml").write_text(SCRIPTED)

@@ -30,7 +30,7 @@ from quiesce.service import app, connections, pages
 from quiesce.service.access import Access, RequestRefusedError
 from quiesce.service.actions import Actions
 from quiesce.service.app import console, places
-from quiesce.service.audit import Audit
+from quiesce.service.audit import Audit, Deed
 from quiesce.service.files import token_of
 from quiesce.service.launching import Launcher
 from quiesce.service.pages import Pages, role_for
@@ -303,6 +303,16 @@ def test_a_backup_begun_in_the_browser_is_made_and_written_down(shop: Console) -
     deeds = shop.client(UserRole.ADMIN).get("/audit").text
     assert "operator" in deeds
     assert "backup" in deeds
+
+
+def test_what_a_full_disk_has_cut_off_hides_no_other_deed(tmp_path: Path) -> None:
+    """Nobody saw any deed any more."""
+    audit = Audit(tmp_path / "audit")
+    audit.add(Deed(at=1.0, user="ada", what="backup"))
+    with (tmp_path / "audit").open("a") as file:
+        file.write('{"at": 2.0, "us\n{"at": 3.0}\n')
+    audit.add(Deed(at=4.0, user="bob", what="restore"))
+    assert [deed.user for deed in audit.last()] == ["bob", "ada"]
 
 
 def test_what_cannot_be_planned_is_said_in_the_page(shop: Console) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from quiesce.errors import NonRecoverableError
+from quiesce.files.trust import require_trusted
 from quiesce.isolation.answers import ContextAnswers
 from quiesce.isolation.child import Child, Command
 from quiesce.isolation.reaper import Reaper
@@ -19,6 +22,7 @@ from quiesce.ports import Context
 
 ADDRESS = "CTX_SOCKET_URL"
 _GRACE_S = 2.0
+_TMPDIR = "Set TMPDIR to a directory that nobody else can change, or to one that is sticky, such as /tmp."
 
 
 def run_child(
@@ -30,7 +34,7 @@ def run_child(
         ProviderError: when *name* failed, was not done in time, or asked to be run again.
     """
     answers = ContextAnswers(data, context)
-    with tempfile.TemporaryDirectory(prefix="quiesce-", ignore_cleanup_errors=True) as directory:
+    with private_directory() as directory:
         try:
             session = Session(answers, context, directory=directory)
         except OSError as error:
@@ -38,6 +42,18 @@ def run_child(
         with session, Child(command(session.address), reaper) as child:
             status = session.serve(child, name)
     return answers.result.final(name, status)
+
+
+@contextmanager
+def private_directory() -> Iterator[str]:
+    """Give a new directory of our own, for the time of a block.
+
+    Raises:
+        UntrustedPathError: when ``TMPDIR`` is where somebody else could put another one in its place.
+    """
+    require_trusted(Path(tempfile.gettempdir()) / "quiesce-", hint=_TMPDIR)
+    with tempfile.TemporaryDirectory(prefix="quiesce-", ignore_cleanup_errors=True) as directory:
+        yield directory
 
 
 def inherited_environment() -> dict[str, str]:

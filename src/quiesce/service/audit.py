@@ -41,9 +41,16 @@ class Audit:
             os.close(descriptor)
 
     def last(self) -> Sequence[Deed]:
-        """Return the last ones, newest first."""
+        """Return the last ones, newest first; what a full disk has cut off is left out."""
         if not self._path.exists():
             return ()
         with self._path.open() as lines:
             kept = deque(lines, maxlen=_SHOWN)
-        return [Deed(**json.loads(line)) for line in reversed(kept)]
+        return [deed for line in reversed(kept) if (deed := _deed(line)) is not None]
+
+
+def _deed(line: str) -> Deed | None:
+    try:
+        return Deed(**json.loads(line))
+    except (ValueError, TypeError):
+        return None

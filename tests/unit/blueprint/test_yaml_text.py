@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quiesce.blueprint.reading.problems import InvalidBlueprintError, Position
+from quiesce.blueprint.reading.problems import InvalidBlueprintError, Position, Problem
 from quiesce.blueprint.reading.source_map import key_position, plain, value_position
 from quiesce.blueprint.reading.yaml_text import MAX_BYTES, MAX_DEPTH, parse_yaml
 
@@ -124,3 +124,12 @@ def test_what_a_safe_loader_reads_we_read(value: Any) -> None:
     """Values are those of PyYAML's safe loader."""
     text = yaml.safe_dump(value)
     assert plain(read(text)) == (yaml.safe_load(text) if value is not None else None)
+
+
+def test_of_very_many_problems_the_first_are_told() -> None:
+    """A file of 8 MiB had 180,000, and all of them went over the terminal."""
+    many = [Problem(position=Position("f.yaml", line + 1), what="wrong") for line in range(250)]
+    error = InvalidBlueprintError(many)
+    assert str(error).splitlines()[0] == "250 problems:"
+    assert str(error).splitlines()[-1] == "and 150 more"
+    assert len(error.problems) == 250

@@ -38,6 +38,10 @@ class Problem:
         return f"{self.position}: {self.what}" + (f"; {self.remedy}" if self.remedy else "")
 
 
+#: how many problems a message tells; the others are the next ones to be mended
+MOST_TOLD: Final = 100
+
+
 class InvalidBlueprintError(BlueprintError):
     """The blueprint, a file that it imports or one of its inputs is wrong; nothing was run."""
 
@@ -46,7 +50,9 @@ class InvalidBlueprintError(BlueprintError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(_in_reading_order(dict.fromkeys(problems)))
         count = len(self.problems)
-        lines = [str(problem) for problem in self.problems]
+        lines = [str(problem) for problem in self.problems[:MOST_TOLD]]
+        if count > MOST_TOLD:
+            lines.append(f"and {count - MOST_TOLD} more")
         super().__init__(lines[0] if count == 1 else "\n".join([f"{count} problems:", *lines]))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from quiesce.isolation.context_data import context_data
 from quiesce.isolation.reaper import Reaper
-from quiesce.isolation.run import run_child
+from quiesce.isolation.run import private_directory, run_child
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -58,7 +57,7 @@ class ScriptOperations(ImplementedOperations[Job]):
     def run(self, job: Job, /) -> Json:
         """Run the script in a child process and return what it returned."""
         call = job.call
-        with tempfile.TemporaryDirectory(prefix="quiesce-") as directory:
+        with private_directory() as directory:
             script = find_script(call, Path(directory))
             process = process_options(call.inputs.get("process"))
             inputs = operation_inputs(call)
