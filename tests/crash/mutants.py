@@ -34,8 +34,17 @@ _UNDO = ("tests/unit/host/test_undo.py",)
 _REMOVAL = ("tests/unit/files/test_removal.py",)
 _EXCHANGE = ("tests/unit/files/test_exchange.py",)
 _CATALOG = ("tests/unit/stores/test_catalog.py",)
+_DATABASE_UNDO = ("tests/unit/host/test_database_undo.py",)
 _SAVING = ("tests/unit/provider_kit/test_saving.py",)
 _ARCHIVES = ("tests/unit/archives",)
+
+
+def _own_verify(words: str) -> tuple[str, ...]:
+    return ("tests/acceptance/test_own_verify.py", "-k", words)
+
+
+def _elsewhere(words: str) -> tuple[str, ...]:
+    return ("tests/acceptance/test_way_back.py", "-k", words)
 
 
 def _checked(words: str) -> tuple[str, ...]:
@@ -359,6 +368,69 @@ MUTANTS = (
         old="made_by=maker_of(self._job.call)",
         new="made_by=None",
         found_by=_SAVING,
+    ),
+    Mutant(
+        name="a blueprint's own check is believed to have read everything",
+        file="provider_kit/implementations.py",
+        old='        kind = READ if _flag(told.get("read")) else CHECKED',
+        new="        kind = READ",
+        found_by=_own_verify("does_not_say_so"),
+    ),
+    Mutant(
+        name="a blueprint's own check that fails is no damage",
+        file="provider_kit/implementations.py",
+        old="            return proof(CHECKED, damage=str(error))",
+        new="            return proof(CHECKED, detail=str(error))",
+        found_by=_own_verify("fails_marks"),
+    ),
+    Mutant(
+        name="a check that could not be made is damage",
+        file="provider_kit/implementations.py",
+        old="            if not error.own:\n                raise\n",
+        new="",
+        found_by=_own_verify("could_not_be_made"),
+    ),
+    Mutant(
+        name="what a restored database held is not what is kept",
+        file="providers/host/former_states.py",
+        old="            write(place)\n            os.replace(OTHER, CONTENT, src_dir_fd=place, dst_dir_fd=place)\n",
+        new="            write(place)\n            os.unlink(OTHER, dir_fd=place)\n",
+        found_by=_DATABASE_UNDO,
+    ),
+    Mutant(
+        name="the undo of a database is not noted before it is made",
+        file="providers/host/former_states.py",
+        old="                self._write(undo, replace(mark, reverting=True, present=before, schema=self._schema()))\n",
+        new="                del before\n",
+        found_by=_DATABASE_UNDO,
+    ),
+    Mutant(
+        name="two parts of a restore point go to one instance",
+        file="app/elsewhere.py",
+        old="        if len(sources) > 1",
+        new="        if len(sources) > len(targets)",
+        found_by=_elsewhere("go_where_they_are_sent"),
+    ),
+    Mutant(
+        name="a restore elsewhere replaces what it was made of",
+        file="app/run/run.py",
+        old='    return services.deployments.get(str(request.parameters.get("to") or request.deployment))',
+        new="    return services.deployments.get(request.deployment)",
+        found_by=_elsewhere("goes_into_another"),
+    ),
+    Mutant(
+        name="a script is given what another deployment has saved",
+        file="app/elsewhere.py",
+        old="    if own is None or own.function.startswith(",
+        new="    if own is None or own.function or own.function.startswith(",
+        found_by=("tests/acceptance/test_elsewhere.py", "-k", "that_a_script_restores"),
+    ),
+    Mutant(
+        name="something runs on what a restore elsewhere reads",
+        file="app/run/run.py",
+        old="    with leased(services, {deployment.name, source}, execution_id):",
+        new="    with leased(services, {deployment.name}, execution_id):",
+        found_by=("tests/acceptance/test_elsewhere.py", "-k", "nothing_else_runs"),
     ),
     Mutant(
         name="a failed check is forgotten",
