@@ -90,11 +90,18 @@ def cut(job: PostgreSQLJob) -> tuple[ServerArtifact, bool]:
         prepare(job)
         draft = job.saving.begin()
     facts = _facts(draft)
-    with job.session() as session:
-        made = session.cut()
+    made = _cut(job)
     if made.system != facts["system"]:
         raise NonRecoverableError(f"{job.call.instance} is another server than the one that was copied")
     return _artifact(facts, made), ready
+
+
+def _cut(job: PostgreSQLJob) -> ServerCut:
+    """Cut in the session that holds the log: within the window, nobody waits until another one is there."""
+    if (held := job.held.living(job.session_key)) is not None:
+        return held.cut()
+    with job.session() as session:
+        return session.cut()
 
 
 def complete(job: PostgreSQLJob) -> Manifest:
@@ -128,7 +135,7 @@ def open_stored(job: PostgreSQLJob, manifest: Manifest, name: str) -> FileReader
 
 
 def _is_prepared(job: PostgreSQLJob, draft: Draft) -> bool:
-    return _FACTS in draft.finished and job.held.are_held(job.session_key)
+    return _FACTS in draft.finished and job.held.living(job.session_key) is not None
 
 
 def _require_usable(job: PostgreSQLJob, facts: ServerFacts) -> None:

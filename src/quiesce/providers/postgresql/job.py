@@ -29,11 +29,11 @@ class HeldSessions:
         with self._lock:
             self._sessions[key] = session
 
-    def are_held(self, key: tuple[str, ExecutionId]) -> bool:
-        """Tell whether that session is still there."""
+    def living(self, key: tuple[str, ExecutionId]) -> ServerSession | None:
+        """Return that session; None when it is not there any more."""
         with self._lock:
             session = self._sessions.get(key)
-        return session is not None and session.is_alive()
+        return session if session is not None and session.is_alive() else None
 
     def end(self, key: tuple[str, ExecutionId]) -> None:
         """End it; it is fine when there is none."""
