@@ -168,3 +168,20 @@ def test_a_freezing_script_does_not_outlive_cfy(lab: Lab) -> None:
     lab.kill("backup", "-p", "snapshot_name=one", *POOL, once=(lab.directory / "begun").exists)
     time.sleep(3.5)
     assert at_rest(lab) == []
+
+
+def test_an_instance_that_was_half_written_is_put_back(lab: Lab) -> None:
+    """cfy writes over the file; killed within, it could not load the deployment any more, nor the guard."""
+    lab.init(tiers(create="wait"))
+
+    def half_written() -> bool:
+        if not (lab.directory / "waiting").exists():
+            return False
+        for path in lab.directory.glob(".cloudify/profiles/local/deployments/examples/node-instances/*.json"):
+            path.write_bytes(path.read_bytes()[:20])
+        return True
+
+    lab.kill("backup", "-p", "snapshot_name=one", *POOL, once=half_written)
+    (lab.directory / "interrupted").touch()
+    assert left_after(lab, 30.0) == []
+    assert "succeeded" in lab.start("backup", "-p", "snapshot_name=two", *POOL, expect=None)

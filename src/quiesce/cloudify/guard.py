@@ -22,8 +22,10 @@ from quiesce.app.run.guard import Order
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings
 from quiesce.cloudify.orphans import end_processes_of
+from quiesce.cloudify.profile import KeptInstances
 from quiesce.cloudify.state import guards_context, inside_cloudify
 from quiesce.engine.runner import LEAST_THAW_PLACES
+from quiesce.errors import QuiesceError
 from quiesce.guarding import PipeOrders, become_guard, serve
 from quiesce.model.history import History
 from quiesce.model.ids import ExecutionId
@@ -35,17 +37,17 @@ _SETTLING: Final = {name for name, what in INTERFACES.items() if what in (Operat
 
 
 class OrdersInCloudify(PipeOrders):
-    """Hears that the engine is dead only when nothing that it had begun goes on without it."""
+    """Hears that the engine is dead only when what that has left behind is put in order."""
 
-    #: told which execution it was
-    end_orphans: Callable[[ExecutionId], None]
+    #: does so, told which execution it was
+    put_in_order: Callable[[ExecutionId], None]
     _execution = ExecutionId("")
 
     def next(self, until_tick: float | None) -> Order | None:
         """Return the next order; None when *until_tick* passes first."""
         order = super().next(until_tick)
         if order is Order.GONE:
-            self.end_orphans(self._execution)
+            self.put_in_order(self._execution)
         return order
 
     def words(self, key: bytes) -> str | None:
@@ -73,8 +75,8 @@ def _serve(orders: OrdersInCloudify, told: dict[str, Any], answers: int) -> None
     application = Application(Settings.of(os.environ))
     masking = application.services.masking
     try:
-        orders.end_orphans = partial(_end_orphans, application.services)
         context = guards_context(told, hands=LEAST_THAW_PLACES)
+        orders.put_in_order = partial(_put_in_order, application.services, KeptInstances(context))
         context.graph_mode()
         _load_operations(context)
         with current_workflow_ctx.push(context), context.internal.local_tasks_processor:
@@ -83,6 +85,12 @@ def _serve(orders: OrdersInCloudify, told: dict[str, Any], answers: int) -> None
         sys.exit(masking.text(traceback.format_exc()))
     finally:
         application.close()
+
+
+def _put_in_order(services: Services, kept: KeptInstances, execution: ExecutionId) -> None:
+    kept.mend()
+    with suppress(QuiesceError):  # the journal cannot be read: the thaw does not wait for it
+        _end_orphans(services, execution)
 
 
 def _end_orphans(services: Services, execution: ExecutionId) -> None:
