@@ -14,7 +14,7 @@ from .shop import CommandLine, Shop
     [
         (("bakups", "list"), "Did you mean 'backups'?"),
         (("remove_backup", "shop"), "Did you mean 'remove-backup'?"),
-        (("backups", "lst"), "Did you mean 'list'?"),
+        (("backups", "verfy"), "Did you mean 'verify'?"),
         (("plan", "bakup", "shop"), "did you mean 'backup'?"),
         (("backups", "list", "shp"), "did you mean 'shop'?"),
     ],
