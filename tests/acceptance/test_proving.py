@@ -91,6 +91,12 @@ def test_a_lost_machine_is_restored_from_the_copies(quiesce: CommandLine, shop: 
     shutil.rmtree(quiesce.home)
     shutil.rmtree(shop.data)
     quiesce("keys", "import", str(safe))
+    (tmp_path / "elsewhere").mkdir()
+    fetched.mkdir()
+    (fetched / "shop").symlink_to(tmp_path / "elsewhere")
+    assert "is a link" in quiesce("repository", "fetch", str(second), status=ExitStatus.REFUSED).err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    (fetched / "shop").unlink()
     assert "1 restore points are in" in quiesce("repository", "fetch", str(second)).out
     given = ("-b", "shop", "-i", f"data={shop.data}")
     quiesce("init", "shop.yaml", *given, "--from-repository", str(fetched))

@@ -8,10 +8,9 @@ and, written last, one with the manifest. Brought back, they make a directory re
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -21,9 +20,12 @@ from quiesce.app.points.prune import local_day
 from quiesce.app.repository_access import GivenCredentials
 from quiesce.app.services import Services
 from quiesce.archives import Archives, BackupKey, Keyring
-from quiesce.errors import DamagedError, PlanError, UnreachableError
-from quiesce.files.durable import make_private_directory, storage_errors, sync_directory
+from quiesce.errors import DamagedError, PlanError, TreeChangedError, UnreachableError
+from quiesce.files.descriptors import Identity
+from quiesce.files.durable import storage_errors
+from quiesce.files.held import enter_held, held
 from quiesce.files.problems import TreeProblems
+from quiesce.files.removal import remove_tree
 from quiesce.files.trust import open_declared
 from quiesce.files.walking import Entry, everything
 from quiesce.model.consistency import Consistency
@@ -201,32 +203,43 @@ def _fetch(repository: Repository, key: PointKey, directory: Path) -> bool:
     place = directory / deployment_name(key.deployment) / backup_name(key.point)
     if os.path.lexists(place):
         return False
-    with storage_errors(f"write {place}"):
-        make_private_directory(place.parent)
-        unfinished = Path(tempfile.mkdtemp(prefix=".quiesce-fetch-", dir=directory))
+    unfinished = f".quiesce-fetch-{secrets.token_hex(8)}"
+    with (
+        storage_errors(f"write {place}"),
+        held(directory, ()) as root,
+        held(directory, (unfinished,), make=True) as fetched,
+    ):
+        identity = Identity.of_descriptor(fetched)
         try:
-            _restore(repository, key, unfinished)
-            for instance in whole.instances:
-                given = BackupKey(
-                    deployment=DeploymentName(key.deployment),
-                    point=BackupName(key.point),
-                    instance=InstanceId(instance),
-                )
-                inner = unfinished / given.components()[-1]
-                inner.mkdir(mode=0o700)
-                _restore(repository, replace(key, instance=instance), inner)
-            unfinished.rename(place)
-            sync_directory(place.parent)
+            _restore_whole(repository, key, whole.instances, fetched, directory / unfinished)
+            with held(directory, (deployment_name(key.deployment),), make=True) as above:
+                os.rename(unfinished, place.name, src_dir_fd=root, dst_dir_fd=above)
+                os.fsync(above)
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            with suppress(TreeChangedError):  # in its place, or taken away by somebody
+                remove_tree(root, os.fsencode(unfinished), identity)
     return True
 
 
-def _restore(repository: Repository, key: PointKey, place: Path) -> None:
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        problems: TreeProblems = repository.reader(key).restore_tree(_ITEM, descriptor)
-    finally:
-        os.close(descriptor)
+def _restore_whole(
+    repository: Repository, key: PointKey, instances: Iterable[str], fetched: int, shown: Path
+) -> None:
+    _restore(repository, key, fetched)
+    for instance in instances:
+        given = BackupKey(
+            deployment=DeploymentName(key.deployment),
+            point=BackupName(key.point),
+            instance=InstanceId(instance),
+        )
+        name = given.components()[-1]
+        inner = enter_held(fetched, name, shown / name, make=True)
+        try:
+            _restore(repository, replace(key, instance=instance), inner)
+        finally:
+            os.close(inner)
+
+
+def _restore(repository: Repository, key: PointKey, place: int) -> None:
+    problems: TreeProblems = repository.reader(key).restore_tree(_ITEM, place)
     if problems:
         raise DamagedError(f"{key} did not come back as it was: {problems}")
