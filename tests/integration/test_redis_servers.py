@@ -426,3 +426,19 @@ def _as_user(server: RedisServer, action: Callable[[object], object]) -> None:
             action(client)
         except redis.exceptions.NoPermissionError as error:
             raise NonRecoverableError(str(error)) from error
+
+
+def test_a_restore_point_of_another_kind_of_server_is_refused(
+    found: tuple[RedisServer, Deployment],
+) -> None:
+    """Valkey's newer dumps are of a format of their own."""
+    server, deployment = found
+    server.ask("SADD", "ledger", 1)
+    saved = deployment.back_up()
+    deployment.do(Operation.STOP)
+    (told,) = (deployment.root / "state/started").iterdir()
+    told.write_text(json.dumps({**json.loads(told.read_text()), "name": "other"}))
+    with pytest.raises(NonRecoverableError, match="other"):
+        deployment.do(Operation.APPLY, artifact=saved.artifact)
+    deployment.do(Operation.START)
+    assert written(server) == {1}

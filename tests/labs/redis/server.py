@@ -1,4 +1,7 @@
-"""A Redis server of Debian's for one test, run as an unprivileged user, below a directory of its own."""
+"""A Redis server for one test, run as an unprivileged user, below a directory of its own.
+
+It is Debian's, or the program that QUIESCE_REDIS_SERVER names (Valkey's, say), which that user has to reach.
+"""
 
 from __future__ import annotations
 

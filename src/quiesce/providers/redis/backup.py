@@ -22,7 +22,8 @@ from quiesce.providers.redis.holder import LEASE_S
 from quiesce.providers.redis.job import RedisJob
 
 DUMP: Final = "dump.rdb.gz"
-_MAGIC: Final = b"REDIS"
+#: of Redis, and of Valkey 9
+_MAGIC: Final = (b"REDIS", b"VALKEY")
 #: before the checksum of eight bytes, at the end of every dump
 _END: Final = 0xFF
 _CHECKSUM_BYTES: Final = 8

@@ -63,6 +63,7 @@ def apply(job: RedisJob) -> Outcome:
     artifact = read_artifact(RedisArtifact, manifest.content)
     data = job.data_directory
     refuse_running(job)
+    _require_same_kind(job, artifact)
     places = [str(data)]
     job.ask("begin", places=places)
     with job.repository.open(manifest, DUMP, watched(job.context, manifest.size_bytes)) as stored:
@@ -117,13 +118,23 @@ def _save_and_stop(job: RedisJob) -> None:
                 f"{job.call.instance} could not be started again: {why}", hint="Set its systemd_unit."
             )
         started = {"executable": facts.executable, "config_file": facts.config_file}
-        told = {**started, "appends": facts.appends, "append_name": facts.append_name}
+        told = {**started, "name": facts.name, "appends": facts.appends, "append_name": facts.append_name}
         job.remember(_STARTED, json.dumps({**told, "dump_name": facts.dump_name}))
         if job.options.systemd_unit is None:
             session.shut_down(saving=not facts.appends)
         elif not facts.appends:
             session.pause(job.context.remaining_s())  # until it is stopped
             session.save()
+
+
+def _require_same_kind(job: RedisJob, artifact: RedisArtifact) -> None:
+    """Raise when the server would not read the dump: newer ones of Valkey have a format of their own."""
+    there = json.loads(job.recall(_STARTED) or "{}").get("name", artifact.name)
+    if there != artifact.name:
+        raise NonRecoverableError(
+            f"{job.call.instance} is {there}, the restore point is of {artifact.name}",
+            hint="Restore it to a server of its own kind.",
+        )
 
 
 def _name_in_use(job: RedisJob, artifact: RedisArtifact) -> str:
