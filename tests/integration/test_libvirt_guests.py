@@ -152,11 +152,13 @@ def test_a_restore_under_another_name_leaves_the_first_alone(
 
 def test_a_domain_that_is_gone_comes_back(bench: Bench) -> None:
     bench.guest.shell("echo kept >/data/token; sync")
+    bench.guest.domain.setAutostart(1)
     bench.backup()
     bench.guest.forget()
     bench.restore()
     bench.guest.wait_for_agent()
     assert bench.guest.shell("cat /data/token").strip() == "kept"
+    assert bench.guest.domain.autostart()
     bench.remove()
 
 
