@@ -3,8 +3,8 @@
 Read in Cinder's sources: cinder/group/api.py (``create_group_snapshot``: every volume of the group, with its
 name and description), cinder/volume/api.py (``delete_snapshot``: none of them alone),
 cinder/api/v3/views/group_types.py (specs are shown to those whom a policy allows), and its specification of
-group snapshots: ``consistent_group_snapshot_enabled`` promises one instant. None of it was seen on a storage
-that promises it.
+group snapshots: ``consistent_group_snapshot_enabled`` promises one instant. The API was seen on the
+lab (tests/integration/test_openstack_groups.py), a storage that promises one instant never.
 """
 
 from __future__ import annotations
