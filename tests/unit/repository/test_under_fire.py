@@ -24,7 +24,8 @@ from quiesce.storage import MemoryStorage
 #: 200 for the large size
 CUTS = int(os.environ.get("QUIESCE_CUTS", "3"))
 WRITERS = 2
-SIZES = (0, 10, 5000, 300_000, 1_500_000)
+SIZES = (0, 10, 5000, 20_000, 1_100_000)
+MOST_DIRECTORIES = 15
 
 
 class Fire:
@@ -74,6 +75,8 @@ class Fire:
         directories, files = self._there()
         directory, number = chance.choice(directories), chance.randrange(60)
         file = chance.choice(files) if files else directory / "none"
+        if len(directories) > MOST_DIRECTORIES:
+            shutil.rmtree(directories[1], ignore_errors=True)  # else it grows, and with it each look at it
         match chance.randrange(11):
             case 0:
                 (directory / f"d{number}").mkdir()
