@@ -132,6 +132,9 @@ def test_the_next_workflow_thaws_when_the_guard_was_killed_as_well(lab: Lab) -> 
     lab.kill("backup", "-p", "snapshot_name=one", *POOL, once=lambda: kill_guards_once_frozen(lab))
     (lab.directory / "interrupted").touch()
     assert left_after(lab, 2.0) != []
+    told = lab.quiesce("backups", "list", "examples")
+    assert "may STILL BE FROZEN" in told
+    assert "Settle it: start any of the workflows in Cloudify" in told
     output = lab.start("statistics")
     assert "was left frozen or stopped; that is settled first" in output
     assert lab.frozen() == []

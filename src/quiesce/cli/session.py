@@ -23,6 +23,9 @@ from quiesce.model.debts import Owed
 #: how long a command tries to thaw what an earlier one has left, in seconds, before it does what it is for
 _PATIENCE_S: Final = 10.0
 
+#: what settles and ends an execution of Cloudify's
+_IN_CLOUDIFY: Final = "start any of the workflows in Cloudify, statistics say"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, a stable interface.")
@@ -71,7 +74,7 @@ def _may_be(owed: Owed) -> str:
 
 def _settle_unfinished(services: Services) -> None:
     found = find_unfinished(services)
-    if any(unfinished.owed for unfinished in found):
+    if any(unfinished.owed and unfinished.performed_here for unfinished in found):
         with suppress(QuiesceError):  # what is still owed is told
             recover(services, Watching(by="the next command", settle_patience_s=_PATIENCE_S))
         left = {each.execution.id: each for each in find_unfinished(services)}
@@ -88,13 +91,16 @@ def _warn_of(found: Sequence[Unfinished]) -> None:
     for unfinished in found:
         execution = unfinished.execution
         if unfinished.owed:
+            remedy = "quiesce recover" if unfinished.performed_here else _IN_CLOUDIFY
             say(
                 f"quiesce: {_may_be(unfinished.owed)} of {execution.deployment} by {execution.id}. "
-                "Settle it: quiesce recover",
+                f"Settle it: {remedy}",
                 err=True,
                 fg="red",
                 bold=True,
             )
+        elif not unfinished.performed_here:
+            say(f"quiesce: {execution.id} was interrupted. End it: {_IN_CLOUDIFY}", err=True, fg="yellow")
         elif execution.state == "running":
             say(
                 f"quiesce: {execution.id} was interrupted. Resume it: "

@@ -22,6 +22,8 @@ class Unfinished:
 
     execution: Execution
     owed: Owed
+    #: whether this process can perform what is owed; else Cloudify does, whose execution it is
+    performed_here: bool = True
 
 
 def find_unfinished(services: Services, deployment: DeploymentName | None = None) -> Sequence[Unfinished]:
@@ -31,7 +33,13 @@ def find_unfinished(services: Services, deployment: DeploymentName | None = None
         mutating = workflow_named(execution.workflow).mutating
         if not mutating or services.leases.holder(execution.deployment) == execution.id:
             continue
-        found.append(Unfinished(execution=execution, owed=_owed(services, execution)))
+        found.append(
+            Unfinished(
+                execution=execution,
+                owed=_owed(services, execution),
+                performed_here=_is_performed_here(services, execution),
+            )
+        )
     return found
 
 
@@ -83,7 +91,7 @@ def recover(
     left = []
     for unfinished in find_unfinished(services, deployment):
         execution = unfinished.execution
-        if unfinished.owed:
+        if unfinished.owed and unfinished.performed_here:
             try:
                 lease = services.leases.acquire(execution.deployment, execution.id)
             except BusyError:  # its holder settles first
@@ -96,6 +104,13 @@ def recover(
         if unfinished.owed or unfinished.execution.state is ExecutionState.RUNNING:
             left.append(unfinished)
     return left
+
+
+def _is_performed_here(services: Services, execution: Execution) -> bool:
+    if services.performer is not None:
+        return True
+    known = {description.name for description in services.descriptions}
+    return all(step.provider in known for step in services.executions.plan(execution.id).steps)
 
 
 def _how_to_end(services: Services, execution: Execution) -> Purpose:
