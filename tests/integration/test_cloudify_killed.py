@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ..sshd_on_loopback import needs_sshd, sshd  # noqa: TID252  shared by several tests
 from .cloudify_lab.lab import CannotInstallError, Lab, environment
 
 NIGHTLY = os.environ.get("QUIESCE_SIZE") == "nightly"
@@ -155,6 +156,26 @@ def is_guard_of(process: Path, directory: Path) -> bool:
     except OSError:
         return False
     return b"quiesce.cloudify.guard" in started[0] and f"LAB_DIR={directory}\0".encode() in started[1]
+
+
+@needs_sshd
+def test_what_was_frozen_over_ssh_is_thawed(lab: Lab) -> None:
+    (lab.directory / "sshd").mkdir()
+    marker = lab.directory / "frozen-over-ssh"
+    with sshd(lab.directory / "sshd") as server:
+        service = {
+            "type": "quiesce.nodes.terminal.Service",
+            "properties": {
+                "terminal_auth": server.auth,
+                "freeze": [f"touch {marker}"],
+                "thaw": [f"rm -f {marker}"],
+            },
+        }
+        lab.init(tiers(create="wait") | {"over_ssh": service})
+        lab.kill("backup", "-p", "snapshot_name=one", *POOL, once=(lab.directory / "waiting").exists)
+        (lab.directory / "interrupted").touch()
+        assert marker.exists()
+        assert left_after(lab, 30.0) == []
 
 
 def test_a_workflow_whose_thread_dies_leaves_nothing_frozen(lab: Lab) -> None:
