@@ -181,6 +181,15 @@ def test_a_repository_that_is_not_mounted_any_more_after_a_good_check_is_unreach
     refused(quiesce, saved_shop, "one", code="unreachable")
 
 
+def test_something_else_in_the_place_of_the_repository_after_a_good_check_is_unreachable(
+    quiesce: CommandLine, saved_shop: Shop
+) -> None:
+    quiesce("backups", "verify", "shop", "one")
+    (quiesce.home / "repository").rename(quiesce.home / "away")
+    (quiesce.home / "repository").touch()
+    refused(quiesce, saved_shop, "one", code="unreachable")
+
+
 def test_another_repository_in_its_place_is_no_damage_and_nothing_is_removed_from_it(
     quiesce: CommandLine, saved_shop: Shop
 ) -> None:

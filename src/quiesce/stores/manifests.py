@@ -113,7 +113,7 @@ class RepositoryManifests:
         root = _path(directory, point).parent
         try:
             newest = max(path.lstat().st_ctime for path in (root, *root.rglob("*")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return True  # gone, or not mounted: whoever looks closely says which
         return newest > at - _TICK_S
 
