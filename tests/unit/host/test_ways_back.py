@@ -19,6 +19,7 @@ from quiesce.errors import (
     MountInsideError,
     NonRecoverableError,
     ProviderError,
+    UnreachableError,
     UnsafeNameError,
     UntrustedPathError,
 )
@@ -432,3 +433,20 @@ def test_a_former_state_that_a_program_uses_is_kept_and_said(
     forget(machine, node)
 
     assert list(data.parent.iterdir()) == [data]
+
+
+def test_snapshots_whose_file_system_is_not_mounted_are_no_damage(
+    machine: Machine, data: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    node = Node(host.DIRECTORY, path=str(data), snapshot_dir=str(kept))
+    (data / "file").write_text("saved")
+    machine.save(node, full=False)
+    kept.rename(tmp_path / "away")
+    for make in (lambda: None, kept.mkdir):
+        make()
+        with pytest.raises(UnreachableError, match="mounted"):
+            machine.provider.verify(machine.call(node, Operation.VERIFY), RecordingContext())
+    kept.rmdir()
+    (tmp_path / "away").rename(kept)
+    machine.do(node, Operation.APPLY)

@@ -26,6 +26,7 @@ from quiesce.errors import (
     InUseError,
     NonRecoverableError,
     ResourceNotFoundError,
+    UnreachableError,
     UntrustedPathError,
 )
 from quiesce.files.descriptors import Identity, open_directory
@@ -149,6 +150,7 @@ class SnapshotDirectory:
 
         Raises:
             ResourceNotFoundError: when it is not there, or not whole.
+            UnreachableError: when nothing at all is where the snapshots are to be.
         """
         cut, name = None, _point(call)
         with (
@@ -157,6 +159,11 @@ class SnapshotDirectory:
             held(state, name) as directory,
         ):
             cut = self._read(directory, name)
+        if cut is None and self._given is not None and _is_void(self._given):
+            raise UnreachableError(
+                f"{self._given} holds no snapshots at all: it may not be mounted",
+                hint="Mount it, or correct the node's snapshot_dir.",
+            )
         if cut is None or not cut.whole:
             raise ResourceNotFoundError(f"there is no cut {call.point} of {self.path} in {self.directory}")
         return cut
@@ -533,6 +540,14 @@ def _named(declared: Declared) -> Named | None:
 
 def _holds_anything(directory: int) -> bool:
     return not all(is_unfinished(name) for name in os.listdir(directory))
+
+
+def _is_void(directory: Path) -> bool:
+    """Tell whether there is nothing in *directory*, or no directory at all."""
+    try:
+        return next(directory.iterdir(), None) is None
+    except (FileNotFoundError, NotADirectoryError):
+        return True
 
 
 def _point(call: Call) -> bytes:
