@@ -32,6 +32,8 @@ from quiesce.provider_kit.session_holder import STAY, start_time
 #: how long a holder may take to end by itself before it is killed, which ends its session as well
 _GRACE_S: Final = 1.0
 _PAUSE_S: Final = 0.01
+#: how long a process may take to be ready, in seconds
+_START_S: Final = 30.0
 _LONGEST_STATE: Final = 1 << 16
 #: what holds a freeze that was left as it is; it is waited for when the next one is
 _LEFT: Final[list[subprocess.Popen[bytes]]] = []
@@ -54,7 +56,7 @@ class SessionHolders:
         self._ours: dict[str, subprocess.Popen[bytes]] = {}
 
     def be_ready(self) -> None:
-        """Start a process ahead, so that the next freeze need not wait until it runs."""
+        """Have a process ready, so that the next freeze need not wait until it runs."""
         with self._lock:
             if self._idle is None or self._idle.poll() is not None:
                 self._idle = self._start()
@@ -126,7 +128,7 @@ class SessionHolders:
 
     def _start(self) -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 own_command(self._program),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -138,6 +140,14 @@ class SessionHolders:
             )
         except OSError as error:
             raise NonRecoverableError(f"no process can be started to hold a freeze: {error}") from error
+        try:
+            _read_answer(process, _START_S)
+        except BaseException:
+            process.kill()
+            process.wait()
+            _close_pipes(process)
+            raise
+        return process
 
     def _path(self, key: str) -> Path:
         return self._directory / f"{key}.json"

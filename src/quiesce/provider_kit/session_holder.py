@@ -1,9 +1,10 @@
 """A process that holds one freeze in one session on a server; it ends the freeze whatever happens to us.
 
-`SessionHolders` starts it and writes a request (a line of JSON) to its standard input. It freezes, answers
-with a line of JSON and then does nothing but keep the session alive. It thaws, whatever comes first: when it
-is asked to (SIGTERM), when its timer fires, or when the process that asked for the freeze dies (end of file)
-without having said that the freeze is to stay. When it is killed itself, its session ends with it.
+`SessionHolders` starts it, waits until it is ready, and writes a request (a line of JSON) to its standard
+input. It freezes, answers with a line of JSON and then does nothing but keep the session alive. It thaws,
+whatever comes first: when it is asked to (SIGTERM), when its timer fires, or when the process that asked for
+the freeze dies (end of file) without having said that the freeze is to stay. When it is killed itself, its
+session ends with it.
 
 A lock on its state file lasts as long as the process: whoever gets that lock knows that it is gone.
 """
@@ -51,6 +52,7 @@ class SessionHold(Protocol):
 def main(make: Callable[[Mapping[str, Any]], SessionHold]) -> None:
     """Hold what *make* makes of the request."""
     asked = _asked_to_end()
+    _answer({"ready": True})
     line = _read_line()
     if not line:
         return
@@ -70,6 +72,7 @@ def main(make: Callable[[Mapping[str, Any]], SessionHold]) -> None:
         finally:
             hold.thaw()
         _write(state, {**_ourselves(), "thawed": True})
+        os._exit(0)  # somebody waits until we are gone, and there is nothing to tidy up
 
 
 def start_time(pid: int) -> int | None:
