@@ -194,14 +194,15 @@ def _parse_openstack(data: bytes) -> None:
     str(error_of(409, client._message(refused), asked="x", retry_after_s=client._retry_after(refused)))
     cloud = Cloud(_AnyClient(_response(200, data)))  # type: ignore[arg-type]
     for ask in (
-        cloud.servers, cloud.volumes, cloud.snapshots, cloud.backups, cloud.images,
+        cloud.servers, cloud.volumes, cloud.snapshots, cloud.group_snapshots, cloud.backups, cloud.images,
         *(functools.partial(one, _ID) for one in (
-            cloud.server, cloud.volume, cloud.snapshot, cloud.backup, cloud.image, cloud.diagnostics,
+            cloud.server, cloud.volume, cloud.snapshot, cloud.group_snapshot, cloud.specs_of_group,
+            cloud.backup, cloud.image, cloud.diagnostics,
         )),
         lambda: cloud.limits(client.Service.VOLUME),
         lambda: cloud.create_snapshot(_ID, "n", {}),
         lambda: cloud.create_server_image(_ID, "n", {}),
-        lambda: cloud.restore_backup(_ID),
+        lambda: cloud.create_group_snapshot(_ID, "n", "d"),
         lambda: rules.change_rules(mock.Mock(network_objects=cloud.network_objects), _ID, []),
     ):  # fmt: skip
         with contextlib.suppress(QuiesceError):
