@@ -415,6 +415,18 @@ class _Failure:
         self.worth_another = worth_another
 
 
+#: no answer, or one that Google's library cannot read; of an error it believes the shape
+_UNREAD: Final = (
+    GoogleAuthError,
+    requests.RequestException,
+    ParseError,
+    ValueError,
+    RecursionError,
+    AttributeError,
+    TypeError,
+)
+
+
 def _attempt(what: str, send: Callable[[], T], *, changes: bool) -> T | _Failure:
     try:
         return send()
@@ -422,7 +434,7 @@ def _attempt(what: str, send: Callable[[], T], *, changes: bool) -> T | _Failure
         found = _problem(error)
         again = found.retryable and not isinstance(found, AlreadyThereError)
         return _Failure(found, error, worth_another=again)
-    except (GoogleAuthError, requests.RequestException, ParseError, ValueError, RecursionError) as error:
+    except _UNREAD as error:
         found = _lost(what, error, changes=changes)
         return _Failure(found, error, worth_another=found.retryable)
 
