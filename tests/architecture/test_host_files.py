@@ -27,6 +27,7 @@ NEVER = {
 #: what is looked at by path, and why that is harmless
 KNOWN = {
     ("snapshot_dir", "read_text"): "which boot of the machine it is, from /proc",
+    ("snapshot_dir", "iterdir"): "whether anything at all is where an operator says that snapshots are",
     ("inspecting", "open"): "a file without a name, to see whether the file system can share data",
 }
 
