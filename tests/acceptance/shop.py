@@ -13,12 +13,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import pytest
 
 from quiesce.cli.main import run
 
@@ -281,6 +283,24 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < ends, f"not within {PATIENCE_S:g} s: {what}"
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, size: str = "8m") -> Iterator[Path]:
+    """Mount a file system of that *size* at *place*."""
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(place)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small tmpfs needs root (CAP_SYS_ADMIN)")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def start_slow_backup(quiesce: CommandLine, shop: Shop, *options: str) -> subprocess.Popen[str]:

@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from quiesce.errors import ExitStatus
 
-from .shop import SHOP, CommandLine, Shop, eventually, start_slow_backup
+from .shop import SHOP, CommandLine, Shop, eventually, small_disk, start_slow_backup
 
 HEAD = "tosca_definitions_version: cloudify_dsl_1_3\nimports: [cloudify/types/types.yaml, plugin:quiesce]\n"
 
@@ -341,7 +340,7 @@ def test_a_full_disk_before_the_first_freeze_means_that_nothing_is_run_then_or_l
 def test_a_disk_that_fills_up_within_the_window_leaves_nothing_frozen(
     quiesce: CommandLine, slow_shop: Shop, tmp_path: Path
 ) -> None:
-    with _small_disk(tmp_path / "small") as disk:
+    with small_disk(tmp_path / "small") as disk:
         shutil.copytree(quiesce.home, disk, dirs_exist_ok=True)
         home, quiesce.home = quiesce.home, disk
         process = start_slow_backup(quiesce, slow_shop)
@@ -399,23 +398,6 @@ def _as_nobody_special() -> tuple[str, ...]:
     if shutil.which("setpriv") is None:
         pytest.skip("the tests run as root, and there is no setpriv (util-linux)")
     return ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-
-
-@contextmanager
-def _small_disk(place: Path) -> Iterator[Path]:
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(place)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small tmpfs needs root (CAP_SYS_ADMIN)")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def _fill(path: Path) -> None:

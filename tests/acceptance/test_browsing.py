@@ -13,7 +13,7 @@ import pytest
 
 from quiesce.errors import ExitStatus
 
-from .shop import CommandLine, Shop
+from .shop import CommandLine, Shop, small_disk
 
 KINDS = pytest.mark.parametrize("kind", [("--full",), ()], ids=["backup", "snapshot"])
 
@@ -108,3 +108,13 @@ def test_a_database_within_comes_out_readable(quiesce: CommandLine, shop: Shop) 
     database = sqlite3.connect(out)
     assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
+
+
+def test_nothing_is_left_where_a_file_does_not_fit(quiesce: CommandLine, filled: Shop) -> None:
+    (filled.data / "wide").write_bytes(os.urandom(20_000))
+    quiesce("backup", "shop", "--full", "-p", "snapshot_name=one")
+    with small_disk(quiesce.directory / "disk", "16k") as disk:
+        for name in ("wide", "inner/big"):
+            asked = ("backups", "extract", "shop", "one", "files", name, "-o", str(disk / "out"))
+            assert "No space left" in quiesce(*asked, status=ExitStatus.FAILED).err
+            assert list(disk.iterdir()) == []

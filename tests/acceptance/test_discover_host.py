@@ -6,13 +6,12 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .shop import PATIENCE_S, CommandLine
+from .shop import CommandLine, eventually
 
 WEB = """
 import sqlite3, sys, time
@@ -30,13 +29,15 @@ def shop_of_somebody(tmp_path: Path) -> Iterator[Path]:
     """A program that somebody runs here, unknown to quiesce."""
     data = tmp_path / "somebody" / "shop"
     data.mkdir(parents=True)
+    orders = data / "orders.db"
     process = subprocess.Popen([sys.executable, "-c", WEB, str(data)], start_new_session=True)
-    deadline = time.monotonic() + PATIENCE_S
-    while not (data / "orders.db").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    yield data
-    process.kill()
-    process.wait()
+    try:
+        # as long as it is empty, nothing tells that it is a database
+        eventually(lambda: orders.exists() and orders.stat().st_size > 0, "it has written")
+        yield data
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_what_was_discovered_can_be_backed_up_and_restored(

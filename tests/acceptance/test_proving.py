@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -80,12 +81,50 @@ def test_nobody_else_can_look_at_a_trial(quiesce: CommandLine, shop: Shop, tmp_p
     assert "untrusted-path" in told
 
 
+def copy_to(quiesce: CommandLine, second: Path, *rules: str) -> None:
+    """Have backups of the type nightly copied to *second* by a policy that makes none itself for years."""
+    given = ("schedule=0 0 29 2 *", "kind=backup", f"copy_to={second}", *rules)
+    quiesce("policy", "set", "shop", "nightly", *given)
+
+
+def back_up(quiesce: CommandLine, name: str) -> str:
+    """Make what the policy has to copy, let it, and return what it says to have done."""
+    quiesce("backup", "shop", "--full", "-p", f"snapshot_name={name}", "-p", "snapshot_type=nightly")
+    told = re.search(r"copied: \d+ to", quiesce("run-due").out)
+    assert told is not None
+    return told[0]
+
+
+def damage(quiesce: CommandLine, name: str) -> None:
+    """Let a backup be found damaged."""
+    (archive,) = quiesce.home.glob(f"repository/shop/{name}/*/tree.tar.gz")
+    content = bytearray(archive.read_bytes())
+    content[-20] ^= 1
+    archive.write_bytes(content)
+    quiesce("backups", "verify", "shop", name, status=ExitStatus.DAMAGED)
+
+
+def test_a_copy_stays_whose_backup_is_damaged_and_a_damaged_one_is_not_copied(
+    quiesce: CommandLine, shop: Shop, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    quiesce("repository", "init", str(second))
+    copy_to(quiesce, second, "keep_last=9")
+    assert back_up(quiesce, "one") == "copied: 1 to"
+    damage(quiesce, "one")
+    quiesce("backup", "shop", "--full", "-p", "snapshot_name=two", "-p", "snapshot_type=nightly")
+    damage(quiesce, "two")
+    assert back_up(quiesce, "three") == "copied: 1 to"
+    listed = quiesce("repository", "list", str(second), "--json").json["points"]
+    assert {point["point"] for point in listed} == {"one", "three"}
+
+
 def test_a_lost_machine_is_restored_from_the_copies(quiesce: CommandLine, shop: Shop, tmp_path: Path) -> None:
     second, safe, fetched = tmp_path / "second", tmp_path / "safe.keys", quiesce.home / "repository"
     quiesce("keys", "export", "--output", str(safe))
     quiesce("repository", "init", str(second))
-    quiesce("policy", "set", "shop", "nightly", "schedule=* * * * *", "kind=backup", f"copy_to={second}")
-    eventually(lambda: "copied: 1 to" in quiesce("run-due").out, "a backup is due and copied")
+    copy_to(quiesce, second)
+    assert back_up(quiesce, "one") == "copied: 1 to"
     quiesce("policy", "remove", "shop", "nightly")
     was = (shop.data / "orders.db").read_bytes()
     shutil.rmtree(quiesce.home)

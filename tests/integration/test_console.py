@@ -463,6 +463,7 @@ def test_connections_that_ask_nothing_are_closed(monkeypatch: pytest.MonkeyPatch
             with contextlib.suppress(ConnectionResetError):
                 assert each.recv(1) == b""
             each.close()
+        monkeypatch.setattr(connections, "NEXT_REQUEST_S", 60.0)  # who asks may be slow to do so
         with socket.create_connection(address, timeout=60) as asking:
             asking.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"404" in asking.recv(100)

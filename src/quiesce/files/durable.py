@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from quiesce.errors import NonRecoverableError, RecoverableError, ResourceNotFoundError
 from quiesce.files.content import write_all
@@ -96,14 +95,21 @@ def remove_unfinished_in(directory: int) -> None:
             _remove_abandoned(directory, name)
 
 
-def open_new_file(path: Path) -> io.FileIO:
-    """Make a file at *path*, which is private to the user, and open it for writing.
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file at *path*, private to the user; when the block fails, it is gone again.
 
     Raises:
-        OSError: when anything is there already, a link too.
+        OSError: when anything is there already, a link too, or not all of it could be written.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return io.FileIO(os.open(path, flags, PRIVATE_FILE), "w")
+    descriptor = os.open(path, flags, PRIVATE_FILE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def make_private_directory(path: Path) -> None:

@@ -17,6 +17,7 @@ from quiesce.files.trust import require_trusted
 
 #: what the names of trials begin with: nothing else is ever removed
 _PREFIX: Final = ".quiesce-trial-"
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @contextmanager
@@ -31,11 +32,8 @@ def scratch_directory(above: Path, name: str) -> Iterator[Path]:
         make_private_directory(above)
         require_trusted(above, private=True, hint="Choose a directory that is yours alone.")
         place = above / f"{_PREFIX}{name}"
-        _remove_abandoned(above)
-        place.mkdir(mode=0o700)
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = _made(above, place)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # as long as it is held, somebody works here
         yield place
     finally:
         try:
@@ -44,24 +42,43 @@ def scratch_directory(above: Path, name: str) -> Iterator[Path]:
             os.close(descriptor)
 
 
+def _made(above: Path, place: Path) -> int:
+    """Make *place*, locked: as long as its descriptor is open, somebody works there."""
+    making = os.open(above, _DIRECTORY)
+    try:
+        fcntl.flock(making, fcntl.LOCK_EX)  # else somebody could take it for abandoned before it is locked
+        _remove_abandoned(above)
+        place.mkdir(mode=0o700)
+        descriptor = os.open(place, _DIRECTORY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(making)
+    return descriptor
+
+
 def _remove_abandoned(above: Path) -> None:
     """Remove what died trials have left: what has a name of theirs, is ours alone, and nobody works in."""
     for place in sorted(above.glob(f"{_PREFIX}*")):
-        status = place.lstat()
-        private = not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or not private:
-            continue
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(above, place.name)
-        finally:
-            os.close(descriptor)
+        with suppress(FileNotFoundError):  # its own trial has just removed it
+            _remove_if_abandoned(above, place)
+
+
+def _remove_if_abandoned(above: Path, place: Path) -> None:
+    status = place.lstat()
+    private = not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or not private:
+        return
+    descriptor = os.open(place, _DIRECTORY | os.O_NOFOLLOW)
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(above, place.name)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(above: Path, name: str) -> None:
-    parent = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    parent = os.open(above, _DIRECTORY)
     try:
         removal = remove_tree(parent, os.fsencode(name), unlock=True)
     finally:

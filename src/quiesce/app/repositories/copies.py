@@ -55,7 +55,7 @@ def copy_points(
     """Copy those of *points* that are not at *url* and are worth keeping there; return what was copied.
 
     What the policy's rules do not keep is removed there; it can be brought back until the grace is over.
-    Interrupted, it goes on where it was.
+    Interrupted, it goes on where it was. What a check has found damaged here is not copied; its copy stays.
 
     Raises:
         UnreachableError: when the repository or the backups cannot be reached.
@@ -63,14 +63,14 @@ def copy_points(
         DamagedError: when a backup could not be read as it was written.
     """
     access = services.repositories()
+    whole = [point for point in points if point.trust is not Trust.DAMAGED]
     with access.opened(url, GivenCredentials()) as repository:
         there = list(_copied(repository, policy))
-        kept = _kept(services, policy, there, points)
+        kept = _kept(services, policy, there, whole)
         names = {point.name for point in there}
-        new = [point for point in points if point.name in kept and point.name not in names]
+        new = [point for point in whole if point.name in kept and point.name not in names]
         for point in new:
-            if point.trust is not Trust.DAMAGED:
-                _copy(services, repository, point, policy)
+            _copy(services, repository, point, policy)
         for point in there:
             if point.name not in kept:
                 access.seen.forget_points(repository, _remove(repository, point))

@@ -28,7 +28,7 @@ from quiesce.cli.printing import say
 from quiesce.cli.retention import retention_options
 from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.errors import DamagedError, ExitStatus, QuiesceError
-from quiesce.files.durable import open_new_file, storage_errors
+from quiesce.files.durable import new_file, storage_errors
 from quiesce.model.request import WorkflowRequest
 from quiesce.model.retention import RetentionPolicy
 from quiesce.reports.escaping import printable_lines
@@ -173,7 +173,7 @@ def extract_file(deployment: str, name: str, instance: str, path: str, output: P
             sys.stdout.buffer.flush()
             return
         where = (output or Path(os.fsdecode(wanted.rpartition(b"/")[2]))).absolute()
-        with storage_errors(f"write {where}"), open_new_file(where) as out:
+        with storage_errors(f"write {where}"), new_file(where) as out:
             shutil.copyfileobj(file, out)
         say(f"{printable_lines(path)} is in {where}")
 
