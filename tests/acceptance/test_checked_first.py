@@ -157,8 +157,9 @@ def test_a_repository_that_is_not_mounted_is_unreachable_and_nothing_is_removed_
     refused(quiesce, saved_shop, "one", code="unreachable")
     quiesce("remove-backup", "shop", "-p", "snapshot_name=one", status=ExitStatus.FAILED)
     points = quiesce.points("shop")
-    assert "one" in points
+    assert points["one"]["state"] == "complete", "nothing of it was removed"
     assert points["two"]["trust"] == "never"
+    assert list(repository.iterdir()) == []
 
     told = quiesce("backup", "shop", "-p", "snapshot_name=three", *FULL, status=ExitStatus.REFUSED).err
     assert "[unreachable]" in told
@@ -167,7 +168,9 @@ def test_a_repository_that_is_not_mounted_is_unreachable_and_nothing_is_removed_
 
     repository.rmdir()
     away.rename(repository)
-    quiesce("backups", "verify", "shop", "two")
+    for name in ("one", "two"):
+        quiesce("backups", "verify", "shop", name)
+    quiesce("restore", "shop", "-p", "snapshot_name=one")
     quiesce("remove-backup", "shop", "-p", "snapshot_name=one")
     assert "one" not in quiesce.points("shop")
 
@@ -217,11 +220,15 @@ def test_another_repository_in_its_place_is_no_damage_and_nothing_is_removed_fro
         for mode in ("full", "quick", "none"):
             refused(quiesce, saved_shop, name, "-p", f"verify_first={mode}", code="unreachable")
     quiesce("remove-backup", "shop", "-p", "snapshot_name=one", status=ExitStatus.FAILED)
-    assert quiesce.points("shop").keys() == {"one", "two"}
+    assert {name: point["state"] for name, point in quiesce.points("shop").items()} == {
+        "one": "complete",
+        "two": "complete",
+    }
     repository.rename(other)
     assert sorted(path for path in other.rglob("*")) == other_before
 
     away.rename(repository)
+    quiesce("backups", "verify", "shop", "one")
     quiesce("backups", "verify", "shop", "two")
     quiesce("restore", "shop", "-p", "snapshot_name=two")
     assert saved_shop.orders() == ["tea", "coffee"]

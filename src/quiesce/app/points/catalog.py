@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from quiesce.app.points.consistency import ConsistencyAssessment
 from quiesce.app.points.window import window_s
+from quiesce.errors import UnreachableError
 from quiesce.model.consistency import Consistency, weakest
 from quiesce.model.execution import Execution
 from quiesce.model.history import History
@@ -100,14 +101,27 @@ def _artifact(step: Step, history: History, around: ConsistencyAssessment) -> Ar
 def _without(
     point: RestorePoint, deleting: Mapping[tuple[BackupName | None, InstanceId], Step], history: History
 ) -> RestorePoint:
+    asked = [deleting.get((point.name, artifact.instance)) for artifact in point.artifacts]
+    begun = [step for step in asked if step is not None and step.id in history.begun_at]
+    if asked and all(_was_refused(step, history) for step in begun):
+        # it was announced that it will be removed; killed then, nobody knows any more what it was before
+        announced = point.state is PointState.REMOVING
+        return replace(point, state=_state_of(point.artifacts, len(asked))) if announced else point
     kept: list[Artifact] = []
-    for artifact in point.artifacts:
-        step = deleting.get((point.name, artifact.instance))
-        if step is None or step.id not in history.begun_at:
+    for artifact, step in zip(point.artifacts, asked, strict=True):
+        if step not in begun:
             kept.append(artifact)
-        elif step.id not in history.done:
+        elif step is not None and step.id not in history.done:
             kept.append(replace(artifact, state=PointState.REMOVING))
     return replace(point, artifacts=tuple(kept), state=_state_of(kept, len(point.artifacts)))
+
+
+def _was_refused(step: Step, history: History) -> bool:
+    """Tell whether *step* could not reach what it was to remove, and so has touched nothing of it."""
+    failed = history.failed.get(step.id)
+    if failed is None or failed.abandoned or history.attempts[step.id] > 1:
+        return False
+    return failed.code == UnreachableError.code
 
 
 def _state_of(kept: Sequence[Artifact], there_were: int) -> PointState:

@@ -48,6 +48,9 @@ def _keep_manifest(services: Services, deployment: Deployment, point: RestorePoi
     whole = tuple(artifact for artifact in point.artifacts if artifact.state is PointState.COMPLETE)
     held = {artifact.instance for artifact in point.artifacts} or deployment.topology.instances.keys()
     kept = repositories(services, deployment, held)
+    if point.manifest_sha256:  # where it was written once, a repository is, or something else for the moment
+        away = away_repositories(services, point, kept)
+        kept = {instance: directory for instance, directory in kept.items() if directory not in away}
     if point.state not in _WRITTEN or not whole:
         for directory in sorted(set(kept.values())):
             services.manifests.remove(directory, point)
@@ -108,6 +111,41 @@ def repositories(
             step = replace(question(instance, binding), interface=SNAPSHOT_CREATE, declared=binding.declared)
             found[instance.id] = provider.repository(inquiry.call_of(step))
     return found
+
+
+def away_repositories(
+    services: Services, point: RestorePoint, kept: Mapping[InstanceId, str]
+) -> Mapping[str, str]:
+    """Return why repositories are not there: not mounted, or another one in the place."""
+    found = {}
+    for directory in sorted(set(kept.values())):
+        held = [each for each in point.artifacts if kept.get(each.instance) == directory]
+        why = services.manifests.why_away(directory)
+        for artifact in held:
+            if not why and manifest_damage(services, point, artifact, directory):
+                why = services.manifests.why_away(directory, artifact.repository)
+        if why:
+            found[directory] = why
+    return found
+
+
+def manifest_damage(
+    services: Services, point: RestorePoint, artifact: Artifact, directory: str | None
+) -> str:
+    """Return why *artifact*'s manifest is not the one that the catalog knows; empty when it is."""
+    if not artifact.manifest_sha256 or directory is None:
+        return ""
+    digest = services.manifests.digest(directory, point, artifact.instance)
+    return (
+        ""
+        if digest == artifact.manifest_sha256
+        else f"its manifest in {directory} {manifest_difference(digest)}"
+    )
+
+
+def manifest_difference(digest: str | None) -> str:
+    """Say what is wrong with a manifest whose digest is *digest* now."""
+    return "is gone" if digest is None else "is not the one that the catalog knows"
 
 
 def refuse_missing_repositories(

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from quiesce.app.points.asking import Cancelled, Checking, ask_verifiers, nobody, silently
-from quiesce.app.points.manifests import repositories
+from quiesce.app.points.manifests import (
+    away_repositories,
+    manifest_damage,
+    manifest_difference,
+    repositories,
+)
 from quiesce.app.points.naming import point_named
 from quiesce.app.services import Services
 from quiesce.errors import DamagedError, UnreachableError
@@ -129,12 +134,12 @@ def _refuse_other_manifests(
     That costs nothing to see.
     """
     kept = repositories(services, deployment, instances) if point.full else {}
-    away = _away(services, point, kept)
+    away = away_repositories(services, point, kept)
     there = {i: where for i, where in kept.items() if where not in away}
     results = {
         artifact.instance: Proof(at=services.clock.now(), kind="checksums", passed=False, detail=damage)
         for artifact in point.artifacts
-        if (damage := _manifest_damage(services, point, artifact, there.get(artifact.instance)))
+        if (damage := manifest_damage(services, point, artifact, there.get(artifact.instance)))
     }
     own = _own_manifest_damage(services, point, set(there.values()))
     unreachable = {i: away[kept[i]] for i in instances if kept.get(i) in away}
@@ -200,12 +205,12 @@ def _check(
     checking: Checking,
 ) -> Verification:
     kept = repositories(services, deployment, instances) if point.full else {}
-    away = _away(services, point, kept)
+    away = away_repositories(services, point, kept)
     results: dict[InstanceId, Proof | None] = {}
     unreachable = {i: away[kept[i]] for i in instances if kept.get(i) in away}
     chosen = [a for a in point.artifacts if a.instance in instances and a.instance not in unreachable]
     for artifact in list(chosen):
-        if damage := _manifest_damage(services, point, artifact, kept.get(artifact.instance)):
+        if damage := manifest_damage(services, point, artifact, kept.get(artifact.instance)):
             results[artifact.instance] = Proof(
                 at=services.clock.now(), kind="checksums", passed=False, detail=damage
             )
@@ -220,39 +225,12 @@ def _check(
     return Verification(results=results, manifest=own, unreachable=unreachable)
 
 
-def _away(services: Services, point: RestorePoint, kept: Mapping[InstanceId, str]) -> Mapping[str, str]:
-    """Return why repositories are not there: not mounted, or another one in the place."""
-    found = {}
-    for directory in sorted(set(kept.values())):
-        held = [each for each in point.artifacts if kept.get(each.instance) == directory]
-        why = services.manifests.why_away(directory)
-        for artifact in held:
-            if not why and _manifest_damage(services, point, artifact, directory):
-                why = services.manifests.why_away(directory, artifact.repository)
-        if why:
-            found[directory] = why
-    return found
-
-
 def _own_manifest_damage(services: Services, point: RestorePoint, directories: Collection[str]) -> str:
     if not point.manifest_sha256:
         return ""
     found = {directory: services.manifests.digest(directory, point) for directory in sorted(directories)}
     return "; ".join(
-        f"the restore point's manifest in {directory} {_difference(digest)}"
+        f"the restore point's manifest in {directory} {manifest_difference(digest)}"
         for directory, digest in found.items()
         if digest != point.manifest_sha256
     )
-
-
-def _manifest_damage(
-    services: Services, point: RestorePoint, artifact: Artifact, directory: str | None
-) -> str:
-    if not artifact.manifest_sha256 or directory is None:
-        return ""
-    digest = services.manifests.digest(directory, point, artifact.instance)
-    return "" if digest == artifact.manifest_sha256 else f"its manifest in {directory} {_difference(digest)}"
-
-
-def _difference(digest: str | None) -> str:
-    return "is gone" if digest is None else "is not the one that the catalog knows"
