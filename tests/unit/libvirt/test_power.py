@@ -152,6 +152,26 @@ def test_what_was_off_and_is_to_be_off_is_never_started(room: Callable[[], Room]
     assert place.subject.read() == "before"
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
+def test_what_was_switched_off_since_the_cut_stays_off_when_the_restore_dies(
+    room: Callable[[], Room], full: bool
+) -> None:
+    """It is for the restore to start it, not for whoever cleans up behind it."""
+    place = room()
+    saved = place.save(full=full)
+    for touches in range(MOST_TOUCHES):
+        place.subject.machine.state = "off"
+        try:
+            place.do(Operation.APPLY, Fuse(touches), **saved)
+        except PowerCut:
+            off = place.subject.machine.state == "off"
+            place.do(Operation.START, **saved)
+            assert (place.subject.machine.state == "off") is off, f"after touch {touches}"
+        else:
+            break
+    assert place.subject.machine.state == "running"
+
+
 def test_a_stop_that_is_still_on_its_way_is_brought_to_its_end(room: Callable[[], Room]) -> None:
     """What goes down looks like what runs until it is down."""
     place = room()

@@ -108,3 +108,40 @@ def test_a_volume_that_cannot_be_attached_keeps_no_server_down(cloud: FakeOpenSt
     _do(cloud, Operation.START, (server, "Server"), Fuse(None))
     cloud.settle()
     assert _shape(cloud, server) == ("ACTIVE", ["error_restoring"])
+
+
+def test_what_is_not_there_or_was_never_detached_is_owed_no_start(cloud: FakeOpenStack) -> None:
+    """Its restore is refused before anything is touched; a start that fails would be owed for ever."""
+    server = cloud.boot(volumes=1)
+    volume = cloud.servers[server]["os-extended-volumes:volumes_attached"][0]["id"]
+    attachment = cloud.volumes[volume]["attachments"][0]
+    cloud.volumes[volume]["attachments"] = [attachment, {**attachment, "server_id": "another"}]
+    _do(cloud, Operation.START, (volume, "Volume"), Fuse(None))
+    cloud.volumes[volume].update(
+        status="available", attachments=[], metadata={"quiesce:attached-to": f"{server} /dev/vdb"}
+    )
+    del cloud.servers[server]
+    _do(cloud, Operation.START, (volume, "Volume"), Fuse(None))
+    _do(cloud, Operation.START, (server, "Server"), Fuse(None))
+
+
+def test_a_server_that_was_shut_off_stays_so_wherever_its_restore_dies(
+    cloud: FakeOpenStack, hands: Hands
+) -> None:
+    server = cloud.boot(volumes=1)
+    saved = {"full": False, "artifact": hands.back_up(server, "Server", full=False)}
+    cloud.settle()
+    cloud.servers[server].update(status="SHUTOFF")
+    for touches in range(MOST_TOUCHES):
+        try:
+            _do(cloud, Operation.APPLY, (server, "Server"), Fuse(touches), **saved)
+        except PowerCut:
+            pass
+        else:
+            break
+        _do(cloud, Operation.START, (server, "Server"), Fuse(None), **saved)
+        cloud.settle()
+        assert _shape(cloud, server) == ("SHUTOFF", ["in-use"]), f"after touch {touches}"
+    else:
+        pytest.fail("the restore does not come to its end")
+    assert _shape(cloud, server)[0] == "SHUTOFF"

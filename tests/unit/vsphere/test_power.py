@@ -115,6 +115,33 @@ def test_a_machine_that_was_off_is_not_started(site: Any, option: Any) -> None:
     assert _power(site) is PowerState.OFF
 
 
+@pytest.mark.parametrize("kind", ["snapshot", "repository", "clone"])
+def test_what_was_switched_off_since_the_cut_stays_off_when_the_restore_dies(
+    site: Any, option: Any, kind: str
+) -> None:
+    """It is for the restore to start it, not for whoever cleans up behind it."""
+    properties = option() if kind == "snapshot" else option(backup_to=kind)
+    site.write("before")
+    made = (
+        site.perform(Operation.SNAPSHOT, properties=properties)
+        if kind == "snapshot"
+        else site.backup(properties=properties)
+    )
+    saved = {"full": kind != "snapshot", "artifact": made.artifact, "properties": properties}
+    kept: dict[str, Json] = {}
+    for touches in range(MOST_TOUCHES):
+        site.world.machines[site.machine] = replace(site.world.machines[site.machine], power=PowerState.OFF)
+        try:
+            _do(site, kept, Operation.APPLY, Fuse(touches), **saved)
+        except PowerCut:
+            found = _power(site)
+            _do(site, kept, Operation.START, **saved)
+            assert _power(site) is found, f"after touch {touches}"
+        else:
+            break
+    assert _power(site) is PowerState.ON
+
+
 def test_a_machine_that_somebody_has_removed_is_not_waited_for(site: Any) -> None:
     kept: dict[str, Json] = {"quiesce_switched_off": "begun"}
     site.world.machines.clear()

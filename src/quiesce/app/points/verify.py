@@ -19,7 +19,7 @@ from quiesce.errors import DamagedError, UnreachableError
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId
 from quiesce.model.parameters import VerifyFirst
-from quiesce.model.restore_point import ELSEWHERE, Artifact, Proof, RestorePoint, Trust
+from quiesce.model.restore_point import ELSEWHERE, Proof, RestorePoint, Trust
 
 #: for so long a good proof is not repeated before a restore, in seconds
 _FRESH_S: Final = 24 * 3600.0

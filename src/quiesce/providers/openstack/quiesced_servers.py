@@ -22,6 +22,9 @@ RESTART: Final = f"{PREFIX}restart"
 #: on a volume: where it was attached before we detached it: ``<server id> <device>``
 ATTACHED_TO: Final = f"{PREFIX}attached-to"
 
+#: what a START answers whose server is gone: nothing can be owed to it
+NOT_THERE: Final = Outcome(note="the server is not there, so there is nothing to start")
+
 
 def stopped(job: OpenStackJob, server_id: str) -> AbstractContextManager[None]:
     """Hold a server shut off; the last to leave starts it, if it was running before the first came."""

@@ -24,13 +24,10 @@ def switch_off(job: LibvirtJob, domain: Domain) -> None:
 
 
 def leave(job: LibvirtJob, domain: Domain, *, running: bool) -> None:
-    """Let the restored domain run, or be off."""
-    debt = PowerDebt(job.state)
+    """Let the restored domain run, or be off; one that did not run before is owed nothing until it does."""
     if running:
-        if _is_in_place(job):
-            debt.switched_off()
         domain.start()
-    debt.end()
+    PowerDebt(job.state).end()
 
 
 def switch_on(job: LibvirtJob) -> Outcome:

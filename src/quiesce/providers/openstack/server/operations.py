@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quiesce.errors import ResourceNotFoundError
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import Finding
@@ -11,7 +12,7 @@ from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
 from quiesce.providers.openstack import doctor, power
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of
-from quiesce.providers.openstack.quiesced_servers import go_on
+from quiesce.providers.openstack.quiesced_servers import NOT_THERE, go_on
 from quiesce.providers.openstack.removal import remove
 from quiesce.providers.openstack.resources import Server
 from quiesce.providers.openstack.server.copy import copy
@@ -69,7 +70,10 @@ class ServerOperations(CheckedOperations[OpenStackJob]):
 
     def start(self, job: OpenStackJob, /) -> Outcome:
         """Attach what a restore that died has detached; start it when that has stopped it."""
-        return go_on(job, server_of(job).id)
+        try:
+            return go_on(job, server_of(job).id)
+        except ResourceNotFoundError:
+            return NOT_THERE
 
     def probe(self, job: OpenStackJob, /) -> Outcome:
         """See whether it is active."""

@@ -17,7 +17,7 @@ from quiesce.provider_kit.saving import proof_of
 from quiesce.providers.openstack import doctor
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import known_id, volume_of
-from quiesce.providers.openstack.quiesced_servers import attachment_of, go_on
+from quiesce.providers.openstack.quiesced_servers import NOT_THERE, attachment_of, go_on
 from quiesce.providers.openstack.removal import remove
 from quiesce.providers.openstack.resources import Volume
 from quiesce.providers.openstack.root_disk import put_root_volume_back
@@ -74,8 +74,13 @@ class VolumeOperations(CheckedOperations[OpenStackJob]):
     def start(self, job: OpenStackJob, /) -> Outcome:
         """Attach it where a restore that died has detached it; start the server when that has stopped it."""
         volume = volume_of(job)
-        place = attachment_of(volume) if volume is not None else None
-        return NOTHING if place is None else go_on(job, place.server_id)
+        if volume is None or len(volume.attachments) > 1:  # of several servers, none was stopped
+            return NOTHING
+        place = attachment_of(volume)
+        try:
+            return NOTHING if place is None else go_on(job, place.server_id)
+        except ResourceNotFoundError:
+            return NOT_THERE
 
     def delete(self, job: OpenStackJob, /) -> Outcome:
         """Remove snapshots and backups of the volume, made for this point only."""

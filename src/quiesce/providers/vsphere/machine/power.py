@@ -75,11 +75,8 @@ def leave_running(job: VSphereJob, machine_id: str) -> None:
 
 def leave_as_asked(job: VSphereJob, machine_id: str, at_cut: PowerState) -> str:
     """Bring a restored machine into its power state; return a note when that is not quite possible."""
-    debt, wanted = PowerDebt(job.state), _wanted(job, at_cut)
-    if wanted is PowerState.ON:
-        debt.begin()
-    note = _brought(job, machine_id, wanted)
-    debt.end()
+    note = _brought(job, machine_id, _wanted(job, at_cut))
+    PowerDebt(job.state).end()
     return note
 
 
