@@ -24,6 +24,7 @@ from quiesce.errors import (
     UntrustedPathError,
 )
 from quiesce.files import content as contents
+from quiesce.model.call import Call
 from quiesce.model.operation import Operation
 from quiesce.providers import host
 from quiesce.providers.host import former_states
@@ -450,3 +451,49 @@ def test_snapshots_whose_file_system_is_not_mounted_are_no_damage(
     kept.rmdir()
     (tmp_path / "away").rename(kept)
     machine.do(node, Operation.APPLY)
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["snapshot-dir", "beside"])
+def test_nothing_is_called_removed_whose_file_system_is_not_mounted(
+    machine: Machine, tmp_path: Path, beside: bool
+) -> None:
+    """It is a bind mount: its device tells nothing."""
+    place, source, data = tmp_path / "place", tmp_path / "source", tmp_path / "data"
+    for directory in (place, source, data):
+        directory.mkdir()
+    with mounted(source, place):
+        tree = place / "data" if beside else data
+        tree.mkdir(exist_ok=True)
+        properties = {} if beside else {"snapshot_dir": str(place / "kept")}
+        node = Node(host.DIRECTORY, path=str(tree), **properties)
+        (tree / "file").write_text("saved")
+        artifact = machine.save(node, full=False).artifact
+    for make in (lambda: None, (place / "kept").mkdir):
+        make()
+        for operation in (Operation.DELETE, Operation.VERIFY):
+            with pytest.raises(UnreachableError, match=f"not mounted at {place}"):
+                _asked(machine, machine.call(node, operation, artifact=artifact))
+    (place / "kept").rmdir()
+    with mounted(source, place):
+        machine.do(node, Operation.APPLY, artifact=artifact)
+        for _ in range(2):
+            machine.do(node, Operation.DELETE, artifact=artifact)
+        forget(machine, node)
+    assert [path for path in source.rglob("*") if path.name not in {"data", "file"}] == []
+
+
+def _asked(machine: Machine, call: Call) -> None:
+    if call.operation is Operation.VERIFY:
+        machine.provider.verify(call, RecordingContext())
+    else:
+        machine.provider.perform(call, RecordingContext())
+
+
+@contextlib.contextmanager
+def mounted(source: Path, place: Path) -> Iterator[None]:
+    if subprocess.run(["mount", "--bind", str(source), str(place)], check=False).returncode:
+        pytest.skip("only root can mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)

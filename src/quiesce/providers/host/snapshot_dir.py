@@ -32,7 +32,7 @@ from quiesce.errors import (
 from quiesce.files.descriptors import Identity, open_directory
 from quiesce.files.durable import is_unfinished, make_private_directory
 from quiesce.files.exchange import Named, move
-from quiesce.files.mounts import require_no_mounts_below
+from quiesce.files.mounts import read_mounts, require_no_mounts_below
 from quiesce.files.system_calls import mount_id, sync_file_system
 from quiesce.files.trust import Declared, open_declared, why_directory_not_trusted, why_entries_not_trusted
 from quiesce.files.usage import User
@@ -46,6 +46,8 @@ from quiesce.providers.host.in_use import shown, users_of
 
 FORMAT: Final = "quiesce-cut"
 RAW: Final = b"raw"
+#: of a snapshot's artifact: where the file system was mounted on which it lies
+MOUNTED_AT: Final = "mounted_at"
 _STAGE: Final = b".stage.json"
 _REMOVING: Final = ".removing-"
 #: of a directory that was missing above what is restored
@@ -150,7 +152,8 @@ class SnapshotDirectory:
 
         Raises:
             ResourceNotFoundError: when it is not there, or not whole.
-            UnreachableError: when nothing at all is where the snapshots are to be.
+            UnreachableError: when its file system is not mounted, or nothing at all is where the snapshots
+                are to be.
         """
         cut, name = None, _point(call)
         with (
@@ -159,6 +162,8 @@ class SnapshotDirectory:
             held(state, name) as directory,
         ):
             cut = self._read(directory, name)
+        if cut is None:
+            _require_mounted(call)
         if cut is None and self._given is not None and _is_void(self._given):
             raise UnreachableError(
                 f"{self._given} holds no snapshots at all: it may not be mounted",
@@ -181,12 +186,17 @@ class SnapshotDirectory:
         return self._recorded(replace(cut, durable=True, facts=cut.facts if facts is None else facts))
 
     def remove(self, call: Call) -> str:
-        """Remove the call's cut, whole or half-made; return a note. What restores have replaced stays."""
+        """Remove the call's cut, whole or half-made; return a note. What restores have replaced stays.
+
+        Raises:
+            UnreachableError: when it is not there because its file system is not mounted.
+        """
         try:
             with self._opened() as state:
                 if note := self._remove_cut(state, call):
                     return note
         except (FileNotFoundError, ResourceNotFoundError):
+            _require_mounted(call)
             return ""
         with self.former_states() as former:
             if former is not None:
@@ -354,6 +364,7 @@ class SnapshotDirectory:
         doomed = os.fsencode(_REMOVING) + name
         remove(state, doomed)
         if not exists(state, name):
+            _require_mounted(call)
             return ""
         where = self.directory / os.fsdecode(name)
         with held(state, name) as directory:
@@ -548,6 +559,22 @@ def _is_void(directory: Path) -> bool:
         return next(directory.iterdir(), None) is None
     except (FileNotFoundError, NotADirectoryError):
         return True
+
+
+def _require_mounted(call: Call) -> None:
+    """Raise when the call's cut was made on what is not mounted any more: it is not there, but not gone.
+
+    Raises:
+        UnreachableError: when that is so.
+    """
+    point = (call.artifact or {}).get(MOUNTED_AT)
+    if not isinstance(point, str) or call.undo:
+        return
+    if os.fsencode(point) not in {mount.point for mount in read_mounts()}:
+        raise UnreachableError(
+            f"the snapshot {call.point} lies on a file system that is not mounted at {point}",
+            hint=f"Mount it. If it is lost for good, mount another one at {point}, and remove them then.",
+        )
 
 
 def _point(call: Call) -> bytes:

@@ -7,6 +7,7 @@ from typing import Final
 
 from quiesce.errors import DamagedArtifactError
 from quiesce.files.durable import storage_errors
+from quiesce.files.mounts import mount_of, read_mounts
 from quiesce.model.ids import Json
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
@@ -15,7 +16,7 @@ from quiesce.provider_kit.saving import proof_of
 from quiesce.providers.host.counting import fingerprint_of
 from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
-from quiesce.providers.host.snapshot_dir import RAW, StoredCut
+from quiesce.providers.host.snapshot_dir import MOUNTED_AT, RAW, StoredCut
 
 #: of a backup's artifact: how much it holds when it is unpacked; no more is written, whatever lies there
 PLAIN_BYTES: Final = "plain_bytes"
@@ -39,8 +40,13 @@ class StoredOperations(CheckedOperations[HostJob]):
 
 
 def with_fingerprint(cut: StoredCut, directory: int) -> dict[str, Json]:
-    """Return the facts of *cut*, whose *directory* is open, with what tells whether anybody changes it."""
-    return {**cut.facts, "fingerprint": _fingerprint(directory)}
+    """Return the facts of *cut*, whose *directory* is open, with what tells whether anybody changes it.
+
+    They say where its file system is mounted, too.
+    """
+    mount = mount_of(directory, read_mounts())
+    mounted = {MOUNTED_AT: os.fsdecode(mount.point)} if mount is not None else {}
+    return {**cut.facts, **mounted, "fingerprint": _fingerprint(directory)}
 
 
 def require_unchanged(cut: StoredCut, directory: int) -> None:
