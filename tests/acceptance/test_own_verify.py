@@ -140,3 +140,12 @@ def test_a_node_that_skips_it_is_not_asked(quiesce: CommandLine, opened: Opener)
     shop = opened(quiesce, skipping, _with_backup)
     script(shop, "check.sh", "exit 1\n")
     assert "not checked" in quiesce("backups", "verify", "shop", "one").out
+
+
+def test_a_trial_of_the_rest_does_not_hide_what_is_damaged(quiesce: CommandLine, checked_shop: Shop) -> None:
+    """Only directories can be restored on trial; the last check said that the dump is damaged."""
+    script(checked_shop, "check.sh", "exit 1\n")
+    quiesce("backups", "verify", "shop", "one", status=ExitStatus.DAMAGED)
+    told = quiesce("backups", "prove", "shop", "one", status=ExitStatus.DAMAGED).err
+    assert "dump" in told
+    assert trust(quiesce) == "damaged"

@@ -9,7 +9,7 @@ from quiesce.errors import DamagedArtifactError
 from quiesce.model.stored_object import ObjectName, StoredObject
 from quiesce.ports.storage import Storage
 from quiesce.repository.index import PACK_ID_BYTES, PackedBlob, PackId, PackListing, read_listings
-from quiesce.repository.sealing import ObjectSealer
+from quiesce.repository.sealing import MOST_OBJECT_BYTES, ObjectSealer
 
 PACKS: Final = "packs"
 PACK_BYTES: Final = 16 << 20
@@ -92,7 +92,7 @@ def read_end(pack: PackId, stored: StoredObject, storage: Storage, objects: Obje
     data = _last(storage, stored, min(size_bytes, _USUAL_END_BYTES))
     if len(data) >= _END.size:
         length, _ = _END.unpack(data[-_END.size :])
-        if len(data) < length + _END.size <= size_bytes:
+        if len(data) < length + _END.size <= min(size_bytes, MOST_OBJECT_BYTES):
             data = _last(storage, stored, length + _END.size)
     return read_trailer(pack, data, objects)
 

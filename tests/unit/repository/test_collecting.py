@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import pytest
 
 from quiesce.errors import DamagedArtifactError, ObjectLockedError, RecoverableError
-from quiesce.model.stored_object import ObjectName
+from quiesce.model.stored_object import ObjectName, StoredObject
 from quiesce.repository import Point, PointKey, Repository
+from quiesce.repository.index import PackId
+from quiesce.repository.packs import read_end
 from quiesce.storage import MemoryStorage
 
 from .conftest import GRACE_S, Scene
@@ -190,3 +193,19 @@ def test_points_are_copied_to_a_repository_made_alike(scene: Scene) -> None:
     assert b"".join(opened.reader(keys[2]).read("1")) == b"2"
     with pytest.raises(Exception, match="differently"):
         scene.repository.copy_to(Repository.create(MemoryStorage(), other_key))
+
+
+def test_of_a_pack_that_says_to_have_an_endless_end_little_is_read() -> None:
+    """Whoever may write to the storage can make it as large as they wish."""
+    asked: list[int] = []
+
+    class Storage:
+        def get(self, _name: ObjectName, *, offset: int, length: int) -> bytes:
+            assert offset >= 0
+            asked.append(length)
+            return bytes(length - 12) + struct.pack("<I8s", 3 << 30, b"quiesceP")
+
+    stored = StoredObject(name=ObjectName("packs/00/pack"), size_bytes=4 << 30, modified=0.0)
+    with pytest.raises(DamagedArtifactError, match="no end"):
+        read_end(PackId(bytes(20)), stored, Storage(), None)  # type: ignore[arg-type]
+    assert sum(asked) < 1 << 20

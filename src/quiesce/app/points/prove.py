@@ -9,7 +9,7 @@ from typing import Final
 
 from quiesce.app.points.naming import point_named
 from quiesce.app.points.scratch import scratch_directory
-from quiesce.app.points.verify import refuse_damaged_entry, verify
+from quiesce.app.points.verify import refuse_found_damaged, verify
 from quiesce.app.services import Services
 from quiesce.errors import DamagedError, ExecutionFailedError, PlanError, ProofFailedError, QuiesceError
 from quiesce.isolation.shell import run_shell
@@ -50,12 +50,14 @@ def prove(
         UnknownNameError: when there is no such deployment or restore point.
         PlanError: when nothing of it can be written outside its platform.
         ProofFailedError: when *check* says that it is not as it should be.
-        DamagedError: when it could not be restored because it is damaged; that is kept as a proof, too.
+        DamagedError: when its last check found any of it damaged, or it could not be restored because it
+            is; that is kept as a proof, too.
         QuiesceError: when it could not be restored for another reason.
     """
     found = services.deployments.get(deployment)
     point = point_named(services, found.name, name)
-    refuse_damaged_entry(point)
+    # a trial of the rest would hide what its last check has found
+    refuse_found_damaged(point, [artifact.instance for artifact in point.artifacts])
     able = _able(services, found, point)
     began, at = services.clock.tick(), services.clock.now()
     with scratch_directory(scratch, f"{found.name}-{services.random_text(10)}") as place:

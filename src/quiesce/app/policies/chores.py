@@ -62,7 +62,6 @@ def _done(services: Services, policy: Policy, kind: ChoreKind, begun: PolicyRun,
 
 
 def _prove(services: Services, policy: Policy, run: Runner) -> str:
-
     points = [each for each in _made(services, policy) if each.trust is not Trust.DAMAGED]
     if not points:
         raise PlanError(f"{policy.name} of {policy.deployment} has no restore point that is not damaged")

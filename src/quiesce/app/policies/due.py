@@ -19,7 +19,7 @@ from quiesce.model.policy import (
     RunState,
     chore_name,
 )
-from quiesce.model.restore_point import RESTORED, PointState, RestorePoint, Trust
+from quiesce.model.restore_point import RESTORED, PointState, Proof, RestorePoint, Trust
 
 #: of so many runs it is known what became of them, when a policy is looked at
 _RUNS_LOOKED_AT: Final = 100
@@ -174,9 +174,14 @@ def to_verify(services: Services, policy: Policy) -> RestorePoint | None:
     if every is None or not points:
         return None
     now = services.clock.now()
-    checks = [proof.at for each in points for proof in each.proofs if proof.passed and proof.at <= now]
+    checks = [proof.at for each in points for proof in each.proofs if _is_check(proof) and proof.at <= now]
     checked_lately = bool(checks) and now - max(checks) < every
     return None if checked_lately or points[-1].trust is Trust.DAMAGED else points[-1]
+
+
+def _is_check(proof: Proof) -> bool:
+    """Tell whether all was looked at that can be: a trial leaves out what only its platform can restore."""
+    return proof.passed and not (proof.kind == RESTORED and proof.partial)
 
 
 def unprotected(services: Services) -> Sequence[DeploymentName]:
