@@ -25,7 +25,13 @@ from quiesce.errors import (
     UnreachableError,
 )
 from quiesce.files.descriptors import Identity
-from quiesce.files.durable import holds_anything, make_private_directory, storage_errors, write_durably_in
+from quiesce.files.durable import (
+    REPOSITORY_FULL,
+    holds_anything,
+    make_private_directory,
+    storage_errors,
+    write_durably_in,
+)
 from quiesce.files.held import enter_held, held, held_path, open_held
 from quiesce.files.reading import read_regular
 from quiesce.files.removal import remove_tree
@@ -74,7 +80,7 @@ class Archives:
 
     def mark(self) -> None:
         """Make the root a repository, if it is none yet."""
-        with storage_errors(f"write {self.root}"):
+        with storage_errors(f"write {self.root}", no_room=REPOSITORY_FULL):
             make_private_directory(self.root)
             with held(self.root, ()) as root:
                 if not os.path.lexists(held_path(root, MARK)):
@@ -137,7 +143,7 @@ class Archives:
                 draft, or what quiesce did not make. It was not touched.
         """
         directory = self.directory(place)
-        with storage_errors(f"write {directory}"):
+        with storage_errors(f"write {directory}", no_room=REPOSITORY_FULL):
             self.mark()
             opened = open_held(self.root, place.components(), make=True)
             draft = Draft(

@@ -15,7 +15,7 @@ from quiesce.archives.keyring import Keyring
 from quiesce.archives.manifest import BackupKey, Compression, Manifest, StoredFile, describe, file_name
 from quiesce.archives.streams import FileWriter, Progress, absence_of, checksum, nobody
 from quiesce.errors import ForeignObjectError, NonRecoverableError
-from quiesce.files.durable import holds_anything, storage_errors, write_durably
+from quiesce.files.durable import REPOSITORY_FULL, holds_anything, storage_errors, write_durably
 from quiesce.files.held import held_path
 from quiesce.files.reading import open_regular_file
 from quiesce.model.consistency import Consistency
@@ -78,7 +78,7 @@ class Draft:
     ) -> FileWriter:
         """Return a new file to write to, empty even when an earlier attempt had begun it."""
         self._forget(name)
-        with storage_errors(f"write {self.path(name)}"):
+        with storage_errors(f"write {self.path(name)}", no_room=REPOSITORY_FULL):
             return FileWriter(self.own_path(name), compression, self._enter, progress)
 
     def adopt(
@@ -88,7 +88,10 @@ class Draft:
 
         *compression* says what the tool did, for those who read the file through the repository.
         """
-        with storage_errors(f"store {self.path(name)}"), open_regular_file(self.own_path(name)) as file:
+        with (
+            storage_errors(f"store {self.path(name)}", no_room=REPOSITORY_FULL),
+            open_regular_file(self.own_path(name)) as file,
+        ):
             os.fchmod(file.fileno(), 0o600)
             os.fsync(file.fileno())
             size_bytes, sha256 = checksum(self.own_path(name), progress)
@@ -102,7 +105,7 @@ class Draft:
         For who has written it durably and privately and knows its checksum already: computed while it
         was written, or because it is a hard link to a stored file.
         """
-        with storage_errors(f"store {self.path(stored.path)}"):
+        with storage_errors(f"store {self.path(stored.path)}", no_room=REPOSITORY_FULL):
             self._enter(stored)
 
     def complete(
@@ -133,7 +136,7 @@ class Draft:
             content={**(content or {}), **_artifact_of(files, self._repository)},
             note=note,
         )
-        with storage_errors(f"complete {self.directory}"):
+        with storage_errors(f"complete {self.directory}", no_room=REPOSITORY_FULL):
             self._remove_strangers()
             write_durably(self._held / MANIFEST, manifest.as_bytes(self._keyring))
             (self._held / DRAFT).unlink(missing_ok=True)
@@ -197,7 +200,7 @@ class Draft:
             "files": [file.as_json() for file in self._finished.values()],
         }
         data = json.dumps({**body, _CODE: self._keyring.sign(_dump(body))}).encode()
-        with storage_errors(f"write {self.directory / DRAFT}"):
+        with storage_errors(f"write {self.directory / DRAFT}", no_room=REPOSITORY_FULL):
             write_durably(self._held / DRAFT, data)
 
     def _remove_strangers(self) -> None:

@@ -36,6 +36,9 @@ _FINAL_ERRORS: Final = {
 }
 _CANNOT_RENAME_TO_NEW: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_RIGHT: Final = "Let the user that runs quiesce write there, or choose another directory."
+#: for `storage_errors`: what helps when a repository is full
+REPOSITORY_FULL: Final = "Make room there, or choose a repository on another disk."
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -144,8 +147,11 @@ def sync_directory(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def storage_errors(what: str) -> Iterator[None]:
-    """Turn every `OSError` into an error that says what failed and whether asking again may help."""
+def storage_errors(what: str, *, no_room: str = "Make room there.") -> Iterator[None]:
+    """Turn every `OSError` into an error that says what failed and whether asking again may help.
+
+    *no_room* says what helps when the file system or a quota is full.
+    """
     try:
         yield
     except OSError as error:
@@ -153,7 +159,9 @@ def storage_errors(what: str) -> Iterator[None]:
         if error.filename and not os.fsdecode(error.filename).startswith("/proc/self/fd/"):
             message += f" ({os.fsdecode(error.filename)})"
         if error.errno in _FINAL_ERRORS:
-            raise NonRecoverableError(message, hint=_hint(error.errno)) from error
+            raise NonRecoverableError(
+                message, hint=no_room if error.errno in _NO_ROOM else _NO_RIGHT
+            ) from error
         raise RecoverableError(message) from error
 
 
@@ -245,9 +253,3 @@ def _remove_abandoned(directory: int, name: bytes) -> None:
             os.unlink(name, dir_fd=directory)
     finally:
         os.close(held)
-
-
-def _hint(number: int | None) -> str:
-    if number in _NO_ROOM:
-        return "Make room there, or choose a repository on another disk."
-    return "Let the user that runs quiesce write there, or choose another directory."

@@ -15,7 +15,7 @@ from quiesce.archives import Archives, BackupKey, Keyring, Manifest
 from quiesce.archives.entries import read_entry
 from quiesce.archives.keyring import IMPORT_HINT
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, QuiesceError, UnsupportedError
-from quiesce.files.durable import storage_errors, write_durably_in
+from quiesce.files.durable import REPOSITORY_FULL, storage_errors, write_durably_in
 from quiesce.files.held import held, held_path
 from quiesce.model.ids import BackupName, DeploymentName, InstanceId, backup_name, deployment_name
 from quiesce.model.manifest import Copy, LeftOut, PointManifest, RepositoryCondition, Survey
@@ -42,7 +42,7 @@ class RepositoryManifests:
         body = json.loads(encode(manifest))
         content = {"format": FORMAT, "version": VERSION, "body": body, "checksum": _checksum(body)}
         data = _dump({**content, "code": self._keyring.sign(_dump(content))}) + b"\n"
-        with storage_errors(f"write {path}"):
+        with storage_errors(f"write {path}", no_room=REPOSITORY_FULL):
             Archives(Path(directory), self._keyring).mark()
             with held(Path(directory), _names(manifest.point), make=True) as place:
                 ours = _is_made_by(held_path(place, _NAME), manifest.point, unreadable=known)

@@ -90,7 +90,8 @@ def test_a_database_is_as_it_was_or_restored(machine: Machine, disk: Path, room:
     leave_room(disk, room)
     try:
         machine.do(node, Operation.APPLY, full=True, execution="restore1")
-    except NonRecoverableError:
+    except NonRecoverableError as error:
+        _require_fitting(error)
         _nothing_half_made(disk)
         (disk / "filler").unlink()  # the reader needs room, too
         assert _words(path) == (450, "former")
@@ -107,7 +108,8 @@ def _restore_twice(machine: Machine, node: Node, disk: Path, room: int, former: 
     leave_room(disk, room)
     try:
         machine.do(node, Operation.APPLY, full=True, execution="restore1")
-    except NonRecoverableError:
+    except NonRecoverableError as error:
+        _require_fitting(error)
         assert seen(disk) == former
         _nothing_half_made(disk)
     else:
@@ -116,8 +118,14 @@ def _restore_twice(machine: Machine, node: Node, disk: Path, room: int, former: 
     machine.do(node, Operation.APPLY, full=True, execution="restore1")
 
 
+def _require_fitting(error: NonRecoverableError) -> None:
+    """Whoever restores has no choice of a repository."""
+    assert "Make room" in error.hint
+    assert "repository" not in error.hint
+
+
 def _nothing_half_made(disk: Path) -> None:
-    assert list(disk.glob(".quiesce-*/*")) == []
+    assert list(disk.glob(".quiesce-*")) == []
 
 
 def _words(path: Path) -> tuple[int, str]:

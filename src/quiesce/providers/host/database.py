@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.archives import Compression, Manifest
-from quiesce.errors import ResourceNotFoundError, UntrustedPathError
+from quiesce.errors import NoRoomError, ResourceNotFoundError, UntrustedPathError
 from quiesce.files.descriptors import UNTOUCHED, path_of
 from quiesce.files.durable import storage_errors
 from quiesce.files.metadata import EVERYTHING, Metadata, Restorer
@@ -149,7 +149,10 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         """Replace the database's content in one transaction; who has it open sees the restored one."""
         snapshots = _with_schema(job)
         job.refuse_frozen_ground(job.path)
-        with storage_errors(f"restore {snapshots.path}"), snapshots.incoming() as place:
+        with (
+            storage_errors(f"restore {snapshots.path}", no_room=NoRoomError.hint),
+            snapshots.incoming() as place,
+        ):
             self._fetch(job.saved, _in(place, CONTENT))
             sync_file_system(place)
             job.refuse_when_given_up()

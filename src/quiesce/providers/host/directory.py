@@ -15,6 +15,7 @@ from quiesce.errors import (
     DamagedArtifactError,
     MountInsideError,
     NonRecoverableError,
+    NoRoomError,
     ResourceNotFoundError,
     UntrustedPathError,
 )
@@ -98,7 +99,7 @@ class DirectoryOperations(StoredOperations):
     def apply(self, job: HostJob, /) -> Outcome:
         """Let the tree of a restore point take the place of the present one, at one instant."""
         snapshots = job.snapshots
-        with storage_errors(f"restore {snapshots.path}"):
+        with storage_errors(f"restore {snapshots.path}", no_room=NoRoomError.hint):
             job.refuse_frozen_ground(job.path)
             snapshots.require_exchangeable()
             if not job.options.allow_in_use:

@@ -39,6 +39,10 @@ _ERRORS: Final[Mapping[str, Callable[[str], ProviderError]]] = {
     "busy": RecoverableError,
     "missing": ResourceNotFoundError,
     "unsupported": UnsupportedError,
+    "full": lambda text: NonRecoverableError(text, hint="Make room where the database is."),
+    "input-output": lambda text: NonRecoverableError(
+        text, hint="Make room where the database is; if there is enough, see the kernel's log."
+    ),
     "forbidden": lambda text: CannotFreezeError(text, hint="Freezing a file system needs root."),
 }
 

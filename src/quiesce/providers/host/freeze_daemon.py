@@ -673,7 +673,8 @@ def _begin(connection: sqlite3.Connection) -> None:
 
 
 def _sqlite_code(error: sqlite3.OperationalError) -> str:
-    return "busy" if error.sqlite_errorname.startswith("SQLITE_BUSY") else "failed"
+    kind = error.sqlite_errorname.split("_")[1]
+    return {"BUSY": "busy", "FULL": "full", "IOERR": "input-output"}.get(kind, "failed")
 
 
 _FREEZE_ERRORS: Final = {errno.EBUSY: "busy", errno.EOPNOTSUPP: "unsupported", errno.EPERM: "forbidden"}

@@ -278,7 +278,7 @@ class SnapshotDirectory:
         What is not put in place when the block raises is removed.
         """
         self._make_parents()
-        with self._stage() as stage:
+        with self._nothing_left_empty(), self._stage() as stage:
             former = self._former(stage)
             # whoever goes on from here must not take what an interrupted one had put there for its former
             former.take()
@@ -383,6 +383,16 @@ class SnapshotDirectory:
         move(Named(state, name, identity), state, doomed)
         remove(state, doomed)
         return ""
+
+    @contextlib.contextmanager
+    def _nothing_left_empty(self) -> Iterator[None]:
+        """When the block raises, leave no directory of ours in which there is nothing."""
+        try:
+            yield
+        except Exception:
+            with contextlib.suppress(NonRecoverableError):
+                self._remove_when_empty()
+            raise
 
     def _remove_when_empty(self) -> None:
         with contextlib.suppress(OSError, ResourceNotFoundError), open_declared(self.path) as declared:
