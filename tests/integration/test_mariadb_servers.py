@@ -206,6 +206,18 @@ def test_a_cut_under_load_holds_what_was_acknowledged_and_nothing_later(
     assert -1 in written(server)
 
 
+def test_tables_named_like_files_of_the_backup_come_back(found: tuple[MariaDBServer, Deployment]) -> None:
+    server, deployment = found
+    server.ask("CREATE DATABASE mariadb_backup_db")
+    names = ("shop.xtrabackup_t", "shop.mariadb_backup_t", "mariadb_backup_db.t")
+    for name in names:
+        server.ask(f"CREATE TABLE {name} AS SELECT 1 AS n")
+    saved = deployment.back_up()
+    deployment.restore(saved.artifact)
+    for name in names:
+        assert server.ask(f"SELECT n FROM {name}") == [(1,)]
+
+
 def test_what_is_held_is_saved_exactly(found: tuple[MariaDBServer, Deployment]) -> None:
     """Nothing is written between the freeze and the cut, though mariadb-backup takes no lock of its own."""
     server, deployment = found
@@ -268,6 +280,22 @@ def test_a_holder_that_is_killed_lets_commits_go_on_and_is_missed(
     deployment.do(Operation.THAW)
     deployment.freeze()  # no stage is left
     assert deployment.is_frozen()
+
+
+def test_a_session_that_nobody_keeps_alive_is_ended_by_the_server(
+    held: tuple[MariaDBServer, Deployment],
+) -> None:
+    """As when the machine of quiesce loses its power: no end of the connection ever arrives."""
+    server, deployment = held
+    deployment.freeze()
+    (state,) = (deployment.root / "state/holds").glob("*.json")
+    pid = json.loads(state.read_text())["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        write_one(server)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: deployment.is_frozen() is False)
 
 
 def test_a_process_that_is_killed_while_it_holds_lets_commits_go_on(

@@ -29,7 +29,7 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.ports import ProviderSettings
 from quiesce.providers import redis as redis_provider
-from quiesce.providers.redis import backup
+from quiesce.providers.redis import backup, client
 from quiesce.providers.redis.provider import RedisProvider
 from quiesce.testing import Subject
 from quiesce.testing.contexts import RecordingContext
@@ -246,6 +246,36 @@ def test_a_holder_that_is_killed_lets_writes_go_on_and_is_missed(
     assert not list((deployment.root / "state/holds").glob("*.json"))
 
 
+def test_a_pause_that_was_renewed_too_late_is_missed(held: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = held
+    deployment.freeze()
+    (state,) = (deployment.root / "state/holds").glob("*.json")
+    pid = json.loads(state.read_text())["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert server.ask("SET", "between", "1")  # answered within its time-out of ten seconds
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: deployment.is_frozen() is False)
+
+
+def test_a_server_that_was_started_anew_is_missed(held: tuple[RedisServer, Deployment]) -> None:
+    """However fast: the one that is there now was not paused from the beginning."""
+    server, deployment = held
+    server.stop()
+    server.start()  # all its figures are those of the one to come
+    deployment.freeze()
+    (state,) = (deployment.root / "state/holds").glob("*.json")
+    pid = json.loads(state.read_text())["pid"]
+    os.kill(pid, signal.SIGSTOP)  # it sees the new server only
+    try:
+        server.end()
+        server.start()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: deployment.is_frozen() is False)
+
+
 def test_a_process_that_is_killed_while_it_holds_lets_writes_go_on(
     held: tuple[RedisServer, Deployment],
 ) -> None:
@@ -361,6 +391,47 @@ def test_a_server_that_has_not_loaded_what_was_restored_does_not_pass(
         deployment.provider_now.perform(
             deployment.call(Operation.PROBE, full=True), RecordingContext(timeout_s=1.0)
         )
+
+
+# -- stopped by systemd -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unit(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[RedisServer, Deployment, Path]]:
+    """A server that keeps dumps only, and a program in the place of systemctl."""
+    with running() as (server, root):
+        deployment = Deployment.of(root, str(server.socket), data=server.data)
+        deployment.properties["systemd_unit"] = "redis.service"
+        systemctl = root / "bin/systemctl"
+        systemctl.parent.mkdir()
+        systemctl.touch(mode=0o755)
+        monkeypatch.setenv("PATH", f"{systemctl.parent}:{os.environ['PATH']}")
+        with contextlib.closing(deployment.provider_now):
+            yield server, deployment, systemctl
+
+
+def test_a_server_that_systemd_does_not_stop_goes_on(unit: tuple[RedisServer, Deployment, Path]) -> None:
+    server, deployment, systemctl = unit
+    systemctl.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(ProviderError, match="systemctl stop"):
+        deployment.do(Operation.STOP)
+    assert server.ask("SET", "after", "1")  # answered within its time-out of ten seconds
+
+
+def test_a_server_that_systemd_stops_has_saved_all_however_long_that_takes(
+    unit: tuple[RedisServer, Deployment, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than other answers may take; nothing is acknowledged that is not saved."""
+    server, deployment, systemctl = unit
+    systemctl.write_text(f"#!/bin/sh\nkill -KILL {server.pids[0]}\n")
+    monkeypatch.setattr(client, "_ANSWER_S", 0.5)
+    with Ledger(server) as ledger:
+        server.ask("SET", "a", "1")
+        server.ask("CONFIG", "SET", "rdb-key-save-delay", "1000000")
+        deployment.do(Operation.STOP)
+        acknowledged, tried = ledger.now()
+    server.start()
+    assert acknowledged <= written(server) <= tried
 
 
 # -- the way back, and what is found ----------------------------------------------------------------------

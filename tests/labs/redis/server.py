@@ -82,11 +82,14 @@ class RedisServer:
         with self.client() as client:
             return client.execute_command(*words)
 
-    def client(self) -> Any:
-        """Return a client of its own."""
+    def client(self, **options: object) -> Any:
+        """Return a client of its own; what is not answered within ten seconds is not asked again."""
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        return redis.Redis(unix_socket_path=str(self.socket), decode_responses=True, socket_timeout=10.0)
+        told = {"decode_responses": True, "socket_timeout": 10.0, "retry": Retry(NoBackoff(), 0)}
+        return redis.Redis(unix_socket_path=str(self.socket), **(told | options))
 
     @property
     def running(self) -> bool:

@@ -27,8 +27,10 @@ _STAGING: Final = "staging"
 _BASE: Final = "base"
 _CHANGES: Final = "changes"
 _DONE: Final = ".done"
-#: what mariadb-backup writes about its copy, and tables that were being built
-_NOT_DATA: Final = ("backup-my.cnf", "xtrabackup_", "mariadb_backup_", "#sql")
+#: what mariadb-backup writes about its copy, beside the server's own files
+_ABOUT_COPY: Final = ("backup-my.cnf", "xtrabackup_", "mariadb_backup_")
+#: tables that were being built
+_UNFINISHED: Final = "#sql"
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -162,8 +164,13 @@ def _store(job: MariaDBJob, draft: Draft, directory: Path) -> None:
         tarfile.open(fileobj=out, mode="w|") as archive,
     ):
         for path in sorted(directory.rglob("*")):
-            if not path.name.startswith(_NOT_DATA):
+            if not _is_about_copy(path, directory) and not path.name.startswith(_UNFINISHED):
                 _add(archive, path, str(path.relative_to(directory)))
+
+
+def _is_about_copy(path: Path, directory: Path) -> bool:
+    """Tell a file of mariadb-backup's from databases and tables, which may be called the same."""
+    return path.parent == directory and path.is_file() and path.name.startswith(_ABOUT_COPY)
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:

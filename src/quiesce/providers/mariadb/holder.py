@@ -24,6 +24,8 @@ _LONG_QUERIES: Final = (
 _FLUSH: Final = "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"
 _LOG_PLACES: Final = "SHOW GLOBAL STATUS WHERE VARIABLE_NAME IN ('Innodb_lsn_current', 'Innodb_lsn_flushed')"
 _PAUSE_S: Final = 0.05
+#: the server ends a session that has been silent for so long; nothing else tells it that our machine is gone
+_SILENCE_S: Final = 10
 
 
 class HeldServer:
@@ -39,6 +41,7 @@ class HeldServer:
         ends = time.monotonic() + self._patience_s
         session = self._session = MariaDBSession(self._options, timeout_s=self._patience_s + 1)
         try:
+            session.rows("SET SESSION wait_timeout = %s", _SILENCE_S)
             ((version,),) = session.rows("SELECT VERSION()")
             if "MariaDB" in version:
                 self._hold_by_stages(session, ends)

@@ -49,13 +49,13 @@ class RedisSession:
         path = options.host if options.host.startswith("/") else None
         where = {"unix_socket_path": path} if path else {"host": options.host, "port": options.port}
         self.address = path or f"{options.host} port {options.port}"
-        patience_s = max(0.1, min(timeout_s, _ANSWER_S))
+        patience_s = max(0.1, timeout_s)
         self._client: Any = redis.Redis(
             **where,
             username=options.user,
             password=options.password,
             socket_timeout=patience_s,
-            socket_connect_timeout=patience_s,
+            socket_connect_timeout=min(patience_s, _ANSWER_S),
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
             client_name="quiesce",
@@ -104,6 +104,10 @@ class RedisSession:
             found: Mapping[str, Any] = self._client.info(section)
             return found
 
+    def run_id(self) -> str:
+        """Return what is another one after each start of the server."""
+        return str(self.info("server")["run_id"])
+
     def setting(self, name: str) -> str:
         """Return a setting; empty when there is none of that name."""
         with self._errors():
@@ -112,7 +116,7 @@ class RedisSession:
     def pause(self, seconds: float) -> None:
         """Hold all writes for so long; reading goes on. Asked again, it lasts from then on."""
         with self._errors():
-            self._client.execute_command("CLIENT", "PAUSE", max(1, int(seconds * 1000)), "WRITE")
+            self._client.execute_command("CLIENT", "PAUSE", _milliseconds(seconds), "WRITE")
 
     def unpause(self) -> None:
         """Let writes go on."""
@@ -131,10 +135,15 @@ class RedisSession:
         keys = keys_in(before)
         return keys if keys == keys_in(after) else None, int(seconds)
 
-    def save(self) -> None:
-        """Write everything to the disk; nobody is answered meanwhile."""
+    def save_and_pause(self, seconds: float) -> None:
+        """Write everything to the disk, and hold all writes for so long from then on.
+
+        Nobody is answered meanwhile. (All of it is sent at once: nobody else comes in between.)
+        """
+        pause = "CLIENT", "PAUSE", _milliseconds(seconds), "WRITE"
         with self._errors():
-            self._client.save()
+            pipeline = self._client.pipeline(transaction=False).execute_command(*pause).save()
+            pipeline.execute_command(*pause).execute()
 
     def shut_down(self, *, saving: bool) -> None:
         """End the server."""
@@ -166,3 +175,7 @@ class RedisSession:
 def keys_in(keyspace: Mapping[str, Any]) -> int:
     """Return how many keys all databases of a server hold."""
     return sum(int(each["keys"]) for each in keyspace.values() if isinstance(each, dict))
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

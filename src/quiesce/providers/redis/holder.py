@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,12 +35,17 @@ class PausedServer:
         self._options = RedisOptions(**request["login"])
         self._session: RedisSession | None = None
         self._rewrites: object = None
+        #: until when the pause lasts for certain; None: there is none
+        self._paused_until: float | None = None
+        #: different after each start of the server
+        self._run = ""
 
     def freeze(self) -> Mapping[str, Any]:
         """Pause, once nothing rewrites the files; then have them hold everything that was acknowledged."""
         ends = time.monotonic() + self._patience_s
         session = self._session = RedisSession(self._options, timeout_s=self._patience_s)
         try:
+            self._run = session.run_id()
             self._pause_between_rewrites(session, ends)
             if self._files_are_cut:
                 self._complete_files(session, ends)
@@ -49,9 +55,11 @@ class PausedServer:
         return {}
 
     def keep(self) -> None:
-        """Renew the pause, never beyond the timer; raise when the files were exchanged meanwhile."""
+        """Renew the pause, never beyond the timer; raise when there was a time without it, or a rewrite."""
         session = self._in_session()
-        session.pause(min(LEASE_S, self._until - time.monotonic()))
+        self._pause(session)
+        if session.run_id() != self._run:
+            raise NotFrozenError("the server was started anew while it was paused")
         if self._files_are_cut and self._rewrites != _rewrites(session.info("persistence")):
             raise NotFrozenError("its append-only files were rewritten while it was paused")
 
@@ -67,18 +75,20 @@ class PausedServer:
         """Pause when nothing rewrites the files; one that began in that instant is waited for."""
         while True:
             self._wait(session, ends, "a save or rewrite to end", _is_quiet)
-            session.pause(min(LEASE_S, self._until - time.monotonic()))
+            self._pause(session)
             about = session.info("persistence")
             if _is_quiet(about):
                 self._rewrites = _rewrites(about)
                 return
+            self._paused_until = None
             session.unpause()
 
     def _complete_files(self, session: RedisSession, ends: float) -> None:
         if session.setting("appendonly") == "yes":
             self._wait(session, ends, "its append-only file to be written", _is_written)
-            for path in _append_only_files(session):
-                _sync(path)
+            syncing = threading.Thread(target=_sync, args=(list(_append_only_files(session)),), daemon=True)
+            syncing.start()
+            self._wait(session, ends, "its files to reach the disk", lambda _: not syncing.is_alive())
         elif session.info("persistence").get("rdb_changes_since_last_save"):
             session.fork_to_save()
             self._wait(session, ends, "its save to end", _is_quiet)
@@ -89,9 +99,22 @@ class PausedServer:
         while not is_so(session.info("persistence")):
             if time.monotonic() >= ends:
                 raise CannotFreezeError(f"{what} was waited for, and took too long")
-            if self._rewrites is not None:
-                session.pause(min(LEASE_S, self._until - time.monotonic()))
+            if self._paused_until is not None:
+                self._pause(session)
             time.sleep(_PAUSE_S)
+
+    def _pause(self, session: RedisSession) -> None:
+        """Pause for some time from now on.
+
+        Raises:
+            NotFrozenError: when the time before may have been over already: writes went on in between.
+        """
+        asked_at = time.monotonic()
+        lasts_s = min(LEASE_S, self._until - asked_at)
+        session.pause(lasts_s)
+        was_until, self._paused_until = self._paused_until, asked_at + lasts_s
+        if was_until is not None and time.monotonic() > was_until:
+            raise NotFrozenError("its pause was over before it was renewed")
 
     def _in_session(self) -> RedisSession:
         if self._session is None:
@@ -123,9 +146,11 @@ def _append_only_files(session: RedisSession) -> Iterator[Path]:
         yield from sorted((directory / name).glob("*.aof"))
 
 
-def _sync(path: Path) -> None:
-    with contextlib.suppress(OSError), open_regular_file(path) as file:
-        os.fsync(file.fileno())
+def _sync(paths: Iterable[Path]) -> None:
+    """Have files on the disk; those that are not on this machine, their server writes there by itself."""
+    for path in paths:
+        with contextlib.suppress(OSError), open_regular_file(path) as file:
+            os.fsync(file.fileno())
 
 
 if __name__ == "__main__":

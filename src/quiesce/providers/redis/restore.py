@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any, Final
 
-from quiesce.errors import NonRecoverableError, RecoverableError
+from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.provider_kit import servers
 from quiesce.provider_kit.artifact import read_artifact
@@ -17,6 +18,8 @@ from quiesce.providers.redis.job import NAMES, RedisJob
 
 #: how it was started
 _STARTED: Final = "started"
+#: within what time of its save it has to be stopped, in seconds
+_STOP_S: Final = 30.0
 #: what it has to load
 _RESTORED: Final = "restored"
 
@@ -30,7 +33,7 @@ def stop(job: RedisJob) -> Outcome:
         _save_and_stop(job)
     elif job.options.systemd_unit is None:
         return Outcome(note="it was not running")
-    if job.options.systemd_unit is not None:
+    else:
         servers.by_systemd(job, "stop")
     job.wait_until(lambda: not processes(job), "stop")
     return NOTHING
@@ -122,9 +125,21 @@ def _save_and_stop(job: RedisJob) -> None:
         job.remember(_STARTED, json.dumps({**told, "dump_name": facts.dump_name}))
         if job.options.systemd_unit is None:
             session.shut_down(saving=not facts.appends)
-        elif not facts.appends:
-            session.pause(job.context.remaining_s())  # until it is stopped
-            session.save()
+        elif facts.appends:
+            servers.by_systemd(job, "stop")
+        else:
+            _save_and_stop_by_systemd(job, session)
+
+
+def _save_and_stop_by_systemd(job: RedisJob, session: RedisSession) -> None:
+    """Have nothing written between the save and the stop; what is not stopped goes on."""
+    try:
+        session.save_and_pause(_STOP_S)
+        servers.by_systemd(job, "stop")
+    except BaseException:
+        with contextlib.suppress(ProviderError):
+            session.unpause()
+        raise
 
 
 def _require_same_kind(job: RedisJob, artifact: RedisArtifact) -> None:
