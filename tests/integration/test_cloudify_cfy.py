@@ -373,7 +373,7 @@ def test_a_second_workflow_waits_for_nothing(lab: Lab) -> None:
     """Two at once would freeze and thaw under one another."""
     lab.init(two_tiers(vm={"create": "wait"}))
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(lab.start, "backup", "-p", "snapshot_name=one;max_freeze=60")
+        first = pool.submit(lab.start, "backup", "-p", "snapshot_name=one;max_freeze=600")
         while not (lab.directory / "waiting").exists():
             time.sleep(0.02)
         second = lab.start("backup", "-p", "snapshot_name=two", expect=1)
@@ -589,8 +589,8 @@ def test_an_operation_is_retried_as_cfy_was_told(lab: Lab) -> None:
 def test_retries_fit_into_the_frozen_window(lab: Lab, behaves: str) -> None:
     """With the documented flags, which pause as long as the whole window, nothing was tried again."""
     lab.init(two_tiers(vm={"create": behaves}))
-    output = lab.start("backup", "-p", "snapshot_name=one;max_freeze=20", *RETRIES)
-    assert "tries are repeated after 2 s, not 30 s: max_freeze is 20 s" in output
+    output = lab.start("backup", "-p", "snapshot_name=one;max_freeze=50", *RETRIES)
+    assert "tries are repeated after 5 s, not 30 s: max_freeze is 50 s" in output
     assert len(lab.made()) == 2
     assert lab.frozen() == []
 

@@ -33,7 +33,7 @@ _SEE_OTHER: Final = 303
 _UNKNOWN: Final = 401
 #: how long a form may be on its way, in seconds
 _FORM_S: Final = 20.0
-#: how many may follow executions at once: each asks the database twice a second
+#: how many may follow executions and take out files at once: each asks the database twice a second
 _MOST_STREAMS: Final = 32
 #: forms are small
 _FORM_BYTES: Final = 64 * 1024
@@ -126,7 +126,7 @@ class _Door:
             answer = await _answer(place, request, session, form)
             if isinstance(answer, StreamingResponse):
                 if self._streams >= _MOST_STREAMS:
-                    raise RequestRefusedError("so many executions are followed already; load it again", 503)
+                    raise RequestRefusedError("so much is being sent already; try again in a moment", 503)
                 answer.body_iterator = self._while_allowed(request, role, answer.body_iterator)
         except QuiesceError as error:
             masked_error(self._services.masking, error)

@@ -92,12 +92,15 @@ def question_of(
     """Return a question about *artifact* to who made it.
 
     Raises:
-        PlanError: when the deployment has no such instance any more.
+        PlanError: when the deployment has no such instance any more, or its maker is not installed here.
     """
     inquiry = Inquiry(services, deployment, "browse", plan=_asking(services, point), points=[point])
     steps = [s for s in _steps(services, deployment, point, [artifact]) if s.interface == SNAPSHOT_CREATE]
     if not steps:
-        raise PlanError(f"{deployment.name} has no instance {artifact.instance} any more")
+        raise PlanError(
+            f"{deployment.name} has no instance {artifact.instance} any more, or {artifact.provider}, which "
+            "has stored it, is not installed here"
+        )
     return inquiry, inquiry.attempt_of(steps[0])
 
 
