@@ -206,6 +206,9 @@ def test_a_backup_whose_manifest_cannot_be_written_is_kept_and_has_failed(
     assert quiesce.points("shop")["one"]["state"] == "complete"
     assert "could not be brought up to date" in quiesce("executions", "list").out
     assert quiesce.executions()[-1]["state"] == "failed"
+    events = quiesce("events", quiesce.executions()[-1]["id"]).out
+    assert "'backup' workflow execution failed: the manifest of one" in events
+    assert "execution succeeded" not in events
 
 
 def damage(path: Path, old: str, new: str) -> None:

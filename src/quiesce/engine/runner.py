@@ -86,6 +86,8 @@ class RunEnvironment:
     cancel_asked: Callable[[], str | None] = lambda: None
     #: in what the results fall short of what was asked for; empty: in nothing
     shortfall: Callable[[History], str] = lambda _: ""
+    #: lets what has come of a completed execution be kept; tells what could not be. None: nothing is to be
+    keep: Callable[[History], str] | None = None
     by: str = "engine"
     #: how long this process retries a failing thaw, in seconds, before it leaves that to the guard alone
     settle_patience_s: float = 60.0
@@ -175,14 +177,21 @@ class Runner:
     def _finish(self) -> None:
         debts = self._history.debts(self._plan)
         if self._purpose is not Purpose.SETTLE:
-            self._note(
-                Ended(**self._times(), ending=self._ending(debts), message=self._ending_message(debts))
-            )
+            unkept = self._keep(debts)
+            ending = Ending.FAILED if unkept else self._ending(debts)
+            message = unkept or self._ending_message(debts)
+            self._note(Ended(**self._times(), ending=ending, message=message))
         self._save()
         if self._watched:
             self._env.guard.release(settled=not debts)
         if self._journal_error is not None:
             raise self._journal_error
+
+    def _keep(self, debts: Sequence[Step]) -> str:
+        """Let be kept what the journal says already; return what could not be: then it has failed."""
+        if self._env.keep is None or self._ending(debts) is not Ending.COMPLETED or not self._save():
+            return ""
+        return self._env.keep(self._history)
 
     def _ending(self, debts: Sequence[Step]) -> Ending:
         aborted = self._history.aborted

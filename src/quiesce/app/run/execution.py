@@ -28,7 +28,7 @@ from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan
 from quiesce.model.records import Ending, Record
 from quiesce.model.restore_point import PointState, RestorePoint
-from quiesce.planning import lasted, workflow_named
+from quiesce.planning import lasted, makes_full_point, workflow_named
 from quiesce.ports import Guard, Journal
 
 
@@ -87,8 +87,14 @@ def execute(
         history = execution_run.run(purpose, journal, watching)
         return execution_run.note_debts(history), execution_run.plan, history
     execution_run.announce(History.of(journal.read()))
-    history = execution_run.run(purpose, journal, watching, guard)
-    return execution_run.conclude(history), execution_run.plan, history
+    kept: list[str] = []
+
+    def keep(history: History) -> str:
+        kept.append(execution_run.keep(history))
+        return kept[-1]
+
+    history = execution_run.run(purpose, journal, watching, guard, keep)
+    return execution_run.conclude(history, kept=bool(kept)), execution_run.plan, history
 
 
 def prepare_run(services: Services, execution: Execution) -> ExecutionRun:
@@ -127,9 +133,14 @@ class ExecutionRun:
             forget_manifests(self.services, self.deployment, self.points)
 
     def run(
-        self, purpose: Purpose, journal: Journal, watching: Watching, guard: Guard | None = None
+        self,
+        purpose: Purpose,
+        journal: Journal,
+        watching: Watching,
+        guard: Guard | None = None,
+        keep: Callable[[History], str] | None = None,
     ) -> History:
-        """Let the engine run; see `Runner.run`."""
+        """Let the engine run; see `Runner.run`. *keep* is called where a repository is to know the result."""
         performer = (self.services.performer or Performer)(
             self.services,
             self.deployment,
@@ -153,6 +164,7 @@ class ExecutionRun:
             by=watching.by,
             settle_patience_s=watching.settle_patience_s,
             shortfall=self._shortfall,
+            keep=keep if makes_full_point(self.plan) or self._removes_points() else None,
         )
         runner = Runner(self.plan, environment, purpose)
         performer.log = runner.log
@@ -165,13 +177,17 @@ class ExecutionRun:
             self.services.executions.update(noted)
         return noted
 
-    def conclude(self, history: History) -> Execution:
-        """Store the result."""
-        made = [self.services.catalog.save(point) for point in self._made(history)]
-        removed = points_removed(self.plan, history, self.points) if self._removes_points() else []
-        left = [self.services.catalog.save(point) for point in removed]
-        changed = left if self._removes_points() else made
-        problem = keep_manifests(self.services, self.deployment, changed)
+    def keep(self, history: History) -> str:
+        """Put what has become of restore points into catalog and repositories; return what went wrong."""
+        changed = self._made(history)
+        if self._removes_points():
+            changed = points_removed(self.plan, history, self.points)
+        saved = [self.services.catalog.save(point) for point in changed]
+        return keep_manifests(self.services, self.deployment, saved)
+
+    def conclude(self, history: History, *, kept: bool = False) -> Execution:
+        """Store the result; of what has become of restore points only when it is not *kept* already."""
+        problem = "" if kept else self.keep(history)
         self._keep_durations(history)
         ended = history.ended
         state = _STATES[ended.ending] if ended is not None else ExecutionState.RUNNING
