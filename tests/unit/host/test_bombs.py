@@ -84,8 +84,11 @@ def test_a_file_of_holes_that_was_never_cut_is_refused_before_it_is_written(
     lines[-1]["size"] = HUGE
     forged = "".join(json.dumps(line) + "\n" for line in lines).encode()
     os.rename("content", "first", src_dir_fd=place, dst_dir_fd=place)
+    bomb = sparse(padded(b"1\n%d\n0\n" % HUGE), HUGE)
     with pytest.raises(DamagedArtifactError, match="more than was cut"):
-        unpack(place, forged, sparse(padded(b"1\n%d\n0\n" % HUGE), HUGE), size)
+        unpack(place, forged, bomb, size)
+    with (tmp_path / "one").open("wb") as one, pytest.raises(DamagedArtifactError, match="more than was cut"):
+        archive.read_one_file(io.BytesIO(forged), io.BytesIO(bomb), b"hole", one.fileno(), at_most=size)
 
 
 def test_entries_that_were_never_cut_are_refused(place: int, tmp_path: Path) -> None:

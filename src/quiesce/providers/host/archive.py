@@ -83,8 +83,7 @@ def read_archive(
         writer = TreeWriter(root, allowed=allowed)
         with tarfile.open(fileobj=_stream(stored), mode="r|", bufsize=_BUFFER_BYTES, tarinfo=_Member) as tar:
             members = (member for member in tar if member.isfile())
-            entries = read_entries(index)
-            for entry in entries if at_most is None else _within(at_most, entries):
+            for entry in _within(at_most, read_entries(index)):
                 if entry.has_content:
                     _read_file(tar, next(members, None), entry, writer)
                 else:
@@ -103,7 +102,9 @@ def read_entries(index: _Stream) -> Iterator[CutEntry]:
     return parsed(io.TextIOWrapper(io.BufferedReader(_Readable(index)), "utf-8"))
 
 
-def read_one_file(index: _Stream, stored: _Stream, path: bytes, target: int) -> None:
+def read_one_file(
+    index: _Stream, stored: _Stream, path: bytes, target: int, *, at_most: TreeSize | None = None
+) -> None:
     """Write the content of *path*, which the index has, to the open, empty file *target*.
 
     Raises:
@@ -112,7 +113,7 @@ def read_one_file(index: _Stream, stored: _Stream, path: bytes, target: int) -> 
     try:
         with tarfile.open(fileobj=_stream(stored), mode="r|", bufsize=_BUFFER_BYTES, tarinfo=_Member) as tar:
             members = (member for member in tar if member.isfile())
-            for entry in read_entries(index):
+            for entry in _within(at_most, read_entries(index)):
                 member = next(members, None) if entry.has_content else None
                 if entry.path == path:
                     file = TreeFileWriter(target, entry.size_bytes)
@@ -124,7 +125,10 @@ def read_one_file(index: _Stream, stored: _Stream, path: bytes, target: int) -> 
     raise DamagedArtifactError(f"the archive does not hold {os.fsdecode(path)!r}")
 
 
-def _within(at_most: TreeSize, entries: Iterator[CutEntry]) -> Iterator[CutEntry]:
+def _within(at_most: TreeSize | None, entries: Iterator[CutEntry]) -> Iterator[CutEntry]:
+    if at_most is None:
+        yield from entries
+        return
     count = size_bytes = 0
     for entry in entries:
         count, size_bytes = count + 1, size_bytes + entry.size_bytes * entry.has_content

@@ -13,7 +13,7 @@ from quiesce.files.content import copy_content
 from quiesce.files.descriptors import READING, checked_path, open_below, open_directory
 from quiesce.model.stored_entry import EntryKind, StoredEntry, StoredListing
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.host.archive import read_entries, read_one_file
+from quiesce.providers.host.archive import TreeSize, read_entries, read_one_file
 from quiesce.providers.host.cuts import CutEntry, entries_of
 from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
@@ -53,7 +53,9 @@ def list_archive(job: HostJob, index_file: str, below: bytes) -> StoredListing:
     return listing
 
 
-def extract_from_archive(job: HostJob, files: tuple[str, str], path: bytes, target: int) -> None:
+def extract_from_archive(
+    job: HostJob, files: tuple[str, str], path: bytes, target: int, *, at_most: TreeSize | None
+) -> None:
     """Write the content of the file *path* of a backup, whose index and archive are *files*, to an open file.
 
     Raises:
@@ -72,7 +74,7 @@ def extract_from_archive(job: HostJob, files: tuple[str, str], path: bytes, targ
         repository.open(manifest, index_file) as index,
         repository.open(manifest, archive, watched(job.context)) as stored,
     ):
-        read_one_file(index, stored, entry.path, target)
+        read_one_file(index, stored, entry.path, target, at_most=at_most)
         index.check()
         stored.check()
 

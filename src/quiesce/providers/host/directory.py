@@ -148,7 +148,8 @@ class DirectoryOperations(StoredOperations):
         with storage_errors(f"extract from {job.point} of {job.call.instance}"):
             saved = job.saved
             if saved.call.full:
-                extract_from_archive(job, (INDEX_FILE, ARCHIVE), path, target)
+                at_most = _size_of(job.saving.manifest())
+                extract_from_archive(job, (INDEX_FILE, ARCHIVE), path, target, at_most=at_most)
             else:
                 extract_from_snapshot(saved, path, target)
 
