@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from fakegce.estate import PROJECT, REGION, ZONE
 from quiesce.errors import (
     NonRecoverableError,
     OperationTimeoutError,
+    ProviderError,
     RecoverableError,
     ResourceNotFoundError,
     UnsupportedError,
@@ -355,6 +357,40 @@ def test_a_stopped_machine_stays_stopped(bench: Bench) -> None:
     bench.estate.request("POST", f"zones/{ZONE}/instances/vm/stop")
     bench.do(Operation.APPLY, "vm", artifact=artifact)
     assert bench.status() == "TERMINATED"
+
+
+@pytest.mark.parametrize("runs", [False, True], ids=["off", "running"])
+def test_a_start_after_a_failed_restore_leaves_a_machine_as_it_was(bench: Bench, runs: bool) -> None:
+    bench.estate.machine_with_disks("vm", 2)
+    artifact = bench.make("vm", copy_as="disks")
+    if not runs:
+        bench.estate.request("POST", f"zones/{ZONE}/instances/vm/stop")
+    for request in range(100):
+        fault = Fault(kind="http", status=403, reason="forbidden", skip=request)
+        bench.cloud.faults.append(fault)
+        with contextlib.suppress(ProviderError):
+            bench.do(Operation.APPLY, "vm", artifact=artifact)
+        bench.cloud.faults.remove(fault)
+        bench.do(Operation.START, "vm", artifact=artifact)
+        assert bench.status() == ("RUNNING" if runs else "TERMINATED"), f"request {request}"
+        if not fault.struck:
+            return
+    pytest.fail("the restore does not come to its end")
+
+
+def test_a_machine_that_somebody_has_removed_is_owed_no_start(bench: Bench) -> None:
+    bench.estate.machine_with_disks("vm", 2)
+    artifact = bench.make("vm", copy_as="disks")
+    for request in range(100):
+        bench.cloud.faults.append(Fault(kind="http", status=403, reason="forbidden", skip=request))
+        with contextlib.suppress(ProviderError):
+            bench.do(Operation.APPLY, "vm", artifact=artifact)
+        bench.cloud.faults.clear()
+        if bench.status() != "RUNNING":
+            break
+    bench.cloud.items = {key: item for key, item in bench.cloud.items.items() if key[0] != "instances"}
+    assert "not there" in bench.do(Operation.START, "vm", artifact=artifact).note
+    assert bench.do(Operation.START, "vm", artifact=artifact).note == ""
 
 
 def test_another_object_of_the_same_name_is_not_restored_from(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from quiesce.errors import ResourceNotFoundError
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.providers.gcp import power
 from quiesce.providers.gcp.copy.artifact import CopySet
@@ -45,15 +46,31 @@ def switch_on(job: GcpJob) -> Outcome:
     intent = unfinished(job)
     if intent is None or not intent.stopping:
         return NOTHING
-    for machine in intent.machines:
+    there = [machine for machine in intent.machines if _is_there(job, machine)]
+    for machine in there:
         power.stop(job.compute, machine, discard_local_ssd=job.options.discard_local_ssd)
         if _has_begun(job, machine, intent.of(machine)):
             _exchange(job, machine, intent.of(machine))
-    for machine in intent.restart:
+    started = [machine for machine in intent.restart if machine in there]
+    for machine in started:
         power.start(job.compute, machine)
     begin(job, replace(intent, stopping=False))
-    started = ", ".join(machine.name for machine in intent.restart)
-    return Outcome(note=f"stopped by a restore and started again: {started}" if started else "")
+    gone = [machine for machine in intent.restart if machine not in there]
+    return Outcome(
+        note="; ".join(
+            f"{what}: {', '.join(machine.name for machine in machines)}"
+            for what, machines in (("stopped by a restore and started again", started), ("not there", gone))
+            if machines
+        )
+    )
+
+
+def _is_there(job: GcpJob, machine: Reference) -> bool:
+    try:
+        power.settled(job.compute, machine)
+    except ResourceNotFoundError:
+        return False
+    return True
 
 
 def _has_begun(job: GcpJob, machine: Reference, exchanges: Sequence[DiskExchange]) -> bool:
