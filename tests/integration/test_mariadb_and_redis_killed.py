@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("pymysql", reason="PyMySQL is not installed (extra mariadb-server)")
 pytest.importorskip("redis", reason="redis is not installed (extra redis-server)")
 
-from tests.labs.mariadb.server import MariaDBServer
+from tests.labs.mariadb.server import MariaDBServer, program
 from tests.labs.redis.server import RedisServer, wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -43,6 +43,9 @@ class TwoServers:
         self.root = root
         self.orders = MariaDBServer(base=root / "mariadb")
         self.sessions = RedisServer(base=root / "redis", appends=True)
+
+    def start(self) -> None:
+        """Start both, and write to both."""
         self.orders.start()
         self.sessions.start()
         self.orders.ask("CREATE DATABASE shop")
@@ -103,10 +106,12 @@ class TwoServers:
 
 @pytest.fixture
 def shop() -> Iterator[TwoServers]:
+    program("mariadb-backup")
     with tempfile.TemporaryDirectory(prefix="quiesce-two-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
         found = TwoServers(Path(name))
         try:
+            found.start()
             yield found
         finally:
             found.end()

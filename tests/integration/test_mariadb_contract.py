@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("pymysql", reason="PyMySQL is not installed (extra mariadb-server)")
 
-from tests.labs.mariadb.server import MariaDBServer
+from tests.labs.mariadb.server import MariaDBServer, program
 
 from quiesce.archives import MARK
 from quiesce.errors import OperationTimeoutError
@@ -131,16 +131,17 @@ def is_held(server: MariaDBServer) -> bool:
 class TestMariaDB(ProviderContract):
     @pytest.fixture
     def subject(self) -> Iterator[MariaDBSubject]:
+        program("mariadb-backup")
         with tempfile.TemporaryDirectory(prefix="quiesce-mariadb-") as name:
             root = Path(name)
             root.chmod(0o755)
             server = MariaDBServer(base=root / "server")
-            server.start()
-            server.ask("CREATE DATABASE shop")
-            server.ask("CREATE TABLE shop.probe (n INT)")
-            server.ask("CREATE TABLE shop.token (text TEXT)")
             subject = MariaDBSubject(server, root)
             try:
+                server.start()
+                server.ask("CREATE DATABASE shop")
+                server.ask("CREATE TABLE shop.probe (n INT)")
+                server.ask("CREATE TABLE shop.token (text TEXT)")
                 yield subject
             finally:
                 subject.close()

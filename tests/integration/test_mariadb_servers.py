@@ -19,9 +19,16 @@ import pytest
 
 pytest.importorskip("pymysql", reason="PyMySQL is not installed (extra mariadb-server)")
 
-from tests.labs.mariadb.server import MariaDBServer, wait_until
+from tests.labs.mariadb.server import MariaDBServer, program, wait_until
 
-from quiesce.errors import CannotFreezeError, InUseError, NonRecoverableError, ProbeFailedError, ProviderError
+from quiesce.errors import (
+    CannotFreezeError,
+    InUseError,
+    NonRecoverableError,
+    ProbeFailedError,
+    ProviderError,
+    RecoverableError,
+)
 from quiesce.model.former_state import Side
 from quiesce.model.ids import BackupName, ExecutionId, Json
 from quiesce.model.operation import Operation
@@ -29,6 +36,8 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.ports import ProviderSettings
 from quiesce.providers import mariadb
+from quiesce.providers.mariadb import backup, restore
+from quiesce.providers.mariadb.job import MariaDBJob
 from quiesce.providers.mariadb.provider import MariaDBProvider
 from quiesce.testing import Subject
 from quiesce.testing.contexts import RecordingContext
@@ -163,6 +172,7 @@ def running(**settings: object) -> Iterator[tuple[MariaDBServer, Path]]:
 @pytest.fixture
 def found() -> Iterator[tuple[MariaDBServer, Deployment]]:
     """A server that saves itself."""
+    program("mariadb-backup")
     with running() as (server, root):
         deployment = Deployment.of(root, str(server.socket), data_directory=str(server.data), hold=False)
         with contextlib.closing(deployment.provider_now):
@@ -216,6 +226,46 @@ def test_tables_named_like_files_of_the_backup_come_back(found: tuple[MariaDBSer
     deployment.restore(saved.artifact)
     for name in names:
         assert server.ask(f"SELECT n FROM {name}") == [(1,)]
+
+
+def test_what_is_dropped_before_the_cut_does_not_come_back(found: tuple[MariaDBServer, Deployment]) -> None:
+    server, deployment = found
+    server.ask("CREATE DATABASE gone")
+    for name in ("gone.t", "shop.t"):
+        server.ask(f"CREATE TABLE {name} ENGINE=Aria AS SELECT 1 AS n")
+    server.ask("CREATE TABLE gone.u ENGINE=InnoDB AS SELECT 1 AS n")
+    deployment.do(Operation.PREPARE)
+    server.ask("DROP DATABASE gone")
+    server.ask("DROP TABLE shop.t")
+    cut = deployment.do(Operation.SNAPSHOT)
+    saved = deployment.do(Operation.COPY, artifact=cut.artifact)
+    deployment.restore(saved.artifact)
+    assert ("gone",) not in server.ask("SHOW DATABASES")
+    assert ("t",) not in server.ask("SHOW TABLES IN shop")
+
+
+def test_a_freeze_that_is_lost_while_it_is_copied_is_replaced_by_a_lock_of_the_copy(
+    found: tuple[MariaDBServer, Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, deployment = found
+    deployment.properties["hold"] = True
+    write_one(server)
+    made: list[tuple[str, ...]] = []
+    run = backup._run
+
+    def losing(job: MariaDBJob, *words: str) -> None:
+        run(job, *words)
+        made.append(words)
+        job.holders.release(job.key, timeout_s=60.0)
+
+    deployment.do(Operation.PREPARE)
+    deployment.freeze()
+    monkeypatch.setattr(backup, "_run", losing)
+    cut = deployment.do(Operation.SNAPSHOT)
+    assert ["--no-lock" in words for words in made] == [True, False]
+    saved = deployment.do(Operation.COPY, artifact=cut.artifact)
+    deployment.restore(saved.artifact)
+    assert written(server) == {-2}
 
 
 def test_what_is_held_is_saved_exactly(found: tuple[MariaDBServer, Deployment]) -> None:
@@ -328,7 +378,7 @@ def test_a_server_that_nobody_thaws_goes_on_when_its_time_is_over(
     held: tuple[MariaDBServer, Deployment],
 ) -> None:
     server, deployment = held
-    deployment.freeze(1.0)
+    deployment.freeze(5.0)
     write_one(server)
     wait_until(lambda: deployment.is_frozen() is False)
 
@@ -340,16 +390,23 @@ def test_it_is_held_at_once_although_a_query_runs_for_long(
     server, deployment = held
     for number in range(3):
         server.ask("INSERT INTO shop.ledger VALUES (%s)", number)
-    slow = threading.Thread(
-        target=lambda: server.ask("SELECT SLEEP(2) FROM shop.ledger ORDER BY n"), daemon=True
-    )
+    slow = threading.Thread(target=sleep_until_killed, args=(server,), daemon=True)
     slow.start()
-    asleep = "SELECT 1 FROM information_schema.PROCESSLIST WHERE STATE = 'User sleep'"
+    asleep = "SELECT ID FROM information_schema.PROCESSLIST WHERE STATE = 'User sleep'"
     wait_until(lambda: server.ask(asleep))
     deployment.freeze()
-    assert slow.is_alive()
+    ((number,),) = server.ask(asleep)
     deployment.do(Operation.THAW)
+    server.ask(f"KILL {number}")
     slow.join(60.0)
+
+
+def sleep_until_killed(server: MariaDBServer) -> None:
+    """Have a query run for as long as nobody ends it."""
+    import pymysql
+
+    with contextlib.suppress(pymysql.Error), contextlib.closing(server.connect(read_timeout=600)) as session:
+        session.cursor().execute("SELECT SLEEP(600) FROM shop.ledger ORDER BY n")
 
 
 def test_what_cannot_be_held_in_time_holds_up_nobody(held: tuple[MariaDBServer, Deployment]) -> None:
@@ -421,6 +478,30 @@ def test_a_damaged_table_does_not_pass(found: tuple[MariaDBServer, Deployment]) 
     server.start()
     with pytest.raises(ProbeFailedError, match="plain"):
         deployment.do(Operation.PROBE)
+
+
+def test_a_program_that_an_upgrade_has_exchanged_is_started_by_its_name(tmp_path: Path) -> None:
+    program = Path(shutil.copy(shutil.which("sleep") or "", tmp_path / "mariadbd"))
+    deployment = Deployment.of(tmp_path, "/nowhere", data_directory=str(tmp_path))
+    with subprocess.Popen([program, "600"]) as process, contextlib.closing(deployment.provider_now) as asked:
+        try:
+            wait_until(lambda: b"600" in Path(f"/proc/{process.pid}/cmdline").read_bytes())
+            program.unlink()
+            job = asked.job(deployment.call(Operation.STOP), RecordingContext())
+            restore._remember_command(job, process.pid)
+        finally:
+            process.kill()
+    assert json.loads(job.recall("started")) == [str(program), "600"]
+
+
+def test_a_server_that_ends_while_it_is_waited_for_is_said(held: tuple[MariaDBServer, Deployment]) -> None:
+    """It was started by somebody else, so nothing of ours has said why."""
+    server, deployment = held
+    server.stop()
+    deployment.properties["data_directory"] = str(server.data)
+    job = deployment.provider_now.job(deployment.call(Operation.START), RecordingContext())
+    with pytest.raises(RecoverableError, match="ended again"):
+        restore._answers(job)
 
 
 # -- the way back, and what is found ----------------------------------------------------------------------

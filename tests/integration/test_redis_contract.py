@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("redis", reason="redis is not installed (extra redis-server)")
 
-from tests.labs.redis.server import RedisServer, wait_until
+from tests.labs.redis.server import RedisServer
 
 from quiesce.archives import MARK
 from quiesce.errors import OperationTimeoutError
@@ -113,15 +113,17 @@ class RedisSubject(Subject):
 
 
 def is_paused(server: RedisServer) -> bool:
-    """Tell whether a write has to wait."""
-    import redis
-
-    with redis.Redis(unix_socket_path=str(server.socket), socket_timeout=0.2) as client:
+    """Tell whether a write has to wait: the server says so of its client."""
+    with server.client(client_name="probe") as writing, server.client() as watching:
+        connection = writing.connection_pool.get_connection()
         try:
-            client.set("probe", "1")
-        except redis.TimeoutError:
-            return True
-        return False
+            connection.send_command("SET", "probe", "1")
+            while not connection.can_read(timeout=0.02):
+                if any(each["name"] == "probe" and "b" in each["flags"] for each in watching.client_list()):
+                    return True
+            return False
+        finally:
+            connection.disconnect()
 
 
 class _Contract(ProviderContract):
@@ -133,14 +135,13 @@ class _Contract(ProviderContract):
             root = Path(name)
             root.chmod(0o755)
             server = RedisServer(base=root / "server", appends=self.appends)
-            server.start()
             subject = RedisSubject(server, root)
             try:
+                server.start()
                 yield subject
             finally:
                 subject.close()
                 server.end()
-                wait_until(lambda: not server.pids)
 
 
 class TestAppendOnly(_Contract):

@@ -296,7 +296,7 @@ def test_a_server_that_nobody_thaws_goes_on_when_its_time_is_over(
     held: tuple[RedisServer, Deployment],
 ) -> None:
     server, deployment = held
-    deployment.freeze(1.0)
+    deployment.freeze(5.0)
     assert server.ask("SET", "after", "1")
     wait_until(lambda: deployment.is_frozen() is False)
 
@@ -348,6 +348,29 @@ def test_without_room_nothing_is_begun_for_which_writes_would_be_refused(
         with pytest.raises(NoRoomError):
             deployment.do(operation)
     assert server.ask("SET", "a", "1")
+
+
+@pytest.mark.parametrize("name", ["redis.conf", "users.acl"])
+def test_a_configuration_that_a_restore_would_take_away_is_named(name: str) -> None:
+    """The server could not be started without it."""
+    with running() as (server, root):
+        deployment = Deployment.of(root, str(server.socket), data=server.data)
+        with contextlib.closing(deployment.provider_now):
+            inside = server.data / name
+            if name == "users.acl":
+                inside.touch()
+                server.config.write_text(f"{server.config.read_text()}aclfile {inside}\n")
+            else:
+                inside = server.config = Path(shutil.copy(server.config, inside))
+            server.own(inside)
+            server.stop()
+            server.start()
+            for operation in (Operation.PREPARE, Operation.SNAPSHOT, Operation.STOP):
+                with pytest.raises(NonRecoverableError, match=name):
+                    deployment.do(operation)
+            assert server.running
+            findings = deployment.provider_now.doctor(deployment.call(Operation.MEASURE), RecordingContext())
+            assert [finding.check for finding in findings if not finding.passed] == ["server"]
 
 
 def test_a_server_that_runs_is_not_replaced(found: tuple[RedisServer, Deployment]) -> None:
@@ -435,6 +458,14 @@ def test_a_server_that_systemd_stops_has_saved_all_however_long_that_takes(
 
 
 # -- the way back, and what is found ----------------------------------------------------------------------
+
+
+def test_a_probe_may_answer_with_any_bytes(found: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = found
+    with server.client() as asking:
+        asking.set("image", b"\xff\x00")
+    deployment.properties["probe"] = "GET image"
+    deployment.do(Operation.PROBE)
 
 
 def test_an_undone_restore_gives_back_what_was_in_memory(found: tuple[RedisServer, Deployment]) -> None:

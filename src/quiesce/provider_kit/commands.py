@@ -141,8 +141,11 @@ class NodeCommands:
             raise NonRecoverableError(f"{_shown(argv)!r} could not be started")
 
     def said_by(self, job: NamedJob) -> str:
-        """Return the last that the call's program has said."""
-        return _said(self._directory / f"{job.key}.{job.call.operation}.log")
+        """Return the last that the call's program has said; empty when none was started for it."""
+        try:
+            return _said(self._directory / f"{job.key}.{job.call.operation}.log")
+        except FileNotFoundError:
+            return ""
 
     def close(self) -> None:
         """End the process that watches over the commands."""

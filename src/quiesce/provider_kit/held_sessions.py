@@ -192,7 +192,7 @@ def _opened(path: Path) -> Any:
     try:
         locked = False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             locked = True
         yield _Holder(locked=locked, **_read(descriptor))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from quiesce.errors import CannotFreezeError, OperationTimeoutError
-from quiesce.provider_kit.held_sessions import SessionHolders
+from quiesce.provider_kit.held_sessions import SessionHolders, _opened
 
 PROGRAM = "tests.unit.provider_kit.touching_holder"
 HERE = Path(__file__).parents[3]
@@ -68,6 +68,17 @@ def test_one_that_is_killed_is_told_from_one_that_has_thawed(holders: SessionHol
     os.kill(json.loads((tmp_path / "holds/one.json").read_text())["pid"], signal.SIGKILL)
     wait_until(lambda: holders.held("one") is None)
     assert not holders.release("one", timeout_s=30.0)
+
+
+def test_who_looks_after_one_that_is_gone_is_not_taken_for_it(
+    holders: SessionHolders, tmp_path: Path
+) -> None:
+    hold(holders, tmp_path / "held")
+    state = tmp_path / "holds/one.json"
+    os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
+    wait_until(lambda: holders.held("one") is None)
+    with _opened(state):  # another process, at the same time
+        assert holders.held("one") is None
 
 
 def test_one_that_does_not_end_is_killed(holders: SessionHolders, tmp_path: Path) -> None:

@@ -61,7 +61,10 @@ class MariaDBOperations(CheckedOperations[MariaDBJob]):
         """Copy what has changed since the base copy; the cut is its end."""
         if (made := job.saving.made_before()) is not None:
             return Outcome(artifact=made.content)
-        artifact, ready = backup.cut(job, held=job.holders.held(job.key) is not None)
+        held = job.holders.held(job.key) is not None
+        artifact, ready = backup.cut(job, held=held)
+        if held and job.holders.held(job.key) is None:  # nothing kept what it has copied from being changed
+            artifact, _ = backup.cut(job, held=False)
         note = "" if ready else "nothing was prepared, so the base copy was made within the window"
         return Outcome(artifact=as_artifact(artifact), note=note)
 

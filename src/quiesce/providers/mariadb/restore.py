@@ -24,6 +24,8 @@ _TABLES: Final = (
     " AND TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema', 'sys')"
 )
 _LONGEST_LINE: Final = 1 << 16
+#: what the kernel says of a program that an upgrade has exchanged since it was started
+_EXCHANGED: Final = " (deleted)"
 
 
 def stop(job: MariaDBJob) -> Outcome:
@@ -133,8 +135,8 @@ def _remember_command(job: MariaDBJob, pid: int) -> None:
     process = Path(f"/proc/{pid}")
     with (process / "cmdline").open("rb") as file:
         words = file.read(_LONGEST_LINE).rstrip(b"\0").split(b"\0")
-    program = (process / "exe").readlink()
-    job.remember(_STARTED, json.dumps([str(program), *(os.fsdecode(word) for word in words[1:])]))
+    program = str((process / "exe").readlink()).removesuffix(_EXCHANGED)
+    job.remember(_STARTED, json.dumps([program, *(os.fsdecode(word) for word in words[1:])]))
 
 
 def _terminate(found: list[int]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Self
 
 import redis
@@ -35,6 +36,8 @@ class RedisFacts:
     dump_name: str
     appends: bool
     append_name: str
+    #: files that it could not be started without, beside its data
+    started_with: tuple[Path, ...]
 
 
 class RedisSession:
@@ -58,6 +61,7 @@ class RedisSession:
             socket_connect_timeout=min(patience_s, _ANSWER_S),
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
+            encoding_errors="replace",  # what it holds may be no text
             client_name="quiesce",
             protocol=2,
             max_connections=1,
@@ -85,6 +89,8 @@ class RedisSession:
         """Return what the server says about itself."""
         about = self.info("everything")
         version = str(about.get("valkey_version") or about["redis_version"])
+        directory = self.setting("dir")
+        needed = [about.get("config_file"), self.setting("aclfile"), *self._settings("tls-*-file").values()]
         return RedisFacts(
             name=str(about.get("server_name", "redis")),
             version=tuple(int(part) for part in version.split(".") if part.isdecimal()),
@@ -92,10 +98,11 @@ class RedisSession:
             is_cluster=about.get("cluster_enabled") == 1,
             config_file=str(about.get("config_file", "")),
             executable=str(about.get("executable", "")),
-            directory=self.setting("dir"),
+            directory=directory,
             dump_name=self.setting("dbfilename"),
             appends=self.setting("appendonly") == "yes",
             append_name=self.setting("appendfilename"),
+            started_with=tuple(Path(directory, str(name)) for name in needed if name),
         )
 
     def info(self, section: str) -> Mapping[str, Any]:
@@ -110,8 +117,7 @@ class RedisSession:
 
     def setting(self, name: str) -> str:
         """Return a setting; empty when there is none of that name."""
-        with self._errors():
-            return str(self._client.config_get(name).get(name, ""))
+        return str(self._settings(name).get(name, ""))
 
     def pause(self, seconds: float) -> None:
         """Hold all writes for so long; reading goes on. Asked again, it lasts from then on."""
@@ -155,6 +161,11 @@ class RedisSession:
         with self._errors():
             return self._client.execute_command(*shlex.split(text))
 
+    def _settings(self, pattern: str) -> Mapping[str, Any]:
+        with self._errors():
+            found: Mapping[str, Any] = self._client.config_get(pattern)
+            return found
+
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
@@ -170,6 +181,15 @@ class RedisSession:
         if isinstance(error, retryable) or "already in progress" in str(error):
             return RecoverableError(text)
         return NonRecoverableError(text)
+
+
+def is_there(options: RedisOptions, *, timeout_s: float) -> bool:
+    """Tell whether a server answers, be it that it loads, or that this user may not log in."""
+    try:
+        RedisSession(options, timeout_s=timeout_s).close()
+    except RecoverableError as error:
+        return isinstance(error.__cause__, redis.exceptions.AuthenticationError)
+    return True
 
 
 def keys_in(keyspace: Mapping[str, Any]) -> int:

@@ -52,6 +52,13 @@ def why_not_usable(directory: Path | None, facts: RedisFacts) -> str:
         return f"it is Redis {version}; 6.2 and later can be, and Valkey"
     if facts.is_replica:
         return "it is a replica, which its primary writes to; declare the primary"
-    if facts.is_cluster and directory is not None:
+    return "" if directory is None else _why_not_replaced(directory, facts)
+
+
+def _why_not_replaced(directory: Path, facts: RedisFacts) -> str:
+    if facts.is_cluster:
         return "it is a member of a cluster, whose files are of one machine; leave its data_directory out"
-    return ""
+    inside = [path for path in facts.started_with if path.resolve().is_relative_to(directory.resolve())]
+    if not inside:
+        return ""
+    return f"it is started with {inside[0]}, which a restore of its data_directory would take away; move it"

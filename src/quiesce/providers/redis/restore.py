@@ -13,7 +13,7 @@ from quiesce.provider_kit import servers
 from quiesce.provider_kit.artifact import read_artifact
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.redis.backup import DUMP, RedisArtifact
-from quiesce.providers.redis.client import RedisSession, keys_in
+from quiesce.providers.redis.client import RedisSession, is_there, keys_in
 from quiesce.providers.redis.job import NAMES, RedisJob
 
 #: how it was started
@@ -44,19 +44,9 @@ def start(job: RedisJob) -> Outcome:
     if job.options.systemd_unit is not None:
         servers.by_systemd(job, "start")
         return NOTHING
-    if processes(job):
-        return NOTHING
-    before = json.loads(job.recall(_STARTED) or "{}")
-    if not before.get("config_file"):
-        raise NonRecoverableError(
-            f"nothing says how {job.call.instance} is started", hint="Set its systemd_unit."
-        )
-    argv = [before["executable"], before["config_file"], "--daemonize", "yes"]
-    argv += ["--dir", str(job.data_directory)]  # it may be relative there
-    said = job.commands.run_as(job, job.owner.of_process(), argv)
-    if said.status != 0:
-        raise RecoverableError(f"{job.call.instance} was not started: {said}")
-    job.wait_until(lambda: bool(processes(job)), "start")
+    if not processes(job):
+        _start_as_before(job)
+    job.wait_until(lambda: _answers(job), "answer")
     return NOTHING
 
 
@@ -113,9 +103,32 @@ def why_not_started(facts: Any) -> str:
     return "" if facts.config_file else "it was started without a configuration file, so not as it is now"
 
 
+def _start_as_before(job: RedisJob) -> None:
+    before = json.loads(job.recall(_STARTED) or "{}")
+    if not before.get("config_file"):
+        raise NonRecoverableError(
+            f"nothing says how {job.call.instance} is started", hint="Set its systemd_unit."
+        )
+    argv = [before["executable"], before["config_file"], "--daemonize", "yes"]
+    argv += ["--dir", str(job.data_directory)]  # it may be relative there
+    said = job.commands.run_as(job, job.owner.of_process(), argv)
+    if said.status != 0:
+        raise RecoverableError(f"{job.call.instance} was not started: {said}")
+    job.wait_until(lambda: bool(processes(job)), "start")
+
+
+def _answers(job: RedisJob) -> bool:
+    if is_there(job.options, timeout_s=job.context.remaining_s()):
+        return True
+    if not processes(job):
+        raise RecoverableError(f"{job.call.instance} has ended again: {job.commands.said_by(job)}")
+    return False
+
+
 def _save_and_stop(job: RedisJob) -> None:
     with job.session() as session:
         facts = session.facts()
+        job.require_usable(facts)
         if why := why_not_started(facts) if job.options.systemd_unit is None else "":
             raise NonRecoverableError(
                 f"{job.call.instance} could not be started again: {why}", hint="Set its systemd_unit."
