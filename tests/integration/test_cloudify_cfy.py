@@ -320,6 +320,9 @@ def test_a_name_that_nobody_knows_is_refused_with_those_there_are(lab: Lab, save
         assert "there is no restore point of examples 'on' (did you mean 'one'?); there is: one" in output
     assert "there is: one" in lab.start("restore", expect=1)
     assert "already exists" in lab.start("backup", "-p", "snapshot_name=one", expect=1)
+    assert "what the newest" in lab.start("backup", "-p", "snapshot_name=latest", expect=1)
+    better = lab.start("restore", "-p", "snapshot_name=one;min_consistency=application", expect=1)
+    assert "one has the consistency filesystem; min_consistency is application" in better
     assert lab.log() == []
     assert (saved / "file").read_text() == "after"
 
@@ -327,6 +330,8 @@ def test_a_name_that_nobody_knows_is_refused_with_those_there_are(lab: Lab, save
 @pytest.mark.usefixtures("saved")
 def test_every_restore_point_is_removed_at_once(lab: Lab) -> None:
     lab.start("backup", "-p", "snapshot_name=two")
+    refused = lab.start("restore", "-p", "snapshot_name=two;snapshot_incremental=false", expect=1)
+    assert "two is a snapshot" in refused
     output = lab.start("remove_backup", "-p", "all=true")
     assert "Removed 'one, two'" in output
     assert json.loads(lab.quiesce("backups", "list", "examples", "--json"))["restore_points"] == []
@@ -370,17 +375,32 @@ def test_another_deployment_of_that_name_is_left_alone(lab: Lab) -> None:
 
 
 def test_a_second_workflow_waits_for_nothing(lab: Lab) -> None:
-    """Two at once would freeze and thaw under one another."""
+    """Two at once would freeze and thaw under one another; it changes nothing that the first works on."""
     lab.init(two_tiers(vm={"create": "wait"}))
     with ThreadPoolExecutor() as pool:
         first = pool.submit(lab.start, "backup", "-p", "snapshot_name=one;max_freeze=600")
-        while not (lab.directory / "waiting").exists():
-            time.sleep(0.02)
-        second = lab.start("backup", "-p", "snapshot_name=two", expect=1)
-        (lab.directory / "interrupted").touch()
+        try:
+            while not (lab.directory / "waiting").exists() and not first.done():
+                time.sleep(0.02)
+            for path in instance_files(lab):
+                path.write_text(json.dumps({**json.loads(path.read_text()), "runtime_properties": {"a": 1}}))
+            second = lab.start("backup", "-p", "snapshot_name=two", expect=1)
+            asked = lab.start("statistics")
+            kept = lab.python(PROPERTIES_KEPT)
+        finally:
+            (lab.directory / "interrupted").touch()
         assert "succeeded" in first.result()
     assert "'two'" not in second
-    assert "runs on examples" in second or "busy" in second
+    assert "runs on examples" in second
+    assert "was interrupted" not in asked
+    assert "'a'" not in kept
+
+
+PROPERTIES_KEPT = """
+import os
+from quiesce.bootstrap import Application, Settings
+print(Application(Settings.of(os.environ)).services.deployments.runtime_properties("examples"))
+"""
 
 
 # -- the old plugin's semantics ---------------------------------------------------------------------------
@@ -406,8 +426,11 @@ def test_only_the_chosen_instances_take_part(lab: Lab) -> None:
 
 
 def node_instances(lab: Lab) -> list[str]:
-    found = lab.directory.glob(".cloudify/profiles/local/deployments/examples/node-instances/*.json")
-    return [path.stem for path in found]
+    return [path.stem for path in instance_files(lab)]
+
+
+def instance_files(lab: Lab) -> list[Path]:
+    return [*lab.directory.glob(".cloudify/profiles/local/deployments/examples/node-instances/*.json")]
 
 
 @pytest.mark.parametrize("workflow", ["restore", "remove_backup"])
@@ -546,11 +569,30 @@ def test_a_resumed_backup_thaws_and_asks_to_be_started_again(lab: Lab) -> None:
     lab.init(two_tiers())
     for name in node_instances(lab):
         (lab.directory / f"frozen-{name}").touch()
-    output = lab.python(RESUME)
+    output = lab.python(RESUME % ("e1", "backup", "backup"))
     assert "was interrupted; everything it may have frozen is thawed" in output
     assert lab.frozen() == []
     assert lab.made() == []
 
+
+def test_a_resumed_removal_is_brought_to_its_end(lab: Lab) -> None:
+    """It owes no thaw, so it need not be started again."""
+    lab.init(two_tiers(vm={"delete": "wait"}))
+    lab.start("backup", "-p", "snapshot_name=one")
+    lab.kill("remove_backup", "-p", "snapshot_name=one", once=(lab.directory / "waiting").exists)
+    (lab.directory / "interrupted").touch()
+    execution = lab.python(LAST_EXECUTION).strip()
+    output = lab.python(RESUME % (execution, "remove_backup", "remove_backup"))
+    assert "Removed 'one'" in output
+    assert lab.made() == []
+    assert json.loads(lab.quiesce("backups", "list", "examples", "--json"))["restore_points"] == []
+
+
+LAST_EXECUTION = """
+import os
+from quiesce.bootstrap import Application, Settings
+print(Application(Settings.of(os.environ)).services.executions.list("examples")[-1].id)
+"""
 
 RESUME = """
 import os
@@ -560,9 +602,9 @@ profile = os.path.join(os.environ["HOME"], ".cloudify", "profiles", "local")
 env = local.load_env("examples", local.FileStorage(storage_dir=profile))
 context = {
     "type": "workflow", "local": True, "deployment_id": "examples", "blueprint_id": "examples",
-    "execution_id": "e1", "workflow_id": "backup", "storage": env.storage, "task_retries": 0,
+    "execution_id": "%s", "workflow_id": "%s", "storage": env.storage, "task_retries": 0,
     "task_retry_interval": 1, "subgraph_retries": 0, "local_task_thread_pool_size": 4, "resume": True,
-    "task_name": "quiesce.cloudify.workflows.backup",
+    "task_name": "quiesce.cloudify.workflows.%s",
 }
 try:
     dispatch.dispatch(__cloudify_context=context, snapshot_name="one")

@@ -96,11 +96,12 @@ def _put_in_order(services: Services, kept: KeptInstances, execution: ExecutionI
 def _end_orphans(services: Services, execution: ExecutionId) -> None:
     """Kill the processes of operations whose engine is dead: a freeze among them could come after its thaw.
 
-    Not once a thaw or a start has begun: what that has started is to stay.
+    Not those that a thaw or a start has started, and none once one of these has begun, but for an operation
+    that was given up: what a restore has started is to stay.
     """
+    history = History.of(services.executions.journal(execution).read())
     settling = {step.id for step in services.executions.plan(execution).steps if step.role is Role.SETTLE}
-    begun = History.of(services.executions.journal(execution).read()).begun_at
-    if not settling & begun.keys():
+    if not settling & history.begun_at.keys() or history.unanswered():
         end_processes_of(execution)
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +15,9 @@ _MARK: Final = "QUIESCE_EXECUTION"
 _PATIENCE_S: Final = 1.0
 
 
-@contextmanager
-def children_marked(execution: str) -> Iterator[None]:
-    """Let whatever is started meanwhile say in its environment that it belongs to *execution*."""
+def mark_children(execution: str) -> None:
+    """Let what is started from now on say in its environment of which execution it is; empty: of none."""
     os.environ[_MARK] = execution
-    try:
-        yield
-    finally:
-        os.environ.pop(_MARK, None)
 
 
 def end_processes_of(execution: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from quiesce.app.points.naming import point_named
 from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry
 from quiesce.app.run.execution import Watching
+from quiesce.app.run.run import fill_in_kind
 from quiesce.app.services import Services
 from quiesce.cloudify.names import CLOUDIFYS, MADE_ELSEWHERE
 from quiesce.errors import PlanError, UnknownNameError, UsageError
@@ -49,20 +50,6 @@ def wanted_points(
     return (_found(services, deployment, workflow, name, wanted),)
 
 
-def refuse_known_name(services: Services, deployment: DeploymentName, name: BackupName | None) -> None:
-    """Refuse to make a restore point of a name that there is already.
-
-    Raises:
-        PlanError: naming it.
-    """
-    for point in services.catalog.list(deployment):
-        if point.name == name:
-            raise PlanError(
-                f"a restore point {name!r} of {deployment} already exists ({point.state})",
-                hint="Choose another snapshot_name, or remove that one first.",
-            )
-
-
 def check_first(
     services: Services, deployment: Deployment, plan: Plan, points: Sequence[RestorePoint], watching: Watching
 ) -> None:
@@ -94,7 +81,7 @@ def _found(
         hint = f"If the old plugin made it, or another QUIESCE_HOME knows it: -p {MADE_ELSEWHERE}=true"
         raise UnknownNameError(f"restore point of {deployment}", name, error.known, hint=hint) from None
     wanted["snapshot_name"] = point.name
-    wanted.setdefault("snapshot_incremental", not point.full)
+    fill_in_kind(point, wanted)
     if workflow.reads_points:
         refuse_damaged_entry(point)
         if point.state not in (PointState.COMPLETE, PointState.PARTIAL):

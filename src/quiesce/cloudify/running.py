@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from cloudify.exceptions import NonRecoverableError as CloudifyNonRecoverableError
 from cloudify.workflows import workflow_api
@@ -19,7 +19,6 @@ from quiesce.app.run.execution import Watching, execute
 from quiesce.app.run.recover import find_unfinished, recover, take_up_unfinished
 from quiesce.app.run.run import guard_of
 from quiesce.app.services import Services
-from quiesce.cloudify.orphans import children_marked
 from quiesce.engine import Purpose
 from quiesce.errors import UnfinishedError
 from quiesce.model.debts import Owed
@@ -82,7 +81,7 @@ def take_up(
             each.execution.id,
             left if each.owed else "what it had frozen or stopped goes on already",
         )
-    settling = replace(watching, by="the next workflow", cancel_asked=lambda: None)
+    settling = replace(watching, by="the next workflow")
     if not workflow.mutating:
         recover(services, settling, deployment.name)
         return
@@ -104,24 +103,45 @@ def run_plan(
     """
     execution = _begin(services, deployment, plan, context)
     guard = guard_of(services, plan, execution)
-    with children_marked(execution.id):
-        ended, _, _ = execute(services, execution, Purpose.FORWARD, interrupted.watching, guard=guard)
+    ended, _, _ = execute(services, execution, Purpose.FORWARD, interrupted.watching, guard=guard)
     _conclude(ended, interrupted.signals)
     return ended
 
 
-def settle_after_interruption(
+def known_execution(services: Services, context: Any) -> Execution | None:
+    """Return what an earlier process has begun for *context*, under the same id."""
+    known = {each.id: each for each in services.executions.list(context.deployment.id)}
+    return known.get(context.execution_id)
+
+
+def continue_known(services: Services, execution: Execution, interrupted: Interruptions) -> Execution:
+    """Bring *execution*, which died, to its end; one that may have frozen or stopped something, back.
+
+    Raises:
+        cloudify's NonRecoverableError: after the way back: it has to be started again.
+        And what `run_plan` raises.
+    """
+    if services.executions.plan(execution.id).indebting:
+        _roll_back(services, execution, interrupted)
+    ended, _, _ = execute(services, execution, Purpose.FORWARD, interrupted.watching)
+    _conclude(ended, interrupted.signals)
+    return ended
+
+
+def settle_unknown(
     services: Services, deployment: Deployment, plan: Plan, context: Any, interrupted: Interruptions
 ) -> None:
-    """Thaw and start all that an interrupted run of *plan* has, or may have, frozen or stopped.
+    """Thaw and start all that a run of *plan* of which nothing is known may have frozen or stopped.
 
     Raises:
         cloudify's NonRecoverableError: always: it has to be started again.
     """
-    execution = _known(services, context)
-    if execution is None:  # nobody knows any more what that was
-        execution = _begin(services, deployment, plan, context)
-        services.executions.take_over(execution.id).append(_as_if_at_rest(plan))
+    execution = _begin(services, deployment, plan, context)
+    services.executions.take_over(execution.id).append(_as_if_at_rest(plan))
+    _roll_back(services, execution, interrupted)
+
+
+def _roll_back(services: Services, execution: Execution, interrupted: Interruptions) -> NoReturn:
     _, plan, history = execute(services, execution, Purpose.ROLL_BACK, interrupted.watching)
     debts = history.debts(plan)
     if debts:
@@ -130,11 +150,6 @@ def settle_after_interruption(
         f"{plan.workflow} was interrupted; everything it may have frozen is thawed, "
         "everything it may have stopped is started. Start it again."
     )
-
-
-def _known(services: Services, context: Any) -> Execution | None:
-    known = {each.id: each for each in services.executions.list(context.deployment.id)}
-    return known.get(context.execution_id)
 
 
 def _begin(services: Services, deployment: Deployment, plan: Plan, context: Any) -> Execution:

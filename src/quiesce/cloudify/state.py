@@ -79,8 +79,11 @@ class OtherPlugins:
         """Release nothing."""
 
 
-def keep_deployment(services: Services, context: Any, topology: Topology) -> Deployment:
+def keep_deployment(services: Services, context: Any, topology: Topology, *, renewing: bool) -> Deployment:
     """Keep what Cloudify knows of its deployment now, and return it.
+
+    Unless it is *renewing*, for which the caller holds the deployment's lease, what is known already stays:
+    another execution may be running on it.
 
     Raises:
         PlanError: when there is another deployment of that name.
@@ -105,7 +108,8 @@ def keep_deployment(services: Services, context: Any, topology: Topology) -> Dep
         )
     if known.topology.instances.keys() == topology.instances.keys():
         now = known  # `quiesce init` may have read more of the blueprint than Cloudify tells
-    services.deployments.renew(replace(now, created_at=known.created_at), _runtime_properties(context))
+    if renewing:
+        services.deployments.renew(replace(now, created_at=known.created_at), _runtime_properties(context))
     return now
 
 

@@ -17,6 +17,7 @@ from quiesce.app.masking import masked_error
 from quiesce.app.services import Services
 from quiesce.cloudify.live import stored_instance
 from quiesce.cloudify.names import POINTS
+from quiesce.cloudify.orphans import mark_children
 from quiesce.engine import Attempt, ThreadWorkers
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
 from quiesce.model.deployment import Deployment
@@ -48,7 +49,8 @@ class CloudifyTasks:
         history: History | None = None,
     ) -> None:
         """*context* is a workflow's ``ctx``; for the rest see `quiesce.app.calls.Performer`."""
-        del deployment, execution
+        del deployment
+        self._execution = execution.id
         self._context = context
         self._parameters = plan.parameters.raw
         self._longest_pause_s = plan.parameters.task_retry_interval_s if plan.indebting else None
@@ -65,6 +67,8 @@ class CloudifyTasks:
         Raises:
             ProviderError: as the operation's own error was recoverable or not.
         """
+        # what a thaw or a start has started is to outlive the engine
+        mark_children(self._execution if attempt.step.role is Role.MAIN else "")
         try:
             return self._perform(attempt)
         except ProviderError as error:

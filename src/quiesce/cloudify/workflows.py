@@ -10,7 +10,7 @@ from typing import Any
 from cloudify.decorators import workflow
 from cloudify.exceptions import NonRecoverableError
 
-from quiesce.app.run.run import leased
+from quiesce.app.run.run import leased, refuse_known_name, refuse_lower
 from quiesce.app.services import Services
 from quiesce.cloudify.errors import in_one_line
 from quiesce.cloudify.planning import (
@@ -20,17 +20,20 @@ from quiesce.cloudify.planning import (
     plan_in_cloudify,
     with_retries_that_fit,
 )
-from quiesce.cloudify.points import check_first, refuse_known_name, wanted_points
+from quiesce.cloudify.points import check_first, wanted_points
 from quiesce.cloudify.running import (
     Interruptions,
+    continue_known,
     interruptions,
+    known_execution,
     run_plan,
-    settle_after_interruption,
+    settle_unknown,
     take_up,
 )
 from quiesce.cloudify.state import keep_deployment, open_services
 from quiesce.cloudify.topology import topology_of
 from quiesce.errors import QuiesceError
+from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.ids import ExecutionId, deployment_name
 from quiesce.model.plan import Plan
@@ -75,22 +78,40 @@ def _run(row: Workflow, context: Any, parameters: dict[str, Any]) -> None:
 def _run_on_deployment(
     services: Services, row: Workflow, context: Any, parameters: dict[str, Any], interrupted: Interruptions
 ) -> None:
-    deployment = keep_deployment(services, context, topology_of(context))
-    leased_ones = {deployment.name} if row.mutating else set()
-    with leased(services, leased_ones, ExecutionId(context.execution_id)):
-        if not context.resume:
-            take_up(services, deployment, row, interrupted.watching, context)
-        plan, points = _plan(services, row, context, parameters)
-        if row.makes_point and not context.resume:
-            refuse_known_name(services, deployment.name, plan.parameters.snapshot_name)
-        if context.resume and plan.indebting:
-            settle_after_interruption(services, deployment, plan, context, interrupted)
-        check_first(services, deployment, plan, points, interrupted.watching)
-        ended = run_plan(services, deployment, plan, context, interrupted)
-    _tell(services, row, ended, plan, context)
+    name = deployment_name(context.deployment.id)
+    with leased(services, {name} if row.mutating else set(), ExecutionId(context.execution_id)):
+        deployment = keep_deployment(services, context, topology_of(context), renewing=row.mutating)
+        known = known_execution(services, context) if context.resume else None
+        if known is not None:
+            ended = continue_known(services, known, interrupted)
+        else:
+            ended = _begin(services, deployment, row, context, parameters, interrupted=interrupted)
+    _tell(services, row, ended, context)
 
 
-def _tell(services: Services, row: Workflow, ended: Execution, plan: Plan, context: Any) -> None:
+def _begin(
+    services: Services,
+    deployment: Deployment,
+    row: Workflow,
+    context: Any,
+    parameters: dict[str, Any],
+    *,
+    interrupted: Interruptions,
+) -> Execution:
+    if not context.resume:
+        take_up(services, deployment, row, interrupted.watching, context)
+    plan, points = _plan(services, row, context, parameters)
+    if context.resume and plan.indebting:
+        settle_unknown(services, deployment, plan, context, interrupted)
+    if row.makes_point:
+        refuse_known_name(services, deployment, plan.parameters)
+    if row.applies_points:
+        refuse_lower(points, plan.parameters)
+    check_first(services, deployment, plan, points, interrupted.watching)
+    return run_plan(services, deployment, plan, context, interrupted)
+
+
+def _tell(services: Services, row: Workflow, ended: Execution, context: Any) -> None:
     """Say what was made, in the old plugin's words and in ours."""
     for point in services.catalog.list(ended.deployment):
         if point.execution == ended.id:
@@ -102,7 +123,7 @@ def _tell(services: Services, row: Workflow, ended: Execution, plan: Plan, conte
                 point.skew_s,
             )
     if row.closing:
-        name = plan.parameters.snapshot_name or ", ".join(ended.points)
+        name = services.executions.plan(ended.id).parameters.snapshot_name or ", ".join(ended.points)
         context.logger.info("%s %r", row.closing, str(name))
 
 

@@ -21,6 +21,8 @@ PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
 #: how the name of what is being written ends; it begins with a dot
 _UNFINISHED: Final = b".quiesce-new"
+#: how often a directory is made whose parent others remove
+_TRIES: Final = 100
 
 _TAKEN_OVER: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -121,20 +123,26 @@ def make_private_directory(path: Path) -> None:
     Raises:
         UntrustedPathError: at a link of somebody else; nothing is made where it leads.
     """
-    if path.is_dir():
-        return
-    make_private_directory(path.parent)
-    try:
-        with open_declared(os.path.abspath(path)) as declared:
-            if os.path.lexists(path) and not path.is_dir():  # a link that leads nowhere, say
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-            os.mkdir(declared.name, PRIVATE_DIRECTORY, dir_fd=declared.parent)
-        sync_directory(path.parent)
-    except FileExistsError:
-        make_private_directory(path)
-    except (FileNotFoundError, ResourceNotFoundError):
-        # somebody removed the parent because it was empty
-        make_private_directory(path)
+    for tries_left in reversed(range(_TRIES)):
+        if path.is_dir():
+            return
+        make_private_directory(path.parent)
+        try:
+            _make_in_parent(path)
+            return
+        except (FileExistsError, FileNotFoundError, ResourceNotFoundError):
+            # somebody else has made it, or removed the parent because it was empty; or below /proc, say,
+            # nothing can be made
+            if not tries_left:
+                raise
+
+
+def _make_in_parent(path: Path) -> None:
+    with open_declared(os.path.abspath(path)) as declared:
+        if os.path.lexists(path) and not path.is_dir():  # a link that leads nowhere, say
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        os.mkdir(declared.name, PRIVATE_DIRECTORY, dir_fd=declared.parent)
+    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

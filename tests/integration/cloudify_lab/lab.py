@@ -102,6 +102,13 @@ def _run(command: list[str]) -> None:
         raise CannotInstallError(done.stderr.strip().rpartition("\n")[2])
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # the process is gone, or not ours
+        return b""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lab:
     """One user's local profile of cfy."""
@@ -192,8 +199,13 @@ class Lab:
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
-    def kill(self, workflow: str, *arguments: str, once: Callable[[], bool], after_s: float = 0.0) -> None:
-        """Start a workflow, and kill cfy outright *after_s* after *once* is true."""
+    def kill(
+        self, workflow: str, *arguments: str, once: Callable[[], bool], after_s: float = 0.0
+    ) -> list[str]:
+        """Start a workflow, kill cfy outright *after_s* after *once* is true; return what was at rest then.
+
+        Nothing is, when cfy was over before.
+        """
         command = ["cfy", "executions", "start", workflow, "-b", "examples", *arguments]
         with (self.directory / "killed.txt").open("w") as output:
             process = subprocess.Popen(
@@ -202,8 +214,11 @@ class Lab:
             while process.poll() is None and not once():
                 time.sleep(0.005)
             time.sleep(after_s)
+            process.send_signal(signal.SIGSTOP)  # so that what is looked at stays as it is
+            rest = self.at_rest()
             process.kill()
             process.wait()
+        return rest
 
     def quiesce(self, *arguments: str, expect: int | None = 0) -> str:
         """Run quiesce's own command line on the same state, and return all that it printed."""
@@ -242,6 +257,22 @@ class Lab:
     def stopped(self) -> list[str]:
         """Return what is stopped now."""
         return sorted(path.name.removeprefix("stopped-") for path in self.directory.glob("stopped-*"))
+
+    def at_rest(self) -> list[str]:
+        """Return what is frozen or stopped now; it may be a moment within a guard's work."""
+        return [*self.frozen(), *self.stopped()]
+
+    def processes(self) -> list[Path]:
+        """Return what runs for this lab: cfy, guards, and scripts."""
+        return [path for path in Path("/proc").glob("[0-9]*") if self._is_ours(path)]
+
+    def guards(self) -> list[int]:
+        """Return the processes that are guards."""
+        told = {int(path.name): _content(path / "cmdline") for path in self.processes()}
+        return [process for process, command in told.items() if b"quiesce.cloudify.guard" in command]
+
+    def _is_ours(self, process: Path) -> bool:
+        return f"LAB_DIR={self.directory}".encode() in _content(process / "environ").split(b"\0")
 
     def made(self) -> list[str]:
         """Return what snapshots there are."""

@@ -12,9 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.errors import NonRecoverableError
+from quiesce.errors import NonRecoverableError, ResourceNotFoundError
 from quiesce.files import durable
-from quiesce.files.durable import is_unfinished, remove_unfinished, storage_errors, write_durably
+from quiesce.files.durable import (
+    is_unfinished,
+    make_private_directory,
+    remove_unfinished,
+    storage_errors,
+    write_durably,
+)
 
 _KILLED_WHILE_WRITING = """
 import os, sys
@@ -120,3 +126,27 @@ def test_what_others_put_in_its_way_is_not_written_to(tmp_path: Path, what: str)
     assert (tmp_path / "file").read_bytes() == b"new"
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
     assert victim.read_bytes() == b"untouched"
+
+
+@pytest.mark.parametrize("below", ["nope", "nope/deep"])
+def test_where_no_directory_can_be_made_it_is_said(below: str) -> None:
+    """The kernel says of /proc what it says when a parent was just removed, which is tried again."""
+    with pytest.raises((OSError, ResourceNotFoundError)):
+        make_private_directory(Path("/proc", below))
+
+
+def test_a_directory_is_made_while_others_remove_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, make = [], os.mkdir
+
+    def mkdir(name: str, mode: int, *, dir_fd: int) -> None:
+        made.append(name)
+        if len(made) == 2:
+            (tmp_path / "parent").rmdir()
+        make(name, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    make_private_directory(tmp_path / "parent" / "child")
+    assert (tmp_path / "parent" / "child").is_dir()
+    assert len(made) == 4

@@ -206,7 +206,7 @@ def _plan(
     if workflow.makes_point:
         refuse_known_name(services, deployment, parameters)
     if workflow.applies_points:
-        _refuse_lower(points, parameters)
+        refuse_lower(points, parameters)
     former: Former | None = None
     if workflow.takes_former:
         former, parameters = _former(services, deployment, workflow, parameters)
@@ -257,13 +257,7 @@ def _points(
     given["snapshot_name"] = point.name
     if workflow.reads_points:
         refuse_damaged_entry(point)
-    wanted_full = given.setdefault("snapshot_incremental", not point.full) in (False, "false")
-    if wanted_full != point.full:
-        kind = "backup (a full copy)" if point.full else "snapshot"
-        raise UsageError(
-            f"{point.name} is a {kind}",
-            hint=f"Leave snapshot_incremental out, or say snapshot_incremental={str(not point.full).lower()}",
-        )
+    fill_in_kind(point, given)
     if workflow.reads_points and point.state not in (PointState.COMPLETE, PointState.PARTIAL):
         raise PlanError(
             f"{point.name} is {point.state}, so it cannot be restored",
@@ -273,11 +267,31 @@ def _points(
     return (point,)
 
 
+def fill_in_kind(point: RestorePoint, given: dict[str, Json]) -> None:
+    """Let *given* say what *point* is.
+
+    Raises:
+        UsageError: when it says something else.
+    """
+    wanted_full = given.setdefault("snapshot_incremental", not point.full) in (False, "false")
+    if wanted_full != point.full:
+        kind = "backup (a full copy)" if point.full else "snapshot"
+        raise UsageError(
+            f"{point.name} is a {kind}",
+            hint=f"Leave snapshot_incremental out, or say snapshot_incremental={str(not point.full).lower()}",
+        )
+
+
 def _named_exactly(services: Services, deployment: DeploymentName, name: str) -> RestorePoint:
     return services.catalog.get(deployment, name)
 
 
 def refuse_known_name(services: Services, deployment: Deployment, parameters: Parameters) -> None:
+    """Refuse to make a restore point of a name that there is already, or that means another.
+
+    Raises:
+        UsageError, PlanError: naming it.
+    """
     if parameters.snapshot_name == LATEST:
         raise UsageError(f"{LATEST!r} is what the newest restore point is called: choose another name")
     for point in services.catalog.list(deployment.name):
@@ -288,7 +302,12 @@ def refuse_known_name(services: Services, deployment: Deployment, parameters: Pa
             )
 
 
-def _refuse_lower(points: Sequence[RestorePoint], parameters: Parameters) -> None:
+def refuse_lower(points: Sequence[RestorePoint], parameters: Parameters) -> None:
+    """Refuse to restore what is worth less than is asked for.
+
+    Raises:
+        PlanError: naming it.
+    """
     for point in points:
         if point.consistency < parameters.min_consistency:
             raise PlanError(

@@ -79,6 +79,7 @@ def remember(ctx, snapshot_name, **_):
 @operation
 def delete(ctx, snapshot_name, **_):
     _note(ctx)
+    _behave(ctx)
     (_lab() / f"made-{ctx.instance.id}-{snapshot_name}").unlink(missing_ok=True)
 
 
