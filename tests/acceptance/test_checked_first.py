@@ -119,13 +119,14 @@ def test_an_older_directory_of_a_name_used_again_is_found(quiesce: CommandLine, 
     assert "manifest" in refused(quiesce, saved_shop, "one")
 
 
-def test_a_failed_backup_leaves_the_manifest_of_an_older_one_of_that_name(
+def test_a_backup_of_a_name_that_the_repository_knows_leaves_what_is_there(
     quiesce: CommandLine, saved_shop: Shop
 ) -> None:
     before = manifest(quiesce, "one").read_bytes()
     lose_database(quiesce)
     init_again(quiesce, saved_shop)
-    quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL, status=ExitStatus.FAILED)
+    told = quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL, status=ExitStatus.REFUSED).err
+    assert "which the catalog does not know" in told
     assert manifest(quiesce, "one").read_bytes() == before
     quiesce("backups", "rebuild", "shop")
     quiesce("restore", "shop", "-p", "snapshot_name=one")
