@@ -8,12 +8,12 @@ import json
 import shutil
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from quiesce.archives import Compression, Draft, FileReader, Manifest
-from quiesce.errors import DamagedArtifactError, NonRecoverableError, ProviderError, RecoverableError
+from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
 from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
@@ -34,20 +34,28 @@ _NEWEST: Final = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerArtifact:
-    """What a restore point holds of a server."""
+class BaseCopy:
+    """What a base copy is of."""
 
     system: str
     version: int
     timeline: int
-    #: everything before this place is in it, nothing from there on
-    cut_lsn: str
-    end_lsn: str
+    #: it holds the log up to this place
+    copied_to: str
     data_directory: str
     segment_bytes: int
     page_bytes: int
     #: locations by the names of their archives
     tablespaces: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerArtifact(BaseCopy):
+    """What a restore point holds of a server; its *timeline* is that of the cut."""
+
+    #: everything before this place is in it, nothing from there on
+    cut_lsn: str
+    end_lsn: str
 
     @property
     def major(self) -> int:
@@ -89,11 +97,12 @@ def cut(job: PostgreSQLJob) -> tuple[ServerArtifact, bool]:
     if not ready:
         prepare(job)
         draft = job.saving.begin()
-    facts = _facts(draft)
+    copy = _copied(draft)
     made = _cut(job)
-    if made.system != facts["system"]:
+    if made.system != copy.system:
         raise NonRecoverableError(f"{job.call.instance} is another server than the one that was copied")
-    return _artifact(facts, made), ready
+    cut_there = {"timeline": made.timeline, "cut_lsn": str(made.at), "end_lsn": str(made.end)}
+    return ServerArtifact(**(asdict(copy) | cut_there)), ready
 
 
 def _cut(job: PostgreSQLJob) -> ServerCut:
@@ -181,18 +190,18 @@ def _login(job: PostgreSQLJob) -> dict[str, str]:
 
 def _write_facts(draft: Draft, facts: ServerFacts) -> None:
     copied_to, timeline = _range_of(json.loads(draft.own_path(_LIST).read_bytes()))
-    body = {
-        "system": facts.system,
-        "version": facts.version,
-        "timeline": timeline,
-        "copied_to": copied_to,
-        "data_directory": facts.data_directory,
-        "segment_bytes": facts.segment_bytes,
-        "page_bytes": facts.page_bytes,
-        "tablespaces": {f"{space.oid}.tar.gz": space.location for space in facts.tablespaces},
-    }
+    copy = BaseCopy(
+        system=facts.system,
+        version=facts.version,
+        timeline=timeline,
+        copied_to=copied_to,
+        data_directory=facts.data_directory,
+        segment_bytes=facts.segment_bytes,
+        page_bytes=facts.page_bytes,
+        tablespaces={f"{space.oid}.tar.gz": space.location for space in facts.tablespaces},
+    )
     with draft.create(_FACTS) as out:
-        out.write(json.dumps(body).encode())
+        out.write(json.dumps(as_artifact(copy)).encode())
 
 
 def _range_of(listed: Mapping[str, Any]) -> tuple[str, int]:
@@ -202,31 +211,14 @@ def _range_of(listed: Mapping[str, Any]) -> tuple[str, int]:
     return ranges[0]["End-LSN"], ranges[0]["Timeline"]
 
 
-def _facts(draft: Draft) -> Mapping[str, Any]:
-    found = json.loads(draft.own_path(_FACTS).read_bytes())
-    if not isinstance(found, dict):
-        raise DamagedArtifactError(f"{draft.path(_FACTS)} is not what was written")
-    return found
-
-
-def _artifact(facts: Mapping[str, Any], made: ServerCut) -> ServerArtifact:
-    return ServerArtifact(
-        system=facts["system"],
-        version=facts["version"],
-        timeline=made.timeline,
-        cut_lsn=str(made.at),
-        end_lsn=str(made.end),
-        data_directory=facts["data_directory"],
-        segment_bytes=facts["segment_bytes"],
-        page_bytes=facts["page_bytes"],
-        tablespaces=facts["tablespaces"],
-    )
+def _copied(draft: Draft) -> BaseCopy:
+    return read_artifact(BaseCopy, json.loads(draft.own_path(_FACTS).read_bytes()))
 
 
 def _copy_log(job: PostgreSQLJob, draft: Draft, session: ServerSession, artifact: ServerArtifact) -> None:
     """Store the files of the log that the base copy has not, up to the cut, each of them looked through."""
-    facts = _facts(draft)
-    if facts["timeline"] != artifact.timeline or facts["system"] != artifact.system:
+    copy = _copied(draft)
+    if copy.timeline != artifact.timeline or copy.system != artifact.system:
         raise NonRecoverableError(
             f"{job.call.instance} was promoted or replaced between its base copy and the cut",
             hint="Run the backup again.",
@@ -234,7 +226,7 @@ def _copy_log(job: PostgreSQLJob, draft: Draft, session: ServerSession, artifact
     end = Lsn.of(artifact.end_lsn)
     told = watched(job.context)
     with draft.create(LOG, Compression.GZIP, told) as out, tarfile.open(fileobj=out, mode="w|") as archive:
-        for segment in segments(artifact.timeline, Lsn.of(facts["copied_to"]), end, artifact.segment_bytes):
+        for segment in segments(artifact.timeline, Lsn.of(copy.copied_to), end, artifact.segment_bytes):
             data = session.wal_file(segment.name, artifact.segment_bytes)
             if not data:
                 raise NonRecoverableError(
