@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -16,7 +17,13 @@ pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgresq
 
 from tests.labs.postgresql.server import Ledger, PostgreSQLServer, user, written
 
-from quiesce.errors import InUseError, MountInsideError, NonRecoverableError, ProviderError
+from quiesce.errors import (
+    InUseError,
+    MountInsideError,
+    NonRecoverableError,
+    ProviderError,
+    RecoverableError,
+)
 from quiesce.model.former_state import Side
 from quiesce.model.ids import BackupName, ExecutionId, Json
 from quiesce.model.operation import Operation
@@ -25,6 +32,8 @@ from quiesce.model.parameters import Parameters
 from quiesce.ports import ProviderSettings
 from quiesce.provider_kit import server_user as owner
 from quiesce.providers import postgresql
+from quiesce.providers.postgresql.client import ServerSession
+from quiesce.providers.postgresql.options import PostgreSQLOptions
 from quiesce.providers.postgresql.provider import PostgreSQLProvider
 from quiesce.testing import Subject
 from quiesce.testing.contexts import RecordingContext
@@ -283,6 +292,21 @@ def test_another_server_in_its_place_is_found_out(plain: Deployment) -> None:
         with pytest.raises(NonRecoverableError, match="another server"):
             plain.do(Operation.SNAPSHOT)
         assert other.slots() == ""
+
+
+def test_a_session_that_does_not_end_is_not_waited_for_without_end(plain: Deployment) -> None:
+    options = PostgreSQLOptions(host=str(plain.server.run_directory))
+    with ServerSession(options) as holding, ServerSession(options, timeout_s=1.0) as asking:
+        holding.hold_wal("held")
+        ((process,),) = holding.rows("SELECT pg_backend_pid()")
+        os.kill(process, signal.SIGSTOP)
+        try:
+            with pytest.raises(RecoverableError, match="held"):
+                asking.release_wal("held")
+        finally:
+            os.kill(process, signal.SIGCONT)
+        asking.release_wal("held")
+        assert plain.slots() == ""
 
 
 # -- what is refused before anything is touched -----------------------------------------------------------

@@ -75,6 +75,7 @@ class ServerSession:
             RecoverableError: when nobody answers, or this role may not log in.
         """
         self.address = f"{options.host} port {options.port}"
+        self._patience_s = min(timeout_s, _ANSWER_S)
         try:
             self._connection = psycopg.connect(
                 host=options.host,
@@ -142,9 +143,16 @@ class ServerSession:
         self.rows("SELECT 1 FROM pg_create_physical_replication_slot(%s, true, true)", name)
 
     def release_wal(self, name: str) -> None:
-        """End the session that holds the log under *name*, and return when the server lets the log go."""
+        """End the session that holds the log under *name*, and return when the server lets the log go.
+
+        Raises:
+            RecoverableError: when that session does not end.
+        """
         holder = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s"
+        ends = time.monotonic() + self._patience_s
         while self.rows(holder, name):
+            if time.monotonic() >= ends:
+                raise RecoverableError(f"PostgreSQL at {self.address} does not end the session of {name}")
             time.sleep(_PAUSE_S)
 
     def is_alive(self) -> bool:
