@@ -265,7 +265,7 @@ MUTANTS = (
     Mutant(
         name="freezing begins before the guard is ready",
         file="engine/runner.py",
-        old="                self._env.guard.watch(self._plan.parameters.max_freeze_s)\n",
+        old="            self._env.guard.watch(self._plan.parameters.max_freeze_s)\n",
         new="",
     ),
     Mutant(
