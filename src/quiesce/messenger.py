@@ -6,12 +6,13 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from quiesce.errors import NonRecoverableError, RecoverableError
 from quiesce.isolation.patience import within
 
+_SCHEMES: Final = ("http", "https")
 _TIMEOUT_S: Final = 20.0
 #: how long all of it may take, however slowly somebody answers
 _TOGETHER_S: Final = 60.0
@@ -42,7 +43,7 @@ class WebMessenger:
 
     def ping(self, url: str) -> None:
         """Call *url*."""
-        if urlsplit(url).scheme not in ("http", "https"):
+        if urlsplit(url).scheme not in _SCHEMES:
             raise NonRecoverableError("the secret is no http or https URL")
         try:
             within(_TOGETHER_S, lambda: _call(url))
@@ -50,6 +51,19 @@ class WebMessenger:
             raise RecoverableError(f"it was not reached: {type(error).__name__}") from None
 
 
+class _SameHost(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection to another host: a page to log in at is not whom we have called."""
+
+    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
+        """Return the request that follows."""
+        following = super().redirect_request(*arguments)
+        if following is not None:
+            came_from, leads_to = (urlsplit(url) for url in (arguments[0].full_url, following.full_url))
+            if leads_to.hostname != came_from.hostname or leads_to.scheme not in _SCHEMES:
+                raise urllib.error.URLError("it redirects to another host")
+        return following
+
+
 def _call(url: str) -> None:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310  its scheme is checked
+    with urllib.request.build_opener(_SameHost).open(url, timeout=_TIMEOUT_S) as answer:
         answer.read(1)

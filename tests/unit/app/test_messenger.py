@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from quiesce import messenger
 from quiesce.errors import RecoverableError
 from quiesce.messenger import WebMessenger
+
+# who is not waited for any more closes nothing, and is seen in whichever test comes next
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture
@@ -36,10 +40,64 @@ def dripping() -> Iterator[str]:
 
 
 @pytest.mark.timeout(30)
-# what is left behind closes nothing
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_slow_answer_is_not_waited_for(dripping: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each wait was bounded, and all of them together were not: no backup was made any more."""
     monkeypatch.setattr(messenger, "_TOGETHER_S", 0.5)
     with pytest.raises(RecoverableError, match="TimeoutError"):
         WebMessenger().ping(dripping)
+
+
+@contextlib.contextmanager
+def served(answer: Callable[[BaseHTTPRequestHandler], None], host: str = "127.0.0.1") -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{host}:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def redirecting(target: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", target)
+        handler.end_headers()
+
+    return answer
+
+
+def accepting(called: list[str]) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        called.append(handler.path)
+        handler.send_response(200)
+        handler.end_headers()
+
+    return answer
+
+
+def test_who_is_sent_to_another_host_has_reached_nobody() -> None:
+    """A page to log in at, somewhere on the way, is not the alarm that was to be called."""
+    called: list[str] = []
+    with (
+        served(accepting(called), "localhost") as elsewhere,
+        served(redirecting(elsewhere)) as pulse,
+        pytest.raises(RecoverableError, match="not reached"),
+    ):
+        WebMessenger().ping(pulse)
+    assert called == []
+
+
+def test_the_same_host_may_send_on_to_another_address_of_its_own() -> None:
+    called: list[str] = []
+    with served(accepting(called)) as there, served(redirecting(f"{there}pulse")) as pulse:
+        WebMessenger().ping(pulse)
+    assert called == ["/pulse"]
