@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "labs" / "gce"))
 from fakegce import Cloud, Estate, Fault, serve
 from fakegce.runs import Runs
 
-from quiesce.errors import DamagedError, QuiesceError, UnreachableError
+from quiesce.errors import DamagedError, QuiesceError, TargetError, UnreachableError
 from quiesce.model.ids import Json
 
 VM = "projects/lab-project/zones/us-central1-a/instances/vm"
@@ -45,7 +45,7 @@ class Place:
 
     def __init__(self, home: Path) -> None:
         self.server, self.cloud, self.url = serve(op_seconds=0.001)
-        self.runs = Runs(home, self.url)
+        self.runs = Runs(home, self.url, guarded=False)
         self.provider = self.runs.application.services.provider("gcp")
         self.provider._sleep = lambda seconds: time.sleep(min(seconds, 0.001))  # type: ignore[attr-defined]
         self.count = 0
@@ -114,7 +114,7 @@ def restore_error(place: Place, name: str) -> QuiesceError | None:
     """Return why a restore failed, or was refused before it touched anything."""
     try:
         return run(place, name, "restore", snapshot_name="one").error
-    except (DamagedError, UnreachableError) as refused:
+    except (DamagedError, TargetError, UnreachableError) as refused:
         return refused
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fakegce.estate import PROJECT, ZONE
-from quiesce.app.run.execution import Watching
+from quiesce.app.run.execution import NoGuard, Watching
 from quiesce.app.run.run import Result, run_workflow
 from quiesce.bootstrap import Application, Settings
 from quiesce.model.deployment import Deployment
@@ -22,11 +23,13 @@ CONNECTED = "cloudify.relationships.connected_to"
 class Runs:
     """One home of quiesce, with one deployment in it."""
 
-    def __init__(self, home: Path, url: str) -> None:
+    def __init__(self, home: Path, url: str, *, guarded: bool = True) -> None:
         self.url = url
         self.settings = Settings(home=home, database_url=f"sqlite:///{home}/quiesce.db")
         home.mkdir(parents=True, exist_ok=True)
         self.application = Application(self.settings)
+        #: without a guard where hundreds of restores are run that nothing kills: each would start a process
+        self.services = replace(self.application.services, **({} if guarded else {"guard": NoGuard}))
 
     def config(self) -> dict[str, Json]:
         """Return what stands in ``gcp_config``."""
@@ -99,7 +102,7 @@ class Runs:
         request = WorkflowRequest(
             deployment=deployment, workflow=workflow, parameters=parameters, allow_custom_parameters=True
         )
-        return run_workflow(self.application.services, request, Watching())
+        return run_workflow(self.services, request, Watching())
 
     def runtime_properties(self, instance: str, deployment: str = "lab") -> Mapping[str, Json]:
         """Return what is kept of an instance."""
