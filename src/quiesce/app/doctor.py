@@ -25,6 +25,7 @@ def run_doctor(services: Services, deployment: str) -> Mapping[str, Sequence[Fin
     found = services.deployments.get(deployment)
     interfaces = (SNAPSHOT_CREATE, FS_PREPARE, SNAPSHOT_DELETE, STATISTICS)
     bindings = bind(found.topology.nodes.values(), services.descriptions, interfaces)
+    scripts = {node: _scripts(found, node) for node in bindings}
     inquiry = Inquiry(services, found, "doctor")
     findings: dict[str, Sequence[Finding]] = {}
     places: dict[InstanceId, str] = {}
@@ -42,10 +43,7 @@ def run_doctor(services: Services, deployment: str) -> Mapping[str, Sequence[Fin
             continue
         step = question(instance, binding)
         places[instance.id] = _place(services, inquiry, step)
-        findings[instance.id] = [
-            *_findings(services, inquiry, step),
-            *_scripts(found, instance.node),
-        ]
+        findings[instance.id] = [*_findings(services, inquiry, step), *scripts[instance.node]]
     for name, paused in freezes_in_vain(found.topology, services.descriptions).items():
         findings[name] = [*findings[name], _waiting_in_vain(name, paused)]
     for name, problem in _overlaps(places).items():

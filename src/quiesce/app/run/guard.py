@@ -144,12 +144,12 @@ class GuardLoop:
             return ()
 
     def _unanswered(self, history: History) -> Sequence[Record]:
-        clock = self._services.clock
-        given_up = frozenset(history.unanswered())
+        clock, plan = self._services.clock, self._execution_run.plan
+        given_up, indebting = frozenset(history.unanswered()), plan.indebting
         return [
             Begun(at=clock.now(), tick=clock.tick(), step=step.id, attempt=history.attempts[step.id])
-            for step in self._execution_run.plan.steps
-            if step.id in self._execution_run.plan.indebting
+            for step in plan.steps
+            if step.id in indebting
             and history.begun_at.get(step.id, -1) > history.done_at.get(step.id, -1)
             and (step.id not in history.failed or step.id in given_up)
         ]

@@ -13,6 +13,7 @@ from quiesce.model.debts import Owed
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName
+from quiesce.model.plan import Plan
 from quiesce.planning import Workflow, workflow_named
 
 
@@ -33,11 +34,12 @@ def find_unfinished(services: Services, deployment: DeploymentName | None = None
         mutating = workflow_named(execution.workflow).mutating
         if not mutating or services.leases.holder(execution.deployment) == execution.id:
             continue
+        plan = services.executions.plan(execution.id)
         found.append(
             Unfinished(
                 execution=execution,
-                owed=_owed(services, execution),
-                performed_here=_is_performed_here(services, execution),
+                owed=_owed_by(services, execution, plan),
+                performed_here=_is_performed_here(services, plan),
             )
         )
     return found
@@ -106,11 +108,11 @@ def recover(
     return left
 
 
-def _is_performed_here(services: Services, execution: Execution) -> bool:
+def _is_performed_here(services: Services, plan: Plan) -> bool:
     if services.performer is not None:
         return True
     known = {description.name for description in services.descriptions}
-    return all(step.provider in known for step in services.executions.plan(execution.id).steps)
+    return all(step.provider in known for step in plan.steps)
 
 
 def _how_to_end(services: Services, execution: Execution) -> Purpose:
@@ -131,5 +133,9 @@ def _write_off(services: Services, execution: Execution) -> None:
 
 
 def _owed(services: Services, execution: Execution) -> Owed:
+    return _owed_by(services, execution, services.executions.plan(execution.id))
+
+
+def _owed_by(services: Services, execution: Execution, plan: Plan) -> Owed:
     history = History.of(services.executions.journal(execution.id).read())
-    return Owed.of(history.debts(services.executions.plan(execution.id)))
+    return Owed.of(history.debts(plan))
