@@ -39,7 +39,7 @@ class SeenRepository:
         return cls(
             points={str(point.key): _digest(point.as_bytes()) for point in stored.points},
             keys=_keys_of(repository),
-            damaged=frozenset(str(key or name) for name, key in stored.damaged.items()),
+            damaged=frozenset(stored.damaged_names),
         )
 
     def differences(self, now: SeenRepository, removed: Collection[str] = ()) -> list[str]:

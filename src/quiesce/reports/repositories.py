@@ -132,12 +132,12 @@ def copied_values(copied: PointsCopied) -> dict[str, Json]:
     }
 
 
-def copied_text(copied: PointsCopied, there: int) -> str:
-    """Return the same for people; so many points were *there* before."""
+def copied_text(copied: PointsCopied) -> str:
+    """Return the same for people."""
     lines = [f"not copied: {printable(str(key))}: {printable(why)}" for key, why in copied.damages.items()]
     figures = copied.figures
     lines.append(
-        f"{len(copied.points)} points copied, {there} were there before; "
+        f"{len(copied.points)} points copied, {copied.there} were there before; "
         f"{figures.new_blobs} blobs, {size_text(figures.packed_bytes)} stored"
     )
     return "\n".join(lines)

@@ -140,6 +140,11 @@ class StoredPoints:
         return [*(point.key for point in self.points), *filter(None, self.damaged.values())]
 
     @property
+    def damaged_names(self) -> list[str]:
+        """The damaged ones: the point that it was, else the object."""
+        return [str(key or name) for name, key in self.damaged.items()]
+
+    @property
     def unknown(self) -> list[ObjectName]:
         """The damaged ones of which nothing tells which they were."""
         return [name for name, key in self.damaged.items() if key is None]

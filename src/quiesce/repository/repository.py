@@ -82,6 +82,8 @@ class PointsCopied:
     """What became of points that were to be copied."""
 
     points: list[PointKey] = field(default_factory=list)
+    #: how many points there were before, whichever were to be copied
+    there: int = 0
     #: what is wrong with those that were left out
     damages: dict[PointKey, str] = field(default_factory=dict)
     figures: StoredFigures = field(default_factory=StoredFigures)
@@ -315,7 +317,8 @@ class Repository:
             )
         there, found = set(other.stored_points().keys), self.stored_points()
         wanted = set(found.keys if keys is None else keys) - there
-        copied = PointsCopied(damages={key: _DAMAGED for key in found.damaged.values() if key in wanted})
+        damages = {key: _DAMAGED for key in found.damaged.values() if key in wanted}
+        copied = PointsCopied(there=len(there), damages=damages)
         fetcher = BlobFetcher(self._opened, self._opened.load_index())
         chosen = [point for point in found.points if point.key in wanted]
         # a deployment's own point is the last of its points

@@ -40,7 +40,7 @@ from quiesce.model.ids import (
 from quiesce.model.policy import Policy
 from quiesce.model.restore_point import PointState, RestorePoint, Trust
 from quiesce.planning.retention import plan_retention
-from quiesce.repository import Point, PointKey, Repository, WriterSession
+from quiesce.repository import Point, PointKey, Repository, StoredPoints, WriterSession
 
 #: what each point of a copy holds
 _ITEM: Final = "archive"
@@ -65,7 +65,8 @@ def copy_points(
     access = services.repositories()
     whole = [point for point in points if point.trust is not Trust.DAMAGED]
     with access.opened(url, GivenCredentials()) as repository:
-        there = list(_copied(repository, policy))
+        stored = repository.stored_points()
+        there = list(_copied(stored, policy))
         kept = _kept(services, policy, there, whole)
         names = {point.name for point in there}
         new = [point for point in whole if point.name in kept and point.name not in names]
@@ -73,13 +74,13 @@ def copy_points(
             _copy(services, repository, point, policy)
         for point in there:
             if point.name not in kept:
-                access.seen.forget_points(repository, _remove(repository, point))
+                access.seen.forget_points(repository, _remove(repository, stored, point))
     return [point.name for point in new]
 
 
-def _copied(repository: Repository, policy: Policy) -> Iterator[RestorePoint]:
-    """Yield what *policy* has in *repository*, as far as retention has to know it."""
-    for point in repository.stored_points().points:
+def _copied(stored: StoredPoints, policy: Policy) -> Iterator[RestorePoint]:
+    """Yield what *policy* has of what is *stored*, as far as retention has to know it."""
+    for point in stored.points:
         key = point.key
         if (
             key.deployment == policy.deployment
@@ -173,10 +174,10 @@ def _is_manifest(entry: Entry) -> bool:
     return not entry.path or entry.path == _MANIFEST
 
 
-def _remove(repository: Repository, point: RestorePoint) -> Sequence[PointKey]:
+def _remove(repository: Repository, stored: StoredPoints, point: RestorePoint) -> Sequence[PointKey]:
     """Remove a copy and return its points: the deployment's first, so that none looks whole that is not."""
     whose = (point.deployment, point.name)
-    keys = sorted(key for key in repository.stored_points().keys if (key.deployment, key.point) == whose)
+    keys = sorted(key for key in stored.keys if (key.deployment, key.point) == whose)
     for key in keys:
         repository.remove(key)
     return keys

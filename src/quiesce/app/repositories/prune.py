@@ -54,9 +54,8 @@ def plan_repository_pruning(
     """
     plans, doomed, stored = [], [], repository.stored_points()
     if stored.damaged:
-        names = ", ".join(str(key or name) for name, key in stored.damaged.items())
         raise DamagedError(
-            f"nothing is pruned while points are damaged: {names}",
+            f"nothing is pruned while points are damaged: {', '.join(stored.damaged_names)}",
             hint=f"Remove what cannot be restored any more: quiesce repository remove {repository.location}",
         )
     for name, points in sorted(_by_deployment(stored.points).items()):

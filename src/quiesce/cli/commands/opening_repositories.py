@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final
@@ -14,21 +13,12 @@ import click
 
 from quiesce.app.masking import Masking
 from quiesce.app.repository_access import GivenCredentials, RepositoryAccess
-from quiesce.app.seen_repositories import SeenRepositories
 from quiesce.bootstrap import Settings, repository_access
 from quiesce.cli.session import without_secrets
 from quiesce.repository import Repository
 from quiesce.storage import Limits
 
 _MIB: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryHome:
-    """What a command works with, beside the repository."""
-
-    access: RepositoryAccess
-    seen: SeenRepositories
 
 
 def credential_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -61,20 +51,19 @@ bandwidth_option = click.option(
 
 
 @contextmanager
-def repository_home() -> Iterator[RepositoryHome]:
-    settings, masking = Settings.of(os.environ), Masking()
+def repository_home() -> Iterator[RepositoryAccess]:
+    masking = Masking()
     with without_secrets(masking):
-        access = repository_access(settings, masking)
-        yield RepositoryHome(access=access, seen=access.seen)
+        yield repository_access(Settings.of(os.environ), masking)
 
 
 @contextmanager
 def opened_at_home(
     url: str, given: GivenCredentials, bandwidth: float | None = None
-) -> Iterator[tuple[RepositoryHome, Repository]]:
+) -> Iterator[tuple[RepositoryAccess, Repository]]:
     with (
         repository_home() as home,
-        home.access.opened(url, given, limits=bandwidth_limits(bandwidth)) as opened,
+        home.opened(url, given, limits=bandwidth_limits(bandwidth)) as opened,
     ):
         yield home, opened
 

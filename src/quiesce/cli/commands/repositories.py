@@ -12,13 +12,9 @@ import click
 
 from quiesce.app.repositories.copies import fetch_points
 from quiesce.app.repositories.prune import plan_repository_pruning, remove_doomed
-from quiesce.app.repository_access import (
-    GivenCredentials,
-    label_of,
-)
+from quiesce.app.repository_access import GivenCredentials, RepositoryAccess, label_of
 from quiesce.bootstrap import Settings
 from quiesce.cli.commands.opening_repositories import (
-    RepositoryHome,
     bandwidth_limits,
     bandwidth_option,
     credential_options,
@@ -52,7 +48,6 @@ from quiesce.reports.repositories import (
 from quiesce.reports.text import age_text
 from quiesce.repository import CheckRange, FileKey, Point, PointKey, Repository, StoredPoints
 
-_MIB: Final = 1 << 20
 _DAMAGE_HINT: Final = (
     "Content is stored anew by the next backup, or from a copy; a damaged point can only be removed: see "
     "docs/repository.md. 'quiesce repository verify' tells which points are whole."
@@ -98,8 +93,8 @@ def init_repository(url: str, like: str | None, grace: str, given: GivenCredenti
     """
     with (
         repository_home() as home,
-        home.access.opened(like, given) if like else nullcontext() as model,
-        home.access.created(url, given, grace_s=read_age(grace), like=model) as made,
+        home.opened(like, given) if like else nullcontext() as model,
+        home.created(url, given, grace_s=read_age(grace), like=model) as made,
     ):
         home.seen.check(made)
         keys = list(made.credentials())
@@ -280,7 +275,7 @@ def remove(url: str, points: tuple[str, ...], yes: bool, given: GivenCredentials
 
 
 def _remove(
-    home: RepositoryHome, opened: Repository, keys: list[PointKey], damaged: list[ObjectName]
+    home: RepositoryAccess, opened: Repository, keys: list[PointKey], damaged: list[ObjectName]
 ) -> None:
     for key in keys:
         opened.remove(key)
@@ -430,16 +425,15 @@ def copy(
     limits = bandwidth_limits(bandwidth)
     with (
         repository_home() as home,
-        home.access.opened(source, given, limits=limits) as from_,
-        home.access.opened(target, given, limits=limits) as to,
+        home.opened(source, given, limits=limits) as from_,
+        home.opened(target, given, limits=limits) as to,
     ):
-        there = len(to.stored_points().keys)
         stored = from_.stored_points()
         copied = from_.copy_to(to, _chosen(stored.keys, points))
     if as_json:
         say(render_json("copy", copied_values(copied)))
     else:
-        say(copied_text(copied, there))
+        say(copied_text(copied))
     if damaged := [*map(str, copied.damages), *(stored.unknown if not points else [])]:
         raise DamagedError(f"damaged points in {from_.location}: {', '.join(damaged)}", hint=_DAMAGE_HINT)
 
@@ -479,7 +473,7 @@ def fetch(
     with opened_at_home(url, given, bandwidth) as (home, opened):
         chosen = _chosen(opened.stored_points().keys, points)
         whole = sorted(key for key in chosen if not key.instance)
-        fetched = fetch_points(opened, whole, to, home.access.keyring)
+        fetched = fetch_points(opened, whole, to, home.keyring)
     if as_json:
         say(render_json("fetched", {str(key): new for key, new in fetched.items()}))
         return
@@ -539,7 +533,7 @@ def add_key(
         raise UsageError("say what is to open it: --new-passphrase or --new-key-file")
     new = GivenCredentials(passphrase=new_passphrase, key_file=new_key_file)
     with opened_at_home(url, given) as (home, opened):
-        (credential,) = home.access.read(new)
+        (credential,) = home.read(new)
         id_ = opened.add_key(credential, label=label_of(new, credential))
         home.seen.note_keys(opened)
     say(render_json("key", {"id": id_}) if as_json else f"the key {id_} opens it, too")
@@ -595,8 +589,8 @@ def import_key(url: str, file: Path) -> None:
       quiesce repository keys import /srv/backup /media/safe/backup.key
     """
     with repository_home() as home:
-        mine = home.access.home_keys()[0]
-        with home.access.opened(url, GivenCredentials(key_file=file)) as opened:
+        mine = home.home_keys()[0]
+        with home.opened(url, GivenCredentials(key_file=file)) as opened:
             id_ = opened.add_key(mine, label="QUIESCE_HOME")
             home.seen.note_keys(opened)
     say(f"the keys of this QUIESCE_HOME open {opened.location} (key {id_})")
@@ -605,8 +599,8 @@ def import_key(url: str, file: Path) -> None:
 def _refuse_damaged(opened: Repository, stored: StoredPoints) -> None:
     """Name the points that are damaged, when everything else has been told."""
     if stored.damaged:
-        told = ", ".join(str(key or name) for name, key in stored.damaged.items())
-        raise DamagedError(f"damaged points in {opened.location}: {told}", hint=_DAMAGE_HINT)
+        damaged = ", ".join(stored.damaged_names)
+        raise DamagedError(f"damaged points in {opened.location}: {damaged}", hint=_DAMAGE_HINT)
 
 
 def _range(part: str | None, after: str | None) -> CheckRange:
