@@ -8,13 +8,13 @@ from pathlib import Path
 
 from quiesce.app.masking import masked_error
 from quiesce.app.points.prove import prove
-from quiesce.app.policies.due import chores, due_chore
+from quiesce.app.policies.due import chores, complete_points, due_chore
 from quiesce.app.run.run import Result
 from quiesce.app.services import Services
 from quiesce.errors import CancelledError, PlanError, QuiesceError
 from quiesce.model.policy import ChoreKind, ChoreState, DueRun, Policy, PolicyRun, RunState, chore_name
 from quiesce.model.request import WorkflowRequest
-from quiesce.model.restore_point import PointState, RestorePoint, Trust
+from quiesce.model.restore_point import Trust
 
 #: runs a workflow to its end
 Runner = Callable[[WorkflowRequest], Result]
@@ -62,7 +62,7 @@ def _done(services: Services, policy: Policy, kind: ChoreKind, begun: PolicyRun,
 
 
 def _prove(services: Services, policy: Policy, run: Runner) -> str:
-    points = [each for each in _made(services, policy) if each.trust is not Trust.DAMAGED]
+    points = [each for each in complete_points(services, policy) if each.trust is not Trust.DAMAGED]
     if not points:
         raise PlanError(f"{policy.name} of {policy.deployment} has no restore point that is not damaged")
     proven = prove(
@@ -79,18 +79,10 @@ def _prove(services: Services, policy: Policy, run: Runner) -> str:
 def _copy(services: Services, policy: Policy) -> str:
     from quiesce.app.repositories.copies import copy_points  # large, and few policies need it
 
-    points = [each for each in _made(services, policy) if each.full]
+    points = [each for each in complete_points(services, policy) if each.full]
     copied = [
         f"{len(names)} to {url}"
         for url in policy.rules.copy_to
         for names in [copy_points(services, policy, points, url)]
     ]
     return f"copied: {', '.join(copied)}"
-
-
-def _made(services: Services, policy: Policy) -> list[RestorePoint]:
-    return [
-        each
-        for each in services.catalog.list(policy.deployment)
-        if each.type == policy.name and each.state is PointState.COMPLETE
-    ]

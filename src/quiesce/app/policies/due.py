@@ -86,11 +86,7 @@ def chores(services: Services, policy: Policy) -> Iterator[ChoreState]:
     rules, now = policy.rules, services.clock.now()
     if rules.prove_every is None and not rules.copy_to:
         return
-    made = [
-        each
-        for each in services.catalog.list(policy.deployment)
-        if each.type == policy.name and each.state is PointState.COMPLETE and each.made_at <= now
-    ]
+    made = [each for each in complete_points(services, policy) if each.made_at <= now]
     if rules.prove_every is not None:
         yield _proof_state(services, policy, made, rules.prove_every)
     if rules.copy_to:
@@ -170,13 +166,22 @@ def _chore_runs(services: Services, policy: Policy, kind: ChoreKind) -> list[Pol
 def to_verify(services: Services, policy: Policy) -> RestorePoint | None:
     """Return the newest restore point of *policy* when its last check is too old; None: nothing is due."""
     every = policy.rules.verify_every
-    points = [each for each in services.catalog.list(policy.deployment) if each.type == policy.name]
+    points = _points(services, policy)
     if every is None or not points:
         return None
     now = services.clock.now()
     checks = [proof.at for each in points for proof in each.proofs if _is_check(proof) and proof.at <= now]
     checked_lately = bool(checks) and now - max(checks) < every
     return None if checked_lately or points[-1].trust is Trust.DAMAGED else points[-1]
+
+
+def complete_points(services: Services, policy: Policy) -> list[RestorePoint]:
+    """Return the restore points that *policy* has made and that are complete, oldest first."""
+    return [each for each in _points(services, policy) if each.state is PointState.COMPLETE]
+
+
+def _points(services: Services, policy: Policy) -> list[RestorePoint]:
+    return [each for each in services.catalog.list(policy.deployment) if each.type == policy.name]
 
 
 def _is_check(proof: Proof) -> bool:
