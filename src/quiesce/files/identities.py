@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
 
-FileIdentity: TypeAlias = tuple[int, int]
+from quiesce.files.descriptors import Identity
 
 
-def identity_of(path: Path) -> FileIdentity | None:
+def identity_of(path: Path) -> Identity | None:
     """Return which file *path* is, wherever that is linked or mounted; None: there is none."""
     try:
-        status = path.stat()
+        return Identity.of(path.stat())
     except OSError:
         return None
-    return status.st_dev, status.st_ino
 
 
-def identities_above(path: Path) -> frozenset[FileIdentity]:
+def identities_above(path: Path) -> frozenset[Identity]:
     """Return what is there of *path* itself and of everything above it."""
     real = path.resolve()
     found = (identity_of(each) for each in (real, *real.parents))
