@@ -10,7 +10,7 @@ from typing import Any
 from cloudify.decorators import workflow
 from cloudify.exceptions import NonRecoverableError
 
-from quiesce.app.run.run import leased, refuse_known_name, refuse_lower
+from quiesce.app.run.run import leased, refuse_damaged_sources, refuse_known_name, refuse_lower
 from quiesce.app.services import Services
 from quiesce.cloudify.errors import in_one_line
 from quiesce.cloudify.planning import (
@@ -20,7 +20,7 @@ from quiesce.cloudify.planning import (
     plan_in_cloudify,
     with_retries_that_fit,
 )
-from quiesce.cloudify.points import check_first, wanted_points
+from quiesce.cloudify.points import wanted_points
 from quiesce.cloudify.running import (
     Interruptions,
     continue_known,
@@ -107,7 +107,8 @@ def _begin(
         refuse_known_name(services, deployment, plan.parameters)
     if row.applies_points:
         refuse_lower(points, plan.parameters)
-    check_first(services, deployment, plan, points, interrupted.watching)
+    known = [point for point in points if point.execution]
+    refuse_damaged_sources(services, deployment, plan, known, interrupted.watching)
     return run_plan(services, deployment, plan, context, interrupted)
 
 

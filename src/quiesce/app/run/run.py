@@ -160,11 +160,26 @@ def _check_first(
         if plan.parameters.snapshot_name is not None:
             refuse_taken_name(services, deployment, plan.parameters.snapshot_name, cut)
     targets = inspect_targets(services, deployment, plan, points)
-    applied = _read_by(plan)
-    reading = points if applied else ()
+    reading = points if _read_by(plan) else ()
     if error := why_refused(services, deployment, plan, reading, targets):
         raise error
-    for whose, point, held in sources(services, deployment, plan, reading, applied):
+    refuse_damaged_sources(services, deployment, plan, points, watching)
+
+
+def refuse_damaged_sources(
+    services: Services,
+    deployment: Deployment,
+    plan: Plan,
+    points: Sequence[RestorePoint],
+    watching: Watching,
+) -> None:
+    """Check what *plan* will read of *points*, before anything is touched.
+
+    Raises:
+        DamagedError, UnreachableError, CancelledError: see `refuse_damaged`.
+    """
+    read = _read_by(plan)
+    for whose, point, held in sources(services, deployment, plan, points if read else (), read):
         refuse_damaged(
             services,
             whose,
@@ -252,27 +267,43 @@ def _points(
             f"{workflow.name} needs a snapshot_name; there is: {names}",
             hint=f"quiesce {workflow.command} {deployment.name} -p snapshot_name=NAME",
         )
-    find = point_named if workflow.reads_points else _named_exactly
-    point = find(services, deployment.name, str(name))
-    given["snapshot_name"] = point.name
+    point = find_point(services, deployment.name, workflow, str(name), given)
     if workflow.reads_points:
-        refuse_damaged_entry(point)
-    fill_in_kind(point, given)
-    if workflow.reads_points and point.state not in (PointState.COMPLETE, PointState.PARTIAL):
-        raise PlanError(
-            f"{point.name} is {point.state}, so it cannot be restored",
-            hint=f"Remove what is left of it: quiesce {REMOVE_BACKUP.command} {deployment.name} "
-            f"-p snapshot_name={point.name}",
-        )
+        remedy = f"quiesce {REMOVE_BACKUP.command} {deployment.name} -p snapshot_name={point.name}"
+        refuse_unfinished(point, hint=f"Remove what is left of it: {remedy}")
     return (point,)
 
 
-def fill_in_kind(point: RestorePoint, given: dict[str, Json]) -> None:
-    """Let *given* say what *point* is.
+def find_point(
+    services: Services, deployment: DeploymentName, workflow: Workflow, name: str, given: dict[str, Json]
+) -> RestorePoint:
+    """Return the restore point that *name* means to *workflow*; *given* says its name and kind afterwards.
 
     Raises:
-        UsageError: when it says something else.
+        UnknownNameError: when the catalog has none such.
+        DamagedError: when it is to be read, and its entry cannot be.
+        UsageError: when *given* says that it is of another kind.
     """
+    find = point_named if workflow.reads_points else _named_exactly
+    point = find(services, deployment, name)
+    given["snapshot_name"] = point.name
+    if workflow.reads_points:
+        refuse_damaged_entry(point)
+    _fill_in_kind(point, given)
+    return point
+
+
+def refuse_unfinished(point: RestorePoint, *, hint: str) -> None:
+    """Refuse to restore what is not all there: it was never finished, or is being removed.
+
+    Raises:
+        PlanError: with that *hint*.
+    """
+    if point.state not in (PointState.COMPLETE, PointState.PARTIAL):
+        raise PlanError(f"{point.name} is {point.state}, so it cannot be restored", hint=hint)
+
+
+def _fill_in_kind(point: RestorePoint, given: dict[str, Json]) -> None:
     wanted_full = given.setdefault("snapshot_incremental", not point.full) in (False, "false")
     if wanted_full != point.full:
         kind = "backup (a full copy)" if point.full else "snapshot"
