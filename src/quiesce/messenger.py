@@ -60,10 +60,15 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
         if following is not None:
             came_from, leads_to = (urlsplit(url) for url in (arguments[0].full_url, following.full_url))
             if leads_to.hostname != came_from.hostname or leads_to.scheme not in _SCHEMES:
+                arguments[1].close()
                 raise urllib.error.URLError("it redirects to another host")
         return following
 
 
 def _call(url: str) -> None:
-    with urllib.request.build_opener(_SameHost).open(url, timeout=_TIMEOUT_S) as answer:
-        answer.read(1)
+    try:
+        with urllib.request.build_opener(_SameHost).open(url, timeout=_TIMEOUT_S) as answer:
+            answer.read(1)
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
+        raise

@@ -300,6 +300,7 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
         """Return the request that follows."""
         following = super().redirect_request(*arguments)
         if following is not None and following.type != "https":
+            arguments[1].close()
             raise urllib.error.URLError("it redirects to what is not https")
         return following
 
@@ -317,7 +318,11 @@ def _fetch(url: str) -> bytes:
 def _answer_of(url: str) -> bytes:
     request = urllib.request.Request(url, headers={"User-Agent": "quiesce"})  # noqa: S310  only https comes here
     data = b""
-    with urllib.request.build_opener(_HttpsOnly).open(request, timeout=_TIMEOUT_S) as answer:
-        while (chunk := answer.read1(_CHUNK_BYTES)) and len(data) <= MAX_BYTES:
-            data += chunk
+    try:
+        with urllib.request.build_opener(_HttpsOnly).open(request, timeout=_TIMEOUT_S) as answer:
+            while (chunk := answer.read1(_CHUNK_BYTES)) and len(data) <= MAX_BYTES:
+                data += chunk
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
+        raise
     return data
