@@ -336,6 +336,29 @@ def test_a_state_that_was_saved_again_is_not_taken_for_the_cut(
     assert not list((deployment.root / "repository").rglob("*.gz"))
 
 
+def test_a_state_of_another_run_is_not_taken_for_the_cut(found: tuple[RedisServer, Deployment]) -> None:
+    server, deployment = found
+    cut = deployment.do(Operation.SNAPSHOT)
+    server.end()
+    server.start()  # it counts its saves anew
+    server.ask("SAVE")
+    with pytest.raises(NonRecoverableError, match="started anew"):
+        deployment.do(Operation.COPY, artifact=cut.artifact)
+
+
+def test_a_child_that_begins_to_write_late_writes_the_cut(found: tuple[RedisServer, Deployment]) -> None:
+    """It holds what there was when it forked, however long it has waited for its processor."""
+    server, deployment = found
+    server.ask("SADD", "ledger", 1)
+    artifact = deployment.do(Operation.SNAPSHOT).artifact
+    assert isinstance(artifact, dict)
+    forked_at = artifact["forked_at"]
+    assert isinstance(forked_at, int)
+    saved = deployment.do(Operation.COPY, artifact={**artifact, "forked_at": forked_at - 5})
+    deployment.restore(saved.artifact)
+    assert written(server) == {1}
+
+
 def test_without_room_nothing_is_begun_for_which_writes_would_be_refused(
     found: tuple[RedisServer, Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:

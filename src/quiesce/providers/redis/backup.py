@@ -45,8 +45,10 @@ class RedisArtifact:
     keys: int | None
     #: the server's clock when it forked, in seconds
     forked_at: int
-    #: how many saves it had made then; None: it does not count them
+    #: how many saves it had made then; None: it does not count them (before 7.0)
     saves: int | None
+    #: of the start since which it counts
+    run_id: str
     directory: str
     dump_name: str
     append_name: str
@@ -82,7 +84,7 @@ def cut(job: RedisJob) -> RedisArtifact:
         _require_own(job, facts)
         _require_room(job, session)
         job.wait_until(lambda: not _is_busy(session), "end its saves and rewrites")
-        saves = session.info("persistence").get("rdb_saves")
+        saves, run_id = session.info("persistence").get("rdb_saves"), session.run_id()
         keys, forked_at = session.fork_to_save()
     return RedisArtifact(
         name=facts.name,
@@ -90,6 +92,7 @@ def cut(job: RedisJob) -> RedisArtifact:
         keys=keys,
         forked_at=forked_at,
         saves=saves,
+        run_id=run_id,
         directory=facts.directory,
         dump_name=facts.dump_name,
         append_name=facts.append_name,
@@ -122,25 +125,39 @@ def _copy_dump(job: RedisJob, draft: Draft, artifact: RedisArtifact) -> None:
         with storage_errors(f"read what {job.call.instance} has written"):
             file = open_regular_file(job.data_directory / artifact.dump_name)
         with file:
-            _require_ours(job, session.info("persistence"), artifact, file)
+            _require_ours(job, session, artifact, file)
             told = watched(job.context, os.fstat(file.fileno()).st_size)
             with draft.create(DUMP, Compression.GZIP, told) as out:
                 shutil.copyfileobj(file, out, _CHUNK_BYTES)
 
 
-def _require_ours(job: RedisJob, about: Mapping[str, Any], artifact: RedisArtifact, file: io.FileIO) -> None:
+def _require_ours(job: RedisJob, session: RedisSession, artifact: RedisArtifact, file: io.FileIO) -> None:
     """Raise unless the open *file* is what the server has written of the cut, whole."""
+    if session.run_id() != artifact.run_id:
+        raise _lost(job, "was started anew")
+    about = session.info("persistence")
     if about.get("rdb_last_bgsave_status") != "ok":
         raise NonRecoverableError(
             f"{job.call.instance} could not write its state", hint="See its log; its disk may be full."
         )
-    again = artifact.saves is not None and about.get("rdb_saves") != artifact.saves + 1
-    begun_at = _begun_at(file)
-    if again or about.get("rdb_bgsave_in_progress") or begun_at - artifact.forked_at not in (0, 1):
-        raise NonRecoverableError(
-            f"{job.call.instance} has saved again before its state of the cut was copied",
-            hint="Run the backup again.",
-        )
+    if about.get("rdb_bgsave_in_progress") or not _is_next_save(about, artifact, _begun_at(file)):
+        raise _lost(job, "has saved again")
+
+
+def _is_next_save(about: Mapping[str, Any], artifact: RedisArtifact, begun_at: int) -> bool:
+    """Tell whether a dump that was begun then, by the server's clock, is the first one after *artifact*.
+
+    What a child that has forked may wait before it begins to write has no bound.
+    """
+    if artifact.saves is None:
+        return begun_at - artifact.forked_at in (0, 1)
+    return begun_at >= artifact.forked_at and about.get("rdb_saves") == artifact.saves + 1
+
+
+def _lost(job: RedisJob, why: str) -> NonRecoverableError:
+    return NonRecoverableError(
+        f"{job.call.instance} {why} before its state of the cut was copied", hint="Run the backup again."
+    )
 
 
 def _begun_at(file: io.FileIO) -> int:
