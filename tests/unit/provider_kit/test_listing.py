@@ -167,7 +167,7 @@ def test_a_wait_in_vain_says_what_the_platform_answered_last() -> None:
 
     platform.before = fail
     with pytest.raises(OperationTimeoutError, match=r"the list.*the service is down"):
-        SharedRequest(platform.fetch, QUICK).now("disk", soon(0.05))
+        SharedRequest(platform.fetch, QUICK).now("disk", soon(0.5))
 
 
 def test_it_is_asked_ahead_while_other_things_are_done() -> None:

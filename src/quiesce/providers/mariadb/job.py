@@ -6,29 +6,19 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from quiesce.errors import NonRecoverableError
-from quiesce.provider_kit.held_sessions import SessionHolders
-from quiesce.provider_kit.servers import ServerJob
+from quiesce.provider_kit.held_servers import HeldServerJob
 from quiesce.providers.mariadb.client import MariaDBFacts, MariaDBSession
 from quiesce.providers.mariadb.options import MariaDBOptions
 
-#: what a server's process is called
-NAMES: Final = frozenset({"mariadbd", "mysqld"})
-_DEFAULT_TIMER_S: Final = 120.0
 _OLDEST: Final = (10, 6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MariaDBJob(ServerJob[MariaDBOptions]):
+class MariaDBJob(HeldServerJob[MariaDBOptions]):
     """A call and what its node says about its server."""
 
     provider: ClassVar[str] = "mariadb"
-
-    holders: SessionHolders
-
-    @property
-    def timer_s(self) -> float:
-        """After how many seconds the server goes on by itself."""
-        return self.call.thaw_after_s or _DEFAULT_TIMER_S
+    process_names: ClassVar[frozenset[str]] = frozenset({"mariadbd", "mysqld"})
 
     def session(self) -> MariaDBSession:
         """Log in, for as long as the call may last."""

@@ -15,7 +15,7 @@ from quiesce.provider_kit.artifact import read_artifact
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.mariadb.backup import DATA, MariaDBArtifact
 from quiesce.providers.mariadb.client import MariaDBSession, is_there, quoted
-from quiesce.providers.mariadb.job import NAMES, MariaDBJob
+from quiesce.providers.mariadb.job import MariaDBJob
 
 #: how it was started
 _STARTED: Final = "started"
@@ -33,7 +33,7 @@ def stop(job: MariaDBJob) -> Outcome:
     if job.options.data_directory is None:
         servers.by_systemd(job, "stop")
         return NOTHING
-    found = processes(job)
+    found = job.processes()
     if job.options.systemd_unit is not None:
         servers.by_systemd(job, "stop")
     elif not found:
@@ -41,7 +41,7 @@ def stop(job: MariaDBJob) -> Outcome:
     else:
         _remember_command(job, found[0])
         _terminate(found)
-    job.wait_until(lambda: not processes(job), "stop")
+    job.wait_until(lambda: not job.processes(), "stop")
     return NOTHING
 
 
@@ -50,14 +50,14 @@ def start(job: MariaDBJob) -> Outcome:
     if job.options.systemd_unit is not None:
         servers.by_systemd(job, "start")
         return NOTHING
-    if not processes(job):
+    if not job.processes():
         argv = json.loads(job.recall(_STARTED) or "[]")
         if not argv:
             raise NonRecoverableError(
                 f"nothing says how {job.call.instance} is started", hint="Set its systemd_unit."
             )
         job.commands.leave_running(job, job.owner.of_process(), argv)
-        job.wait_until(lambda: bool(processes(job)), "start")
+        job.wait_until(lambda: bool(job.processes()), "start")
     job.wait_until(lambda: _answers(job), "answer")
     return NOTHING
 
@@ -67,14 +67,14 @@ def apply(job: MariaDBJob) -> Outcome:
     manifest = job.saving.manifest()
     artifact = read_artifact(MariaDBArtifact, manifest.content)
     data = job.data_directory
-    refuse_running(job)
+    job.refuse_running()
     places = [str(data)]
     job.ask("begin", places=places)
     with job.repository.open(manifest, DATA, watched(job.context, manifest.size_bytes)) as stored:
         job.ask("unpack", data=stored, place=str(data), holds_name=False)
         stored.check()
     job.ask("settle_on_disk", places=places)
-    servers.replace(job, places, lambda: refuse_running(job))
+    servers.replace(job, places, job.refuse_running)
     return Outcome(note=f"it is as of {artifact.cut_lsn} in InnoDB's log")
 
 
@@ -90,25 +90,10 @@ def probe(job: MariaDBJob) -> Outcome:
     return Outcome(note=f"{count} tables are checked")
 
 
-def places(job: MariaDBJob) -> list[Path]:
-    """Return what a restore exchanges."""
-    return [job.data_directory]
-
-
-def processes(job: MariaDBJob) -> list[int]:
-    """Return the server's processes."""
-    return servers.processes_in(job.data_directory, NAMES)
-
-
-def refuse_running(job: MariaDBJob) -> None:
-    """Raise when a server runs on the node's directory."""
-    servers.refuse_processes_in(job.data_directory, NAMES)
-
-
 def _answers(job: MariaDBJob) -> bool:
     if is_there(job.options):
         return True
-    if not processes(job):
+    if not job.processes():
         raise RecoverableError(f"{job.call.instance} has ended again: {job.commands.said_by(job)}")
     return False
 

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from quiesce.model.former_state import FormerState
 from quiesce.model.outcome import NOTHING, Outcome
-from quiesce.model.restore_point import Proof
 from quiesce.model.target import RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit import servers
 from quiesce.provider_kit.artifact import as_artifact
-from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
+from quiesce.provider_kit.dispatch import unsupported
+from quiesce.provider_kit.local_servers import LocalServerOperations
 from quiesce.providers.postgresql import backup, doctor, restore
 from quiesce.providers.postgresql.job import PostgreSQLJob
 
 
-class PostgreSQLOperations(CheckedOperations[PostgreSQLJob]):
+class PostgreSQLOperations(LocalServerOperations[PostgreSQLJob]):
     """Answers for ``quiesce.nodes.postgresql.Server``.
 
     It has no freeze: the base copy is made before the window, the cut is a place in the log, read in it.
     """
 
     freeze = thaw = unsupported
-    suspend = resume = unsupported
-    extract = unsupported
+
+    def places(self, job: PostgreSQLJob, /) -> Iterator[Path]:
+        """Give the directories that a restore exchanges as one: those that others lead to last."""
+        return restore.places(job)
 
     def prepare(self, job: PostgreSQLJob, /) -> Outcome:
         """Make the base copy, and have the server keep its log until the cut is stored."""
-        if job.options.data_directory is not None:
-            servers.let_go_of_expired(job, restore.places(job))
+        self.let_go_of_expired(job)
         backup.prepare(job)
         return NOTHING
 
@@ -52,15 +53,7 @@ class PostgreSQLOperations(CheckedOperations[PostgreSQLJob]):
     def delete(self, job: PostgreSQLJob, /) -> Outcome:
         """Remove the backup, or what was begun of it, and let the server's log go."""
         backup.let_go(job)
-        return Outcome(note=job.saving.remove())
-
-    def revert(self, job: PostgreSQLJob, /) -> Outcome:
-        """Exchange what is there with what a restore has replaced."""
-        return servers.revert(job, restore.places(job))
-
-    def confirm(self, job: PostgreSQLJob, /) -> Outcome:
-        """Keep what a restore has replaced, or let it go."""
-        return servers.confirm(job, restore.places(job))
+        return super().delete(job)
 
     def stop(self, job: PostgreSQLJob, /) -> Outcome:
         """Stop the server."""
@@ -78,10 +71,6 @@ class PostgreSQLOperations(CheckedOperations[PostgreSQLJob]):
         """Return sizes, sessions and transactions."""
         return Outcome(measurements=doctor.measure(job))
 
-    def verify(self, job: PostgreSQLJob, /) -> Proof:
-        """Read every byte of the backup and compare the checksums."""
-        return job.saving.verify()
-
     def doctor(self, job: PostgreSQLJob, /) -> Sequence[Finding]:
         """Tell whether the server can be saved, and replaced."""
         return doctor.examine(job)
@@ -89,7 +78,3 @@ class PostgreSQLOperations(CheckedOperations[PostgreSQLJob]):
     def inspect_target(self, job: PostgreSQLJob, /) -> RestoreTarget:
         """Tell what stands in the way of replacing it."""
         return servers.inspect_target(restore.exchanged_whole(job))
-
-    def former_state(self, job: PostgreSQLJob, /) -> FormerState | None:
-        """Tell what is kept."""
-        return servers.former_state(job)

@@ -7,29 +7,19 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from quiesce.errors import NonRecoverableError
-from quiesce.provider_kit.held_sessions import SessionHolders
-from quiesce.provider_kit.servers import ServerJob
+from quiesce.provider_kit.held_servers import HeldServerJob
 from quiesce.providers.redis.client import RedisFacts, RedisSession
 from quiesce.providers.redis.options import RedisOptions
 
-#: what a server's process is called
-NAMES: Final = frozenset({"redis-server", "valkey-server"})
-_DEFAULT_TIMER_S: Final = 120.0
 _OLDEST: Final = (6, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedisJob(ServerJob[RedisOptions]):
+class RedisJob(HeldServerJob[RedisOptions]):
     """A call and what its node says about its server."""
 
     provider: ClassVar[str] = "redis"
-
-    holders: SessionHolders
-
-    @property
-    def timer_s(self) -> float:
-        """After how many seconds the server goes on by itself."""
-        return self.call.thaw_after_s or _DEFAULT_TIMER_S
+    process_names: ClassVar[frozenset[str]] = frozenset({"redis-server", "valkey-server"})
 
     def session(self) -> RedisSession:
         """Log in, for as long as the call may last."""

@@ -4,59 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quiesce.model.consistency import Consistency
-from quiesce.model.former_state import FormerState
-from quiesce.model.ids import Json
 from quiesce.model.outcome import NOTHING, Outcome
-from quiesce.model.restore_point import Proof
-from quiesce.model.target import RestoreTarget
 from quiesce.ports import Finding
-from quiesce.provider_kit import servers
 from quiesce.provider_kit.artifact import as_artifact
-from quiesce.provider_kit.dispatch import CheckedOperations, unsupported
+from quiesce.provider_kit.held_servers import HeldServerOperations
 from quiesce.providers.redis import backup, doctor, restore
 from quiesce.providers.redis.job import RedisJob
 
 
-class RedisOperations(CheckedOperations[RedisJob]):
+class RedisOperations(HeldServerOperations[RedisJob]):
     """Answers for ``quiesce.nodes.redis.Server``."""
-
-    suspend = resume = unsupported
-    extract = unsupported
 
     def prepare(self, job: RedisJob, /) -> Outcome:
         """Let saves and rewrites end, and have the process ready that will hold the pause."""
-        if job.options.data_directory is not None:
-            servers.let_go_of_expired(job, restore.places(job))
+        self.let_go_of_expired(job)
         job.holders.be_ready()
         backup.prepare(job)
         return NOTHING
 
     def freeze(self, job: RedisJob, /) -> Outcome:
         """Hold all writes by a pause that ends by itself."""
-        options, remaining_s = job.options, job.context.remaining_s()
-        request: dict[str, Json] = {
-            "login": {
-                "host": options.host,
-                "port": options.port,
-                "user": options.user,
-                "password": options.password,
-            },
-            "files_are_cut": options.data_directory is None,
-            "patience_s": min(remaining_s, job.timer_s),
-        }
-        job.holders.hold(job.key, request, thaw_after_s=job.timer_s, timeout_s=remaining_s)
-        return Outcome(consistency=Consistency.APPLICATION)
+        return job.hold(files_are_cut=job.options.data_directory is None)
 
     def thaw(self, job: RedisJob, /) -> Outcome:
         """Let writes go on, whoever holds them; of a holder that was killed, the pause is ended here."""
-        if not job.holders.release(job.key, timeout_s=job.context.remaining_s()):
+        if not job.let_go():
             backup.let_go_on(job)
         return NOTHING
-
-    def is_frozen(self, job: RedisJob, /) -> bool | None:
-        """Tell whether the pause is still renewed."""
-        return job.holders.held(job.key) is not None
 
     def snapshot(self, job: RedisJob, /) -> Outcome:
         """Have the server fork, which is the cut."""
@@ -73,20 +47,16 @@ class RedisOperations(CheckedOperations[RedisJob]):
         """Replace what is there; the next start loads it."""
         return restore.apply(job)
 
-    def delete(self, job: RedisJob, /) -> Outcome:
-        """Remove the backup, or what was begun of it."""
-        return Outcome(note=job.saving.remove())
-
     def revert(self, job: RedisJob, /) -> Outcome:
         """Exchange what is there with what a restore has replaced."""
-        restore.refuse_running(job)
+        job.refuse_running()
         restore.let_go_of_expectation(job)
-        return servers.revert(job, restore.places(job))
+        return super().revert(job)
 
     def confirm(self, job: RedisJob, /) -> Outcome:
         """Keep what a restore has replaced, or let it go."""
         restore.let_go_of_expectation(job)
-        return servers.confirm(job, restore.places(job))
+        return super().confirm(job)
 
     def stop(self, job: RedisJob, /) -> Outcome:
         """Stop the server."""
@@ -104,18 +74,6 @@ class RedisOperations(CheckedOperations[RedisJob]):
         """Return keys, memory, clients and commands."""
         return Outcome(measurements=doctor.measure(job))
 
-    def verify(self, job: RedisJob, /) -> Proof:
-        """Read every byte of the backup and compare the checksums."""
-        return job.saving.verify()
-
     def doctor(self, job: RedisJob, /) -> Sequence[Finding]:
         """Tell whether the server can be held, saved and replaced."""
         return doctor.examine(job)
-
-    def inspect_target(self, job: RedisJob, /) -> RestoreTarget:
-        """Tell what stands in the way of replacing it."""
-        return servers.inspect_target(restore.places(job))
-
-    def former_state(self, job: RedisJob, /) -> FormerState | None:
-        """Tell what is kept."""
-        return servers.former_state(job)

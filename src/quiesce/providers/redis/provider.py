@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from quiesce.archives import Keyring
-from quiesce.model.call import Call
 from quiesce.model.ids import Json
-from quiesce.ports import Context, ProviderSettings
-from quiesce.provider_kit.commands import NodeCommands
-from quiesce.provider_kit.dispatch import PlatformProvider
-from quiesce.provider_kit.held_sessions import SessionHolders
-from quiesce.provider_kit.options import read_options
+from quiesce.ports import ProviderSettings
+from quiesce.provider_kit.held_servers import HeldServerProvider
 from quiesce.providers.redis import DESCRIPTION
 from quiesce.providers.redis.discover import discover
 from quiesce.providers.redis.job import RedisJob
@@ -22,39 +16,12 @@ from quiesce.providers.redis.options import RedisOptions
 _HOLDER = "quiesce.providers.redis.holder"
 
 
-class RedisProvider(PlatformProvider[RedisJob]):
+class RedisProvider(HeldServerProvider[RedisJob]):
     """Servers that are reached by socket or network; saved where their files are on this machine."""
 
     def __init__(self, settings: ProviderSettings) -> None:
-        self._state = Path(settings.state_dir)
-        self._default_repository = Path(settings.repository_dir)
-        self._keyring = Keyring(Path(settings.keys_file))
-        self._commands = NodeCommands(self._state / "said")
-        self._holders = SessionHolders(_HOLDER, self._state / "holds")
-        super().__init__(DESCRIPTION, {"server": RedisOperations()})
-
-    def job(self, call: Call, context: Context) -> RedisJob:
-        """Return the call with what its node says about its server."""
-        return RedisJob(
-            call=call,
-            context=context,
-            options=read_options(RedisOptions, "redis", call),
-            holders=self._holders,
-            commands=self._commands,
-            state_dir=self._state,
-            default_repository=self._default_repository,
-            keyring=self._keyring,
-        )
-
-    def repository(self, call: Call) -> str:
-        """Return where the instance's backups are kept."""
-        return str(read_options(RedisOptions, "redis", call).repository or self._default_repository)
+        super().__init__(settings, DESCRIPTION, RedisOptions, RedisOperations(), RedisJob, holder=_HOLDER)
 
     def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
         """Return a blueprint of the server that answers."""
         return discover(options)
-
-    def close(self) -> None:
-        """Give back what was started; what is held stays so until its THAW or its timer."""
-        self._holders.close()
-        self._commands.close()

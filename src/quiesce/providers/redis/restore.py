@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from pathlib import Path
 from typing import Any, Final
 
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
@@ -14,7 +13,7 @@ from quiesce.provider_kit.artifact import read_artifact
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.redis.backup import DUMP, RedisArtifact
 from quiesce.providers.redis.client import RedisSession, is_there, keys_in
-from quiesce.providers.redis.job import NAMES, RedisJob
+from quiesce.providers.redis.job import RedisJob
 
 #: how it was started
 _STARTED: Final = "started"
@@ -29,13 +28,13 @@ def stop(job: RedisJob) -> Outcome:
     if job.options.data_directory is None:
         servers.by_systemd(job, "stop")
         return NOTHING
-    if processes(job):
+    if job.processes():
         _save_and_stop(job)
     elif job.options.systemd_unit is None:
         return Outcome(note="it was not running")
     else:
         servers.by_systemd(job, "stop")
-    job.wait_until(lambda: not processes(job), "stop")
+    job.wait_until(lambda: not job.processes(), "stop")
     return NOTHING
 
 
@@ -44,7 +43,7 @@ def start(job: RedisJob) -> Outcome:
     if job.options.systemd_unit is not None:
         servers.by_systemd(job, "start")
         return NOTHING
-    if not processes(job):
+    if not job.processes():
         _start_as_before(job)
     job.wait_until(lambda: _answers(job), "answer")
     return NOTHING
@@ -55,7 +54,7 @@ def apply(job: RedisJob) -> Outcome:
     manifest = job.saving.manifest()
     artifact = read_artifact(RedisArtifact, manifest.content)
     data = job.data_directory
-    refuse_running(job)
+    job.refuse_running()
     _require_same_kind(job, artifact)
     places = [str(data)]
     job.ask("begin", places=places)
@@ -63,7 +62,7 @@ def apply(job: RedisJob) -> Outcome:
         job.ask("receive", data=stored, place=str(data), name=_name_in_use(job, artifact))
         stored.check()
     job.ask("settle_on_disk", places=places)
-    servers.replace(job, places, lambda: refuse_running(job))
+    servers.replace(job, places, job.refuse_running)
     job.remember(_RESTORED, json.dumps({"keys": artifact.keys}))
     return NOTHING
 
@@ -83,21 +82,6 @@ def let_go_of_expectation(job: RedisJob) -> None:
     job.remember(_RESTORED, "{}")
 
 
-def places(job: RedisJob) -> list[Path]:
-    """Return what a restore exchanges."""
-    return [job.data_directory]
-
-
-def processes(job: RedisJob) -> list[int]:
-    """Return the server's processes."""
-    return servers.processes_in(job.data_directory, NAMES)
-
-
-def refuse_running(job: RedisJob) -> None:
-    """Raise when a server runs on the node's directory."""
-    servers.refuse_processes_in(job.data_directory, NAMES)
-
-
 def why_not_started(facts: Any) -> str:
     """Return why a server could not be started again; empty when it can."""
     return "" if facts.config_file else "it was started without a configuration file, so not as it is now"
@@ -114,13 +98,13 @@ def _start_as_before(job: RedisJob) -> None:
     said = job.commands.run_as(job, job.owner.of_process(), argv)
     if said.status != 0:
         raise RecoverableError(f"{job.call.instance} was not started: {said}")
-    job.wait_until(lambda: bool(processes(job)), "start")
+    job.wait_until(lambda: bool(job.processes()), "start")
 
 
 def _answers(job: RedisJob) -> bool:
     if is_there(job.options, timeout_s=job.context.remaining_s()):
         return True
-    if not processes(job):
+    if not job.processes():
         raise RecoverableError(f"{job.call.instance} has ended again: {job.commands.said_by(job)}")
     return False
 
