@@ -28,7 +28,7 @@ from quiesce.model.deployment import Deployment
 from quiesce.ports import Deployments, Finding, Guard, LiveDeployment, ProviderSettings
 from quiesce.providers.registry import Providers, describe_providers
 from quiesce.stores.catalog import SqlCatalog
-from quiesce.stores.database import Database, file_of
+from quiesce.stores.database import Database, file_of, password_of
 from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
 from quiesce.stores.leases import FileLeases
@@ -88,15 +88,19 @@ class Application:
         guard: GuardProcess | None = None,
         *,
         guards: Callable[[Settings], GuardProcess] | None = None,
+        masking: Masking | None = None,
     ) -> None:
         """Open the database and find the providers.
 
-        *guard* is one that was started ahead; *guards* starts others than `start_guard` does.
+        *guard* is one that was started ahead; *guards* starts others than `start_guard` does. *masking* is
+        told every secret, the database's password before anything can fail.
 
         Raises:
             UntrustedPathError: when somebody else could have changed what is in the home or the database.
             StoreError: when the database cannot be used.
         """
+        masking = masking or Masking()
+        masking.add(password_of(settings.database_url))
         self._ready_guards = [guard] if guard is not None else []
         self._guards = list(self._ready_guards)
         self._settings = settings
@@ -104,12 +108,11 @@ class Application:
         require_trusted_home(settings.home)
         self._database = Database(settings.database_url)
         descriptions = describe_providers()
-        self._providers = Providers(descriptions, _provider_settings(settings, descriptions))
+        self._providers = providers_of(settings, descriptions)
         repository = settings.default_repository
         deployments = SqlDeployments(
             self._database, lambda: deployments_in(repository), repository=str(repository)
         )
-        masking = Masking()
         secrets = Secrets(settings.home / SECRETS_FILE, os.environ, masking)
         self.services = Services(
             deployments=deployments,
@@ -145,6 +148,21 @@ class Application:
         guard = self._start_guard(self._settings)
         self._guards.append(guard)
         return guard
+
+
+def providers_of(settings: Settings, descriptions: Sequence[Description]) -> Providers:
+    """Return what makes the providers that are described, each with its place below the home."""
+    return Providers(
+        descriptions,
+        {
+            description.name: ProviderSettings(
+                state_dir=str(settings.home / "providers" / description.name),
+                repository_dir=str(settings.default_repository),
+                keys_file=str(settings.keys_file),
+            )
+            for description in descriptions
+        },
+    )
 
 
 def repository_access(settings: Settings, masking: Masking) -> RepositoryAccess:
@@ -260,19 +278,6 @@ def _live(deployment: Deployment, deployments: Deployments, secrets: Callable[[s
     from quiesce.blueprint import EvaluatedDeployment  # large, and not every command runs operations
 
     return EvaluatedDeployment(deployment, deployments, secrets)
-
-
-def _provider_settings(
-    settings: Settings, descriptions: Sequence[Description]
-) -> dict[str, ProviderSettings]:
-    return {
-        description.name: ProviderSettings(
-            state_dir=str(settings.home / "providers" / description.name),
-            repository_dir=str(settings.default_repository),
-            keys_file=str(settings.keys_file),
-        )
-        for description in descriptions
-    }
 
 
 def _random_text(length: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -325,6 +326,41 @@ def test_a_name_that_nobody_knows_is_refused_with_those_there_are(lab: Lab, save
     assert "one has the consistency filesystem; min_consistency is application" in better
     assert lab.log() == []
     assert (saved / "file").read_text() == "after"
+
+
+def test_a_repository_that_is_not_mounted_is_not_begun_anew(lab: Lab, saved: Path) -> None:
+    """The full copy went into the empty directory below the mount point."""
+    (lab.directory / "repository").rename(lab.directory / "not-mounted")
+    output = lab.start("backup", "-p", "snapshot_name=two;snapshot_incremental=false", expect=1)
+    assert "the catalog knows backups of examples there" in output
+    assert not (lab.directory / "repository").exists()
+    assert lab.log() == []
+    assert saved.exists()
+
+
+def test_a_name_that_only_the_repository_knows_is_refused(lab: Lab, saved: Path) -> None:
+    shutil.rmtree(lab.directory / ".local")
+    output = lab.start("backup", "-p", BACKUP, expect=1)
+    assert "holds a restore point 'one' of examples, which the catalog does not know" in output
+    assert lab.log() == []
+    assert saved.exists()
+
+
+def test_what_is_in_use_is_not_replaced(lab: Lab, saved: Path) -> None:
+    """It was found out within the restore, when the machine around it was frozen already."""
+    with (saved / "file").open("a"):
+        output = lab.start("restore", "-p", "snapshot_name=one", expect=1)
+    assert "it is in use by" in output
+    assert "nothing was touched" in output
+    assert lab.log() == []
+    assert (saved / "file").read_text() == "after"
+
+
+def test_a_consistency_that_cannot_be_met_is_refused(lab: Lab) -> None:
+    lab.init({**two_tiers(), "bare": {"type": "lab.nodes.Unfrozen"}})
+    output = lab.start("backup", "-p", "snapshot_name=one;min_consistency=filesystem", expect=1)
+    assert "min_consistency filesystem cannot be met by bare_" in output
+    assert lab.log() == []
 
 
 @pytest.mark.usefixtures("saved")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
+from quiesce.app.masking import Masking
 from quiesce.bootstrap import Application, Settings
 from quiesce.cli.session import without_secrets
 from quiesce.guarding import PipeOrders, become_guard, serve
@@ -17,12 +18,13 @@ def main() -> None:
     """Be the guard of one execution."""
     become_guard()
     orders = PipeOrders(sys.stdin.fileno())
-    application = Application(Settings.of(os.environ))
-    try:
-        with without_secrets(application.services.masking):  # its errors go to a file
+    masking = Masking()
+    with without_secrets(masking):  # its errors go to a file
+        application = Application(Settings.of(os.environ), masking=masking)
+        try:
             serve(orders, application.services, sys.stdout.fileno())
-    finally:
-        application.close()
+        finally:
+            application.close()
 
 
 if __name__ == "__main__":

@@ -38,16 +38,16 @@ def services(*, freezing: bool = False, warn: bool = True) -> Iterator[Services]
     What interrupted executions have left frozen or stopped is settled by every command, without being asked.
     What could not be settled, and unfinished executions, are reported on standard error.
     """
-    settings = Settings.of(os.environ)
+    settings, masking = Settings.of(os.environ), Masking()
     guard = start_guard(settings) if freezing else None
-    application = Application(settings, guard)
-    try:
-        with without_secrets(application.services.masking):
+    with without_secrets(masking):
+        application = Application(settings, guard, masking=masking)
+        try:
             if warn:
                 _settle_unfinished(application.services)
             yield application.services
-    finally:
-        application.close()
+        finally:
+            application.close()
 
 
 @contextmanager

@@ -12,12 +12,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Final
 
 from cloudify.state import current_workflow_ctx
 
+from quiesce.app.masking import Masking
 from quiesce.app.run.guard import Order
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings
@@ -72,19 +73,17 @@ def main() -> None:
 
 def _serve(orders: OrdersInCloudify, told: dict[str, Any], answers: int) -> None:
     sys.path[:] = told["path"]
-    application = Application(Settings.of(os.environ))
-    masking = application.services.masking
+    masking = Masking()
     try:
-        context = guards_context(told, hands=LEAST_THAW_PLACES)
-        orders.put_in_order = partial(_put_in_order, application.services, KeptInstances(context))
-        context.graph_mode()
-        _load_operations(context)
-        with current_workflow_ctx.push(context), context.internal.local_tasks_processor:
-            serve(orders, inside_cloudify(application.services, context), answers)
+        with closing(Application(Settings.of(os.environ), masking=masking)) as application:
+            context = guards_context(told, hands=LEAST_THAW_PLACES)
+            orders.put_in_order = partial(_put_in_order, application.services, KeptInstances(context))
+            context.graph_mode()
+            _load_operations(context)
+            with current_workflow_ctx.push(context), context.internal.local_tasks_processor:
+                serve(orders, inside_cloudify(application.services, context), answers)
     except Exception:  # noqa: BLE001  its errors go to a file, without secrets
         sys.exit(masking.text(traceback.format_exc()))
-    finally:
-        application.close()
 
 
 def _put_in_order(services: Services, kept: KeptInstances, execution: ExecutionId) -> None:

@@ -7,14 +7,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from cloudify import ctx as current_context
 from cloudify.decorators import operation as resumable_operation
 
 from quiesce.app.masking import Masking, masked_outcome
-from quiesce.archives import KEYS_FILE
+from quiesce.bootstrap import Settings, providers_of
 from quiesce.cloudify.calls import as_written, call_of, capabilities_of
 from quiesce.cloudify.errors import in_cloudifys_words
 from quiesce.cloudify.live import managers_secret
@@ -27,7 +26,7 @@ from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.records import Level
-from quiesce.ports import Provider, ProviderSettings
+from quiesce.ports import Provider
 from quiesce.providers.registry import Providers, describe_providers
 
 #: what blueprints can name; a copy follows its cut by itself
@@ -179,15 +178,4 @@ def _described(name: str) -> Description:
 @functools.cache
 def _providers() -> Providers:
     """Return the providers of this process, which share connections."""
-    descriptions = describe_providers()
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    home = Path(os.environ.get("QUIESCE_HOME") or Path(data) / "quiesce").absolute()
-    settings = {
-        description.name: ProviderSettings(
-            state_dir=str(home / "providers" / description.name),
-            repository_dir=str(home / "repository"),
-            keys_file=str(home / KEYS_FILE),
-        )
-        for description in descriptions
-    }
-    return Providers(descriptions, settings)
+    return providers_of(Settings.of(os.environ), describe_providers())

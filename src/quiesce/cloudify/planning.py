@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from quiesce.app.points.former import Former
 from quiesce.cloudify.names import CLOUDIFYS
 from quiesce.model.capabilities import Capabilities, Description, Kind
 from quiesce.model.ids import BackupName, Json, backup_name
 from quiesce.model.parameters import Parameters
-from quiesce.model.plan import Plan
+from quiesce.model.plan import Plan, Step
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Topology
 from quiesce.planning import default_of, parameters_of, plan_workflow, read_parameters
@@ -20,6 +21,8 @@ from quiesce.planning import default_of, parameters_of, plan_workflow, read_para
 _STAND_IN: Final = "made-elsewhere"
 #: so many pauses between tries are to fit into the frozen window
 _TRIES_IN_WINDOW: Final = 10
+#: performs operations on the machine that they are about
+_AGENT: Final = "host_agent"
 #: what a blueprint may name in Cloudify that is ours, and may have a copy after the thaw
 _OURS = "quiesce."
 
@@ -66,8 +69,8 @@ def parameters_read(
     )
 
 
-def with_retries_that_fit(plan: Plan, wanted: Mapping[str, Json]) -> tuple[Plan, str]:
-    """Return *plan* with pauses between tries that fit into its frozen window, and what was changed.
+def with_retries_that_fit(plan: Plan, wanted: Mapping[str, Json]) -> Plan:
+    """Return *plan* with pauses between tries that fit into its frozen window, and a warning of what changed.
 
     Cloudify's usual pause is as long as the whole window: nothing would be tried twice. What was *wanted* of
     us by name stays.
@@ -75,10 +78,11 @@ def with_retries_that_fit(plan: Plan, wanted: Mapping[str, Json]) -> tuple[Plan,
     pause = plan.parameters.task_retry_interval_s
     fitting = plan.parameters.max_freeze_s / _TRIES_IN_WINDOW
     if not plan.indebting or pause <= fitting or "task_retry_interval" in wanted:
-        return plan, ""
+        return plan
     bound = plan.parameters.max_freeze_s
     told = f"tries are repeated after {fitting:g} s, not {pause:g} s: max_freeze is {bound:g} s"
-    return replace(plan, parameters=replace(plan.parameters, task_retry_interval_s=fitting)), told
+    parameters = replace(plan.parameters, task_retry_interval_s=fitting)
+    return replace(plan, parameters=parameters, warnings=(*plan.warnings, told))
 
 
 def plan_in_cloudify(
@@ -87,20 +91,43 @@ def plan_in_cloudify(
     parameters: Parameters,
     points: Sequence[RestorePoint],
     descriptions: Sequence[Description],
+    *,
+    former: Former | None = None,
 ) -> Plan:
-    """Return the plan of *workflow* on *points*.
+    """Return the plan of *workflow* on *points*; *former* is what an earlier restore has replaced.
 
     Raises:
         QuiesceError: when it cannot be done; nothing was touched.
     """
     safety = backup_name(f"safety-{int(time.time())}") if parameters.safety_snapshot else None
-    answering = [*_with_ours_only(descriptions), _everything_else(topology)]
-    return plan_workflow(workflow, topology, answering, parameters, points=points, safety_name=safety)
+    return plan_workflow(
+        workflow,
+        topology,
+        descriptions,
+        parameters,
+        points=points,
+        safety_name=safety,
+        former=former,
+    )
 
 
-def _with_ours_only(descriptions: Iterable[Description]) -> list[Description]:
-    """Leave only what blueprints name as ``quiesce.…``: all else is performed by other plugins here."""
-    return [
+def with_agents_apart(plan: Plan, topology: Topology) -> Plan:
+    """Return *plan* so that nothing is asked here of what agents perform: they are on other machines."""
+
+    def step_of(step: Step) -> Step:
+        operation = topology.nodes[step.node].operations.get(step.interface)
+        away = operation is not None and operation.executor == _AGENT
+        return replace(step, provider=CLOUDIFYS) if away else step
+
+    return replace(plan, steps=tuple(map(step_of, plan.steps)))
+
+
+def described_in_cloudify(descriptions: Iterable[Description], topology: Topology) -> list[Description]:
+    """Return *descriptions* of what blueprints name as ``quiesce.…``, and one of all else.
+
+    What else *topology* names is performed by other plugins.
+    """
+    ours = [
         replace(
             description,
             kinds=tuple(_named_only(kind) for kind in description.kinds),
@@ -108,6 +135,7 @@ def _with_ours_only(descriptions: Iterable[Description]) -> list[Description]:
         )
         for description in descriptions
     ]
+    return [*ours, _everything_else(topology)]
 
 
 def _named_only(kind: Kind) -> Kind:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -21,10 +21,11 @@ from quiesce.app.run.run import guard_of
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
 from quiesce.errors import UnfinishedError
+from quiesce.model.cut_size import CutSize
 from quiesce.model.debts import Owed
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution, ExecutionState
-from quiesce.model.ids import ExecutionId
+from quiesce.model.ids import ExecutionId, InstanceId
 from quiesce.model.operation import INDEBTING, REPLACING
 from quiesce.model.plan import Plan
 from quiesce.model.records import Begun, Record, Started
@@ -92,16 +93,22 @@ def take_up(
 
 
 def run_plan(
-    services: Services, deployment: Deployment, plan: Plan, context: Any, interrupted: Interruptions
+    services: Services,
+    deployment: Deployment,
+    plan: Plan,
+    context: Any,
+    interrupted: Interruptions,
+    *,
+    cut_sizes: Mapping[InstanceId, CutSize],
 ) -> Execution:
-    """Run *plan* for *context* (a workflow's ``ctx``) to its end.
+    """Run *plan* for *context* (a workflow's ``ctx``) to its end; *cut_sizes* are what it will cut.
 
     Raises:
         cloudify's ExecutionCancelled: when it was cancelled.
         KeyboardInterrupt: when it was interrupted.
         cloudify's NonRecoverableError: when it failed; the message says what may still be frozen or stopped.
     """
-    execution = _begin(services, deployment, plan, context)
+    execution = _begin(services, deployment, plan, context, cut_sizes)
     guard = guard_of(services, plan, execution)
     ended, _, _ = execute(services, execution, Purpose.FORWARD, interrupted.watching, guard=guard)
     _conclude(ended, interrupted.signals)
@@ -136,7 +143,7 @@ def settle_unknown(
     Raises:
         cloudify's NonRecoverableError: always: it has to be started again.
     """
-    execution = _begin(services, deployment, plan, context)
+    execution = _begin(services, deployment, plan, context, {})
     services.executions.take_over(execution.id).append(_as_if_at_rest(plan))
     _roll_back(services, execution, interrupted)
 
@@ -152,7 +159,13 @@ def _roll_back(services: Services, execution: Execution, interrupted: Interrupti
     )
 
 
-def _begin(services: Services, deployment: Deployment, plan: Plan, context: Any) -> Execution:
+def _begin(
+    services: Services,
+    deployment: Deployment,
+    plan: Plan,
+    context: Any,
+    cut_sizes: Mapping[InstanceId, CutSize],
+) -> Execution:
     execution = Execution(
         id=ExecutionId(context.execution_id),
         deployment=deployment.name,
@@ -160,6 +173,7 @@ def _begin(services: Services, deployment: Deployment, plan: Plan, context: Any)
         parameters=dict(plan.parameters.raw),
         created_at=services.clock.now(),
         points=tuple(sorted({step.point for step in plan.steps if step.point is not None})),
+        cut_sizes=cut_sizes,
     )
     services.executions.add(execution, plan)
     return execution

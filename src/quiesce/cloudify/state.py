@@ -17,12 +17,15 @@ from typing import Any, Final
 
 from cloudify.workflows import local
 
+from quiesce.app.masking import Masking
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings, start_guard
 from quiesce.cloudify.live import CloudifyLive
 from quiesce.cloudify.names import CLOUDIFYS
+from quiesce.cloudify.planning import described_in_cloudify
 from quiesce.cloudify.secrets import know_secrets
 from quiesce.cloudify.tasks import CloudifyTasks, CloudifyWorkers
+from quiesce.cloudify.topology import topology_of
 from quiesce.errors import NonRecoverableError, PlanError, StoreError
 from quiesce.guard import GuardProcess
 from quiesce.model.call import Call
@@ -36,9 +39,13 @@ _GUARD: Final = "quiesce.cloudify.guard"
 
 
 @contextmanager
-def open_services(context: Any) -> Iterator[Services]:
-    """Give the services with which *context*'s workflow is run by Cloudify's tasks; close them afterwards."""
-    application = Application(Settings.of(os.environ), guards=partial(_start_guard, context))
+def open_services(context: Any, masking: Masking) -> Iterator[Services]:
+    """Give the services with which *context*'s workflow is run by Cloudify's tasks; close them afterwards.
+
+    *masking* is told every secret.
+    """
+    settings, guards = Settings.of(os.environ), partial(_start_guard, context)
+    application = Application(settings, guards=guards, masking=masking)
     try:
         yield inside_cloudify(application.services, context)
     finally:
@@ -55,6 +62,7 @@ def inside_cloudify(services: Services, context: Any) -> Services:
 
     return replace(
         services,
+        descriptions=described_in_cloudify(services.descriptions, topology_of(context)),
         provider=provider,
         live=lambda _: CloudifyLive(context, services.masking),
         performer=partial(CloudifyTasks, context),
@@ -79,8 +87,20 @@ class OtherPlugins:
         """Release nothing."""
 
 
-def keep_deployment(services: Services, context: Any, topology: Topology, *, renewing: bool) -> Deployment:
-    """Keep what Cloudify knows of its deployment now, and return it.
+def deployment_of(services: Services, context: Any, topology: Topology) -> Deployment:
+    """Return Cloudify's deployment as it is now."""
+    blueprint, directory = _blueprint(context)
+    return Deployment(
+        name=deployment_name(context.deployment.id),
+        blueprint=blueprint,
+        blueprint_dir=directory,
+        created_at=services.clock.now(),
+        topology=topology,
+    )
+
+
+def keep_deployment(services: Services, context: Any, now: Deployment, *, renewing: bool) -> Deployment:
+    """Keep what Cloudify knows of its deployment *now*, and return it.
 
     Unless it is *renewing*, for which the caller holds the deployment's lease, what is known already stays:
     another execution may be running on it.
@@ -88,25 +108,18 @@ def keep_deployment(services: Services, context: Any, topology: Topology, *, ren
     Raises:
         PlanError: when there is another deployment of that name.
     """
-    name, (blueprint, directory) = deployment_name(context.deployment.id), _blueprint(context)
-    now = Deployment(
-        name=name,
-        blueprint=blueprint,
-        blueprint_dir=directory,
-        created_at=services.clock.now(),
-        topology=topology,
-    )
+    name = now.name
     if name not in services.deployments.names():
         services.deployments.add(now, _runtime_properties(context))
         return now
     known = services.deployments.get(name)
-    if known.blueprint != blueprint:
+    if known.blueprint != now.blueprint:
         raise PlanError(
             f"QUIESCE_HOME knows another deployment {name!r}, of {known.blueprint}",
             hint="Set QUIESCE_HOME to another directory, or forget that one: "
             f"quiesce deployments remove {name}",
         )
-    if known.topology.instances.keys() == topology.instances.keys():
+    if known.topology.instances.keys() == now.topology.instances.keys():
         now = known  # `quiesce init` may have read more of the blueprint than Cloudify tells
     if renewing:
         services.deployments.renew(replace(now, created_at=known.created_at), _runtime_properties(context))

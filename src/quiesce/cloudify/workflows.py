@@ -10,14 +10,23 @@ from typing import Any
 from cloudify.decorators import workflow
 from cloudify.exceptions import NonRecoverableError
 
-from quiesce.app.run.run import leased, refuse_damaged_sources, refuse_known_name, refuse_lower
+from quiesce.app.masking import Masking, masked_error
+from quiesce.app.points.former import Former
+from quiesce.app.run.run import (
+    check_first,
+    former_for,
+    leased,
+    refuse_names_and_lower,
+    with_window_warning,
+)
 from quiesce.app.services import Services
-from quiesce.cloudify.errors import in_one_line
+from quiesce.cloudify.errors import in_cloudifys_words, in_one_line
 from quiesce.cloudify.planning import (
     Retries,
     parameters_given,
     parameters_read,
     plan_in_cloudify,
+    with_agents_apart,
     with_retries_that_fit,
 )
 from quiesce.cloudify.points import wanted_points
@@ -30,12 +39,12 @@ from quiesce.cloudify.running import (
     settle_unknown,
     take_up,
 )
-from quiesce.cloudify.state import keep_deployment, open_services
+from quiesce.cloudify.state import deployment_of, keep_deployment, open_services
 from quiesce.cloudify.topology import topology_of
 from quiesce.errors import QuiesceError
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
-from quiesce.model.ids import ExecutionId, deployment_name
+from quiesce.model.ids import ExecutionId
 from quiesce.model.plan import Plan
 from quiesce.model.restore_point import RestorePoint
 from quiesce.planning import WORKFLOWS, Workflow
@@ -64,23 +73,36 @@ def _function(name: str) -> Callable[..., None]:
 
 def _run(row: Workflow, context: Any, parameters: dict[str, Any]) -> None:
     context.graph_mode()
+    masking = Masking()
     try:
-        with open_services(context) as services:
+        with open_services(context, masking) as services:
+            now = deployment_of(services, context, topology_of(context))
             if str(parameters.pop("dry_run", "")).lower() == "true":
-                _show(_plan(services, row, context, parameters)[0], context)
+                _show(services, now, row, context, parameters)
                 return
             with interruptions() as interrupted:
-                _run_on_deployment(services, row, context, parameters, interrupted)
+                _run_on_deployment(services, now, row, context, parameters, interrupted=interrupted)
+        return
     except QuiesceError as error:
-        raise NonRecoverableError(in_one_line(error)) from None
+        masked_error(masking, error)
+        failure: Exception = NonRecoverableError(in_one_line(error))
+    except Exception as error:  # noqa: BLE001  whatever it is, Cloudify keeps and shows it
+        failure = in_cloudifys_words(masking, error)
+    # not within the block above, so that it does not lead to what it was made of
+    raise failure
 
 
 def _run_on_deployment(
-    services: Services, row: Workflow, context: Any, parameters: dict[str, Any], interrupted: Interruptions
+    services: Services,
+    now: Deployment,
+    row: Workflow,
+    context: Any,
+    parameters: dict[str, Any],
+    *,
+    interrupted: Interruptions,
 ) -> None:
-    name = deployment_name(context.deployment.id)
-    with leased(services, {name} if row.mutating else set(), ExecutionId(context.execution_id)):
-        deployment = keep_deployment(services, context, topology_of(context), renewing=row.mutating)
+    with leased(services, {now.name} if row.mutating else set(), ExecutionId(context.execution_id)):
+        deployment = keep_deployment(services, context, now, renewing=row.mutating)
         known = known_execution(services, context) if context.resume else None
         if known is not None:
             ended = continue_known(services, known, interrupted)
@@ -100,16 +122,16 @@ def _begin(
 ) -> Execution:
     if not context.resume:
         take_up(services, deployment, row, interrupted.watching, context)
-    plan, points = _plan(services, row, context, parameters)
+    plan, points = _plan(services, deployment, row, context, parameters)
     if context.resume and plan.indebting:
         settle_unknown(services, deployment, plan, context, interrupted)
-    if row.makes_point:
-        refuse_known_name(services, deployment, plan.parameters)
-    if row.applies_points:
-        refuse_lower(points, plan.parameters)
+    refuse_names_and_lower(services, deployment.name, row, points, plan.parameters)
     known = [point for point in points if point.execution]
-    refuse_damaged_sources(services, deployment, plan, known, interrupted.watching)
-    return run_plan(services, deployment, plan, context, interrupted)
+    forecast = check_first(services, deployment, plan, known, interrupted.watching)
+    warned = with_window_warning(plan, forecast)
+    for warning in warned.warnings:
+        context.logger.warning("%s", warning)
+    return run_plan(services, deployment, warned, context, interrupted, cut_sizes=forecast.sizes)
 
 
 def _tell(services: Services, row: Workflow, ended: Execution, context: Any) -> None:
@@ -129,19 +151,22 @@ def _tell(services: Services, row: Workflow, ended: Execution, context: Any) -> 
 
 
 def _plan(
-    services: Services, row: Workflow, context: Any, parameters: dict[str, Any]
+    services: Services, deployment: Deployment, row: Workflow, context: Any, parameters: dict[str, Any]
 ) -> tuple[Plan, Sequence[RestorePoint]]:
     topology = topology_of(context)
     wanted = parameters_given(row.name, parameters)
-    points = wanted_points(services, deployment_name(context.deployment.id), row, wanted, topology)
+    points = wanted_points(services, deployment.name, row, wanted, topology)
     configured = context.internal.get_task_configuration()
     retries = Retries(tries=configured["total_retries"], interval_s=configured["retry_interval"])
     others = next((point.name for point in points if not point.execution), None)
     read = parameters_read(row.name, wanted, retries, unchecked_name=others)
-    plan = plan_in_cloudify(row.name, topology, read, points, services.descriptions)
-    plan, changed = with_retries_that_fit(plan, wanted)
-    for warning in filter(None, (*plan.warnings, changed)):
-        context.logger.warning("%s", warning)
+    former: Former | None = None
+    if row.takes_former:
+        former, read = former_for(services, deployment, row, read)
+    plan = plan_in_cloudify(row.name, topology, read, points, services.descriptions, former=former)
+    plan = with_retries_that_fit(plan, wanted)
+    if not context.local:
+        plan = with_agents_apart(plan, topology)
     parallel = _parallel(plan, context, parameters)
     return replace(plan, parameters=replace(plan.parameters, parallel=parallel)), points
 
@@ -155,7 +180,13 @@ def _parallel(plan: Plan, context: Any, parameters: dict[str, Any]) -> int:
     return min(plan.parameters.parallel, hands) if parameters.get("parallel") else hands
 
 
-def _show(plan: Plan, context: Any) -> None:
+def _show(
+    services: Services, deployment: Deployment, row: Workflow, context: Any, parameters: dict[str, Any]
+) -> None:
+    plan, points = _plan(services, deployment, row, context, parameters)
+    refuse_names_and_lower(services, deployment.name, row, points, plan.parameters)
+    for warning in plan.warnings:
+        context.logger.warning("%s", warning)
     for number, group in enumerate(plan.groups):
         names = [step.instance for step in plan.steps if step.group == number]
         if names:

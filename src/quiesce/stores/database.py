@@ -105,6 +105,14 @@ def file_of(url: str) -> Path | None:
     return Path(parsed.database).absolute() if is_file and parsed.database else None
 
 
+def password_of(url: str) -> str:
+    """Return the password in *url*; empty: none, or it is no URL."""
+    try:
+        return str(sa.make_url(url).password or "")
+    except (sa.exc.ArgumentError, ValueError):
+        return ""
+
+
 def _set_pragmas(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     try:

@@ -74,7 +74,7 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
     plan, points = _plan(services, deployment, request)
     forecast = forecast_of(services, deployment, plan)
     report = report_plan(
-        deployment.name, _with_window_warning(plan, forecast), forecast, _labels(plan, deployment)
+        deployment.name, with_window_warning(plan, forecast), forecast, _labels(plan, deployment)
     )
     error = _too_low(plan, deployment) or too_long(plan, forecast)
     return with_foresight(services, deployment, plan, points, report, error=error)
@@ -112,15 +112,8 @@ def _run(
     watching: Watching,
 ) -> Result:
     plan, points = _plan(services, deployment, request)
-    if error := _too_low(plan, deployment):
-        raise error
-    for name in {step.provider for step in plan.steps}:
-        services.provider(name)  # refused here, before anything is touched, when its SDK is missing
-    _check_first(services, deployment, plan, points, watching)
-    forecast = forecast_of(services, deployment, plan)
-    if error := too_long(plan, forecast):
-        raise error
-    plan = _with_window_warning(plan, forecast)
+    forecast = check_first(services, deployment, plan, points, watching)
+    plan = with_window_warning(plan, forecast)
     execution = Execution(
         id=execution_id,
         deployment=deployment.name,
@@ -147,37 +140,49 @@ def _read_by(plan: Plan) -> set[InstanceId]:
     return {step.instance for step in plan.steps if step.operation in reading}
 
 
-def _check_first(
+def check_first(
     services: Services,
     deployment: Deployment,
     plan: Plan,
     points: Sequence[RestorePoint],
     watching: Watching,
-) -> None:
-    if makes_full_point(plan):
-        cut = {step.instance for step in plan.steps if step.operation is Operation.SNAPSHOT}
-        refuse_missing_repositories(services, deployment, cut)
-        if plan.parameters.snapshot_name is not None:
-            refuse_taken_name(services, deployment, plan.parameters.snapshot_name, cut)
-    targets = inspect_targets(services, deployment, plan, points)
-    reading = points if _read_by(plan) else ()
-    if error := why_refused(services, deployment, plan, reading, targets):
-        raise error
-    refuse_damaged_sources(services, deployment, plan, points, watching)
-
-
-def refuse_damaged_sources(
-    services: Services,
-    deployment: Deployment,
-    plan: Plan,
-    points: Sequence[RestorePoint],
-    watching: Watching,
-) -> None:
-    """Check what *plan* will read of *points*, before anything is touched.
+) -> Forecast:
+    """Refuse *plan* for all that is known to be wrong beforehand; return how long it will freeze things.
 
     Raises:
-        DamagedError, UnreachableError, CancelledError: see `refuse_damaged`.
+        PlanError, TargetError, UnreachableError, DamagedError, CancelledError: nothing was touched.
     """
+    if error := _too_low(plan, deployment):
+        raise error
+    for name in {step.provider for step in plan.steps}:
+        services.provider(name)  # refused here when its SDK is missing
+    if makes_full_point(plan):
+        _refuse_other_repositories(services, deployment, plan)
+    targets = inspect_targets(services, deployment, plan, points)
+    reading = points if _read_by(plan) else ()
+    if wrong := why_refused(services, deployment, plan, reading, targets):
+        raise wrong
+    _refuse_damaged_sources(services, deployment, plan, points, watching)
+    forecast = forecast_of(services, deployment, plan)
+    if late := too_long(plan, forecast):
+        raise late
+    return forecast
+
+
+def _refuse_other_repositories(services: Services, deployment: Deployment, plan: Plan) -> None:
+    cut = {step.instance for step in plan.steps if step.operation is Operation.SNAPSHOT}
+    refuse_missing_repositories(services, deployment, cut)
+    if plan.parameters.snapshot_name is not None:
+        refuse_taken_name(services, deployment, plan.parameters.snapshot_name, cut)
+
+
+def _refuse_damaged_sources(
+    services: Services,
+    deployment: Deployment,
+    plan: Plan,
+    points: Sequence[RestorePoint],
+    watching: Watching,
+) -> None:
     read = _read_by(plan)
     for whose, point, held in sources(services, deployment, plan, points if read else (), read):
         refuse_damaged(
@@ -218,13 +223,10 @@ def _plan(
         parameters = replace(parameters, source=whose.name)
         found = elsewhere_of(services, deployment, parameters)
         points = (found.mapped_point,) if found is not None else ()
-    if workflow.makes_point:
-        refuse_known_name(services, deployment, parameters)
-    if workflow.applies_points:
-        refuse_lower(points, parameters)
+    refuse_names_and_lower(services, deployment.name, workflow, points, parameters)
     former: Former | None = None
     if workflow.takes_former:
-        former, parameters = _former(services, deployment, workflow, parameters)
+        former, parameters = former_for(services, deployment, workflow, parameters)
     plan = plan_workflow(
         workflow.name,
         deployment.topology,
@@ -239,7 +241,7 @@ def _plan(
     return replace(plan, warnings=(*plan.warnings, *idle)), points
 
 
-def _former(
+def former_for(
     services: Services, deployment: Deployment, workflow: Workflow, parameters: Parameters
 ) -> tuple[Former, Parameters]:
     """Return what *workflow* is to work on, and its parameters with the state that it is to put in place."""
@@ -317,28 +319,36 @@ def _named_exactly(services: Services, deployment: DeploymentName, name: str) ->
     return services.catalog.get(deployment, name)
 
 
-def refuse_known_name(services: Services, deployment: Deployment, parameters: Parameters) -> None:
-    """Refuse to make a restore point of a name that there is already, or that means another.
+def refuse_names_and_lower(
+    services: Services,
+    deployment: DeploymentName,
+    workflow: Workflow,
+    points: Sequence[RestorePoint],
+    parameters: Parameters,
+) -> None:
+    """Refuse a name that is there already or means another, and a restore of less than is asked for.
 
     Raises:
         UsageError, PlanError: naming it.
     """
+    if workflow.makes_point:
+        _refuse_known_name(services, deployment, parameters)
+    if workflow.applies_points:
+        _refuse_lower(points, parameters)
+
+
+def _refuse_known_name(services: Services, deployment: DeploymentName, parameters: Parameters) -> None:
     if parameters.snapshot_name == LATEST:
         raise UsageError(f"{LATEST!r} is what the newest restore point is called: choose another name")
-    for point in services.catalog.list(deployment.name):
+    for point in services.catalog.list(deployment):
         if point.name == parameters.snapshot_name:
             raise PlanError(
-                f"a restore point {point.name!r} of {deployment.name} already exists ({point.state})",
+                f"a restore point {point.name!r} of {deployment} already exists ({point.state})",
                 hint="Choose another snapshot_name, or remove that one first.",
             )
 
 
-def refuse_lower(points: Sequence[RestorePoint], parameters: Parameters) -> None:
-    """Refuse to restore what is worth less than is asked for.
-
-    Raises:
-        PlanError: naming it.
-    """
+def _refuse_lower(points: Sequence[RestorePoint], parameters: Parameters) -> None:
     for point in points:
         if point.consistency < parameters.min_consistency:
             raise PlanError(
@@ -355,7 +365,8 @@ def _points_of(plan: Plan, points: Sequence[RestorePoint], deployment: Deploymen
     return tuple(sorted(made | {name for name, own in given.items() if own}))
 
 
-def _with_window_warning(plan: Plan, forecast: Forecast) -> Plan:
+def with_window_warning(plan: Plan, forecast: Forecast) -> Plan:
+    """Return *plan* with a warning where it may not be done within its ``max_freeze``."""
     bound = plan.parameters.max_freeze_s
     if forecast.window_s <= bound:
         return plan
