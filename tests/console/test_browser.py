@@ -5,6 +5,7 @@ Screenshots go where ``QUIESCE_SCREENSHOTS`` says.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -49,6 +50,9 @@ class Served:
     url: str
     tokens: dict[str, str]
     data: Path
+    #: the execution of the first backup, and its report
+    backup: str
+    report: Path
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     quiesce("init", str(blueprint), "-b", "shop")
     quiesce("init", str(blueprint), "-b", "staging")
     quiesce("policy", "set", "shop", "nightly", "schedule=0 2 * * *", "kind=backup", "keep_daily=7")
-    quiesce("backup", "shop", "-p", "snapshot_name=first", "-p", "snapshot_incremental=false")
+    quiesce("statistics", "shop", "--watch", "0.2", "--times", "3")
+    quiesce("backup", "shop", "--full", "--snapshot-name", "first")
+    (data / "more").write_text("more" * 10_000)
+    quiesce("backup", "shop", "--full", "--snapshot-name", "second")
+    quiesce("statistics", "shop", "--watch", "0.2", "--times", "2")
+    listed = json.loads(quiesce("executions", "list", "shop", "--json"))["executions"]
+    backup = next(each["id"] for each in listed if each["workflow"] == "backup")
+    quiesce("report", backup, "-o", str(root / "report.html"))
     tokens = {role: quiesce("users", "add", role, "--role", role) for role in ("viewer", "operator", "admin")}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -82,7 +93,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     server = subprocess.Popen(command, env=environment)
     url = f"http://127.0.0.1:{port}"
     _until_answers(f"{url}/login")
-    yield Served(url=url, tokens=tokens, data=data)
+    yield Served(url=url, tokens=tokens, data=data, backup=backup, report=root / "report.html")
     server.send_signal(signal.SIGTERM)
     assert server.wait(30) in (0, -signal.SIGTERM)
     till.kill()
@@ -135,21 +146,28 @@ class Visit:
             self.errors.append(f"asked for {request.url}")
 
     def shot(self, name: str) -> None:
-        """Keep a picture; whatever is wider than the window is an error."""
-        wide = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        assert wide <= 0, f"{name} is {wide} px wider than the window"
-        where = os.environ.get("QUIESCE_SCREENSHOTS")
-        if where:
-            Path(where).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=f"{where}/{name}.png", full_page=True)
+        """Keep a picture."""
+        keep_picture(self.page, name)
 
     def accessible(self) -> None:
         """Fail for what axe calls serious or critical."""
-        found = axe.Axe().run(self.page).response["violations"]
-        serious = [
-            f"{each['id']}: {each['help']}" for each in found if each["impact"] in ("serious", "critical")
-        ]
-        assert [f"{each['id']}: {each['help']}" for each in serious] == []
+        assert serious_findings(self.page) == []
+
+
+def keep_picture(page: Any, name: str) -> None:
+    """Keep a picture of *page*; whatever is wider than the window is an error."""
+    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert wide <= 0, f"{name} is {wide} px wider than the window"
+    where = os.environ.get("QUIESCE_SCREENSHOTS")
+    if where:
+        Path(where).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{where}/{name}.png", full_page=True)
+
+
+def serious_findings(page: Any) -> list[str]:
+    """Return what axe calls serious or critical."""
+    found = axe.Axe().run(page).response["violations"]
+    return [f"{each['id']}: {each['help']}" for each in found if each["impact"] in ("serious", "critical")]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -172,13 +190,82 @@ def test_every_screen_is_readable(browser: Any, served: Served, size: str, schem
     page.get_by_role("link", name=re.compile("^files_")).click()
     visit.shot(f"files-{size}-{scheme}")
     visit.accessible()
-    page.goto("/deployments/shop")
-    page.locator("table").nth(1).get_by_role("link").first.click()
+    page.goto(f"/executions/{served.backup}")
     page.get_by_text("made the window").wait_for()
+    for heading in ("Frozen window", "Why this class: first", "The workload before, during and after"):
+        assert page.get_by_role("heading", name=heading).is_visible()
     page.get_by_text("Operations", exact=True).click()
     visit.shot(f"execution-{size}-{scheme}")
     visit.accessible()
     assert [error for error in visit.errors if "404" not in error] == []
+    visit.context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_report_is_readable(browser: Any, served: Served, size: str, scheme: str) -> None:
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": SIZES[size], "height": 900}, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto(f"file://{served.report}")
+    for heading in ("Frozen window", "Why this class: first", "Beside the others", "The workload before"):
+        assert page.get_by_role("heading", name=heading).is_visible()
+    keep_picture(page, f"report-{size}-{scheme}")
+    assert serious_findings(page) == []
+    context.close()
+
+
+def test_what_is_printed_is_dark_on_light(browser: Any, served: Served) -> None:
+    context = browser.new_context(color_scheme="dark", viewport={"width": 780, "height": 900})
+    page = context.new_page()
+    page.goto(f"file://{served.report}")
+    page.emulate_media(media="print")
+    for element in ("body", ".facts b", "td"):
+        color = page.locator(element).first.evaluate("each => getComputedStyle(each).color")
+        assert sum(map(int, re.findall(r"\d+", color)[:3])) < 300, (element, color)
+    keep_picture(page, "report-print")
+    context.close()
+
+
+def test_a_restore_point_is_proved_and_a_deployment_suspended(browser: Any, served: Served) -> None:
+    visit = Visit(browser, served, "operator", 1400, "light")
+    page = visit.page
+    page.goto("/deployments/staging/plan/backup?kind=backup")
+    page.get_by_role("button", name="Do it").click()
+    page.wait_for_url("**/executions/*")
+    page.get_by_text("completed", exact=True).first.wait_for(timeout=60_000)
+    page.get_by_role("link", name=re.compile("^backup-")).click()
+    page.get_by_role("button", name="Prove it").click()
+    until = time.monotonic() + 60
+    while not page.get_by_text("restored").count() and time.monotonic() < until:
+        time.sleep(0.3)
+        page.reload()
+    assert page.get_by_text("restored").count()
+    for workflow in ("Suspend", "Resume"):
+        page.goto("/deployments/staging")
+        page.get_by_role("link", name=f"{workflow} ...").click()
+        page.get_by_role("button", name="Do it").click()
+        page.wait_for_url("**/executions/*")
+        page.get_by_text("completed", exact=True).first.wait_for(timeout=60_000)
+    assert visit.errors == []
+    visit.context.close()
+
+
+def test_a_restore_is_undone(browser: Any, served: Served) -> None:
+    visit = Visit(browser, served, "admin", 1400, "light")
+    page = visit.page
+    (served.data / "file").write_text("written since")
+    for first in ("/deployments/shop/plan/restore?snapshot_name=first", "/deployments/shop"):
+        page.goto(first)
+        if first == "/deployments/shop":
+            page.get_by_role("link", name="Undo restore ...").click()
+        page.get_by_role("button", name="Do it").click()
+        page.wait_for_url("**/executions/*")
+        page.get_by_text("completed", exact=True).first.wait_for(timeout=60_000)
+    assert (served.data / "file").read_text() == "written since"
+    (served.data / "file").write_text("saved")
+    assert visit.errors == []
     visit.context.close()
 
 

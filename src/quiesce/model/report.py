@@ -79,8 +79,13 @@ class ExecutionReport:
     @property
     def window_span(self) -> tuple[float, float] | None:
         """When the frozen window began and ended, in seconds after the start; None: there was none."""
-        freezes = [s.began_s for s in self.timed if s.operation is Operation.FREEZE and s.began_s is not None]
-        thaws = [s.ended_s for s in self.timed if s.operation is Operation.THAW and s.ended_s is not None]
+        return self.span_of(self.timed)
+
+    @staticmethod
+    def span_of(steps: Sequence[StepReport]) -> tuple[float, float] | None:
+        """Return when the first of *steps* froze and the last one thawed; None: one of both is missing."""
+        freezes = [s.began_s for s in steps if s.operation is Operation.FREEZE and s.began_s is not None]
+        thaws = [s.ended_s for s in steps if s.operation is Operation.THAW and s.ended_s is not None]
         return (min(freezes), max(thaws)) if freezes and thaws else None
 
 

@@ -145,6 +145,13 @@ class RestorePoint:
     damage: str = ""
 
     @property
+    def stored_bytes(self) -> int | None:
+        """How much is stored of it, as far as its artifacts say; None: none does."""
+        sizes = [artifact.content.get("size_bytes") for artifact in self.artifacts]
+        known = [size for size in sizes if isinstance(size, int)]
+        return sum(known) if known else None
+
+    @property
     def trust(self) -> Trust:
         """What its last check found."""
         if self.damage or (self.proofs and not self.proofs[-1].passed):

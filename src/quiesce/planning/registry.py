@@ -112,6 +112,11 @@ class Workflow:
         return self.applies_points or RESTORE_EXTRACT in self.interfaces
 
     @property
+    def measures(self) -> bool:
+        """Whether it measures instances, so that running it again and again makes a series."""
+        return STATISTICS in self.interfaces
+
+    @property
     def replaces(self) -> bool:
         """Whether it puts another state in the place of what runs."""
         return any(INTERFACES[interface] in REPLACING for interface in self.interfaces)

@@ -17,6 +17,7 @@ from quiesce.model.restore_point import CHECKED, ELSEWHERE, PointState, Proof, R
 from quiesce.model.retention import RetentionPlan
 from quiesce.model.sizes import size_text
 from quiesce.model.stored_entry import EntryKind, StoredEntry, StoredListing
+from quiesce.reports.critical import critical_path, critical_text
 from quiesce.reports.escaping import printable, printable_lines
 
 #: clocks of two machines are never the same
@@ -134,6 +135,8 @@ def _execution_lines(report: ExecutionReport) -> Iterator[str]:
             f"frozen window: {seconds(report.window_s)} "
             f"({report.frozen} frozen, {report.thawed} thawed{_longest(report)})"
         )
+    if critical := critical_text(report, critical_path(report)):
+        yield critical
     yield from _running_lines(report)
     for point in report.points:
         yield _point_line(point)
@@ -173,6 +176,13 @@ def figures_text(figures: Mapping[str, Json]) -> str:
     """Return measurements for people, on one line."""
     shown = {n: f"{value:.4g}" if isinstance(value, float) else str(value) for n, value in figures.items()}
     return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def measured_lines(report: ExecutionReport) -> Iterator[str]:
+    """Yield one line for each instance that was measured, with the time."""
+    at = moment(report.execution.created_at)
+    for instance, figures in report.measurements.items():
+        yield f"{at}  {printable(instance)}: {printable(figures_text(figures))}"
 
 
 def point_text(point: RestorePoint) -> str:
@@ -246,9 +256,7 @@ def _entry_name(entry: StoredEntry) -> str:
 
 def stored_text(point: RestorePoint) -> str:
     """Return how much is stored of it, as far as its artifacts say."""
-    sizes = [artifact.content.get("size_bytes") for artifact in point.artifacts]
-    known = [size for size in sizes if isinstance(size, int)]
-    return size_text(sum(known)) if known else "-"
+    return "-" if point.stored_bytes is None else size_text(point.stored_bytes)
 
 
 def _proof_text(proof: Proof) -> str:

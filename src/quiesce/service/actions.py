@@ -46,10 +46,18 @@ class Actions:
     def verify(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
         """Read a restore point again and go back to it."""
         del form
+        return self._check(request, session, "verify")
+
+    def prove(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
+        """Restore a restore point on trial and go back to it."""
+        del form
+        return self._check(request, session, "prove")
+
+    def _check(self, request: Request, session: ConsoleSession, command: str) -> Response:
         deployment = self._services.deployments.get(request.path_params["deployment"]).name
         point = self._services.catalog.get(deployment, request.path_params["point"]).name
-        self._note(session, "verify", deployment, point)
-        self._launcher.start(self._services, deployment, ["backups", "verify", deployment, point])
+        self._note(session, command, deployment, point)
+        self._launcher.start(self._services, deployment, ["backups", command, deployment, point])
         return RedirectResponse(f"/deployments/{deployment}/points/{point}", _SEE_OTHER)
 
     def extract(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:

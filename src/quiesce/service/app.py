@@ -37,7 +37,12 @@ _FORM_S: Final = 20.0
 _MOST_STREAMS: Final = 32
 #: forms are small
 _FORM_BYTES: Final = 64 * 1024
-_ASSETS: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+#: by name: what it is, and where it lies; the design is that of reports, too
+_ASSETS: Final = {
+    "design.css": ("text/css", "quiesce.reports", "templates"),
+    "console.js": ("text/javascript", "quiesce.service", "static"),
+    "icon.svg": ("image/svg+xml", "quiesce.service", "static"),
+}
 _STATUS: Final = {
     ExitStatus.NOT_FOUND: 404,
     ExitStatus.USAGE: 400,
@@ -82,6 +87,7 @@ def places(pages: Pages, actions: Actions) -> tuple[ConsoleRoute, ...]:
             path="/deployments/{deployment}/run/{workflow}", answer=actions.run, role=None, changes=True
         ),
         ConsoleRoute(path=f"{point}/verify", answer=actions.verify, role=UserRole.OPERATOR, changes=True),
+        ConsoleRoute(path=f"{point}/prove", answer=actions.prove, role=UserRole.OPERATOR, changes=True),
         ConsoleRoute(
             path="/executions/{execution}/cancel", answer=actions.cancel, role=UserRole.OPERATOR, changes=True
         ),
@@ -167,9 +173,10 @@ class _Door:
         name = request.path_params["name"]
         if name not in _ASSETS:
             return secured(Response(status_code=404))
-        content = resources.files("quiesce.service").joinpath("static", name).read_bytes()
+        media_type, package, directory = _ASSETS[name]
+        content = resources.files(package).joinpath(directory, name).read_bytes()
         tag = hashlib.sha256(content).hexdigest()[:16]
-        answer = secured(Response(content, media_type=_ASSETS[name]))
+        answer = secured(Response(content, media_type=media_type))
         answer.headers.update({"Cache-Control": "max-age=300", "ETag": f'"{tag}"'})
         return answer
 

@@ -5,37 +5,37 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import ChoiceLoader, PackageLoader
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 
 from quiesce.app.metrics import samples
 from quiesce.app.policies.due import state_of
+from quiesce.app.run.measured import measured_around, measured_between
 from quiesce.app.run.recover import find_unfinished
 from quiesce.app.run.report import report_execution
 from quiesce.app.run.run import preview
 from quiesce.app.services import Services
-from quiesce.model.execution import ExecutionState
+from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
-from quiesce.model.ids import Json
+from quiesce.model.ids import DeploymentName, Json
 from quiesce.model.policy import PointKind
 from quiesce.model.report import ExecutionReport
 from quiesce.model.request import WorkflowRequest
-from quiesce.model.sizes import size_text
-from quiesce.planning import BACKUP, REMOVE_BACKUP, WORKFLOWS, workflow_named
-from quiesce.reports.escaping import printable_block
+from quiesce.planning import BACKUP, REMOVE_BACKUP, WORKFLOWS, Workflow, workflow_named
+from quiesce.reports.html import page_environment
+from quiesce.reports.pictures import pictures_of, size_trend, window_trend
 from quiesce.reports.prometheus import render_metrics
-from quiesce.reports.text import moment, seconds, stored_text
+from quiesce.reports.series import Curves, curves_of
 from quiesce.service.access import ConsoleSession
 from quiesce.service.audit import Audit
 from quiesce.service.files import look_into
 from quiesce.service.overview import overview
-from quiesce.service.pictures import WIDTH, timeline, window_trend
 from quiesce.service.users import UserRole
 
 #: how often a running execution is looked at, in seconds
@@ -52,15 +52,10 @@ class Pages:
     def __init__(self, services: Services, audit: Audit) -> None:
         self._services = services
         self._audit = audit
-        self._templates = Environment(
-            loader=PackageLoader("quiesce.service", "templates"),
-            autoescape=select_autoescape(default=True, default_for_string=True),
-            finalize=lambda value: printable_block(value) if type(value) is str else value,
-            trim_blocks=True,
-            lstrip_blocks=True,
+        packages = ("quiesce.service", "quiesce.reports")
+        self._templates = page_environment(
+            ChoiceLoader([PackageLoader(name, "templates") for name in packages])
         )
-        self._templates.filters.update(seconds=seconds, moment=moment, stored=stored_text, size=size_text)
-        self._templates.globals.update(width=WIDTH)
 
     def render(
         self, page: str, session: ConsoleSession | None, /, *, status: int = 200, **values: Any
@@ -88,9 +83,12 @@ class Pages:
             points=list(reversed(points)),
             policies=[state_of(self._services, each) for each in policies],
             runs={each.name: self._services.policies.runs(each, 5) for each in policies},
-            executions=list(reversed(self._services.executions.list(found.name)))[:_EXECUTIONS],
+            executions=self._last_executions(found.name),
             unfinished=find_unfinished(self._services, found.name),
-            trend=window_trend(points),
+            windows=window_trend(points),
+            sizes=size_trend(points),
+            curves=curves_of(measured_between(self._services, found.name)),
+            workflows=_offered(session.user.role),
             backup=BACKUP,
             now=self._services.clock.now(),
         )
@@ -138,7 +136,12 @@ class Pages:
         report = self._report(request.path_params["execution"])
         running = report.execution.state is ExecutionState.RUNNING
         return self.render(
-            "execution.html", session, report=report, picture=timeline(report), running=running
+            "execution.html",
+            session,
+            report=report,
+            pictures=pictures_of(report),
+            curves=self._curves(report),
+            running=running,
         )
 
     async def live(self, request: Request, session: ConsoleSession) -> Response:
@@ -151,7 +154,7 @@ class Pages:
             while not await request.is_disconnected():
                 report = await run_in_threadpool(self._report, execution)
                 part = self._templates.get_template("_execution.html").render(
-                    report=report, picture=timeline(report), session=session, roles=UserRole
+                    report=report, pictures=pictures_of(report), session=session, roles=UserRole
                 )
                 # a comment asks whether somebody is there, and may be, though nothing has changed
                 yield ":\n\n" if part == shown else f"data: {json.dumps(part)}\n\n"
@@ -174,11 +177,29 @@ class Pages:
         figures = ((each.metric, each.labels, each.value) for each in samples(self._services))
         return PlainTextResponse(render_metrics(figures), media_type="text/plain; version=0.0.4")
 
+    def _last_executions(self, deployment: DeploymentName) -> Sequence[Execution]:
+        """Return the last ones, newest first; those that only measure are in the curves."""
+        found = self._services.executions.list(deployment)
+        return [each for each in reversed(found) if not workflow_named(each.workflow).measures][:_EXECUTIONS]
+
+    def _curves(self, report: ExecutionReport) -> Curves | None:
+        began = report.execution.created_at
+        return curves_of(
+            measured_around(self._services, report.execution),
+            (began, report.execution.ended_at or began + report.total_s),
+        )
+
     def _report(self, execution: str) -> ExecutionReport:
         found = self._services.executions.get(execution)
         history = History.of(self._services.executions.journal(found.id).read())
         plan = self._services.executions.plan(found.id)
         return report_execution(found, plan, history, self._services.catalog.list(found.deployment))
+
+
+def _offered(role: UserRole) -> list[Workflow]:
+    """Return the workflows that work on a whole deployment and that *role* may run, backups apart."""
+    whole = [row for row in WORKFLOWS.values() if not (row.takes_points or row.makes_point)]
+    return [row for row in whole if role >= role_for(row.name)]
 
 
 def chosen_parameters(given: Mapping[str, str]) -> dict[str, Json]:

@@ -9,7 +9,7 @@ from quiesce.app.run.forecast import Forecast
 from quiesce.model.debts import Owed
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
-from quiesce.model.ids import DeploymentName, InstanceId
+from quiesce.model.ids import DeploymentName, InstanceId, Json
 from quiesce.model.operation import REPLACING, Operation
 from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.report import ExecutionReport, PlanReport, StepReport
@@ -39,11 +39,7 @@ def report_execution(
         owed=Owed.of(owed).frozen,
         stopped=Owed.of(owed).stopped,
         points=tuple(point for point in points if point.name in execution.points),
-        measurements={
-            step.instance: done.outcome.measurements
-            for step in plan.steps
-            if (done := history.done.get(step.id)) is not None and done.outcome.measurements is not None
-        },
+        measurements=measurements_of(plan, history),
         results={
             step.id: done.outcome.result
             for step in plan.steps
@@ -53,6 +49,15 @@ def report_execution(
         warnings=plan.warnings,
         advice=_advice(execution, plan, history),
     )
+
+
+def measurements_of(plan: Plan, history: History) -> dict[InstanceId, Mapping[str, Json]]:
+    """Return what was measured, by instance."""
+    return {
+        step.instance: done.outcome.measurements
+        for step in plan.steps
+        if (done := history.done.get(step.id)) is not None and done.outcome.measurements is not None
+    }
 
 
 def report_plan(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from quiesce.app.run.execution import Watching
+from quiesce.app.run.measured import measured_around
 from quiesce.app.run.recover import find_unfinished
 from quiesce.app.run.recover import recover as recover_all
 from quiesce.app.run.report import report_execution
@@ -216,7 +217,10 @@ def events(execution: str, following: bool, as_json: bool) -> None:
 @click.argument("execution", shell_complete=execution_names)
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="FILE.html")
 def report(execution: str, output: str) -> None:
-    """Write a page about EXECUTION: its timeline, and who was frozen for how long.
+    """Write a page about EXECUTION: its timeline, what made the window, why the restore point has its class.
+
+    Beside it, how the windows and sizes of its deployment's restore points develop, and what `statistics`
+    measured before, during and after it.
 
     \b
     Example:
@@ -225,7 +229,12 @@ def report(execution: str, output: str) -> None:
     from quiesce.reports.html import render_html
 
     with services() as given:
-        page = render_html(_report(given, execution))
+        found = _report(given, execution)
+        page = render_html(
+            found,
+            given.catalog.list(found.execution.deployment),
+            measured_around(given, found.execution),
+        )
     with storage_errors(f"write {output}"):
         write_declared(Path(output).absolute(), page.encode())
     say(f"written: {output}")

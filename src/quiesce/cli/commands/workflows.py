@@ -17,6 +17,7 @@ from quiesce.cli.names import deployment_names, point_names, workflow_names
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, on_terminal, services
 from quiesce.cli.values import read_assignments
+from quiesce.cli.watching import WATCH_OPTIONS, WatchedSeries, watch
 from quiesce.errors import ExitStatus, UsageError
 from quiesce.model.execution import Execution
 from quiesce.model.ids import Json
@@ -148,6 +149,7 @@ def _command(workflow: Workflow) -> click.Command:
         chosen = [row for option, row in variants.items() if _is_asked(option.replace("-", "_"), options)]
         if len(chosen) > 1:
             raise UsageError("give one of " + ", ".join(f"--{option}" for option in variants))
+        series = WatchedSeries.of(options)
         given = {
             name: _as_given(declared[name], value) for name, value in options.items() if value is not None
         }
@@ -157,6 +159,8 @@ def _command(workflow: Workflow) -> click.Command:
             parameters={**given, **said},
             allow_custom_parameters=allow_custom,
         )
+        if series is not None and not dry_run:
+            return watch(request, series, as_json=as_json_)
         return start(request, dry_run=dry_run, as_json=as_json_, quiet=quiet)
 
     example = f"quiesce {workflow.command} shop {workflow.example}"
@@ -190,6 +194,7 @@ def _command(workflow: Workflow) -> click.Command:
                 help="A parameter, as in cfy; the options below say the same.",
             ),
             *flags,
+            *(WATCH_OPTIONS if workflow.measures else ()),
             *options,
             click.Option(
                 ["--allow-custom-parameters"],
