@@ -59,6 +59,10 @@ class Child:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the group, if the child has not ended by itself, and forget it."""
         if not self.has_ended():
             self.kill()
         self.status()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -60,6 +61,40 @@ class Said:
         return f"exit status {self.status}{said}"
 
 
+class RunningProgram:
+    """A program that runs beside us."""
+
+    def __init__(self, child: Child, argv: Sequence[str], log: Path) -> None:
+        self._child = child
+        self._argv = argv
+        self._log = log
+
+    def has_ended(self, wait_s: float = 0.0) -> bool:
+        """Tell whether it has, waiting up to *wait_s* seconds."""
+        return self._child.has_ended(wait_s)
+
+    def said(self) -> Said:
+        """Return how it has ended."""
+        return Said(status=self._child.status(), text=_said(self._log))
+
+    def wait(self, job: NamedJob, *, look: Callable[[], None] = _look_at_nothing) -> Said:
+        """Return how it has ended; *look* is called again and again until then.
+
+        Raises:
+            OperationTimeoutError: when it does not end within the call's time.
+        """
+        ends = time.monotonic() + job.context.remaining_s()
+        while not self._child.has_ended(_LOOK_S):
+            look()
+            if time.monotonic() >= ends or job.context.given_up():
+                raise OperationTimeoutError(f"{_shown(self._argv)!r} did not end in time{_told(self._log)}")
+        return self.said()
+
+    def close(self) -> None:
+        """Kill it, if it has not ended."""
+        self._child.close()
+
+
 class NodeCommands:
     """Runs commands, side by side.
 
@@ -94,6 +129,13 @@ class NodeCommands:
         Raises:
             OperationTimeoutError: when it did not end in time; it was killed.
         """
+        with contextlib.closing(self.start(job, argv, environment=environment)) as program:
+            return program.wait(job, look=look)
+
+    def start(
+        self, job: NamedJob, argv: Sequence[str], *, environment: Mapping[str, str] | None = None
+    ) -> RunningProgram:
+        """Start a program that runs on until it ends, is closed, or quiesce dies."""
         log = self._empty_log(job)
         command = Command(
             argv=["/bin/sh", "-c", _TO_FILE, str(log), *argv],
@@ -103,13 +145,7 @@ class NodeCommands:
             log_stderr=False,
             grace_s=grace_s(job.call.operation),
         )
-        with Child(command, self._reaper) as child:
-            ends = time.monotonic() + job.context.remaining_s()
-            while not child.has_ended(_LOOK_S):
-                look()
-                if time.monotonic() >= ends or job.context.given_up():
-                    raise OperationTimeoutError(f"{_shown(argv)!r} did not end in time{_told(log)}")
-            return Said(status=child.status(), text=_said(log))
+        return RunningProgram(Child(command, self._reaper), argv, log)
 
     def run_as(self, job: NamedJob, user: Mapping[str, Any], argv: Sequence[str]) -> Said:
         """Run a program as *user* (`ServerUser.of_process`), and return when it has ended.

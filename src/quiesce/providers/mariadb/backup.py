@@ -17,21 +17,29 @@ from quiesce.errors import NonRecoverableError
 from quiesce.files.durable import make_private_directory, storage_errors, write_durably
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
+from quiesce.provider_kit.commands import Said
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.mariadb.client import MariaDBFacts
+from quiesce.providers.mariadb.client import MariaDBFacts, reach
 from quiesce.providers.mariadb.job import MariaDBJob
+from quiesce.providers.mariadb.relay import Relay
+from quiesce.providers.mariadb.waiting_copies import WaitingCopy
 
 DATA: Final = "data.tar.gz"
 #: where mariadb-backup writes to, inside of the draft
 _STAGING: Final = "staging"
 _BASE: Final = "base"
 _CHANGES: Final = "changes"
+_JOINED: Final = "joined"
 _DONE: Final = ".done"
 #: what mariadb-backup writes about its copy, beside the server's own files
 _ABOUT_COPY: Final = ("backup-my.cnf", "xtrabackup_", "mariadb_backup_")
 #: tables that were being built
 _UNFINISHED: Final = "#sql"
-_CHUNK_BYTES: Final = 1 << 20
+_ENVIRONMENT: Final = {"LC_ALL": "C"}
+#: how often it looks for what InnoDB has logged, in milliseconds: its end waits until it has
+_LOOK_OFTEN: Final = "--log-copy-interval=20"
+#: how long it may take to reach the server, in seconds
+_REACH_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,7 @@ class Staging:
         self._place = draft.directory / _STAGING
         self.base = self._place / _BASE
         self.changes = self._place / _CHANGES
+        self.joined = self._place / _JOINED
 
     def has(self, copy: Path) -> bool:
         """Tell whether that copy is whole."""
@@ -86,17 +95,26 @@ def prepare(job: MariaDBJob) -> None:
     if job.saving.made_before() is not None:
         return
     staging = Staging(job.saving.begin())
-    _facts(job)
+    if job.copies.has(job.copy_key):
+        return
+    facts = _facts(job)
     if not staging.has(staging.base):
-        _copy(job, staging, staging.base)
+        if job.options.hold:  # it would wait for the copy that waits for it
+            _copy(job, staging, staging.base)
+        else:
+            _begin_copy(job, staging, facts)
 
 
 def cut(job: MariaDBJob, *, held: bool) -> tuple[MariaDBArtifact, bool]:
     """Copy what has changed since the base copy, up to now; return it, and whether that was there.
 
-    What is *held* already needs no lock of mariadb-backup's own, which would wait for ours.
+    A copy that waits for its end has none: it ends now. What is *held* already needs no lock of
+    mariadb-backup's own, which would wait for ours.
     """
     staging = Staging(job.saving.begin())
+    if (waiting := job.copies.take(job.copy_key)) is not None:
+        _require_success(waiting.end(job))
+        return _artifact(waiting.facts, staging.base), True
     facts = _facts(job)
     ready = staging.has(staging.base)
     if ready:
@@ -104,11 +122,7 @@ def cut(job: MariaDBJob, *, held: bool) -> tuple[MariaDBArtifact, bool]:
         _copy(job, staging, staging.changes, *options, *(["--no-lock"] if held else []))
     else:
         _copy(job, staging, staging.base, *(["--no-lock"] if held else []))
-    made = staging.changes if ready else staging.base
-    artifact = MariaDBArtifact(
-        version=facts.version, cut_lsn=_lsn_of(made), data_directory=str(facts.data_directory)
-    )
-    return artifact, ready
+    return _artifact(facts, staging.changes if ready else staging.base), ready
 
 
 def complete(job: MariaDBJob) -> Manifest:
@@ -123,6 +137,18 @@ def complete(job: MariaDBJob) -> Manifest:
         _store(job, draft, staging.base)
     staging.remove()
     return job.saving.complete(draft, as_artifact(artifact), consistency=Consistency.APPLICATION)
+
+
+def let_go(job: MariaDBJob) -> None:
+    """End the copy of this execution that waits for its end."""
+    if (waiting := job.copies.take(job.copy_key)) is not None:
+        waiting.drop()
+
+
+def _artifact(facts: MariaDBFacts, copy: Path) -> MariaDBArtifact:
+    return MariaDBArtifact(
+        version=facts.version, cut_lsn=_lsn_of(copy), data_directory=str(facts.data_directory)
+    )
 
 
 def _facts(job: MariaDBJob) -> MariaDBFacts:
@@ -146,15 +172,38 @@ def _facts(job: MariaDBJob) -> MariaDBFacts:
 def _copy(job: MariaDBJob, staging: Staging, copy: Path, *options: str) -> None:
     staging.empty(copy)
     with _login(job) as login:
-        _run(job, f"--defaults-file={login}", "--backup", f"--target-dir={copy}", *options)
+        _run(job, f"--defaults-file={login}", "--backup", f"--target-dir={copy}", _LOOK_OFTEN, *options)
     staging.mark(copy)
 
 
+def _begin_copy(job: MariaDBJob, staging: Staging, facts: MariaDBFacts) -> None:
+    """Return when all is copied but what the end of the copy adds, or the copy is whole."""
+    staging.empty(staging.base)
+    relay = Relay(job.state_dir / "relays" / job.key, lambda: reach(job.options, _REACH_S))
+    try:
+        with _login(job, relay.address) as login:
+            words = [f"--defaults-file={login}", "--backup", f"--target-dir={staging.base}", _LOOK_OFTEN]
+            program = job.commands.start(job, _argv(job, *words), environment=_ENVIRONMENT)
+            copy = WaitingCopy(facts, program, relay, lambda: staging.mark(staging.base))
+            job.copies.add(job.copy_key, copy)
+            job.wait_until(lambda: copy.is_made, "be copied")
+    except BaseException:
+        let_go(job)
+        relay.close()
+        raise
+    if not copy.waits:  # it has failed, or is of a release that says no stages
+        job.copies.take(job.copy_key)
+        _require_success(copy.end(job))
+
+
 def _join(job: MariaDBJob, staging: Staging) -> None:
-    """Have InnoDB recover within the copies: what cannot be recovered is no backup."""
+    """Have InnoDB recover within the copies, once: what cannot be recovered is no backup."""
+    if staging.has(staging.joined):
+        return
     _run(job, "--prepare", f"--target-dir={staging.base}")
     if staging.has(staging.changes):
         _run(job, "--prepare", f"--target-dir={staging.base}", f"--incremental-dir={staging.changes}")
+    staging.mark(staging.joined)
 
 
 def _store(job: MariaDBJob, draft: Draft, directory: Path) -> None:
@@ -187,8 +236,14 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
 
 
 def _run(job: MariaDBJob, *words: str) -> None:
-    argv = [program(job, "mariadb-backup"), *words]
-    said = job.commands.run(job, argv, environment={"LC_ALL": "C"})
+    _require_success(job.commands.run(job, _argv(job, *words), environment=_ENVIRONMENT))
+
+
+def _argv(job: MariaDBJob, *words: str) -> list[str]:
+    return [program(job, "mariadb-backup"), *words]
+
+
+def _require_success(said: Said) -> None:
     if said.status != 0:
         raise NonRecoverableError(f"mariadb-backup ended with {said}")
 
@@ -210,14 +265,15 @@ def program(job: MariaDBJob, name: str) -> str:
 
 
 @contextmanager
-def _login(job: MariaDBJob) -> Iterator[Path]:
+def _login(job: MariaDBJob, socket: str | None = None) -> Iterator[Path]:
     """Give a private file that says how to log in: what stands on a command line can be read by all."""
     options = job.options
     path = job.state_dir / "login" / f"{job.key}.cnf"
+    host = socket or options.host
     where = (
-        {"socket": options.host}
-        if options.host.startswith("/")
-        else {"host": options.host, "port": str(options.port), "protocol": "tcp"}
+        {"socket": host, "protocol": "socket"}
+        if host.startswith("/")
+        else {"host": host, "port": str(options.port), "protocol": "tcp"}
     )
     told = {"user": options.user, "password": options.password or "", **where}
     out = io.StringIO("[mariadb-backup]\n")

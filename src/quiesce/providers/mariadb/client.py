@@ -80,7 +80,7 @@ class MariaDBSession:
             defer_connect=True,
         )
         try:
-            self._connection.connect(_reached(options, min(patience_s, _ANSWER_S)))
+            self._connection.connect(reach(options, min(patience_s, _ANSWER_S)))
         except (pymysql.Error, OSError) as error:
             raise RecoverableError(f"the server at {self.address} cannot be used: {_said(error)}") from error
 
@@ -160,7 +160,7 @@ def quoted(name: str) -> str:
     return f"`{name.replace('`', '``')}`"
 
 
-def _reached(options: MariaDBOptions, patience_s: float) -> socket.socket:
+def reach(options: MariaDBOptions, patience_s: float) -> socket.socket:
     """Return a connection to the server; closed when there is none, which pymysql's own would not be."""
     if not options.host.startswith("/"):
         return socket.create_connection((options.host, options.port), timeout=patience_s)

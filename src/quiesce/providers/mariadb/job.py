@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from quiesce.errors import NonRecoverableError
+from quiesce.model.ids import ExecutionId
 from quiesce.provider_kit.held_servers import HeldServerJob
 from quiesce.providers.mariadb.client import MariaDBFacts, MariaDBSession
 from quiesce.providers.mariadb.options import MariaDBOptions
+from quiesce.providers.mariadb.waiting_copies import WaitingCopies
 
 _OLDEST: Final = (10, 6)
 
@@ -19,6 +21,13 @@ class MariaDBJob(HeldServerJob[MariaDBOptions]):
 
     provider: ClassVar[str] = "mariadb"
     process_names: ClassVar[frozenset[str]] = frozenset({"mariadbd", "mysqld"})
+
+    copies: WaitingCopies
+
+    @property
+    def copy_key(self) -> tuple[str, ExecutionId]:
+        """What tells the copy of one instance in one execution from all others."""
+        return self.key, self.call.execution
 
     def session(self) -> MariaDBSession:
         """Log in, for as long as the call may last."""

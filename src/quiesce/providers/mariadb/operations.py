@@ -29,7 +29,7 @@ class MariaDBOperations(HeldServerOperations[MariaDBJob]):
         return job.hold()
 
     def snapshot(self, job: MariaDBJob, /) -> Outcome:
-        """Copy what has changed since the base copy; the cut is its end."""
+        """End the copy, or copy what has changed since it was made; that end is the cut."""
         if (made := job.saving.made_before()) is not None:
             return Outcome(artifact=made.content)
         held = job.is_held()
@@ -46,6 +46,11 @@ class MariaDBOperations(HeldServerOperations[MariaDBJob]):
     def apply(self, job: MariaDBJob, /) -> Outcome:
         """Replace what is there."""
         return restore.apply(job)
+
+    def delete(self, job: MariaDBJob, /) -> Outcome:
+        """Remove the backup, or what was begun of it."""
+        backup.let_go(job)
+        return super().delete(job)
 
     def revert(self, job: MariaDBJob, /) -> Outcome:
         """Exchange what is there with what a restore has replaced."""
