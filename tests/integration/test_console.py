@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
+import httpx2
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -34,6 +37,7 @@ from quiesce.service.audit import Audit, Deed
 from quiesce.service.files import token_of
 from quiesce.service.launching import Launcher
 from quiesce.service.pages import Pages, role_for
+from quiesce.service.proxy import TrustedProxy
 from quiesce.service.server import run_due_until
 from quiesce.service.users import UserRole, Users
 
@@ -276,6 +280,136 @@ def test_executions_are_not_followed_by_any_number_at_once(
     following = Following(shop, monkeypatch, follow_too)
     browser.get(following.path)
     assert answers == [503]
+
+
+PROXY = TrustedProxy(address="127.0.0.1", header="Remote-User", secret="a secret of the proxy's own")
+
+
+@pytest.fixture
+def behind_proxy(shop: Console) -> Iterator[Callable[..., TestClient]]:
+    """The same console behind a reverse proxy that says who asks."""
+    users = Users(shop.home / "console-users.json")
+    users.add("heidi", UserRole.OPERATOR)
+    app = console(
+        shop.application.services,
+        Access(users, frozenset({"localhost"}), proxy=PROXY),
+        Launcher(shop.home, os.environ),
+        Audit(shop.home / "console-audit.jsonl"),
+    )
+
+    def ask(*headers: tuple[str, str], address: str = "127.0.0.1") -> TestClient:
+        return TestClient(
+            app,
+            base_url="http://localhost",
+            headers=httpx2.Headers(headers),
+            client=(address, 5),
+            follow_redirects=False,
+        )
+
+    yield ask
+    users.remove("heidi")
+
+
+SHOWN = ("x-quiesce-proxy", PROXY.secret)
+
+
+def test_whom_the_proxy_names_is_logged_in_with_the_role_that_is_kept_here(
+    shop: Console, behind_proxy: Callable[..., TestClient]
+) -> None:
+    browser = behind_proxy(SHOWN, ("remote-user", "heidi"))
+    page = browser.get("/").text
+    assert "heidi (operator)" in page
+    assert "log out" not in page
+    assert browser.get("/audit").status_code == 403
+    plan = "/deployments/shop/points/one/verify"
+    assert browser.post(plan, data={"csrf": "guessed"}).status_code == 403
+    evil = browser.post(plan, data={"csrf": csrf_of(page)}, headers={"origin": "https://evil.example"})
+    assert evil.status_code == 403
+    assert browser.post(plan, data={"csrf": csrf_of(page)}).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        pytest.param([SHOWN, ("remote-user", "heidi")], "127.0.0.2", id="another address"),
+        pytest.param([("remote-user", "heidi")], "127.0.0.1", id="no secret"),
+        pytest.param([("x-quiesce-proxy", ""), ("remote-user", "heidi")], "127.0.0.1", id="empty secret"),
+        pytest.param([("x-quiesce-proxy", "x" * 27), ("remote-user", "heidi")], "127.0.0.1", id="wrong"),
+        pytest.param([SHOWN, SHOWN, ("remote-user", "heidi")], "127.0.0.1", id="two secrets"),
+        pytest.param([SHOWN, ("remote-user", "viewer"), ("remote-user", "heidi")], "127.0.0.1", id="two"),
+        pytest.param([SHOWN, ("remote-user", "")], "127.0.0.1", id="nobody"),
+        pytest.param([SHOWN, ("remote-user", "mallory")], "127.0.0.1", id="no user"),
+        pytest.param([SHOWN, ("x-user", "heidi")], "127.0.0.1", id="another header"),
+        pytest.param(
+            [SHOWN, ("remote-user", "heidi"), ("x-forwarded-for", "127.0.0.1")], "10.0.0.9", id="forwarded"
+        ),
+    ],
+)
+def test_nobody_but_the_proxy_says_who_asks(
+    behind_proxy: Callable[..., TestClient], headers: list[tuple[str, str]], address: str
+) -> None:
+    answer = behind_proxy(*headers, address=address).get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+def test_who_is_removed_is_refused_though_the_proxy_names_him(
+    shop: Console, behind_proxy: Callable[..., TestClient]
+) -> None:
+    users = Users(shop.home / "console-users.json")
+    users.add("ivan", UserRole.VIEWER)
+    browser = behind_proxy(SHOWN, ("remote-user", "ivan"))
+    first = csrf_of(browser.get("/").text)
+    users.add("ivan", UserRole.VIEWER)
+    assert csrf_of(browser.get("/").text) != first
+    users.remove("ivan")
+    assert browser.get("/").headers["location"] == "/login"
+
+
+def test_the_cookie_is_for_tls_where_the_proxy_speaks_it(shop: Console) -> None:
+    token = Users(shop.home / "console-users.json").add("judy", UserRole.VIEWER)
+    browser = shop.client(None)
+    answer = browser.post("/login", data={"token": token}, headers={"x-forwarded-proto": "https"})
+    assert "secure" in answer.headers["set-cookie"].lower()
+
+
+def test_a_console_that_is_served_believes_only_the_connection(shop: Console, tmp_path: Path) -> None:
+    """Who says that it comes from the proxy's address does not: the real server, real connections."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    Users(shop.home / "console-users.json").add("kim", UserRole.VIEWER)
+    command = [sys.executable, "-m", "quiesce.cli.main", "serve", "--no-run-due", "--port", str(port)]
+    environment = {**os.environ, "QUIESCE_HOME": str(shop.home), "QUIESCE_SECRET_CONSOLE_PROXY": PROXY.secret}
+    server = subprocess.Popen([*command, "--proxy", "127.0.0.2"], env=environment)
+
+    def seen(source: str) -> str:
+        named = {"X-Quiesce-Proxy": PROXY.secret, "Remote-User": "kim", "X-Forwarded-For": "127.0.0.2"}
+        asking = http.client.HTTPConnection("127.0.0.1", port, source_address=(source, 0), timeout=30)
+        with contextlib.closing(asking) as connection:
+            connection.request("GET", "/", headers=named)
+            return connection.getresponse().read().decode()
+
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                seen("127.0.0.1")
+                break
+            time.sleep(0.1)
+        assert "kim (viewer)" in seen("127.0.0.2")
+        assert "kim" not in seen("127.0.0.1")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.mark.parametrize(("secret", "proxy"), [("short", "127.0.0.1"), (PROXY.secret, "proxy.example")])
+def test_a_proxy_that_cannot_be_known_is_refused(
+    shop: Console, monkeypatch: pytest.MonkeyPatch, secret: str, proxy: str
+) -> None:
+    monkeypatch.setenv("QUIESCE_HOME", str(shop.home))
+    monkeypatch.setenv("QUIESCE_SECRET_CONSOLE_PROXY", secret)
+    Users(shop.home / "console-users.json").add("kim", UserRole.VIEWER)
+    assert quiesce(["serve", "--proxy", proxy]) == 2
 
 
 def test_tokens_are_nowhere_kept(shop: Console) -> None:

@@ -72,6 +72,7 @@ def _of_points(
             "damaged_points": float(sum(1 for each in of_kind if each.trust is Trust.DAMAGED)),
             "frozen_seconds": newest.window_s if newest else 0.0,
             "cut_skew_seconds": newest.skew_s if newest else 0.0,
+            "stored_bytes": float(newest.stored_bytes or 0) if newest else 0.0,
             "consistency": float(newest.consistency) if newest else 0.0,
             "proof_timestamp_seconds": max(proven, default=0.0),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from quiesce.errors import QuiesceError
+from quiesce.service.proxy import TrustedProxy
 from quiesce.service.users import ConsoleUser, UserRole, Users
 
 COOKIE: Final = "quiesce_session"
@@ -52,16 +54,24 @@ class ConsoleSession:
     #: must come with whatever changes something: another site's page cannot know it
     csrf: str
     ends: float
+    #: whether a reverse proxy says who it is, and ends it
+    proxied: bool = False
 
 
 class Access:
     """Keeps the sessions, in memory: a restart logs everybody out."""
 
     def __init__(
-        self, users: Users, hosts: frozenset[str], clock: Callable[[], float] = time.monotonic
+        self,
+        users: Users,
+        hosts: frozenset[str],
+        clock: Callable[[], float] = time.monotonic,
+        proxy: TrustedProxy | None = None,
     ) -> None:
-        """*hosts* are the names under which the console may be asked for."""
+        """*hosts* are the names under which the console may be asked for; a *proxy* may say who asks."""
         self._users = users
+        self._proxy = proxy
+        self._proxied: dict[str, ConsoleSession] = {}
         self._hosts = hosts
         self._clock = clock
         self._sessions: dict[str, ConsoleSession] = {}
@@ -97,7 +107,27 @@ class Access:
         self._sessions.pop(request.cookies.get(COOKIE, ""), None)
 
     def session(self, request: Request) -> ConsoleSession | None:
-        """Return the request's session, with the role that its user has now; None: there is none."""
+        """Return the request's session, with the role that its user has now; None: there is none.
+
+        Whom the proxy names, if it is a user, is who asks, whatever cookie comes along.
+        """
+        return self._by_proxy(request) or self._by_cookie(request)
+
+    def _by_proxy(self, request: Request) -> ConsoleSession | None:
+        name = self._proxy.user_named(request) if self._proxy is not None else None
+        user = next((user for user in self._users.list() if user.name == name), None)
+        if user is None:
+            return None
+        kept = self._proxied.get(user.name)
+        if kept is None or kept.user.digest != user.digest:
+            csrf = secrets.token_urlsafe(32)
+            kept = self._proxied[user.name] = ConsoleSession(
+                user=user, csrf=csrf, ends=math.inf, proxied=True
+            )
+        kept.user = user
+        return kept
+
+    def _by_cookie(self, request: Request) -> ConsoleSession | None:
         kept = self._sessions.get(request.cookies.get(COOKIE, ""))
         if kept is None or kept.ends <= self._clock():
             return None

@@ -153,7 +153,7 @@ class _Door:
             page = self._pages.render("login.html", None, wrong=str(error), status=error.status)
             return secured(page)
         answer = RedirectResponse("/", _SEE_OTHER)
-        secure = request.url.scheme == "https"
+        secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
         answer.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure, path="/")
         return secured(answer)
 

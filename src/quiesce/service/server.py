@@ -21,6 +21,7 @@ from quiesce.service.app import console, monitored
 from quiesce.service.audit import Audit
 from quiesce.service.connections import BoundedConnection
 from quiesce.service.launching import Launcher
+from quiesce.service.proxy import TrustedProxy
 from quiesce.service.users import Users
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -39,6 +40,8 @@ class Serving:
     run_due_s: float | None
     #: whether metrics may be read without a token
     open_metrics: bool
+    #: whose word about who asks is believed; None: nobody's
+    proxy: TrustedProxy | None = None
 
 
 def serve(services: Services, serving: Serving) -> None:
@@ -46,6 +49,7 @@ def serve(services: Services, serving: Serving) -> None:
     access = Access(
         Users(serving.home / USERS_FILE),
         frozenset((*_LOOPBACK, serving.address, *serving.host_names)),
+        proxy=serving.proxy,
     )
     audit = Audit(serving.home / "console-audit.jsonl")
     application = console(services, access, Launcher(serving.home, os.environ), audit)
@@ -65,6 +69,7 @@ def serve(services: Services, serving: Serving) -> None:
             http=BoundedConnection,
             ws="none",  # its connections would be bounded by nothing
             server_header=False,
+            proxy_headers=False,  # else whoever is on this machine says where it comes from
             timeout_graceful_shutdown=5,
         )
     finally:

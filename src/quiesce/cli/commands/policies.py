@@ -28,7 +28,7 @@ from quiesce.model.records import Record
 from quiesce.model.request import WorkflowRequest
 from quiesce.reports.json import render_json, render_json_line
 from quiesce.reports.policies import due_text, policies_text, policy_text
-from quiesce.reports.prometheus import render_metrics
+from quiesce.reports.prometheus import alert_rules, grafana_dashboard, render_metrics
 
 
 @click.group()
@@ -154,8 +154,24 @@ def run_due(quiet: bool, metrics_file: Path | None, as_json: bool) -> int:
 
 
 @click.command()
-def metrics() -> None:
-    """Print figures of all deployments in Prometheus's text format."""
+@click.option(
+    "--dashboard", is_flag=True, help="Print a dashboard for Grafana instead, to be imported there."
+)
+@click.option("--alerts", is_flag=True, help="Print alert rules for Prometheus instead.")
+def metrics(dashboard: bool, alerts: bool) -> None:
+    """Print figures of all deployments in Prometheus's text format.
+
+    \b
+    Example:
+      quiesce metrics
+      quiesce metrics --dashboard > quiesce.json
+      quiesce metrics --alerts > /etc/prometheus/quiesce.yaml
+    """
+    if dashboard and alerts:
+        raise UsageError("give one of --dashboard and --alerts")
+    if dashboard or alerts:
+        say((grafana_dashboard() if dashboard else alert_rules()).rstrip("\n"))
+        return
     with services() as given:
         say(_metrics(given).rstrip("\n"))
 

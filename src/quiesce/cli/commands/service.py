@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from quiesce.bootstrap import USERS_FILE, Settings, require_trusted_home
+from quiesce.bootstrap import SECRETS_FILE, USERS_FILE, Secrets, Settings, require_trusted_home
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.errors import PlanError, UsageError
 from quiesce.reports.json import render_json
 from quiesce.service.users import UserRole, Users, read_role
+
+if TYPE_CHECKING:
+    from quiesce.service.proxy import TrustedProxy
 
 _ROLES = click.Choice([role.label for role in UserRole])
 
@@ -27,7 +33,27 @@ _ROLES = click.Choice([role.label for role in UserRole])
     "--run-due/--no-run-due", default=True, show_default=True, help="Run what policies say is due, too."
 )
 @click.option("--open-metrics", is_flag=True, help="Serve /metrics to everybody who can reach it.")
-def serve(address: str, port: int, host_names: tuple[str, ...], run_due: bool, open_metrics: bool) -> None:
+@click.option(
+    "--proxy",
+    metavar="ADDRESS",
+    help="Believe the reverse proxy at this address who has logged in. It needs the secret console_proxy.",
+)
+@click.option(
+    "--user-header",
+    metavar="NAME",
+    default="Remote-User",
+    show_default=True,
+    help="The header that the proxy puts the user's name into.",
+)
+def serve(
+    address: str,
+    port: int,
+    host_names: tuple[str, ...],
+    run_due: bool,
+    open_metrics: bool,
+    proxy: str | None,
+    user_header: str,
+) -> None:
     """Serve the console in a browser, and run what policies say is due. On this machine only, unless told.
 
     Put a reverse proxy with TLS before it to reach it from elsewhere, and name it with --host-name.
@@ -55,8 +81,25 @@ def serve(address: str, port: int, host_names: tuple[str, ...], run_due: bool, o
         open_metrics=open_metrics,
     )
     with services() as given:
+        if proxy is not None:
+            secret = Secrets(home / SECRETS_FILE, os.environ, given.masking)("console_proxy")
+            serving = replace(serving, proxy=_trusted(proxy, user_header, secret))
         say(f"serving http://{address}:{port}/ until it is ended (Ctrl-C)")
         serve_console(given, serving)
+
+
+def _trusted(address: str, header: str, secret: str) -> TrustedProxy:
+    from quiesce.service.proxy import LEAST_SECRET, TrustedProxy
+
+    try:
+        shown = str(ipaddress.ip_address(address))
+    except ValueError:
+        raise UsageError(f"--proxy {address!r} is no address, such as 127.0.0.1") from None
+    if len(secret) < LEAST_SECRET:
+        raise UsageError(
+            f"the secret console_proxy is shorter than {LEAST_SECRET} characters", hint="openssl rand -hex 32"
+        )
+    return TrustedProxy(address=shown, header=header, secret=secret)
 
 
 @click.group()
