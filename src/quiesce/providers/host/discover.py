@@ -78,7 +78,7 @@ class _Discovery:
         """Add a node for everything that was found."""
         servers = {each.server.directory for each in self._survey.programs if each.server is not None}
         written = {path for each in self._survey.programs for path in each.written if self._counts(path)}
-        loose = [path for path in written if not any(path.is_relative_to(server) for server in servers)]
+        loose = _outside(written, servers)
         shared = (*_SHARED, *([self._below] if self._below is not None else ()))
         for directory in directories_of(loose, shared):
             self._add_directory(directory)
@@ -140,7 +140,7 @@ class _Discovery:
             self._add_server(program)
             return
         files = [path for path in program.written if self._counts(path)]
-        loose = [path for path in files if not any(path.is_relative_to(server) for server in servers)]
+        loose = _outside(files, servers)
         if not loose:
             return
         links = [
@@ -190,6 +190,10 @@ class _Discovery:
                 f"{program.name} is a database for which there is no node type: its directory alone is worth "
                 "'crash'. Give it hooks of its own (docs/providers/script.md)."
             )
+
+
+def _outside(paths: Iterable[Path], directories: Iterable[Path]) -> list[Path]:
+    return [path for path in paths if not any(path.is_relative_to(each) for each in directories)]
 
 
 def _found_by(program: Program) -> dict[str, Json]:

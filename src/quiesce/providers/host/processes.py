@@ -41,6 +41,7 @@ class Stat:
     parent: int
     group: int
     session: int
+    has_terminal: bool
     state: str
     cpu_ticks: int
     threads: int
@@ -67,6 +68,7 @@ def stat_of(pid: int) -> Stat | None:
         parent=int(fields[1]),
         group=int(fields[2]),
         session=int(fields[3]),
+        has_terminal=fields[4] != b"0",
         state=state,
         cpu_ticks=int(fields[11]) + int(fields[12]),
         threads=int(fields[17]),

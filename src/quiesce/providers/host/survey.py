@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from quiesce.files.mounts import Mount, read_mounts
+from quiesce.files.mounts import Mount, is_at_or_below, read_mounts
 from quiesce.files.reading import read_regular
 from quiesce.providers.host.processes import Stat, command_line, every_process, ourselves
 
@@ -72,7 +72,7 @@ def survey_machine() -> MachineSurvey:
     daemons: dict[str, list[Stat]] = {}
     unseen = contained = 0
     for pid, found in every.items():
-        if pid in skipped or not command_line(pid) or _has_terminal(pid):
+        if pid in skipped or not command_line(pid) or found.has_terminal:
             continue
         try:
             if _mount_space(str(pid)) != here:
@@ -184,14 +184,6 @@ def _unit(pid: int) -> str | None:
     return next((services[-1] for services in found if services), None)
 
 
-def _has_terminal(pid: int) -> bool:
-    try:
-        fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return True  # it is gone
-    return fields[4] != b"0"
-
-
 def _mount_space(process: str) -> Path:
     return (_PROC / process / "ns" / "mnt").readlink()
 
@@ -199,7 +191,7 @@ def _mount_space(process: str) -> Path:
 def mount_at(path: Path, mounts: Iterable[Mount]) -> Mount | None:
     """Return the mount that *path*, which has no links in it, lies on."""
     raw = os.fsencode(path)
-    holding = [each for each in mounts if raw == each.point or raw.startswith(each.point.rstrip(b"/") + b"/")]
+    holding = [each for each in mounts if is_at_or_below(raw, each.point)]
     return max(holding, key=lambda each: len(each.point), default=None)
 
 
