@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -57,6 +58,11 @@ def read_age(text: str) -> float:
     if match is None:
         raise UsageError(f"{text!r} is not an age: say hours, days or weeks, such as 36h, 30d or 8w")
     return int(match[1]) * _AGE_UNITS_S[match[2]]
+
+
+def read_stored_path(text: str) -> bytes:
+    """Return a path as restore points have it: no slash at its ends."""
+    return os.fsencode(text).strip(b"/")
 
 
 def read_input(name: str, *, at_most: int) -> bytes:

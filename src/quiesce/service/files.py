@@ -76,7 +76,7 @@ def send_file(services: Services, request: Request, form: Mapping[str, str]) -> 
         )
     finally:
         _AT_ONCE.release()
-    name = os.fsencode(path.rpartition(b"/")[2])
+    name = path.rpartition(b"/")[2]
     return StreamingResponse(
         _content(file, stack),
         media_type="application/octet-stream",

@@ -17,7 +17,6 @@ from quiesce.app.services import Services
 from quiesce.engine import Attempt
 from quiesce.errors import UnknownNameError, UnsupportedError
 from quiesce.files.durable import make_private_directory, storage_errors
-from quiesce.model.ids import InstanceId
 from quiesce.model.restore_point import Artifact, RestorePoint
 from quiesce.model.stored_entry import StoredListing
 from quiesce.ports import Browser
@@ -80,6 +79,6 @@ def _artifact(point: RestorePoint, instance: str) -> Artifact:
     alike = [a for a in point.artifacts if a.instance == instance]
     alike = alike or [a for a in point.artifacts if a.instance.rpartition("_")[0] == instance]
     if len(alike) != 1:
-        known = [InstanceId(artifact.instance) for artifact in point.artifacts]
+        known = [artifact.instance for artifact in point.artifacts]
         raise UnknownNameError(f"part of {point.name}", instance, known)
     return alike[0]

@@ -27,6 +27,7 @@ from quiesce.cli.names import deployment_names, point_names
 from quiesce.cli.printing import say
 from quiesce.cli.retention import retention_options
 from quiesce.cli.session import json_option, on_terminal, services
+from quiesce.cli.values import read_stored_path
 from quiesce.errors import DamagedError, ExitStatus, QuiesceError
 from quiesce.files.durable import new_file, storage_errors
 from quiesce.model.request import WorkflowRequest
@@ -135,7 +136,7 @@ def list_files(deployment: str, name: str, instance: str | None, path: str, as_j
             held = [artifact.instance for artifact in point.artifacts]
             say(render_json("parts", held) if as_json else "\n".join(held))
             return
-        listing = list_stored(given, deployment, name, instance, _stored_path(path))
+        listing = list_stored(given, deployment, name, instance, read_stored_path(path))
     if as_json:
         told = [{**asdict(each), "path": os.fsdecode(each.path)} for each in listing.entries]
         told = [{**each, "target": os.fsdecode(each["target"])} for each in told]
@@ -166,7 +167,7 @@ def extract_file(deployment: str, name: str, instance: str, path: str, output: P
       quiesce backups extract shop latest files uploads/2027/photo.jpg
       quiesce backups extract shop nightly files shop.conf -o - | less
     """
-    wanted = _stored_path(path)
+    wanted = read_stored_path(path)
     with services() as given, extracted_file(given, deployment, name, instance, wanted) as file:
         if output == Path("-"):
             shutil.copyfileobj(file, sys.stdout.buffer)
@@ -176,11 +177,6 @@ def extract_file(deployment: str, name: str, instance: str, path: str, output: P
         with storage_errors(f"write {where}"), new_file(where) as out:
             shutil.copyfileobj(file, out)
         say(f"{printable_lines(path)} is in {where}")
-
-
-def _stored_path(path: str) -> bytes:
-    """Return a path as restore points have it: no slash at its ends."""
-    return os.fsencode(path.strip("/"))
 
 
 @backups.command("prove")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from quiesce.app.repository_access import GivenCredentials
 from quiesce.cli.commands.opening_repositories import bandwidth_option, credential_options, opened_repository
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option
+from quiesce.cli.values import read_stored_path
 from quiesce.errors import UsageError
 from quiesce.files.metadata import EVERYTHING, Allowed
 from quiesce.model.ids import Json
@@ -56,7 +56,7 @@ def list_entries(
     Example:
       quiesce repository ls /srv/backup shop/nightly/web_1 etc/nginx -R
     """
-    below = _path(path)
+    below = read_stored_path(path)
     with opened_repository(url, given) as opened:
         reader = _reader(opened, point)
         name = _item(reader.point, item)
@@ -98,7 +98,7 @@ def diff_points(
     Example:
       quiesce repository diff /srv/backup shop/monday/web_1 shop/tuesday/web_1
     """
-    below = _path(path)
+    below = read_stored_path(path)
     with opened_repository(url, given) as opened:
         entries = []
         for name in (point, other):
@@ -155,7 +155,9 @@ def extract_point(
     with opened_repository(url, given, bandwidth) as opened:
         reader = _reader(opened, point)
         name = _item(reader.point, item)
-        problems = extract_item(reader, name, target.absolute(), below=_path(path), allowed=allowed)
+        problems = extract_item(
+            reader, name, target.absolute(), below=read_stored_path(path), allowed=allowed
+        )
     if as_json:
         told = {"target": str(target), "not_as_it_was": problems.count, "reasons": problems.reasons}
         say(render_json("extraction", told))
@@ -194,10 +196,6 @@ def _item(point: Point, name: str | None) -> str:
     if name is None or name not in point.items:
         raise UsageError(f"say which item of {point.key} is meant: --item {', '.join(sorted(point.items))}")
     return name
-
-
-def _path(text: str) -> bytes:
-    return os.fsencode(text).strip(b"/")
 
 
 def _say_items(point: Point, *, as_json: bool) -> None:
