@@ -111,6 +111,12 @@ class TestDoctor:
         assert "one snapshot of it" in self._findings(hands, server)["group"].detail
         assert "group" not in self._findings(hands, cloud.boot())
 
+    def test_a_group_that_is_not_to_be_used(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        server = cloud.boot(from_volume=True, volumes=1)
+        cloud.group(cloud.attached(server))
+        never = {"resource_id": server, "group_snapshots": "never"}
+        assert "one after the other" in self._findings(hands, server, properties=never)["group"].detail
+
 
 class TestWhatAVolumeIs:
     """A volume that a backup is restored into is of the default type, unless one is made for it.

@@ -12,9 +12,8 @@ from quiesce.providers.openstack.client import Service
 from quiesce.providers.openstack.guest_agent import AGENT, frozen_twice, may_freeze, missing_properties
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of, volume_of, volumes_with_a_node
-from quiesce.providers.openstack.options import GroupSnapshots
 from quiesce.providers.openstack.resources import Server, Volume
-from quiesce.providers.openstack.volume_groups import shared_group, why_not_one_instant
+from quiesce.providers.openstack.volume_groups import shared_group, why_not_used
 
 #: the limits that a backup may hit: the limit, what is used of it, what it counts
 _LIMITS = (
@@ -155,8 +154,8 @@ def _moments(job: OpenStackJob, own: Sequence[Volume], listing: Mapping[str, Vol
     if group is None:
         detail = "its disks are no group of volumes, so they are cut one after the other; a hook holds them"
         return Finding(check="group", passed=True, detail=detail)
-    why_not = "" if job.options.group_snapshots is GroupSnapshots.ALWAYS else why_not_one_instant(job, group)
-    detail = f"its volumes are the group {group}: " + (why_not or "one snapshot of it is their cut")
+    detail = f"its volumes are the group {group}: "
+    detail += why_not_used(job, group) or "one snapshot of it is their cut"
     return Finding(check="group", passed=True, detail=detail)
 
 

@@ -23,7 +23,7 @@ def group_of(job: OpenStackJob, volumes: Sequence[Volume], listing: Mapping[str,
     group = shared_group(volumes, listing)
     if group is None or job.options.group_snapshots is GroupSnapshots.NEVER:
         return None
-    why_not = "" if job.options.group_snapshots is GroupSnapshots.ALWAYS else why_not_one_instant(job, group)
+    why_not = why_not_used(job, group)
     if why_not:
         job.warn(f"no snapshot of the group of volumes {group}: {why_not}")
     return None if why_not else group
@@ -39,8 +39,18 @@ def shared_group(volumes: Sequence[Volume], listing: Mapping[str, Volume]) -> st
     return group if members == {volume.id for volume in volumes} else None
 
 
-def why_not_one_instant(job: OpenStackJob, group: str) -> str:
-    """Return why a snapshot of *group* need not be of one instant; empty when its type promises it."""
+def why_not_used(job: OpenStackJob, group: str) -> str:
+    """Return why no snapshot of *group* is made; empty: it is of one instant, or the operator says so."""
+    match job.options.group_snapshots:
+        case GroupSnapshots.NEVER:
+            return "group_snapshots is never, so they are cut one after the other"
+        case GroupSnapshots.ALWAYS:
+            return ""
+        case GroupSnapshots.AUTO:
+            return _why_not_one_instant(job, group)
+
+
+def _why_not_one_instant(job: OpenStackJob, group: str) -> str:
     try:
         specs = job.connection.specs_of_group(group)
     except NotAllowedError as error:
