@@ -24,7 +24,7 @@ from quiesce.providers.openstack.root_disk import put_root_volume_back
 from quiesce.providers.openstack.volume.content import VolumeContent, is_root_device
 from quiesce.providers.openstack.volume.copy import copied
 from quiesce.providers.openstack.volume.cut import await_cut, begin_cut, made_before
-from quiesce.providers.openstack.volume.restore import not_kept, put_back, source_of, state_of
+from quiesce.providers.openstack.volume.restore import foreseen, not_kept, put_back, source_of, state_of
 
 
 class VolumeOperations(CheckedOperations[OpenStackJob]):
@@ -63,13 +63,12 @@ class VolumeOperations(CheckedOperations[OpenStackJob]):
         if volume is not None and server_id is not None:
             put_root_volume_back(job, server_id, volume, source)
             return NOTHING
-        lost = not_kept(job, volume, content)
         new_id = put_back(job, volume, content, source)
         if volume is not None and new_id == volume.id:
             return NOTHING
         RuntimeState(job).write(id=new_id, external_id=new_id)
-        note = f"volume {new_id} has taken the place of {source.volume_id}; not kept: {'; '.join(lost)}"
-        return Outcome(note=note)
+        lost = "; ".join(not_kept(content, gone=volume is None))
+        return Outcome(note=f"volume {new_id} has taken the place of {source.volume_id}; not kept: {lost}")
 
     def start(self, job: OpenStackJob, /) -> Outcome:
         """Attach it where a restore that died has detached it; start the server when that has stopped it."""
@@ -107,7 +106,7 @@ class VolumeOperations(CheckedOperations[OpenStackJob]):
         """Tell what a volume that takes the place of this one will not have of it."""
         if job.call.operation is not Operation.APPLY or job.call.artifact is None:
             return NO_OBJECTION
-        return RestoreTarget(lost=not_kept(job, volume_of(job), _content(job)))
+        return RestoreTarget(lost=foreseen(job, volume_of(job), _content(job)))
 
     def verify(self, job: OpenStackJob, /) -> Proof:
         """Ask Cinder about the snapshot or backup."""

@@ -142,15 +142,20 @@ def _empty_like(job: OpenStackJob, content: VolumeContent, source: VolumeBackup)
         return job.cloud.create_volume(name, source, mark, like=replace(like, type=None, zone=None))
 
 
-def not_kept(job: OpenStackJob, volume: Volume | None, content: VolumeContent) -> tuple[str, ...]:
-    """Return what a volume that takes another one's place will not have of it; nothing, when it stays."""
+def foreseen(job: OpenStackJob, volume: Volume | None, content: VolumeContent) -> tuple[str, ...]:
+    """Return what a restore of *content* will not keep of *volume*; nothing, when it stays what it is."""
     if volume is not None:
         source = job.cloud.snapshot(content.snapshot) if content.snapshot else None
         if source is None or _why_no_revert(job, volume, source) is None:
             return ()
+    return not_kept(content, gone=volume is None)
+
+
+def not_kept(content: VolumeContent, *, gone: bool) -> tuple[str, ...]:
+    """Return what a volume that takes another one's place has not of it."""
     lost = {
         f"its id {content.volume}, by which others may know it": True,
         f"its group of volumes {content.group}": content.group is not None,
-        f"its attachment as {content.device}": volume is None and content.device is not None,
+        f"its attachment as {content.device}": gone and content.device is not None,
     }
     return tuple(what for what, applies in lost.items() if applies)
