@@ -157,12 +157,11 @@ class FakeVCenter:
         """Return the custom attributes of a machine."""
         return dict(self.world.attributes.get(machine, {}))
 
-    def set_attributes(self, machine: str, attributes: Mapping[str, str]) -> None:
-        """Give a machine custom attributes that are defined here."""
-        for name, value in attributes.items():
-            if name not in self.world.defined:
-                raise NonRecoverableError(f"there is no attribute {name!r}")
-            self.world.attributes.setdefault(machine, {})[name] = value
+    def set_attribute(self, machine: str, name: str, value: str) -> None:
+        """Give a machine a custom attribute that is defined here."""
+        if name not in self.world.defined:
+            raise NonRecoverableError(f"there is no attribute {name!r}")
+        self.world.attributes.setdefault(machine, {})[name] = value
 
     def free_bytes(self, machine: str) -> int:
         """Return plenty."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,14 +102,13 @@ class VSphereClient:
         read = reading.read_objects(self._session, vim.VirtualMachine, [machine], reading.ATTRIBUTES)
         return reading.attributes_of(read.get(machine, {}))
 
-    def set_attributes(self, machine: str, attributes: Mapping[str, str]) -> None:
-        """Give a machine custom attributes."""
+    def set_attribute(self, machine: str, name: str, value: str) -> None:
+        """Give a machine a custom attribute."""
         found = self._vm(machine)
-        for name, value in attributes.items():
-            self._session.change(
-                f"set the attribute {name!r} of {machine}",
-                functools.partial(_give_attribute, found, name, value),
-            )
+        self._session.change(
+            f"set the attribute {name!r} of {machine}",
+            lambda _: found.SetCustomValue(key=name, value=value),
+        )
 
     def free_bytes(self, machine: str) -> int:
         """Return the least free space of the datastores that the machine lies on."""
@@ -366,10 +364,6 @@ def _machine_or_error(moid: str, values: Mapping[str, Any], busy: bool) -> Virtu
         return reading.machine_of(moid, values, busy)
     except ProviderError as error:
         return error
-
-
-def _give_attribute(machine: Any, name: str, value: str, _: Any) -> None:
-    machine.SetCustomValue(key=name, value=value)
 
 
 def _search(content: Any, resource: str) -> Any:

@@ -214,11 +214,11 @@ class VCenter(Protocol):
         """Return the custom attributes of a machine that have a value, by name."""
         ...
 
-    def set_attributes(self, machine: str, attributes: Mapping[str, str]) -> None:
-        """Give a machine custom attributes.
+    def set_attribute(self, machine: str, name: str, value: str) -> None:
+        """Give a machine a custom attribute.
 
         Raises:
-            ProviderError: when one is not known here, or this login may not set it.
+            ProviderError: when it is not known here, or this login may not set it.
         """
         ...
 

@@ -18,7 +18,6 @@ from quiesce.errors import DamagedArtifactError, RecoverableError, UnsupportedEr
 from quiesce.model.ids import Json
 from quiesce.model.restore_point import Proof
 from quiesce.provider_kit.artifact import as_artifact, read_artifact
-from quiesce.provider_kit.job import RuntimeState
 from quiesce.provider_kit.saving import Saving, watched
 from quiesce.providers.vsphere import vmdk
 from quiesce.providers.vsphere.inventory import MachineSnapshot, VirtualDisk, VirtualMachine
@@ -125,7 +124,7 @@ class DiskCopying:
         self._draft = draft
         self._disks = disks
         self._advance = watched(job.context, sum(disk.capacity_bytes for disk in disks))
-        self._tracking = Tracking(job.options, self._earlier_copies(), RuntimeState(job))
+        self._tracking = Tracking(job.options, self._earlier_copies(), job.state)
         #: keys of the disks that were read whole in this run
         self._whole: set[int] = set()
 

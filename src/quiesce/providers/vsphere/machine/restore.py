@@ -120,7 +120,7 @@ class _Restoring:
         lost = list(not_kept(self._artifact, beside=bool(self._job.options.restore_to)))
         for name, value in self._artifact.attributes.items():
             try:
-                self._job.vcenter.set_attributes(made, {name: value})
+                self._job.vcenter.set_attribute(made, name, value)
             except ProviderError as error:
                 lost.append(f"its attribute {name!r}: {error}")
         return f"not kept: {'; '.join(lost)}." if lost else ""
