@@ -14,6 +14,7 @@ from quiesce.providers.gcp.ownership import RESTORED, description, labels, owner
 from quiesce.providers.gcp.references import IMAGES, SNAPSHOTS, Reference, last_part
 from quiesce.providers.gcp.resources import READY, GcpDisk
 from quiesce.providers.gcp.restore.image_machine import disks_of_image
+from quiesce.providers.gcp.restore.intent import DiskExchange
 
 #: a new disk, the copy that it is made of, and what it was
 Wanted = tuple[Reference, MadeCopy, CopiedDisk]
@@ -48,6 +49,18 @@ def add_policies(job: GcpJob, disks: Mapping[Reference, CopiedDisk]) -> list[str
                     raise
                 lost.append(f"{new.name} is without the policy {last_part(policy)} of the old disk: {error}")
     return lost
+
+
+def attachment_of(new: Reference, disk: CopiedDisk | DiskExchange) -> dict[str, object]:
+    """Return how a machine is to have *new*, as it had *disk*."""
+    body: dict[str, object] = {
+        "source": new.path,
+        "device_name": disk.device,
+        "boot": disk.boot,
+        "auto_delete": disk.auto_delete,
+        "mode": disk.mode,
+    }
+    return body | ({"interface": disk.interface} if disk.interface else {})
 
 
 def _make_of_images(job: GcpJob, made: CopySet, wanted: Sequence[Wanted]) -> None:

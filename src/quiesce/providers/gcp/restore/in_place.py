@@ -12,7 +12,7 @@ from quiesce.providers.gcp.copy.artifact import CopySet
 from quiesce.providers.gcp.job import GcpJob
 from quiesce.providers.gcp.references import Reference
 from quiesce.providers.gcp.replaced import existing_disks, is_ours, remember, tidy
-from quiesce.providers.gcp.restore.disks import make_disks
+from quiesce.providers.gcp.restore.disks import attachment_of, make_disks
 from quiesce.providers.gcp.restore.intent import DiskExchange, RestoreIntent, begin, finish, unfinished
 from quiesce.providers.gcp.target import CURRENT_DISK
 
@@ -86,11 +86,5 @@ def _exchange(job: GcpJob, machine: Reference, exchanges: Sequence[DiskExchange]
             job.compute.wait(job.compute.act(machine, "detach_disk", device_name=exchange.device))
     for exchange in sorted(exchanges, key=lambda exchange: not exchange.boot):
         if attached.get(exchange.device) != exchange.new:
-            body = {
-                "source": exchange.new.path,
-                "device_name": exchange.device,
-                "boot": exchange.boot,
-                "auto_delete": exchange.auto_delete,
-                "mode": exchange.mode,
-            } | ({"interface": exchange.interface} if exchange.interface else {})
+            body = attachment_of(exchange.new, exchange)
             job.compute.wait(job.compute.act(machine, "attach_disk", attached_disk_resource=body))

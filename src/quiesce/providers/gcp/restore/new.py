@@ -14,12 +14,10 @@ from quiesce.providers.gcp.job import GcpJob
 from quiesce.providers.gcp.ownership import RESTORED, labels, owner_of, restored_name
 from quiesce.providers.gcp.references import DISKS, IMAGES, MACHINES, Reference
 from quiesce.providers.gcp.replaced import tidy
-from quiesce.providers.gcp.restore.disks import add_policies, make_disks
+from quiesce.providers.gcp.restore.disks import add_policies, attachment_of, make_disks
 from quiesce.providers.gcp.restore.intent import RestoreIntent, begin, finish, given_up
 
 _BESIDE: Final = "beside"
-#: settings that a second machine beside the first one does not get
-_ONLY_ONCE: Final = ("deletion_protection", "hostname")
 
 
 def machine_beside(job: GcpJob) -> Reference:
@@ -55,9 +53,7 @@ def restore_new(job: GcpJob, made: CopySet, machine: Reference) -> Outcome:
 def not_kept(job: GcpJob, made: CopySet) -> tuple[str, ...]:
     """Return what a new machine has not of the one that was copied."""
     has_image = any(copy.reference.collection == IMAGES for copy in made.copies)
-    once = (
-        [name for name in _ONLY_ONCE if made.machine_settings.get(name)] if job.options.restore_beside else ()
-    )
+    once = [name for name in _only_once(job) if made.machine_settings.get(name)]
     lost = {
         f"the metadata {', '.join(made.metadata)}, which may be secrets": bool(made.metadata)
         and not has_image,
@@ -82,7 +78,7 @@ def _insert_of_disks(job: GcpJob, made: CopySet, machine: Reference, body: Mappi
     leftovers = (*given_up(job), *disks)
     begin(job, RestoreIntent(leftovers=leftovers))
     lost = make_disks(job, made, {new: disk.disk for new, disk in disks.items()})
-    _insert(job, machine, {**body, "disks": [_attached(new, disk) for new, disk in disks.items()]})
+    _insert(job, machine, {**body, "disks": [attachment_of(new, disk) for new, disk in disks.items()]})
     tidy(job, [], leftovers)
     finish(job)
     return lost
@@ -92,8 +88,8 @@ def _body(job: GcpJob, made: CopySet) -> dict[str, object]:
     machine_type = f"zones/{made.machine.place}/machineTypes/{made.machine_type}" if made.machine else ""
     theirs = made.machine_settings.get("labels")
     kept = {key: str(value) for key, value in theirs.items()} if isinstance(theirs, dict) else {}
-    beside = _ONLY_ONCE if job.options.restore_beside else ()
-    settings = {name: value for name, value in made.machine_settings.items() if name not in beside}
+    once = _only_once(job)
+    settings = {name: value for name, value in made.machine_settings.items() if name not in once}
     return {
         **settings,
         "machine_type": machine_type,
@@ -101,14 +97,9 @@ def _body(job: GcpJob, made: CopySet) -> dict[str, object]:
     }
 
 
-def _attached(new: Reference, disk: CopiedDisk) -> dict[str, object]:
-    return {
-        "source": new.path,
-        "device_name": disk.device,
-        "boot": disk.boot,
-        "auto_delete": disk.auto_delete,
-        "mode": disk.mode,
-    } | ({"interface": disk.interface} if disk.interface else {})
+def _only_once(job: GcpJob) -> tuple[str, ...]:
+    """Return the settings that a second machine beside the first one does not get."""
+    return ("deletion_protection", "hostname") if job.options.restore_beside else ()
 
 
 def _insert(job: GcpJob, machine: Reference, body: Mapping[str, object], image: str = "") -> None:
