@@ -14,8 +14,7 @@ from quiesce.providers.libvirt.job import LibvirtJob
 def switch_off(job: LibvirtJob, domain: Domain) -> None:
     """Let the domain be off, without saved memory; what ran is owed its power from now on."""
     debt = PowerDebt(job.state)
-    ran = domain.state() is not DomainState.OFF or debt.is_owed
-    if ran and _is_in_place(job):
+    if domain.state() is not DomainState.OFF and _is_in_place(job):
         debt.begin()
     domain.destroy()
     domain.drop_managed_save()
