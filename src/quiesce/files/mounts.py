@@ -99,6 +99,14 @@ def is_at_or_below(path: bytes, directory: bytes) -> bool:
     return path == directory or _below(path, directory)
 
 
+def mounted_over(path: bytes, point: bytes, mounts: Iterable[Mount]) -> bytes | None:
+    """Return where something is mounted that hides *path*, which lies on what is mounted at *point*."""
+    over = [
+        mount.point for mount in mounts if _below(mount.point, point) and is_at_or_below(path, mount.point)
+    ]
+    return max(over, key=len, default=None)
+
+
 def joined(directory: bytes, path: bytes) -> bytes:
     """Return *path*, of an entry below *directory*, as a path that begins with it."""
     return (directory.rstrip(b"/") + b"/" + path.strip(b"/")).rstrip(b"/") or b"/"

@@ -482,6 +482,31 @@ def test_nothing_is_called_removed_whose_file_system_is_not_mounted(
     assert [path for path in source.rglob("*") if path.name not in {"data", "file"}] == []
 
 
+@pytest.mark.parametrize("above", [False, True], ids=["snapshot-dir", "above"])
+def test_nothing_is_called_removed_that_something_is_mounted_over(
+    machine: Machine, data: Path, tmp_path: Path, above: bool
+) -> None:
+    """It lies on a file system that is mounted, and cannot be seen."""
+    place, other = tmp_path / "place", tmp_path / "other"
+    kept = place / "kept"
+    for directory in (place, other, kept):
+        directory.mkdir(mode=0o700)
+    node = Node(host.DIRECTORY, path=str(data), snapshot_dir=str(kept))
+    (data / "file").write_text("saved")
+    artifact = machine.save(node, full=False).artifact
+    covered = place if above else kept
+    with mounted(other, covered):
+        for operation in (Operation.DELETE, Operation.VERIFY):
+            with pytest.raises(UnreachableError, match=f"something is mounted over it at {covered}"):
+                _asked(machine, machine.call(node, operation, artifact=artifact))
+    assert any(kept.iterdir())
+    machine.do(node, Operation.APPLY, artifact=artifact)
+    for _ in range(2):
+        machine.do(node, Operation.DELETE, artifact=artifact)
+    forget(machine, node)
+    assert [path for path in place.rglob("*") if path != kept] == []
+
+
 def _asked(machine: Machine, call: Call) -> None:
     if call.operation is Operation.VERIFY:
         machine.provider.verify(call, RecordingContext())

@@ -32,7 +32,7 @@ from quiesce.errors import (
 from quiesce.files.descriptors import Identity, open_directory
 from quiesce.files.durable import is_unfinished, make_private_directory
 from quiesce.files.exchange import Named, move
-from quiesce.files.mounts import read_mounts, require_no_mounts_below
+from quiesce.files.mounts import mounted_over, read_mounts, require_no_mounts_below
 from quiesce.files.system_calls import mount_id, sync_file_system
 from quiesce.files.trust import Declared, open_declared, why_directory_not_trusted, why_entries_not_trusted
 from quiesce.files.usage import User
@@ -152,8 +152,8 @@ class SnapshotDirectory:
 
         Raises:
             ResourceNotFoundError: when it is not there, or not whole.
-            UnreachableError: when its file system is not mounted, or nothing at all is where the snapshots
-                are to be.
+            UnreachableError: when its file system is not mounted or something is mounted over it, or nothing
+                at all is where the snapshots are to be.
         """
         cut, name = None, _point(call)
         with (
@@ -163,7 +163,7 @@ class SnapshotDirectory:
         ):
             cut = self._read(directory, name)
         if cut is None:
-            _require_mounted(call)
+            _require_mounted(call, self.directory)
         if cut is None and self._given is not None and _is_void(self._given):
             raise UnreachableError(
                 f"{self._given} holds no snapshots at all: it may not be mounted",
@@ -189,14 +189,14 @@ class SnapshotDirectory:
         """Remove the call's cut, whole or half-made; return a note. What restores have replaced stays.
 
         Raises:
-            UnreachableError: when it is not there because its file system is not mounted.
+            UnreachableError: when it cannot be seen: its file system is not mounted, or something over it.
         """
         try:
             with self._opened() as state:
                 if note := self._remove_cut(state, call):
                     return note
         except (FileNotFoundError, ResourceNotFoundError):
-            _require_mounted(call)
+            _require_mounted(call, self.directory)
             return ""
         with self.former_states() as former:
             if former is not None:
@@ -364,7 +364,7 @@ class SnapshotDirectory:
         doomed = os.fsencode(_REMOVING) + name
         remove(state, doomed)
         if not exists(state, name):
-            _require_mounted(call)
+            _require_mounted(call, self.directory)
             return ""
         where = self.directory / os.fsdecode(name)
         with held(state, name) as directory:
@@ -571,19 +571,25 @@ def _is_void(directory: Path) -> bool:
         return True
 
 
-def _require_mounted(call: Call) -> None:
-    """Raise when the call's cut was made on what is not mounted any more: it is not there, but not gone.
+def _require_mounted(call: Call, directory: Path) -> None:
+    """Raise when the call's cut was made on what is not mounted any more, or hidden: not there, but not gone.
 
     Raises:
         UnreachableError: when that is so.
     """
-    point = (call.artifact or {}).get(MOUNTED_AT)
+    point, mounts = (call.artifact or {}).get(MOUNTED_AT), read_mounts()
     if not isinstance(point, str) or call.undo:
         return
-    if os.fsencode(point) not in {mount.point for mount in read_mounts()}:
+    if os.fsencode(point) not in {mount.point for mount in mounts}:
         raise UnreachableError(
             f"the snapshot {call.point} lies on a file system that is not mounted at {point}",
             hint=f"Mount it. If it is lost for good, mount another one at {point}, and remove them then.",
+        )
+    over = mounted_over(os.path.realpath(os.fsencode(directory)), os.fsencode(point), mounts)
+    if over is not None:
+        raise UnreachableError(
+            f"the snapshot {call.point} cannot be seen: something is mounted over it at {os.fsdecode(over)}",
+            hint="Unmount that, at least until it is done.",
         )
 
 
