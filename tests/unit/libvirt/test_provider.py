@@ -36,7 +36,7 @@ def provider() -> LibvirtProvider:
         for operation in Operation
         if operation not in kind.capabilities.operations
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_what_a_kind_does_not_have_is_refused_before_anything_is_asked(
     kind: Kind, operation: Operation
