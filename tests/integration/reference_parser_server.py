@@ -36,9 +36,9 @@ def answer_from(directory, request):
         plan = tasks.prepare_deployment_plan(
             parsed, get_secret_method=lambda name: name, inputs=copy.deepcopy(request["inputs"]) or None
         )
+        return {"plan": described(plan)}
     except Exception as error:  # the kind of the error is the answer
         return {"error": str(error), "kind": type(error).__name__, "understood": is_verdict(error)}
-    return {"plan": described(plan)}
 
 
 def is_verdict(error):
@@ -71,8 +71,8 @@ def described(plan):
             for source in plan["node_instances"]
             for link in source["relationships"]
         ),
-        "outputs": {name: each["value"] for name, each in plan["outputs"].items()},
-        "capabilities": {name: each["value"] for name, each in plan["capabilities"].items()},
+        "outputs": {name: each.get("value") for name, each in plan["outputs"].items()},
+        "capabilities": {name: each.get("value") for name, each in plan["capabilities"].items()},
         "groups": {
             name: [sorted(each["members"]), int(each["properties"]["default_instances"])]
             for name, each in plan["scaling_groups"].items()

@@ -54,6 +54,13 @@ node_templates:
     [
         ("node_template: {}\n", "4:1: there is no section 'node_template'; did you mean 'node_templates'?"),
         (NODE % ", propertees: {}", "4:51: 'app' cannot have 'propertees'; did you mean 'properties'?"),
+        (TYPE % ", properties: {p: }", "4:69: 'p' must not be empty"),
+        (NODE % ", relationships: [null]", "4:67: 'relationships[0]' must not be empty"),
+        ("labels: {l: {values: [1]}}\n", "4:23: 'values[0]' must be a string or a mapping, not 1"),
+        (
+            "blueprint_labels: {l: {values: [{get_input: a}]}}\n",
+            "4:33: 'values[0]' must be a string, not a mapping",
+        ),
         (NODE % ", properties: []", "4:63: 'properties' must be a mapping, not a list"),
         (NODE % ", instances: {deploy: many}", "4:71: 'deploy' must be an integer, not a string"),
         (NODE % ", instances: {deploy: -1}", "4:71: node 'app' cannot have -1 instances"),

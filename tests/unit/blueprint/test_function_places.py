@@ -137,7 +137,6 @@ REFUSED = [
     "outputs/o/value",
     "capabilities/c/value",
     "labels/l/values/0",
-    "blueprint_labels/l/values/0",
     "resource_tags/r",
     "deployment_settings/display_name",
 ]
@@ -198,7 +197,7 @@ def test_an_undeclared_input_in_what_nothing_acts_on_is_a_warning(directory: Pat
 @pytest.mark.parametrize("path", REFUSED)
 def test_a_declared_input_may_stand_there_if_the_value_may(directory: Path, path: str) -> None:
     """The check refuses no function as such."""
-    if path.startswith(("inputs/", "blueprint_labels")):
+    if path.startswith("inputs/"):
         return
     load_plain(with_value(path, {"get_input": "declared"}), directory)
 

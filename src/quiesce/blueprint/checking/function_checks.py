@@ -131,7 +131,7 @@ def _is_name(value: Value) -> bool:
 def _is_attributes(value: Value) -> bool:
     return (
         isinstance(value, list)
-        and len(value) >= 2
+        and len(value) >= 1
         and _is_step(value[0])
         and all(_is_path(each, 1) if isinstance(each, list) else _is_step(each) for each in value[1:])
     )

@@ -41,7 +41,8 @@ _INPUT: Final = _PARAMETER | {
     "hidden": Field(shape=BOOLEAN, since=V1_3),
     "display": Field(shape=Record({"rows": Field(shape=INTEGER)})),
 }
-_PROPERTIES: Final = MapOf(Record(_PROPERTY))
+_PROPERTIES: Final = MapOf(Record(_PROPERTY), filled=True)
+_OF_POLICIES: Final = MapOf(Record(_PROPERTY))
 _INPUTS: Final = MapOf(Record(_INPUT))
 
 
@@ -163,7 +164,8 @@ _WORKFLOW: Final = Record(
 _DESCRIBED_VALUE: Final = Record(
     {"description": Field(shape=TEXT), "value": Field(shape=ANYTHING, required=True)}
 )
-_LABEL: Final = Record({"values": Field(shape=LIST, required=True)})
+_LABEL: Final = Record({"values": Field(shape=ListOf(Leaf((str, dict))), required=True)})
+_BLUEPRINT_LABEL: Final = Record({"values": Field(shape=ListOf(TEXT), required=True)})
 _TRIGGER_USE: Final = Record({"type": Field(shape=TEXT, required=True), "parameters": Field(shape=MAPPING)})
 _GROUP: Final = Record(
     {
@@ -189,9 +191,11 @@ _POLICY: Final = Record(
     }
 )
 _POLICY_TYPE: Final = Record(
-    {"source": Field(shape=TEXT, required=True), "properties": Field(shape=_PROPERTIES)}
+    {"source": Field(shape=TEXT, required=True), "properties": Field(shape=_OF_POLICIES)}
 )
-_TRIGGER: Final = Record({"source": Field(shape=TEXT, required=True), "parameters": Field(shape=_PROPERTIES)})
+_TRIGGER: Final = Record(
+    {"source": Field(shape=TEXT, required=True), "parameters": Field(shape=_OF_POLICIES)}
+)
 _SETTINGS: Final = Record(
     {
         "default_schedules": Field(shape=MAPPING),
@@ -220,8 +224,8 @@ BLUEPRINT: Final = Record(
         "outputs": Field(shape=MapOf(_DESCRIBED_VALUE)),
         "data_types": Field(shape=MapOf(_DATA_TYPE), since=V1_2),
         "capabilities": Field(shape=MapOf(_DESCRIBED_VALUE)),
-        "labels": Field(shape=MapOf(_LABEL)),
-        "blueprint_labels": Field(shape=MapOf(_LABEL)),
+        "labels": Field(shape=MapOf(_LABEL, filled=True)),
+        "blueprint_labels": Field(shape=MapOf(_BLUEPRINT_LABEL, filled=True)),
         "deployment_settings": Field(shape=_SETTINGS),
         "resource_tags": Field(shape=MapOf(ANYTHING), since=V1_3),
     }

@@ -29,7 +29,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list whose items have one shape."""
+    """A list whose items have one shape; none of them is null."""
 
     item: Shape
 
@@ -39,6 +39,8 @@ class MapOf:
     """A mapping from names to values of one shape."""
 
     entry: Shape
+    #: whether a value may not be null
+    filled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Check:
             self._wrong_kind(value, (list,), position, name)
             return
         for index, item in enumerate(value):
-            self.value(item, shape.item, value_position(value, index), f"{name}[{index}]")
+            self._filled(item, shape.item, value_position(value, index), f"{name}[{index}]")
 
     def _mapping(
         self, value: dict[Value, Value], shape: MapOf | Record, position: Position, name: str
@@ -124,8 +126,14 @@ class Check:
         if isinstance(shape, Record):
             self._record(value, shape, position, name)
             return
+        check = self._filled if shape.filled else self.value
         for key, each in value.items():
-            self.value(each, shape.entry, value_position(value, key), str(key))
+            check(each, shape.entry, value_position(value, key), str(key))
+
+    def _filled(self, value: Value, shape: Shape, position: Position, name: str) -> None:
+        if value is None:
+            self.problems.add(position, f"{name!r} must not be empty")
+        self.value(value, shape, position, name)
 
     def _record(self, value: dict[Value, Value], shape: Record, position: Position, name: str) -> None:
         for key, wanted in shape.fields.items():

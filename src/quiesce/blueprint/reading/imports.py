@@ -210,7 +210,7 @@ def defines_basic_types(content: SourceMap) -> bool:
     """Tell whether *content* is a ``types.yaml``, or an addition to it."""
     metadata, node_types = content.get("metadata"), content.get("node_types")
     says_so = isinstance(metadata, dict) and bool(metadata.get("cloudify_types"))
-    return says_so or (isinstance(node_types, dict) and bool(node_types.get("cloudify.nodes.Root")))
+    return says_so or (isinstance(node_types, dict) and "cloudify.nodes.Root" in node_types)
 
 
 def _check_version(walk: _ImportWalk, content: SourceMap, position: Position) -> None:
