@@ -78,9 +78,10 @@ _COMMANDS: Final[Mapping[str, list[list[str]]]] = {
 
 
 def _files(by: str, every: int) -> Mapping[Path, str]:
-    found = shutil.which("quiesce")
+    beside = Path(sys.executable).parent  # called by its path, as from an environment of its own
+    found = shutil.which("quiesce") or shutil.which("quiesce", path=str(beside))
     if found is None:
-        raise UsageError("the command quiesce is not on PATH, so no timer could find it")
+        raise UsageError(f"the command quiesce is neither on PATH nor in {beside}, so no timer could find it")
     program = str(Path(found).absolute())
     if os.geteuid() == 0:  # root's timer runs both, with nobody there to see what they are
         for path in (program, sys.executable):
