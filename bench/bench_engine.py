@@ -18,7 +18,7 @@ from pathlib import Path
 from quiesce.app.run.execution import Watching, execute
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings
-from quiesce.cli.main import SWITCH_S
+from quiesce.cli.main import tune_interpreter
 from quiesce.engine import Purpose
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
@@ -56,7 +56,7 @@ def run(
     plan = plan_workflow(workflow, made, services.descriptions, read)
     execution = Execution(id=ExecutionId(name), deployment=deployment, workflow=workflow, created_at=0.0)
     services.executions.add(execution, plan)
-    ended, plan, _ = execute(services, execution, Purpose.FORWARD, Watching())
+    ended, plan, _ = execute(services, execution, Purpose.FORWARD, Watching(), plan=plan)
     if ended.state != "completed":
         raise SystemExit(f"{name}: {ended.state}: {ended.message}")
     return time.perf_counter() - began, plan
@@ -179,7 +179,7 @@ def median_s(command: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    sys.setswitchinterval(SWITCH_S)
+    tune_interpreter()
     start_up()
     with_services(cost_of_an_operation)
     with_services(frozen_window)

@@ -14,7 +14,7 @@ import pytest
 
 from quiesce.model.history import History
 from quiesce.model.plan import Plan
-from quiesce.stores.codec import decode, decode_record, encode, encode_record
+from quiesce.stores.codec import decode, decode_records, encode, encode_records
 from quiesce.testing import Fuse, PowerCut
 from tests.crash.scenes import WORLDS, Scene
 
@@ -50,7 +50,7 @@ def test_an_old_journal_still_folds_to_the_same_history(path: Path) -> None:
     """Records are versioned by their fields: new ones have defaults, old ones keep their meaning."""
     kept = json.loads(path.read_text())
     plan = decode(Plan, json.dumps(kept["plan"]))
-    records = [decode_record(kind, json.dumps(body)) for kind, body in kept["records"]]
+    records = decode_records(json.dumps(kept["records"]))
     assert summary(plan, History.of(records)) == kept["history"]
 
 
@@ -67,10 +67,9 @@ def write(version: str) -> None:
         scene = Scene(workflow, "a service on a machine", world)
         with contextlib.suppress(PowerCut):
             scene.live(Fuse(ticks))
-        records = [encode_record(record) for record in scene.kept.records]
         kept = {
             "plan": json.loads(encode(scene.plan)),
-            "records": [[kind, json.loads(body)] for kind, body in records],
+            "records": json.loads(encode_records(scene.kept.records)),
             "history": summary(scene.plan, scene.history()),
         }
         name = f"{version}-{workflow}-{world}{'-interrupted' if ticks else ''}".replace(" ", "-")

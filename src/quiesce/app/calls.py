@@ -23,7 +23,7 @@ from quiesce.model.plan import Plan, Role, Step
 from quiesce.model.records import Level, Logged
 from quiesce.model.restore_point import RestorePoint
 from quiesce.planning import WORKFLOWS, makes_full_point
-from quiesce.ports import Clock, LiveDeployment
+from quiesce.ports import Clock, LiveDeployment, Provider
 
 #: the node's own timer fires so many seconds after the engine and the guard should have thawed
 TIMER_MARGIN_S = 5.0
@@ -97,19 +97,21 @@ class Performer:
         }
         workflow = WORKFLOWS.get(plan.workflow)
         self._restoring = workflow is not None and workflow.replaces
-        self._full = {point.name: point.full for point in points}
+        self._full: dict[BackupName | None, bool] = {point.name: point.full for point in points}
+        self._makes_full = makes_full_point(plan)
         self._frozen: set[StepId] = set()
         #: the stops that this process has begun, those that an earlier one did not see end, and those of
         #: either that were brought to their end
         self._stops: dict[StepId, Attempt] = {}
         self._unanswered = _unanswered_stops(plan, history or History())
         self._finished: set[StepId] = set()
-        self._steps = {step.id: step for step in plan.steps}
+        self._stopping = {step.id: step for step in plan.steps if step.operation is Operation.STOP}
         self._dependents = _dependents(deployment)
         self.log: Log = lambda _: None
-        for step_id, done in (history.done if history else {}).items():
-            if step_id in self._steps:
-                self._remember(self._steps[step_id], done.outcome)
+        known = history.done if history else {}
+        for step in plan.steps if known else ():
+            if (done := known.get(step.id)) is not None:
+                self._remember(step, done.outcome)
 
     def __call__(self, attempt: Attempt) -> Outcome:
         """Perform *attempt*; called by a worker. No secret is in what it returns or raises."""
@@ -128,7 +130,7 @@ class Performer:
         provider = self._services.provider(step.provider)
         call = self.call_of(step, attempt.number)
         if step.operation is Operation.THAW and step.of in self._frozen:
-            doubt = self._doubt(call, context)
+            doubt = self._doubt(provider, call, context)
             outcome = provider.perform(call, context)
             return outcome if doubt is None else _demoted(outcome, doubt)
         if step.operation is Operation.START and step.of is not None:
@@ -146,7 +148,7 @@ class Performer:
         if not unanswered or name in self._finished:
             return
         self._finished.add(name)
-        step, now = self._steps[name], self._services.clock.tick()
+        step, now = self._stopping[name], self._services.clock.tick()
         attempt = Attempt(ticket=0, step=step, number=1, began=now, deadline=now + _FINISHING_S)
         with suppress(ProviderError):  # what will not stop runs
             self._services.provider(step.provider).perform(self.call_of(step), self.context_of(attempt))
@@ -209,9 +211,7 @@ class Performer:
         )
 
     def _is_full(self, step: Step) -> bool:
-        if step.point in self._full:
-            return self._full[step.point]
-        return makes_full_point(self._plan)
+        return self._full.get(step.point, self._makes_full)
 
     def _remember(self, step: Step, outcome: Outcome) -> None:
         if step.operation is Operation.FREEZE:
@@ -220,10 +220,10 @@ class Performer:
         if made and step.point is not None and outcome.artifact is not None:
             self._artifacts[step.point, step.instance] = outcome.artifact
 
-    def _doubt(self, call: Call, context: AttemptContext) -> str | None:
+    def _doubt(self, provider: Provider, call: Call, context: AttemptContext) -> str | None:
         """Return why the freeze cannot be trusted to have lasted until now; None: it can."""
         try:
-            frozen = self._services.provider(self._steps[call.step].provider).is_frozen(call, context)
+            frozen = provider.is_frozen(call, context)
         except ProviderError:
             return None  # it cannot be asked; the thaw that follows says what is wrong
         if frozen is False:
@@ -232,6 +232,8 @@ class Performer:
 
     def _related(self, instance: InstanceId) -> tuple[Related, ...]:
         links = self._deployment.topology.instances[instance].links
+        if not links and instance not in self._dependents:
+            return ()
         below = [
             (link.target, link.type, False) for link in sorted(links, key=lambda link: not link.contained)
         ]

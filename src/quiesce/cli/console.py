@@ -129,9 +129,9 @@ class LiveProgress:
         if not any(step.operation is debtor for step in self._history.debts(plan)):
             return None
         firsts = [
-            self._history.first_begun[s.id].tick
+            self._history.first_tick[s.id]
             for s in plan.steps
-            if s.operation is what and s.id in self._history.first_begun
+            if s.operation is what and s.id in self._history.first_tick
         ]
         return time.monotonic() - min(firsts) if firsts else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -42,6 +43,8 @@ COMMANDS: Final = {
 _BEFORE_WORKFLOWS: Final = "plan"
 #: how long a thread may keep the interpreter, in seconds: a commit waits for it within the frozen window
 SWITCH_S: Final = 0.0005
+#: after how many new objects garbage is looked for: a large plan and its history are none
+_GARBAGE: Final = (20_000, 50, 50)
 
 
 class Commands(click.Group):
@@ -103,8 +106,14 @@ def quiesce() -> None:
 def main() -> None:
     """Run the command line and exit with a documented status (``docs/exit-statuses.md``)."""
     os.umask(0o077)
-    sys.setswitchinterval(SWITCH_S)
+    tune_interpreter()
     sys.exit(run(sys.argv[1:]))
+
+
+def tune_interpreter() -> None:
+    """Set the interpreter up for many threads and many lasting objects."""
+    sys.setswitchinterval(SWITCH_S)
+    gc.set_threshold(*_GARBAGE)
 
 
 def run(arguments: list[str]) -> int:

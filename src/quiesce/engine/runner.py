@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from quiesce.engine.attempts import (
@@ -136,8 +136,10 @@ class Runner:
             self._begin(self._scheduler.take(self._now(), self._free(), self._free_for_thaws()))
             if self._scheduler.is_over():
                 break
-            for completion in self._env.workers.wait(self._wake_up_at()):
-                self._account(completion)
+            completions = self._env.workers.wait(self._wake_up_at())
+            times = self._times()
+            for completion in completions:
+                self._account(completion, times)
         self._finish()
         return self._history
 
@@ -251,11 +253,12 @@ class Runner:
         self._watch_before(steps)
         thaws = [step for step in steps if step.role is Role.SETTLE]
         others = [step for step in steps if step.role is not Role.SETTLE]
+        times = self._times()  # what begins together begins at one moment
         for step in thaws:  # the debt is on disk since the freeze began: a thaw waits for nothing
-            begun = self._begun(step)
+            begun = self._begun(step, times)
             self._note(begun)
             self._start(step, begun)
-        records = [self._begun(step) for step in others]
+        records = [self._begun(step, times) for step in others]
         durable = self._save(records)
         for step, record in zip(others, records, strict=True):
             if durable:
@@ -266,8 +269,8 @@ class Runner:
                 continue
             self._start(step, record)
 
-    def _begun(self, step: Step) -> Begun:
-        return Begun(**self._times(), step=step.id, attempt=self._history.attempts.get(step.id, 0) + 1)
+    def _begun(self, step: Step, times: Mapping[str, float]) -> Begun:
+        return Begun(**times, step=step.id, attempt=self._history.attempts.get(step.id, 0) + 1)
 
     def _start(self, step: Step, record: Begun) -> None:
         self._scheduler.began(step)
@@ -293,12 +296,12 @@ class Runner:
             self._env.guard.window_opened()
             self._window_ends = self._now() + self._plan.parameters.max_freeze_s
 
-    def _account(self, completion: Completion) -> None:
+    def _account(self, completion: Completion, times: Mapping[str, float]) -> None:
         attempt = self._attempts.pop(completion.ticket, None)
         if attempt is None:
             return
         if attempt.abandoned:
-            self._account_late(attempt, completion)
+            self._account_late(attempt, completion, times)
             return
         step = attempt.step
         self._thawing -= step.role is Role.SETTLE
@@ -306,7 +309,7 @@ class Runner:
         if isinstance(error, CannotFreezeError) and step.role is Role.SETTLE and not step.declared:
             outcome = Outcome(note=f"nothing to thaw: {error}")  # the platform has no freeze at all
         if outcome is not None:
-            self._note(self._done(attempt, completion, outcome))
+            self._note(_done(attempt, completion, outcome, times))
             self._scheduler.over(step)
             self._close_window()
         elif isinstance(error, QuiesceError):
@@ -314,25 +317,15 @@ class Runner:
         else:
             self._fail(attempt, _unexpected(error))
 
-    def _account_late(self, attempt: Attempt, completion: Completion) -> None:
+    def _account_late(self, attempt: Attempt, completion: Completion, times: Mapping[str, float]) -> None:
         if completion.error is not None:
             return
-        self._note(self._done(attempt, completion, completion.outcome or NOTHING))
+        self._note(_done(attempt, completion, completion.outcome or NOTHING, times))
         self._scheduler.debts.answered_late(attempt.step)
-
-    def _done(self, attempt: Attempt, completion: Completion, outcome: Outcome) -> Done:
-        return Done(
-            **self._times(),
-            step=attempt.step.id,
-            outcome=outcome,
-            began=completion.began,
-            ended=completion.ended,
-            attempt=attempt.number,
-        )
 
     def _fail(self, attempt: Attempt, error: QuiesceError) -> None:
         step = attempt.step
-        tries = self._history.tries.get(step.id, 1)
+        tries = max(1, self._history.tries(step.id))
         pause = retry_pause_s(step, tries, error, self._plan.parameters)
         wanted = not (attempt.given_up or (pause is not None and self._too_late(self._now() + pause)))
         if step.role is Role.MAIN and not wanted:
@@ -478,6 +471,17 @@ class Runner:
 
     def _now(self) -> float:
         return self._env.clock.tick()
+
+
+def _done(attempt: Attempt, completion: Completion, outcome: Outcome, times: Mapping[str, float]) -> Done:
+    return Done(
+        **times,
+        step=attempt.step.id,
+        outcome=outcome,
+        began=completion.began,
+        ended=completion.ended,
+        attempt=attempt.number,
+    )
 
 
 def _recorded_code(error: QuiesceError) -> str:

@@ -24,8 +24,6 @@ class History:
     #: position of the last Begun of a step
     begun_at: dict[StepId, int] = field(default_factory=dict)
     attempts: dict[StepId, int] = field(default_factory=dict)
-    #: attempts of the process that took the execution up last: retries are counted from zero after a crash
-    tries: dict[StepId, int] = field(default_factory=dict)
     #: position of the last Done of a step
     done_at: dict[StepId, int] = field(default_factory=dict)
     done: dict[StepId, Done] = field(default_factory=dict)
@@ -35,9 +33,12 @@ class History:
     void_at: dict[StepId, int] = field(default_factory=dict)
     #: how far the present attempt of a step is
     progress: dict[StepId, Progressed] = field(default_factory=dict)
-    #: last Begun of each step, and the first one, for measuring
-    last_begun: dict[StepId, Begun] = field(default_factory=dict)
-    first_begun: dict[StepId, Begun] = field(default_factory=dict)
+    #: the tick of the first Begun of each step, for measuring
+    first_tick: dict[StepId, float] = field(default_factory=dict)
+    #: the tick of the last Begun of what was begun again
+    _begun_again: dict[StepId, float] = field(default_factory=dict)
+    #: attempts of earlier processes: retries are counted from zero after a crash
+    _earlier: dict[StepId, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> History:
@@ -75,18 +76,27 @@ class History:
         self.started = record
         self.first_started = self.first_started or record
         self.ended = None
-        self.tries.clear()
+        self._earlier = dict(self.attempts)
         for step in self.unanswered():
             self.begun_at[step] = self.count  # the dead engine's call may have gone through since
 
     def _begin(self, record: Begun) -> None:
         step = record.step
         self.begun_at[step] = self.count
-        self.attempts[step] = self.attempts.get(step, 0) + 1
-        self.tries[step] = self.tries.get(step, 0) + 1
-        self.last_begun[step] = record
-        self.first_begun.setdefault(step, record)
+        attempts = self.attempts[step] = self.attempts.get(step, 0) + 1
+        if attempts == 1:
+            self.first_tick[step] = record.tick
+            return
+        self._begun_again[step] = record.tick
         self.progress.pop(step, None)
+
+    def tries(self, step: StepId) -> int:
+        """Return how often the process that took the execution up last has begun *step*."""
+        return self.attempts.get(step, 0) - self._earlier.get(step, 0)
+
+    def last_tick(self, step: StepId) -> float | None:
+        """Return the tick at which *step* was begun last; None: it never was."""
+        return self._begun_again.get(step, self.first_tick.get(step))
 
     def _listen(self, record: Progressed | Logged) -> None:
         if isinstance(record, Progressed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from dataclasses import dataclass
+from operator import attrgetter
 
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, InstanceId, NodeId, StepId
@@ -57,6 +58,10 @@ class Step:
     beside: bool = False
 
 
+#: what many steps have in common: everything but their names and what they wait for
+shared_of = attrgetter(*(name for name in Step.__slots__ if name not in ("id", "instance", "after", "of")))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """A barrier: every step of a group is over before the next group begins."""
@@ -88,6 +93,11 @@ class Plan:
     def digest(self) -> str:
         """A hash that changes when anything that would run changes."""
         digest = hashlib.sha256(repr((self.workflow, self.parameters, self.groups, self.carry_on)).encode())
+        known: dict[tuple[object, ...], str] = {}
         for step in self.steps:
-            digest.update(repr(step).encode())
+            shared = shared_of(step)
+            text = known.get(shared)
+            if text is None:
+                text = known[shared] = repr(shared)
+            digest.update(f"{(step.id, step.instance, step.after, step.of)!r}{text}".encode())
         return digest.hexdigest()

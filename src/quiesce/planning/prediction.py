@@ -107,9 +107,8 @@ def lasted(
         done, failed = history.done.get(step.id), history.failed.get(step.id)
         if done is not None:
             found[key] = Lasted(seconds=done.ended - done.began, size=size)
-        elif failed is not None and step.id in history.last_begun:
-            seconds = failed.tick - history.last_begun[step.id].tick
-            tried = Lasted(seconds=seconds, finished=False, size=size)
+        elif failed is not None and (begun := history.last_tick(step.id)) is not None:
+            tried = Lasted(seconds=failed.tick - begun, finished=False, size=size)
             found[key] = _slower(tried, before.get(key))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from quiesce.errors import NonRecoverableError
@@ -23,8 +23,11 @@ def read_options(kind: type[O], provider: str, call: Call, **more: Any) -> O:
     """
     declared = options_of(kind)
     _refuse_unknown(declared, provider, call.inputs)
-    given = ((option.name, _given(option, provider, call)) for option in declared)
-    return kind(**{name: value for name, value in given if value is not None}, **more)
+    for option in declared:
+        value = _given(option, provider, call)
+        if value is not None:
+            more[option.name] = value
+    return kind(**more)
 
 
 def read_values(kind: type[O], what: str, given: Mapping[str, Json]) -> O:
@@ -43,20 +46,18 @@ def read_values(kind: type[O], what: str, given: Mapping[str, Json]) -> O:
 
 
 def _given(option: Option, provider: str, call: Call) -> Any:
-    for place, value in _places(option, provider, call):
+    for place, values in _places(option, provider, call):
+        value = values.get(place)
         if value is not None and value != "":
             return _read(option, f"{place} of {call.instance}", value)
     return None
 
 
-def _places(option: Option, provider: str, call: Call) -> Iterator[tuple[str, Json]]:
-    if not option.per_node:
-        own = f"{provider}_{option.name}"
-        yield own, call.inputs.get(own)
-        yield option.name, call.inputs.get(option.name)
-    yield option.name, call.properties.get(option.name)
+def _places(option: Option, provider: str, call: Call) -> tuple[tuple[str, Mapping[str, Json]], ...]:
+    name = option.name
     if option.per_node:
-        yield option.name, call.runtime_properties.get(option.name)
+        return (name, call.properties), (name, call.runtime_properties)
+    return (f"{provider}_{name}", call.inputs), (name, call.inputs), (name, call.properties)
 
 
 def _read(option: Option, place: str, value: Json) -> Any:

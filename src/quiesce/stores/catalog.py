@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -17,6 +19,9 @@ from quiesce.model.restore_point import PointState, Proof, RestorePoint
 from quiesce.stores.codec import decode, encode
 from quiesce.stores.database import Database
 from quiesce.stores.schema import proofs, restore_points
+
+#: so many artifacts are encoded together
+_ARTIFACTS: Final = 1000
 
 
 class SqlCatalog:
@@ -110,9 +115,21 @@ def _row(point: RestorePoint) -> dict[str, object]:
         "state": point.state.value,
         "made_at": point.made_at,
         "sequence": point.sequence,
-        "body": encode(replace(point, proofs=())),
+        "body": "".join(_pieces(point)),
     }
     return row | {"digest": _digest(**row)}
+
+
+def _pieces(point: RestorePoint) -> Iterator[str]:
+    """Give *point* as `encode` does, a piece at a time: it may hold an artifact of each of many instances."""
+    head = encode(replace(point, artifacts=(), proofs=()))
+    artifacts = iter(point.artifacts)
+    between = f'{head[:-1]},"artifacts":['
+    while some := tuple(islice(artifacts, _ARTIFACTS)):
+        yield between
+        yield encode(some)[1:-1]
+        between = ","
+    yield "]}" if between == "," else head
 
 
 def _sequence(connection: sa.Connection, point: RestorePoint, before: str | None) -> int:
@@ -128,7 +145,12 @@ def _sequence(connection: sa.Connection, point: RestorePoint, before: str | None
 
 
 def _digest(**columns: object) -> str:
-    return hashlib.sha256(repr(sorted(columns.items())).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for name, value in sorted(columns.items()):
+        text = str(value)
+        digest.update(f"{name} {len(text)} ".encode())
+        digest.update(text.encode())
+    return digest.hexdigest()
 
 
 def _point(row: sa.RowMapping) -> RestorePoint:

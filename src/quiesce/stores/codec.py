@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import zlib
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import cattrs
@@ -64,12 +65,14 @@ def _converter() -> cattrs.Converter:
 
 
 _CONVERTER = _converter()
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_UNSTRUCTURE = {kind: _CONVERTER.get_unstructure_hook(kind) for kind in _KIND_OF}
+#: for what is plain data already
+encode_plain = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def encode(value: object) -> str:
     """Return *value* (a model value) as JSON."""
-    return _encoder(_CONVERTER.unstructure(value))
+    return encode_plain(_CONVERTER.unstructure(value))
 
 
 def decode(kind: type[T], text: str) -> T:
@@ -87,12 +90,11 @@ def unpack(kind: type[T], data: bytes) -> T:
     return decode(kind, zlib.decompress(data).decode())
 
 
-def encode_record(record: Record) -> tuple[str, str]:
-    """Return the kind and the body under which *record* is stored."""
-    return _KIND_OF[type(record)], encode(record)
+def encode_records(records: Sequence[Record]) -> str:
+    """Return *records*, which are stored together, as JSON: pairs of a kind and a body."""
+    return encode_plain([(_KIND_OF[type(each)], _UNSTRUCTURE[type(each)](each)) for each in records])
 
 
-def decode_record(kind: str, body: str) -> Record:
-    """Return the record that `encode_record` wrote, in this or any earlier version."""
-    record: Record = decode(RECORD_KINDS[kind], body)
-    return record
+def decode_records(text: str) -> list[Record]:
+    """Return the records that `encode_records` wrote, in this or any earlier version."""
+    return [_CONVERTER.structure(body, RECORD_KINDS[kind]) for kind, body in json.loads(text)]

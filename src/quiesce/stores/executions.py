@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +13,13 @@ import sqlalchemy as sa
 from quiesce.errors import UnknownNameError
 from quiesce.model.cut_size import CutSize, Lasted
 from quiesce.model.execution import Execution, ExecutionState
-from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId
+from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, Json
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Plan
-from quiesce.stores.codec import decode, encode, pack, unpack
+from quiesce.stores.codec import decode, encode, encode_plain
 from quiesce.stores.database import Database
 from quiesce.stores.journal import SqlJournal
+from quiesce.stores.plans import pack_plan, unpack_plan
 from quiesce.stores.schema import durations, executions, records
 
 #: no execution has this fencing token, so a journal with it can only be read
@@ -32,7 +35,7 @@ class SqlExecutions:
     def add(self, execution: Execution, plan: Plan) -> None:
         """Keep a new execution."""
         last = sa.select(sa.func.coalesce(sa.func.max(executions.c.sequence), 0)).scalar_subquery()
-        row = _columns(execution) | {"id": execution.id, "plan": pack(plan), "fence": 0, "length": 0}
+        row = _columns(execution) | {"id": execution.id, "plan": pack_plan(plan), "fence": 0, "length": 0}
         with self._database.write() as connection:
             connection.execute(sa.insert(executions).values({**row, "sequence": last + 1}))
 
@@ -60,7 +63,7 @@ class SqlExecutions:
         data = self._column(executions.c.plan, execution)
         if data is None:
             raise UnknownNameError("execution", execution, ())
-        return unpack(Plan, data)
+        return unpack_plan(data)
 
     def remove(self, ids: Sequence[ExecutionId]) -> None:
         """Forget executions with all that was kept of them; one that runs or owes something stays."""
@@ -110,28 +113,18 @@ class SqlExecutions:
         """Remember how long operations lasted."""
         if not lasted:
             return
-        keys = [{"d": deployment, "i": instance, "o": operation.value} for instance, operation in lasted]
-        old = sa.delete(durations).where(
-            durations.c.deployment == sa.bindparam("d"),
-            durations.c.instance == sa.bindparam("i"),
-            durations.c.operation == sa.bindparam("o"),
-        )
-        new = [
-            {"deployment": deployment, "instance": key["i"], "operation": key["o"], **_measured(value)}
-            for key, value in zip(keys, lasted.values(), strict=True)
-        ]
+        own = durations.c.deployment == deployment
         with self._database.write() as connection:
-            connection.execute(old, keys)
-            connection.execute(sa.insert(durations), new)
+            before = connection.execute(sa.delete(durations).where(own).returning(durations.c.body)).scalar()
+            kept = {**_durations(before), **lasted}
+            row = {"deployment": deployment, "body": _packed(kept)}
+            connection.execute(sa.insert(durations).values(row))
 
     def durations(self, deployment: DeploymentName) -> Mapping[tuple[InstanceId, Operation], Lasted]:
         """Return how long each operation lasted the last time."""
-        query = sa.select(durations).where(durations.c.deployment == deployment)
+        query = sa.select(durations.c.body).where(durations.c.deployment == deployment)
         with self._database.read() as connection:
-            return {
-                (InstanceId(row.instance), Operation(row.operation)): _lasted(row)
-                for row in connection.execute(query)
-            }
+            return _durations(connection.execute(query).scalar())
 
     def _select(self, *where: sa.ColumnElement[bool]) -> builtins.list[Execution]:
         query = sa.select(executions.c.body).where(*where).order_by(executions.c.sequence)
@@ -143,19 +136,27 @@ class SqlExecutions:
             return connection.execute(sa.select(column).where(executions.c.id == execution)).scalar()
 
 
-def _measured(lasted: Lasted) -> dict[str, object]:
+def _packed(durations: Mapping[tuple[InstanceId, Operation], Lasted]) -> bytes:
+    rows = [_row(*each) for each in durations.items()]
+    return zlib.compress(encode_plain(rows).encode(), level=1)
+
+
+def _row(key: tuple[InstanceId, Operation], lasted: Lasted) -> tuple[Json, ...]:
     size = lasted.size
+    sizes = () if size is None else (size.entries, size.copied_bytes)
+    return (*key, lasted.seconds, lasted.finished, *sizes)
+
+
+def _durations(body: bytes | None) -> dict[tuple[InstanceId, Operation], Lasted]:
+    rows: Sequence[tuple[Any, ...]] = () if body is None else json.loads(zlib.decompress(body))
     return {
-        "seconds": lasted.seconds,
-        "finished": lasted.finished,
-        "entries": None if size is None else size.entries,
-        "copied_bytes": None if size is None else size.copied_bytes,
+        (instance, Operation(operation)): Lasted(
+            seconds=seconds,
+            finished=finished,
+            size=CutSize(entries=sizes[0], copied_bytes=sizes[1]) if sizes else None,
+        )
+        for instance, operation, seconds, finished, *sizes in rows
     }
-
-
-def _lasted(row: sa.Row[Any]) -> Lasted:
-    size = None if row.entries is None else CutSize(entries=row.entries, copied_bytes=row.copied_bytes)
-    return Lasted(seconds=row.seconds, finished=row.finished, size=size)
 
 
 def _columns(execution: Execution) -> dict[str, object]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from quiesce.errors import SupersededError
 from quiesce.model.ids import ExecutionId
 from quiesce.model.records import Record
-from quiesce.stores.codec import decode_record, encode_record
+from quiesce.stores.codec import decode_records, encode_records
 from quiesce.stores.database import Database
 from quiesce.stores.schema import executions, records
 
@@ -30,19 +30,13 @@ class SqlJournal:
 
     def append(self, records: Sequence[Record]) -> None:
         """Make *records* durable, together, before returning; see `quiesce.ports.Journal`."""
-        bodies = [encode_record(record) for record in records]
+        body = encode_records(records)
         with self._database.write() as connection:
-            length = connection.execute(self._grow, {"count": len(bodies)}).scalar()
+            length = connection.execute(self._grow, {"count": len(records)}).scalar()
             if length is None:
                 raise SupersededError("another process has taken this execution over")
-            first = length - len(bodies)
-            connection.execute(
-                self._insert,
-                [
-                    {"execution": self._execution, "position": first + n, "kind": kind, "body": body}
-                    for n, (kind, body) in enumerate(bodies)
-                ],
-            )
+            row = {"execution": self._execution, "position": length - len(records), "body": body}
+            connection.execute(self._insert, row)
 
     def read(self) -> Iterable[Record]:
         """Return every record, oldest first."""
@@ -50,10 +44,17 @@ class SqlJournal:
 
     def read_from(self, position: int) -> Sequence[tuple[int, Record]]:
         """Return the records from *position* on, each with its position."""
+        own = records.c.execution == self._execution
+        last = sa.select(sa.func.max(records.c.position)).where(own, records.c.position <= position)
         query = (
-            sa.select(records.c.position, records.c.kind, records.c.body)
-            .where(records.c.execution == self._execution, records.c.position >= position)
+            sa.select(records.c.position, records.c.body)
+            .where(own, records.c.position >= sa.func.coalesce(last.scalar_subquery(), 0))
             .order_by(records.c.position)
         )
         with self._database.read() as connection:
-            return [(row.position, decode_record(row.kind, row.body)) for row in connection.execute(query)]
+            found = [
+                numbered
+                for row in connection.execute(query)
+                for numbered in enumerate(decode_records(row.body), start=row.position)
+            ]
+        return [(number, record) for number, record in found if number >= position]

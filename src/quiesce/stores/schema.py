@@ -50,8 +50,8 @@ records = sa.Table(
     "records",
     METADATA,
     sa.Column("execution", sa.String(64), primary_key=True),
+    #: that of the first of those that were written together
     sa.Column("position", sa.Integer, primary_key=True),
-    sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -59,12 +59,7 @@ durations = sa.Table(
     "durations",
     METADATA,
     sa.Column("deployment", sa.String(128), primary_key=True),
-    sa.Column("instance", sa.Text, primary_key=True),
-    sa.Column("operation", sa.String(16), primary_key=True),
-    sa.Column("seconds", sa.Float, nullable=False),
-    sa.Column("finished", sa.Boolean, nullable=False),
-    sa.Column("entries", sa.BigInteger, nullable=True),
-    sa.Column("copied_bytes", sa.BigInteger, nullable=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
 )
 restore_points = sa.Table(
     "restore_points",

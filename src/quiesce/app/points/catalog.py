@@ -42,8 +42,7 @@ def _made(
     name: BackupName, plan: Plan, history: History, execution: Execution, topology: Topology
 ) -> RestorePoint:
     cuts = [step for step in plan.steps if step.operation is Operation.SNAPSHOT and step.point == name]
-    around = ConsistencyAssessment.of(plan, history, topology)
-    artifacts = tuple(artifact for step in cuts if (artifact := _artifact(step, history, around)) is not None)
+    artifacts = _artifacts([step for step in cuts if step.id in history.begun_at], plan, history, topology)
     done = [history.done[step.id] for step in cuts if step.id in history.done]
     complete = [a for a in artifacts if a.state is PointState.COMPLETE]
     return RestorePoint(
@@ -63,6 +62,15 @@ def _made(
     )
 
 
+def _artifacts(
+    begun: Sequence[Step], plan: Plan, history: History, topology: Topology
+) -> tuple[Artifact, ...]:
+    if not begun:
+        return ()
+    around = ConsistencyAssessment.of(plan, history, topology)
+    return tuple(artifact for step in begun if (artifact := _artifact(step, history, around)) is not None)
+
+
 def _state(plan: Plan, history: History, cuts: Sequence[Step], artifacts: Sequence[Artifact]) -> PointState:
     complete = sum(artifact.state is PointState.COMPLETE for artifact in artifacts)
     if complete == len(cuts):
@@ -76,7 +84,7 @@ def _state(plan: Plan, history: History, cuts: Sequence[Step], artifacts: Sequen
 
 def _artifact(step: Step, history: History, around: ConsistencyAssessment) -> Artifact | None:
     undo = around.undos.get(step.id)
-    if step.id not in history.begun_at or (undo is not None and not history.is_owed(undo)):
+    if undo is not None and not history.is_owed(undo):
         return None
     cut = history.done.get(step.id)
     copy = around.copies.get((step.instance, step.point))

@@ -25,8 +25,8 @@ def frozen_intervals(plan: Plan, history: History) -> Mapping[InstanceId, tuple[
     for step in plan.steps:
         if step.operation is not Operation.THAW or step.of not in freezes or step.of is None:
             continue
-        begun, thawed = history.first_begun.get(step.of), history.done.get(step.id)
-        if begun is not None and thawed is not None:
+        first, thawed = history.first_tick.get(step.of), history.done.get(step.id)
+        if first is not None and thawed is not None:
             frozen = history.done.get(step.of)
-            intervals[step.instance] = (frozen.began if frozen else begun.tick, thawed.ended)
+            intervals[step.instance] = (frozen.began if frozen else first, thawed.ended)
     return intervals

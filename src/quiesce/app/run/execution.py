@@ -73,15 +73,17 @@ def execute(
     watching: Watching,
     *,
     guard: Guard | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Execution, Plan, History]:
     """Run *execution* for *purpose* and keep the result in the catalog.
 
-    The caller holds the deployment's lease, or is the guard. What is returned is also stored.
+    The caller holds the deployment's lease, or is the guard. What is returned is also stored. *plan* is the
+    stored one, where the caller has just stored it: it need not be read back.
 
     Raises:
         StoreError, SupersededError: when the journal could not be written; see `Runner.run`.
     """
-    execution_run = prepare_run(services, execution)
+    execution_run = prepare_run(services, execution, plan)
     journal = services.executions.take_over(execution.id)
     if purpose is Purpose.SETTLE:
         history = execution_run.run(purpose, journal, watching)
@@ -97,13 +99,13 @@ def execute(
     return execution_run.conclude(history, kept=bool(kept)), execution_run.plan, history
 
 
-def prepare_run(services: Services, execution: Execution) -> ExecutionRun:
-    """Load everything that running *execution* needs."""
+def prepare_run(services: Services, execution: Execution, plan: Plan | None = None) -> ExecutionRun:
+    """Load everything that running *execution* needs, its plan unless it is given."""
     return ExecutionRun(
         services=services,
         execution=execution,
         deployment=services.deployments.get(execution.deployment),
-        plan=services.executions.plan(execution.id),
+        plan=plan or services.executions.plan(execution.id),
         points=[p for p in services.catalog.list(execution.deployment) if _is_given(p, execution)],
     )
 

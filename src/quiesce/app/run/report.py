@@ -93,8 +93,8 @@ def _concerns(step: Step, history: History) -> bool:
 
 def _step(step: Step, history: History, zero: float) -> StepReport:
     done, failed = history.done.get(step.id), history.failed.get(step.id)
-    first, progress = history.first_begun.get(step.id), history.progress.get(step.id)
-    began = done.began if done is not None and done.began else first.tick if first is not None else None
+    first, progress = history.first_tick.get(step.id), history.progress.get(step.id)
+    began = done.began if done is not None and done.began else first
     ended = done.ended if done is not None else failed.tick if failed is not None else None
     return StepReport(
         step=step.id,

@@ -125,7 +125,7 @@ def _run(
     )
     services.executions.add(execution, plan)
     guard = guard_of(services, plan, execution)
-    ended, plan, history = execute(services, execution, Purpose.FORWARD, watching, guard=guard)
+    ended, plan, history = execute(services, execution, Purpose.FORWARD, watching, guard=guard, plan=plan)
     return result_of(services, ended, plan, history)
 
 
