@@ -25,7 +25,7 @@ from quiesce.isolation.modules import own_command
 from quiesce.messenger import WebMessenger
 from quiesce.model.capabilities import Description
 from quiesce.model.deployment import Deployment
-from quiesce.ports import Deployments, Finding, Guard, LiveDeployment, ProviderSettings
+from quiesce.ports import Deployments, Finding, Guard, Leases, LiveDeployment, ProviderSettings
 from quiesce.providers.registry import Providers, describe_providers
 from quiesce.stores.catalog import SqlCatalog
 from quiesce.stores.database import Database, file_of, password_of
@@ -119,9 +119,9 @@ class Application:
             executions=SqlExecutions(self._database),
             catalog=SqlCatalog(self._database),
             manifests=RepositoryManifests(Keyring(settings.keys_file)),
-            leases=FileLeases(settings.home / "leases"),
+            leases=_leases(settings, self._database, "leases"),
             policies=SqlPolicies(self._database),
-            schedulers=FileLeases(settings.home / "schedulers"),
+            schedulers=_leases(settings, self._database, "schedulers"),
             messenger=WebMessenger(),
             clock=SystemClock(),
             descriptions=descriptions,
@@ -163,6 +163,15 @@ def providers_of(settings: Settings, descriptions: Sequence[Description]) -> Pro
             for description in descriptions
         },
     )
+
+
+def _leases(settings: Settings, database: Database, kind: str) -> Leases:
+    """Return leases that hold wherever the database is shared."""
+    if database.engine.dialect.name == "sqlite":
+        return FileLeases(settings.home / kind)
+    from quiesce.stores.advisory_leases import AdvisoryLeases  # few have such a database
+
+    return AdvisoryLeases(database, kind)
 
 
 def repository_access(settings: Settings, masking: Masking) -> RepositoryAccess:

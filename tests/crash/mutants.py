@@ -67,7 +67,7 @@ MUTANTS = (
     Mutant(
         name="the outcome is never written",
         file="engine/runner.py",
-        old="            self._note(self._done(attempt, completion, outcome))\n            self._scheduler.over(step)",
+        old="            self._note(_done(attempt, completion, outcome, times))\n            self._scheduler.over(step)",
         new="            self._history.add(self._done(attempt, completion, outcome))\n"
         "            self._scheduler.over(step)",
     ),
@@ -183,7 +183,7 @@ MUTANTS = (
     Mutant(
         name="the guard forgets stops that never answered",
         file="app/run/guard.py",
-        old="            if step.id in self._execution_run.plan.indebting",
+        old="            if step.id in indebting",
         new="            if step.operation == 'freeze'",
     ),
     Mutant(

@@ -9,22 +9,32 @@ import stat
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from quiesce.errors import BusyError, StoreError
 from quiesce.model.ids import DeploymentName, ExecutionId
+from quiesce.ports import Leases
+from quiesce.stores.advisory_leases import AdvisoryLeases
+from quiesce.stores.database import Database
 from quiesce.stores.leases import FileLeases
+
+from .conftest import ON_SQLITE, SERVER
+
+ON_POSTGRESQL = pytest.mark.skipif(SERVER is None, reason="make test-postgresql has a server for it")
 
 SHOP, BANK = DeploymentName("shop"), DeploymentName("bank")
 FIRST, SECOND = ExecutionId("backup-1"), ExecutionId("backup-2")
 
 
 @pytest.fixture
-def leases(tmp_path: Path) -> FileLeases:
-    """Leases in a directory that is made when it is needed."""
-    return FileLeases(tmp_path / "leases")
+def leases(tmp_path: Path, request: pytest.FixtureRequest) -> Leases:
+    """Leases of one machine, or of all that share the PostgreSQL that a variable names."""
+    if SERVER is None:
+        return FileLeases(tmp_path / "leases")
+    return AdvisoryLeases(request.getfixturevalue("database"), "leases")
 
 
-def test_a_second_holder_is_refused_and_told_the_first(leases: FileLeases) -> None:
+def test_a_second_holder_is_refused_and_told_the_first(leases: Leases) -> None:
     lease = leases.acquire(SHOP, FIRST)
     with pytest.raises(BusyError, match="execution backup-1 runs on shop") as caught:
         leases.acquire(SHOP, SECOND)
@@ -32,7 +42,7 @@ def test_a_second_holder_is_refused_and_told_the_first(leases: FileLeases) -> No
     lease.release()
 
 
-def test_another_deployment_is_another_lease(leases: FileLeases) -> None:
+def test_another_deployment_is_another_lease(leases: Leases) -> None:
     held = [leases.acquire(SHOP, FIRST), leases.acquire(BANK, SECOND)]
     assert (leases.holder(SHOP), leases.holder(BANK)) == (FIRST, SECOND)
     for lease in held:
@@ -40,7 +50,7 @@ def test_another_deployment_is_another_lease(leases: FileLeases) -> None:
 
 
 def test_giving_a_lease_back_twice_is_giving_it_back_once(
-    leases: FileLeases,
+    leases: Leases,
 ) -> None:
     first = leases.acquire(SHOP, FIRST)
     first.release()
@@ -51,14 +61,14 @@ def test_giving_a_lease_back_twice_is_giving_it_back_once(
     second.release()
 
 
-def test_asking_who_holds_it_takes_nothing(leases: FileLeases) -> None:
+def test_asking_who_holds_it_takes_nothing(leases: Leases) -> None:
     assert leases.holder(SHOP) is None
     leases.acquire(SHOP, FIRST).release()
     assert leases.holder(SHOP) is None
     leases.acquire(SHOP, SECOND).release()
 
 
-def test_the_lease_of_a_killed_process_is_free_at_once(leases: FileLeases) -> None:
+def test_the_lease_of_a_killed_process_is_free_at_once(leases: Leases) -> None:
     ready_read, ready_write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -75,7 +85,8 @@ def test_the_lease_of_a_killed_process_is_free_at_once(leases: FileLeases) -> No
     os.close(ready_write)
 
 
-def test_lock_files_are_private(leases: FileLeases, tmp_path: Path) -> None:
+@ON_SQLITE
+def test_lock_files_are_private(leases: Leases, tmp_path: Path) -> None:
     leases.acquire(SHOP, FIRST).release()
     assert stat.S_IMODE((tmp_path / "leases").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "leases" / "shop").stat().st_mode) & 0o077 == 0
@@ -87,7 +98,8 @@ def test_a_directory_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> Non
         FileLeases(tmp_path / "file").acquire(SHOP, FIRST)
 
 
-def test_a_full_disk_keeps_nobody_from_a_lease(leases: FileLeases) -> None:
+@ON_SQLITE
+def test_a_full_disk_keeps_nobody_from_a_lease(leases: Leases) -> None:
     """What thaws needs one, too."""
     leases.acquire(SHOP, FIRST).release()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -100,3 +112,38 @@ def test_a_full_disk_keeps_nobody_from_a_lease(leases: FileLeases) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert leases.holder(SHOP) is None
+
+
+@ON_POSTGRESQL
+def test_leases_of_two_kinds_are_two(database: Database) -> None:
+    executions, schedulers = AdvisoryLeases(database, "leases"), AdvisoryLeases(database, "schedulers")
+    held = [executions.acquire(SHOP, FIRST), schedulers.acquire(SHOP, SECOND)]
+    assert (executions.holder(SHOP), schedulers.holder(SHOP)) == (FIRST, SECOND)
+    for lease in held:
+        lease.release()
+
+
+@ON_POSTGRESQL
+def test_another_machine_is_refused_too(database: Database) -> None:
+    """Two machines have two homes, and nothing in common but the database."""
+    here, there = AdvisoryLeases(database, "leases"), AdvisoryLeases(database, "leases")
+    lease = here.acquire(SHOP, FIRST)
+    with pytest.raises(BusyError, match="execution backup-1 runs on shop"):
+        there.acquire(SHOP, SECOND)
+    lease.release()
+    there.acquire(SHOP, SECOND).release()
+
+
+@ON_POSTGRESQL
+def test_a_lease_whose_session_the_server_ended_is_free_and_can_be_given_back(database: Database) -> None:
+    leases = AdvisoryLeases(database, "leases")
+    lease = leases.acquire(SHOP, FIRST)
+    end = sa.text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'quiesce backup-1'"
+    )
+    with database.write() as connection:
+        assert connection.execute(end).scalars().all() == [True]
+    second = leases.acquire(SHOP, SECOND)
+    lease.release()
+    assert leases.holder(SHOP) == SECOND
+    second.release()
