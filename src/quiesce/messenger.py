@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import platform
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ class WebMessenger:
     """Answers the port `Messenger`."""
 
     def tell(self, url: str, title: str, lines: Sequence[str]) -> None:
-        """Send a message to where the apprise URL *url* says."""
+        """Send a message to where the apprise URL *url* says; its title names this machine."""
         try:
             import apprise
         except ImportError:
@@ -35,7 +36,14 @@ class WebMessenger:
                 "the secret is no URL that apprise knows", hint="Such as mailto://, slack:// or json://."
             )
         try:
-            accepted = within(_TOGETHER_S, lambda: sender.notify(title=title, body="\n".join(lines)))
+            accepted = within(
+                _TOGETHER_S,
+                lambda: sender.notify(
+                    title=f"{title} ({platform.node()})",
+                    body="\n".join(lines),
+                    notify_type=apprise.NotifyType.FAILURE,
+                ),
+            )
         except TimeoutError:
             accepted = False
         if not accepted:

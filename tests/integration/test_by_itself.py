@@ -18,7 +18,7 @@ import pytest
 
 from quiesce.app.deployments import add_deployment
 from quiesce.app.policies.policies import changed, keep_policies
-from quiesce.app.policies.running import run_due
+from quiesce.app.policies.running import run_due, tell_on_trial
 from quiesce.app.repositories.copies import fetch_points
 from quiesce.app.repository_access import GivenCredentials
 from quiesce.app.run.execution import Watching
@@ -228,6 +228,17 @@ def test_a_broken_night_is_told_once_and_overdue_in_time(nights: Nights) -> None
     assert nights.run_due().errors == ()
     assert len(nights.messenger.told) == 2
     assert len(nights.messenger.pinged) == pulses + 1
+
+
+def test_it_is_tried_whether_somebody_is_told(nights: Nights) -> None:
+    nights.policy(schedule="@hourly", timezone="UTC", notify=["operators", "nobody"], dead_man="pulse")
+    (policy,) = nights.services.policies.list()
+    (why,) = tell_on_trial(nights.services, policy)
+    assert "nobody was told by nobody: there is no secret" in why
+    ((url, text),) = nights.messenger.told
+    assert url == "json://operators"
+    assert "on trial" in text
+    assert nights.messenger.pinged == []
 
 
 def test_a_message_that_nobody_took_is_sent_again(nights: Nights) -> None:

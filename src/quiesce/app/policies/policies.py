@@ -7,7 +7,7 @@ from typing import Final
 
 from quiesce.app.policies.schedule import check_schedule
 from quiesce.app.services import Services
-from quiesce.errors import UsageError
+from quiesce.errors import UnknownNameError, UsageError
 from quiesce.model.ids import Json
 from quiesce.model.options import options_of
 from quiesce.model.policy import PointKind, Policy, PolicyName, PolicyRules, policy_name
@@ -51,6 +51,19 @@ def read_policy(services: Services, deployment: str, name: Json, given: Mapping[
 def keep_policies(services: Services, policies: Sequence[Policy]) -> None:
     """Keep *policies*, each instead of the one of its name; all of them, or none."""
     services.policies.save(policies)
+
+
+def policy_named(services: Services, deployment: str, name: str) -> Policy:
+    """Return a policy.
+
+    Raises:
+        UnknownNameError: when there is no such deployment or policy.
+    """
+    known = services.policies.list(services.deployments.get(deployment).name)
+    found = next((each for each in known if each.name == name), None)
+    if found is None:
+        raise UnknownNameError("policy", name, [each.name for each in known])
+    return found
 
 
 def changed(services: Services, deployment: str, name: str, changes: Mapping[str, Json]) -> Policy:

@@ -196,14 +196,25 @@ def _tell(services: Services, policy: Policy) -> Iterable[str]:
     lines += [line for each in state.chores for line in _of_chore(each)]
     lines += [f"{each.owed} (by {each.execution.id})" for each in owed]
     title = f"quiesce: {policy.name} of {policy.deployment} needs you"
-    failures = [
+    lines.append(f"what there is: quiesce policy show {policy.deployment}")
+    failures = _tell_all(services, policy, title, lines)
+    yield from failures
+    if len(failures) < len(policy.rules.notify) or not policy.rules.notify:
+        services.policies.save([replace(policy, told_at=now)])
+
+
+def tell_on_trial(services: Services, policy: Policy) -> Sequence[str]:
+    """Send a message to everybody whom *policy* tells of trouble; return why it did not get there."""
+    title = f"quiesce: {policy.name} of {policy.deployment}, on trial"
+    return _tell_all(services, policy, title, ["Nothing is wrong: somebody tries whether you are told."])
+
+
+def _tell_all(services: Services, policy: Policy, title: str, lines: Sequence[str]) -> Sequence[str]:
+    return [
         why
         for secret in policy.rules.notify
         for why in _attempt(services, policy, lambda url: services.messenger.tell(url, title, lines), secret)
     ]
-    yield from failures
-    if len(failures) < len(policy.rules.notify) or not policy.rules.notify:
-        services.policies.save([replace(policy, told_at=now)])
 
 
 def _of_chore(state: ChoreState) -> Iterable[str]:

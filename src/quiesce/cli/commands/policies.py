@@ -10,8 +10,9 @@ import click
 
 from quiesce.app.metrics import samples
 from quiesce.app.policies.due import state_of, unprotected
-from quiesce.app.policies.policies import changed, keep_policies, read_policy
+from quiesce.app.policies.policies import changed, keep_policies, policy_named, read_policy
 from quiesce.app.policies.running import run_due as run_all_due
+from quiesce.app.policies.running import tell_on_trial
 from quiesce.app.run.execution import Watching
 from quiesce.app.run.run import Result, run_workflow
 from quiesce.app.services import Services
@@ -20,7 +21,7 @@ from quiesce.cli.names import deployment_names
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.values import read_assignments, read_mapping_file
-from quiesce.errors import ExitStatus, QuiesceError, UsageError
+from quiesce.errors import ExitStatus, PlanError, QuiesceError, UsageError
 from quiesce.files.durable import write_durably
 from quiesce.model.options import options_of
 from quiesce.model.policy import DueReport, Policy, PolicyRules
@@ -109,6 +110,27 @@ def list_policies(as_json: bool) -> None:
         say(render_json("policies", {"policies": states, "unprotected": without}))
     else:
         say(policies_text(states, without))
+
+
+@policy.command("test")
+@click.argument("deployment", shell_complete=deployment_names)
+@click.argument("name")
+def test_policy(deployment: str, name: str) -> None:
+    """Send a message to all whom the policy NAME tells of trouble, and say whether it was accepted.
+
+    The URL of dead_man is not called: that would tell whoever waits for it that all is well.
+    """
+    with services() as given:
+        found = policy_named(given, deployment, name)
+        failures = tell_on_trial(given, found)
+    if not found.rules.notify:
+        raise PlanError(
+            f"{name} of {deployment} tells nobody of trouble",
+            hint=f"quiesce policy set {deployment} {name} notify=SECRET",
+        )
+    if failures:
+        raise PlanError("; ".join(failures))
+    say(f"accepted by {', '.join(found.rules.notify)}: look whether it has arrived")
 
 
 @policy.command("remove")
