@@ -81,7 +81,7 @@ def vain_waits(
     found: dict[InstanceId, Sequence[InstanceId]] = {}
     for instance in sorted(set(instances) - pausing - before_pauses):
         binding = draft.binding(instance, FS_PREPARE)
-        if binding is None or not binding.declared:
+        if binding is None or binding.by_provider:
             continue
         paused = [
             other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from quiesce.model.ids import InstanceId
 from quiesce.model.operation import FS_FINALIZE, FS_PREPARE, Operation
 from quiesce.model.plan import Plan, Step
-from quiesce.providers import host
+from quiesce.providers import host, redis
 
 from .made import SCRIPT, node, topology
 from .made import planned as plan
@@ -22,6 +23,9 @@ KINDS = {
     "directory": host.DIRECTORY,
     "script": "made.Node",
 }
+
+
+FREEZES = node("any", operations=(FS_PREPARE, FS_FINALIZE)).operations
 
 
 def planned(kinds: Mapping[str, str], links: Mapping[str, Sequence[str]]) -> Plan:
@@ -73,6 +77,19 @@ def test_a_hook_that_may_wait_in_vain_is_named() -> None:
     made = planned({"web": "paused", "db": "script"}, {"web": ["db"]})
     assert any("web_1 is paused before fs_prepare of db_1 runs" in warning for warning in made.warnings)
     assert planned({"web": "paused", "db": "script"}, {}).warnings == ()
+
+
+def test_a_server_that_a_provider_holds_waits_for_nobody() -> None:
+    """Its type brings the freeze, and it is known what that does: nothing to be warned of."""
+    made = {name: replace(each, function="quiesce.redis.freeze") for name, each in FREEZES.items()}
+    nodes = [
+        node("web", kind=host.PAUSED_PROCESS, operations=()),
+        replace(node("sessions", kind=redis.SERVER), operations=made),
+        node("saved", kind=host.DIRECTORY),
+    ]
+    links = {"web": ["sessions"]}
+    descriptions = [host.DESCRIPTION, redis.DESCRIPTION, SCRIPT]
+    assert plan("backup", topology(nodes, links), descriptions=descriptions).warnings == ()
 
 
 def test_so_is_one_of_the_machine_that_it_runs_on() -> None:
