@@ -6,12 +6,13 @@ for all: it builds the restored directories beside the present ones, exchanges t
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 from quiesce.archives import Archives, Keyring
 from quiesce.errors import (
@@ -29,7 +30,8 @@ from quiesce.model.ids import BackupName, ExecutionId
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.model.target import RestoreTarget, TargetProblem
 from quiesce.provider_kit.commands import NodeCommands, systemctl
-from quiesce.provider_kit.job import Job
+from quiesce.provider_kit.job import Job, saved_call
+from quiesce.provider_kit.options import read_options
 from quiesce.provider_kit.ownership import digest
 from quiesce.provider_kit.saving import Saving
 from quiesce.provider_kit.server_user import ServerUser
@@ -101,7 +103,18 @@ class ServerJob(Job, Generic[OptionsT]):
     @property
     def saving(self) -> Saving:
         """The call's backup in the repository."""
-        return Saving(self, self.repository, self.provider)
+        saved = self.saved
+        return Saving(saved, saved.repository, self.provider)
+
+    @property
+    def saved(self) -> Self:
+        """The job as whoever has saved the restore point would be given it."""
+        if self.call.origin is None:
+            return self
+        call = saved_call(self.call)
+        return dataclasses.replace(
+            self, call=call, options=read_options(type(self.options), self.provider, call)
+        )
 
     @property
     def owner(self) -> ServerUser:

@@ -70,7 +70,7 @@ def apply(job: MariaDBJob) -> Outcome:
     job.refuse_running()
     places = [str(data)]
     job.ask("begin", places=places)
-    with job.repository.open(manifest, DATA, watched(job.context, manifest.size_bytes)) as stored:
+    with job.saving.repository.open(manifest, DATA, watched(job.context, manifest.size_bytes)) as stored:
         job.ask("unpack", data=stored, place=str(data), holds_name=False)
         stored.check()
     job.ask("settle_on_disk", places=places)

@@ -48,6 +48,7 @@ DESCRIPTION = Description(
                 ),
                 copies_snapshots=True,
                 copies_backups=True,
+                restores_elsewhere=True,
                 alone=Consistency.APPLICATION,
                 typical_s={Operation.SNAPSHOT: 0.05},
             ),

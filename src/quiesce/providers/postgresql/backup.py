@@ -140,7 +140,7 @@ def let_go(job: PostgreSQLJob) -> None:
 
 def open_stored(job: PostgreSQLJob, manifest: Manifest, name: str) -> FileReader:
     """Return a stored archive's plain content, as a tar file."""
-    return job.repository.open(manifest, name, watched(job.context, manifest.size_bytes))
+    return job.saving.repository.open(manifest, name, watched(job.context, manifest.size_bytes))
 
 
 def _is_prepared(job: PostgreSQLJob, draft: Draft) -> bool:

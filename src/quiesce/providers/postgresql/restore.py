@@ -77,6 +77,11 @@ def apply(job: PostgreSQLJob) -> Outcome:
     manifest = job.saving.manifest()
     artifact = read_artifact(ServerArtifact, manifest.content)
     _matching_pg_ctl(job, artifact.major)
+    if job.call.origin is not None and artifact.tablespaces:
+        raise NonRecoverableError(
+            f"the tablespaces of {job.call.origin.instance} can be restored to where they were only",
+            hint="Restore it on another machine, without --to.",
+        )
     data = job.data_directory
     refuse_running(job)
     log = _log_directory(data)

@@ -43,6 +43,7 @@ DESCRIPTION = Description(
                 },
                 copies_snapshots=True,
                 copies_backups=True,
+                restores_elsewhere=True,
                 self_thaw=True,
                 alone=Consistency.APPLICATION,
                 typical_s={Operation.FREEZE: 0.1, Operation.SNAPSHOT: 0.05, Operation.THAW: 0.05},

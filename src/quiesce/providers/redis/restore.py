@@ -58,7 +58,7 @@ def apply(job: RedisJob) -> Outcome:
     _require_same_kind(job, artifact)
     places = [str(data)]
     job.ask("begin", places=places)
-    with job.repository.open(manifest, DUMP, watched(job.context, manifest.size_bytes)) as stored:
+    with job.saving.repository.open(manifest, DUMP, watched(job.context, manifest.size_bytes)) as stored:
         job.ask("receive", data=stored, place=str(data), name=_name_in_use(job, artifact))
         stored.check()
     job.ask("settle_on_disk", places=places)
