@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from quiesce.errors import PlanError
 from quiesce.model.capabilities import Description
@@ -41,9 +41,16 @@ def check_node_options(
 
 
 def idle_options(
-    given: Iterable[str], providers: Iterable[str], descriptions: Iterable[Description]
+    given: Iterable[str],
+    providers: Iterable[str],
+    descriptions: Iterable[Description],
+    *,
+    own: Collection[str],
 ) -> Sequence[str]:
-    """Return a warning for each option among *given* that none of the *providers* taking part has."""
+    """Return a warning for each option among *given* that none of the *providers* taking part has.
+
+    The workflow's *own* parameters mean something to every provider.
+    """
     described = list(descriptions)
     taking_part = frozenset(providers)
     known = declared_options(described)
@@ -51,7 +58,7 @@ def idle_options(
     return [
         f"{name} has no effect: no node that takes part has this option"
         for name in given
-        if name in known and name not in used
+        if name in known and name not in used and name not in own
     ]
 
 

@@ -79,10 +79,22 @@ def test_a_property_that_only_a_live_deployment_knows_is_left_to_the_provider() 
 
 def test_an_option_that_nobody_taking_part_has_is_told() -> None:
     described = [WITH_OPTIONS, SCRIPT]
-    assert idle_options(["mode", "max_freeze"], ["script"], described) == [
+    assert idle_options(["mode", "max_freeze"], ["script"], described, own=()) == [
         "mode has no effect: no node that takes part has this option"
     ]
-    assert not idle_options(["mode"], ["acme"], described)
+    assert not idle_options(["mode"], ["acme"], described, own=())
+
+
+def test_a_parameter_of_the_workflow_is_for_everybody_though_a_provider_has_an_option_of_its_name() -> None:
+    """`apply_network` is a property of libvirt's networks too; OpenStack's are put back by the parameter."""
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class NetworkOptions:
+        apply_network: bool = option(False, "put it back")
+
+    described = [replace(ACME, options=NetworkOptions), SCRIPT]
+    assert not idle_options(["apply_network"], ["script"], described, own=["apply_network"])
+    assert idle_options(["apply_network"], ["script"], described, own=[])
 
 
 def test_defaults_are_written_as_an_operator_would() -> None:

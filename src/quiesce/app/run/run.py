@@ -44,6 +44,7 @@ from quiesce.planning import (
     declared_options,
     idle_options,
     makes_full_point,
+    parameters_of,
     plan_workflow,
     read_parameters,
     workflow_named,
@@ -237,7 +238,9 @@ def _plan(
         former=former,
     )
     providers = {step.provider for step in plan.steps}
-    idle = idle_options(given, providers, services.descriptions)
+    idle = idle_options(
+        given, providers, services.descriptions, own={each.name for each in parameters_of(workflow.name)}
+    )
     return replace(plan, warnings=(*plan.warnings, *idle)), points
 
 
