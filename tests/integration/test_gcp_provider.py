@@ -378,6 +378,31 @@ def test_a_start_after_a_failed_restore_leaves_a_machine_as_it_was(bench: Bench,
     pytest.fail("the restore does not come to its end")
 
 
+def test_a_machine_that_somebody_has_started_is_not_stopped_after_a_failed_restore(bench: Bench) -> None:
+    """Whoever has started it uses it; what its restore has not finished is told."""
+    bench.estate.machine_with_disks("vm", 2)
+    artifact = bench.make("vm", copy_as="disks")
+    notes = []
+    for request in range(100):
+        fault = Fault(kind="http", status=403, reason="forbidden", skip=request)
+        bench.cloud.faults.append(fault)
+        with contextlib.suppress(ProviderError):
+            bench.do(Operation.APPLY, "vm", artifact=artifact)
+        bench.cloud.faults.remove(fault)
+        if not fault.struck:
+            break
+        if bench.status() == "TERMINATED":
+            bench.cloud.items["instances", f"zones/{ZONE}", "vm"]["status"] = "RUNNING"
+        asked: list[str] = []
+        bench.cloud.before = asked.append
+        notes.append(bench.do(Operation.START, "vm", artifact=artifact).note)
+        bench.cloud.before = lambda _: None
+        assert "compute.instances.stop" not in asked, f"request {request}"
+        assert bench.status() == "RUNNING"
+        bench.do(Operation.APPLY, "vm", artifact=artifact)
+    assert any("started by somebody else on disks of two times" in note for note in notes)
+
+
 def test_a_machine_that_somebody_has_removed_is_owed_no_start(bench: Bench) -> None:
     bench.estate.machine_with_disks("vm", 2)
     artifact = bench.make("vm", copy_as="disks")

@@ -12,6 +12,7 @@ from quiesce.providers.gcp.copy.artifact import CopySet
 from quiesce.providers.gcp.job import GcpJob
 from quiesce.providers.gcp.references import Reference
 from quiesce.providers.gcp.replaced import existing_disks, is_ours, remember, tidy
+from quiesce.providers.gcp.resources import GcpMachine
 from quiesce.providers.gcp.restore.disks import attachment_of, make_disks
 from quiesce.providers.gcp.restore.intent import DiskExchange, RestoreIntent, begin, finish, unfinished
 from quiesce.providers.gcp.target import CURRENT_DISK
@@ -41,40 +42,45 @@ def switch_on(job: GcpJob) -> Outcome:
     """Start the machines that a restore has stopped, if it has not come to its end.
 
     A machine of which disks are detached already could not start, or not as one of one time: it gets all the
-    new ones, which lie ready.
+    new ones, which lie ready. One that somebody else has started meanwhile is not stopped for that.
     """
     intent = unfinished(job)
     if intent is None or not intent.stopping:
         return NOTHING
-    there = [machine for machine in intent.machines if _is_there(job, machine)]
-    for machine in there:
-        power.stop(job.compute, machine, discard_local_ssd=job.options.discard_local_ssd)
-        if _has_begun(job, machine, intent.of(machine)):
+    found = {machine: _found(job, machine) for machine in intent.machines}
+    off = [machine for machine, seen in found.items() if seen is not None and power.is_stopped(seen)]
+    begun = {m: _has_begun(seen, intent.of(m)) for m, seen in found.items() if seen is not None}
+    for machine in off:
+        if begun[machine]:
             _exchange(job, machine, intent.of(machine))
-    started = [machine for machine in intent.restart if machine in there]
+    started = [machine for machine in intent.restart if machine in off]
     for machine in started:
         power.start(job.compute, machine)
     begin(job, replace(intent, stopping=False))
-    gone = [machine for machine in intent.restart if machine not in there]
+    mixed = [machine for machine, partly in begun.items() if partly and machine not in off]
+    gone = [machine for machine in intent.restart if found.get(machine) is None]
     return Outcome(
         note="; ".join(
             f"{what}: {', '.join(machine.name for machine in machines)}"
-            for what, machines in (("stopped by a restore and started again", started), ("not there", gone))
+            for what, machines in (
+                ("stopped by a restore and started again", started),
+                ("started by somebody else on disks of two times, restore again", mixed),
+                ("not there", gone),
+            )
             if machines
         )
     )
 
 
-def _is_there(job: GcpJob, machine: Reference) -> bool:
+def _found(job: GcpJob, machine: Reference) -> GcpMachine | None:
     try:
-        power.settled(job.compute, machine)
+        return power.settled(job.compute, machine)
     except ResourceNotFoundError:
-        return False
-    return True
+        return None
 
 
-def _has_begun(job: GcpJob, machine: Reference, exchanges: Sequence[DiskExchange]) -> bool:
-    attached = {a.device: a.disk for a in job.compute.machine(machine).attachments}
+def _has_begun(machine: GcpMachine, exchanges: Sequence[DiskExchange]) -> bool:
+    attached = {a.device: a.disk for a in machine.attachments}
     return any(attached.get(exchange.device) != exchange.old for exchange in exchanges)
 
 
