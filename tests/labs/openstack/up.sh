@@ -1,5 +1,5 @@
 #!/bin/bash
-# Brings up Keystone, Glance, Placement, Nova and Cinder on 127.0.0.1, from a
+# Brings up Keystone, Glance, Placement, Nova, Cinder and Neutron's API on 127.0.0.1, from a
 # bare Debian 12, unattended. Everything lives under $LAB; down.sh ends it.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -123,7 +123,7 @@ step "MariaDB answers"
 
 # --- databases --------------------------------------------------------------
 if [ -n "$FRESH" ]; then
-    { for d in keystone glance placement nova_api nova nova_cell0 cinder; do
+    { for d in keystone glance placement nova_api nova nova_cell0 cinder neutron; do
         echo "create database $d;"; done
       echo "create user lab@'127.0.0.1' identified by 'lab'; grant all on *.* to lab@'127.0.0.1';"
     } | sql
@@ -150,8 +150,10 @@ if [ -n "$FRESH" ]; then
         $N cell_v2 create_cell --name cell1
         cinder-manage --config-file "$ETC/cinder/cinder.conf" db sync
     ) >"$LOGS/sync2.log" 2>&1 & S2=$!
+    neutron-db-manage --config-file "$ETC/neutron/neutron.conf" upgrade heads >"$LOGS/sync3.log" 2>&1 & S3=$!
     wait $S1 || { tail "$LOGS/sync1.log"; exit 1; }
     wait $S2 || { tail "$LOGS/sync2.log"; exit 1; }
+    wait $S3 || { tail "$LOGS/sync3.log"; exit 1; }
     step "databases made"
 fi
 
@@ -165,8 +167,8 @@ api() {            # api NAME PORT MODULE [--pyargv ...]
 }
 export OS_KEYSTONE_CONFIG_DIR=$ETC/keystone OS_GLANCE_CONFIG_DIR=$ETC/glance
 export OS_PLACEMENT_CONFIG_DIR=$ETC/placement OS_NOVA_CONFIG_DIR=$ETC/nova
+export OS_NEUTRON_CONFIG_DIR=$ETC/neutron OS_NEUTRON_CONFIG_FILES=neutron.conf
 api keystone $P_KEYSTONE keystone.wsgi.api
-start neutron-stub python "$HERE/neutron_stub.py" $P_NEUTRON
 wait_for 120 listens $P_KEYSTONE
 python "$HERE/catalog.py" "http://127.0.0.1:$P_KEYSTONE/v3" \
     glance image "http://127.0.0.1:$P_GLANCE" \
@@ -181,6 +183,7 @@ wait $CEPH || { tail "$LOGS/ceph-up.log"; exit 1; }
 step "Ceph answers"
 api glance $P_GLANCE glance.wsgi.api --chunked-input-limit 134217728 --chunked-input-timeout 60
 api placement $P_PLACEMENT placement.wsgi.api
+api neutron $P_NEUTRON neutron.wsgi.api
 api nova $P_NOVA nova.wsgi.osapi_compute --pyargv "--log-file $LOGS/nova-api.log"
 api cinder $P_CINDER cinder.wsgi.api --pyargv "--config-file $ETC/cinder/cinder.conf --log-file $LOGS/cinder-api.log"
 start nova-conductor nova-conductor --config-file "$ETC/nova/nova.conf"

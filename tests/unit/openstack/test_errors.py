@@ -41,8 +41,9 @@ def test_the_service_says_when_to_come_back() -> None:
         (413, "VolumeLimitExceeded: Maximum number of volumes allowed (10) exceeded for quota 'volumes'."),
         (403, "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"),
         (413, "Request exceeds the storage quota"),
+        (409, "Quota exceeded for resources: ['security_group_rule']."),
     ],
-    ids=["cinder", "nova", "glance"],
+    ids=["cinder", "nova", "glance", "neutron"],
 )
 def test_a_full_quota_is_told_from_a_rate_limit(status: int, message: str) -> None:
     assert isinstance(error_of(status, message, asked="POST x"), QuotaExceededError)

@@ -14,6 +14,8 @@ from quiesce.errors import (
 )
 
 _QUOTA: Final = re.compile(r"quota|limitexceeded|maximum number|exceed", re.IGNORECASE)
+#: Neutron says so with the status of what passes by itself (neutron_lib/exceptions: OverQuota is a Conflict)
+_OVER_QUOTA: Final = re.compile(r"quota exceeded", re.IGNORECASE)
 _LATER: Final = frozenset({408, 409, 413, 425, 429, 500, 502, 503, 504})
 #: Nova: no waiting helps an instance out of a vm_state; Cinder: says "busy" as a bad request
 _FOR_EVER: Final = re.compile(r"while it is in vm_state|while the instance is in vm_state")
@@ -42,13 +44,19 @@ class NotAllowedError(NonRecoverableError):
 def error_of(status: int, message: str, *, asked: str, retry_after_s: float | None = None) -> ProviderError:
     """Return the error that HTTP *status* means for a request described by *asked*."""
     text = f"{asked}: {message} (HTTP {status})"
-    if status in (403, 413) and _QUOTA.search(message):
+    if _says_quota(status, message):
         return QuotaExceededError(text)
     if status in (401, 403):
         return NotAllowedError(text)
     if status in (404, 410):
         return ResourceNotFoundError(text)
     return _retryable_or_not(status, text, retry_after_s)
+
+
+def _says_quota(status: int, message: str) -> bool:
+    if status == 409:
+        return bool(_OVER_QUOTA.search(message))
+    return status in (403, 413) and bool(_QUOTA.search(message))
 
 
 def _retryable_or_not(status: int, text: str, retry_after_s: float | None) -> ProviderError:

@@ -22,7 +22,6 @@ from quiesce.providers.openstack.network.definition import (
     NetworkDefinition,
     NetworkSort,
     definition_of,
-    subnets_of,
 )
 from quiesce.providers.openstack.network.rules import change_rules
 
@@ -107,13 +106,20 @@ class NetworkOperations(CheckedOperations[OpenStackJob]):
         fields = {
             name: saved.fields[name] for name in sorted(names & self._sort.changeable - {gateway.FIELD})
         }
-        if fields:
-            update(fields)
+        there, wanted = set(current.subnets or ()), set(saved.subnets or ())
+        # Neutron takes a route only when its next hop is reached, and keeps an interface that a route uses:
+        # what routes need comes before them, and what they no longer need goes after them
+        routed = "routes" in names
+        if not routed:
+            _disconnect(job, current.id, there - wanted)
+        _connect(job, current.id, wanted - there)
         if gateway.FIELD in names:
             before, now = saved.fields[gateway.FIELD], current.fields.get(gateway.FIELD)
             gateway.put_gateway_back(update, before, now, job.warn)
-        if "subnets" in names:
-            _change_subnets(job, current.id, saved.subnets or ())
+        if fields:
+            update(fields)
+        if routed:
+            _disconnect(job, current.id, there - wanted)
 
     def _refuse_fixed(self, object_id: str, names: set[str]) -> None:
         fixed = sorted(names & self._sort.fixed)
@@ -124,11 +130,11 @@ class NetworkOperations(CheckedOperations[OpenStackJob]):
             )
 
 
-def _change_subnets(job: OpenStackJob, router_id: str, saved: Sequence[str]) -> None:
-    current = subnets_of(job.cloud, router_id)
-    for subnet_id in current:
-        if subnet_id not in saved:
-            job.cloud.change_router(router_id, "remove_router_interface", subnet_id)
-    for subnet_id in saved:
-        if subnet_id not in current:
-            job.cloud.change_router(router_id, "add_router_interface", subnet_id)
+def _connect(job: OpenStackJob, router_id: str, subnets: Iterable[str]) -> None:
+    for subnet_id in sorted(subnets):
+        job.cloud.change_router(router_id, "add_router_interface", subnet_id)
+
+
+def _disconnect(job: OpenStackJob, router_id: str, subnets: Iterable[str]) -> None:
+    for subnet_id in sorted(subnets):
+        job.cloud.change_router(router_id, "remove_router_interface", subnet_id)
