@@ -441,3 +441,42 @@ def test_the_header_of_an_image_in_a_raw_disk_is_data(
     bench.do(Operation.DELETE, "s1")
     assert b"of the host" not in guest.disk().read_bytes()
     guest.forget()
+
+
+@pytest.mark.parametrize("disk_format", ["qcow2", "raw"])
+def test_a_restored_domain_has_its_first_file_again_and_nothing_stays_behind(
+    make_guest: Callable[[str], lab.Guest],  # noqa: F811
+    tmp_path: Path,
+    disk_format: str,
+) -> None:
+    guest = make_guest("firstfile")
+    guest.boot(disk_format=disk_format)
+    bench = Bench(guest, tmp_path)
+    first, files = str(guest.disk()), _beside(guest)
+    guest.shell("echo saved >/data/token; sync")
+    bench.backup("saved")
+    for turn in ("s1", "s2"):
+        guest.shell(f"echo {turn} >/data/token; sync")
+        bench.do(Operation.SNAPSHOT, turn)
+        bench.restore("saved")
+        guest.wait_for_agent()
+        assert guest.shell("cat /data/token").strip() == "saved"
+        (disk,) = (one for one in read_definition(guest.domain.XMLDesc(0)).disks if one.target == "vda")
+        assert (disk.path, disk.format) == (first, disk_format)
+        subprocess.run(["qemu-img", "info", "-U", "-f", disk_format, first], check=True, capture_output=True)
+    bench.do(Operation.APPLY, "s1")
+    guest.wait_for_agent()
+    assert guest.shell("cat /data/token").strip() == "s1"
+    bench.restore("saved")
+    guest.wait_for_agent()
+    for turn in ("s2", "s1"):
+        assert bench.do(Operation.DELETE, turn).note == ""
+    assert guest.shell("cat /data/token").strip() == "saved"
+    assert _beside(guest) == files
+    bench.remove("saved")
+    guest.forget()
+
+
+def _beside(guest: lab.Guest) -> set[str]:
+    """Return the files that lie where the guest's disk does."""
+    return {path.name for path in guest.disk().parent.iterdir()}

@@ -16,6 +16,7 @@ from quiesce.testing import RecordingContext
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[libvirt])")
 
+from .fake_hypervisor import FakeHypervisor
 from .fake_subject import FakeSubject
 
 
@@ -98,21 +99,142 @@ def test_what_becomes_of_a_virtual_tpm_is_said_before_and_after(
     assert told in do(subject, Operation.APPLY, artifact=artifact).note
 
 
-def test_a_file_that_a_restore_leaves_for_good_is_told_before_and_when_nothing_needs_it(
+def _snapshot(subject: FakeSubject, operation: Operation, point: str) -> Outcome:
+    return subject.provider().perform(subject.call(operation, full=False, point=point), RecordingContext())
+
+
+def test_a_restored_domain_has_its_first_files_again_and_nothing_stays_behind(
     made: Callable[..., FakeSubject],
 ) -> None:
-    """A full copy is put on top of restore points; the file that they lie in is read by nobody after them."""
+    subject = made()
+    first, before = subject.machine.disk, subject.objects()
+    artifact = saved(subject)
+    for turn in ("one", "two", "three"):
+        subject.write(turn)
+        _snapshot(subject, Operation.SNAPSHOT, turn)
+        do(subject, Operation.APPLY, artifact=artifact)
+        assert subject.machine.disk == first
+        assert subject.read() == "new"
+    for turn in ("two", "one", "three"):
+        assert _snapshot(subject, Operation.DELETE, turn).note == ""
+    assert subject.machine.disk == first
+    assert subject.read() == "new"
+    assert {path for path in subject.objects() - before if "/disks/" in path} == set()
+
+
+def test_what_was_there_before_a_restore_can_be_restored(made: Callable[..., FakeSubject]) -> None:
+    subject = made()
+    first, before = subject.machine.disk, subject.objects()
+    artifact = saved(subject)
+    subject.write("one")
+    _snapshot(subject, Operation.SNAPSHOT, "one")
+    subject.write("two")
+    _snapshot(subject, Operation.SNAPSHOT, "two")
+    do(subject, Operation.APPLY, artifact=artifact)
+    for point in ("one", "two", "one"):
+        _snapshot(subject, Operation.APPLY, point)
+        assert subject.read() == point
+    for point in ("one", "two"):
+        assert _snapshot(subject, Operation.DELETE, point).note == ""
+    assert (subject.machine.disk, subject.read()) == (first, "one")
+    assert {path for path in subject.objects() - before if "/disks/" in path} == set()
+
+
+@pytest.mark.parametrize(
+    ("step", "skip"), [("hardlink_to", 1), ("replace", 0), ("replace", 1), ("define_domain", 0)]
+)
+def test_a_restore_that_dies_on_its_way_to_the_first_files_is_finished_by_the_next(
+    made: Callable[..., FakeSubject], monkeypatch: pytest.MonkeyPatch, step: str, skip: int
+) -> None:
     subject = made()
     first = subject.machine.disk
-    snapshot = subject.call(Operation.SNAPSHOT, full=False, point="before")
-    subject.provider().perform(snapshot, RecordingContext())
     artifact = saved(subject)
-    assert any("the file of vda" in each for each in foreseen(subject, artifact))
+    subject.write("one")
+    _snapshot(subject, Operation.SNAPSHOT, "one")
+    where: Any = FakeHypervisor if step == "define_domain" else Path
+    with monkeypatch.context() as dying:
+        dying.setattr(where, step, _dies(getattr(where, step), skip=skip))
+        with pytest.raises(KeyboardInterrupt):
+            do(subject, Operation.APPLY, artifact=artifact)
+    assert subject.read() == "one"
     do(subject, Operation.APPLY, artifact=artifact)
-    removal = subject.call(Operation.DELETE, full=False, point="before")
-    note = subject.provider().perform(removal, RecordingContext()).note
-    assert f"nothing reads {first} any more" in note
-    assert Path(first).exists()
+    assert (subject.machine.disk, subject.read()) == (first, "new")
+    _snapshot(subject, Operation.APPLY, "one")
+    assert subject.read() == "one"
+
+
+@pytest.mark.parametrize("step", ["hardlink_to", "replace", "unlink"])
+def test_going_back_that_dies_while_it_gives_names_back_is_finished_by_the_next(
+    made: Callable[..., FakeSubject], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    subject = made()
+    first, before = subject.machine.disk, subject.objects()
+    artifact = saved(subject)
+    subject.write("one")
+    _snapshot(subject, Operation.SNAPSHOT, "one")
+    do(subject, Operation.APPLY, artifact=artifact)
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, step, _dies(getattr(Path, step), skip=0))
+        with pytest.raises(KeyboardInterrupt):
+            _snapshot(subject, Operation.APPLY, "one")
+    assert subject.read() == "one"
+    _snapshot(subject, Operation.APPLY, "one")
+    assert subject.read() == "one"
+    _snapshot(subject, Operation.DELETE, "one")
+    assert subject.read() == "one"
+    # who has died before he took the name back cannot tell any more that what has it is nobody's
+    do(subject, Operation.APPLY, artifact=artifact)
+    assert (subject.read(), subject.machine.disk) == ("new", first)
+    assert {path for path in subject.objects() - before if "/disks/" in path} == set()
+
+
+def test_a_file_that_somebody_has_put_under_the_first_name_stays(
+    made: Callable[..., FakeSubject],
+) -> None:
+    subject = made()
+    first = Path(subject.machine.disk)
+    artifact = saved(subject)
+    subject.write("one")
+    _snapshot(subject, Operation.SNAPSHOT, "one")
+    do(subject, Operation.APPLY, artifact=artifact)
+    _snapshot(subject, Operation.SNAPSHOT, "two")
+    _snapshot(subject, Operation.DELETE, "two")
+    moved = first.rename(first.with_name("moved.qcow2"))
+    subject.machine.disks["vda"] = str(moved)
+    first.write_text("theirs")
+    _snapshot(subject, Operation.APPLY, "one")
+    assert subject.read() == "one"
+    assert first.read_text() == "theirs"
+
+
+def _dies(real: Callable[..., Any], *, skip: int) -> Callable[..., Any]:
+    """Return what does as *real* does so many times, and then dies instead."""
+    left = iter(range(skip))
+
+    def call(*args: Any, **options: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    return call
+
+
+def test_where_files_cannot_have_two_names_the_disk_stays_where_it_is_and_that_is_said(
+    made: Callable[..., FakeSubject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = made()
+    artifact = saved(subject)
+    _snapshot(subject, Operation.SNAPSHOT, "one")
+    overlay = subject.machine.disk
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    context = RecordingContext()
+    subject.provider().perform(subject.call(Operation.APPLY, full=True, artifact=artifact), context)
+    assert (subject.machine.disk, subject.read()) == (overlay, "new")
+    assert any("two names" in line for _, line in context.lines)
 
 
 def test_a_snapshot_that_is_merged_leaves_no_file_to_be_told_of(made: Callable[..., FakeSubject]) -> None:

@@ -12,6 +12,7 @@ downwards, so that a chain is never longer than there are restore points.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -40,6 +41,9 @@ from quiesce.providers.libvirt.domain.selection import require_not_encrypted, ta
 from quiesce.providers.libvirt.job import LibvirtJob
 
 _EXTENSION: Final = ".qcow2"
+#: in the name that a file gets when a restored disk takes its own; what follows is that one
+_FORMER: Final = re.compile(r"\.former-\d+\.(?P<first>.+)$")
+_PROBE: Final = "quiesce-link"
 _NEXT_IS_FULL: Final = "its checkpoints had to go, so its next backup is a full one"
 
 
@@ -109,24 +113,47 @@ def apply(job: LibvirtJob, domain: Domain) -> None:
         tops[target] = _unused(job, domain, target, image.path)
         qemu_img.create_overlay(tops[target], image)
     job.hypervisor.define_domain(with_sources(domain.xml(), tops, dict.fromkeys(tops, "qcow2")))
+    remove_unread(job, domain, [disk for disk in before.disks if disk.target in tops])
     for disk in before.disks:
-        left = disk.target in tops and disk.path not in _frozen(kept, disk.target)
-        if left and _is_overlay(job, domain, disk.target, disk.path):
-            Path(disk.path).unlink(missing_ok=True)
+        if disk.target in tops:
+            _Tree(job, domain, disk.target, overlay_snapshots(domain)).name_back(disk.path)
     power.leave(job, domain, running=snapshot.active)
 
 
-def misplaced(job: LibvirtJob, domain: Domain, targets: Iterable[str]) -> list[str]:
-    """Return which of the disks *targets* write into a file of quiesce's, laid upon their restore points.
+def first_file(job: LibvirtJob, domain: Domain, disk: DomainDisk) -> DomainDisk:
+    """Return the disk as it was before quiesce laid files of its own upon it."""
+    for image in qemu_img.chain(disk.path, disk.format):
+        former = _FORMER.search(Path(image.path).name)
+        if former is not None:
+            return replace(disk, path=str(Path(image.path).with_name(former["first"])), format=image.format)
+        if not _is_overlay(job, domain, disk.target, image.path):
+            return replace(disk, path=image.path, format=image.format)
+    return disk
 
-    A full copy is put there, so they do not come back to the files that they had at first.
-    """
-    disks = [disk for disk in read_definition(domain.xml()).disks if disk.target in set(targets)]
-    return [
-        f"the file of {disk.target}, which stays {disk.path} after its restore points are removed"
-        for disk in disks
-        if _is_overlay(job, domain, disk.target, disk.path)
-    ]
+
+def can_make_room(path: Path) -> bool:
+    """Tell whether the file can have two names, which not every file system allows."""
+    probe = path.with_name(f".{path.name}.{_PROBE}")
+    try:
+        probe.unlink(missing_ok=True)
+        if path.exists():
+            probe.hardlink_to(path)
+            probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def make_room(job: LibvirtJob, domain: Domain, target: str, path: str) -> None:
+    """Let restore points that read the file at *path* read it by another name, so that this one is free."""
+    _Tree(job, domain, target, overlay_snapshots(domain)).make_room(path)
+
+
+def remove_unread(job: LibvirtJob, domain: Domain, disks: Iterable[DomainDisk]) -> None:
+    """Remove those of the files of the domain's former *disks* that are quiesce's and that nothing reads."""
+    kept = overlay_snapshots(domain)
+    for disk in disks:
+        _Tree(job, domain, disk.target, kept).remove_dead(disk.path)
 
 
 def ran_at_cut(job: LibvirtJob, domain: Domain) -> bool | None:
@@ -194,11 +221,76 @@ class _Tree:
         """
         while (pair := self._mergeable()) is not None:
             self._merge(*pair)
-        self._remove_dead(also)
+        self.remove_dead(also)
         return self._snapshots
 
+    def make_room(self, path: str) -> None:
+        """Give the file at *path* a second name, and let all that is read through it say that one."""
+        for image in self._images():
+            if image.path == path:
+                self._rename(image, self._former(path))
+                return
+
+    def name_back(self, unused: str) -> None:
+        """Let the file that a restored disk had taken the name from have it again.
+
+        Nothing but the domain's former disk *unused* gives it up, when no restore point reads it.
+        """
+        for image in self._chain():
+            former = _FORMER.search(Path(image.path).name)
+            if former is not None:
+                first = Path(image.path).with_name(former["first"])
+                free = str(first) == unused or not first.exists() or first.samefile(image.path)
+                if free and str(first) not in self._parents():
+                    self._rename(image, str(first))
+                    Path(image.path).unlink()
+                return
+
+    def _rename(self, image: qemu_img.DiskImage, path: str) -> None:
+        """Let the image have the name *path* too, and all that is read through it say that one."""
+        new = Path(path)
+        with storage_errors(f"name {image.path} {path}"):
+            if not (new.exists() and new.samefile(image.path)):
+                probe = new.with_name(f".{new.name}.{_PROBE}")
+                probe.unlink(missing_ok=True)
+                probe.hardlink_to(image.path)
+                probe.replace(new)
+        sound = self._sound()
+        self._forget_identities(sound)
+        for child, parent in self._parents().items():
+            if parent == image.path:
+                qemu_img.rename_backing(child, "qcow2", path, image.format)
+        self._keep_moved(image.path, qemu_img.info(path, image.format), sound)
+
+    def _former(self, path: str) -> str:
+        """Return the second name of the file, which it may have already."""
+        number, file = 1, Path(path)
+        while True:
+            name = f"{self._domain.name}-{self._target}.{self._job.object_name}.former-{number}.{file.name}"
+            found = file.with_name(name)
+            if not found.exists() or found.samefile(file):
+                return str(found)
+            number += 1
+
+    def _sound(self) -> list[Owner]:
+        """Return whose snapshots hold what they held at their cut."""
+        return [
+            each.owner
+            for each in self._snapshots
+            if not changed_images(each, {self._target} & each.frozen.keys())
+        ]
+
+    def _keep_moved(self, path: str, image: qemu_img.DiskImage, sound: Sequence[Owner]) -> None:
+        """Note that what lay at *path* is that *image*."""
+        moved = (_moved(each, self._target, path, image) for each in self._snapshots)
+        self._snapshots = tuple(
+            identified(self._domain, each, self._target) if each.owner in sound else each for each in moved
+        )
+        set_overlay_snapshots(self._domain, _with(overlay_snapshots(self._domain), self._snapshots))
+
     def _is_ours(self, path: str) -> bool:
-        return _is_overlay(self._job, self._domain, self._target, path)
+        former = _FORMER.search(Path(path).name) is not None
+        return former or _is_overlay(self._job, self._domain, self._target, path)
 
     def _chain(self) -> list[qemu_img.DiskImage]:
         disk = read_definition(self._domain.xml()).disk(self._target)
@@ -206,16 +298,17 @@ class _Tree:
 
     def _parents(self) -> dict[str, str | None]:
         """Return every file we know of the disk, and the one it is read through."""
-        known: dict[str, str | None] = {}
+        return {found.path: found.backing for found in self._images()}
+
+    def _images(self) -> Iterable[qemu_img.DiskImage]:
+        """Return every file we know of the disk."""
         tops = {
             each.frozen[self._target]: each.images[self._target].format
             for each in self._snapshots
             if self._target in each.frozen
         }
         chains = [qemu_img.chain(path, told) for path, told in tops.items() if Path(path).exists()]
-        for images in (self._chain(), *chains):
-            known.update({found.path: found.backing for found in images})
-        return known
+        return [image for images in (self._chain(), *chains) for image in images]
 
     def _mergeable(self) -> tuple[qemu_img.DiskImage, qemu_img.DiskImage, bool] | None:
         """Return an overlay, the file below it that only it needs, and whether it is the active one."""
@@ -230,11 +323,7 @@ class _Tree:
     def _merge(self, top: qemu_img.DiskImage, base: qemu_img.DiskImage, active: bool) -> None:
         drop_checkpoints(self._domain)
         children = [path for path, parent in self._parents().items() if parent == top.path]
-        sound = [
-            each.owner
-            for each in self._snapshots
-            if not changed_images(each, {self._target} & each.frozen.keys())
-        ]
+        sound = self._sound()
         self._forget_identities(sound)
         if self._domain.state() is DomainState.OFF:
             self._merge_off(top, base, active=active, children=children)
@@ -244,11 +333,7 @@ class _Tree:
         for child in children:
             if child not in in_chain:
                 qemu_img.rename_backing(child, "qcow2", base.path, base.format)
-        moved = (_moved(each, self._target, top.path, base) for each in self._snapshots)
-        self._snapshots = tuple(
-            identified(self._domain, each, self._target) if each.owner in sound else each for each in moved
-        )
-        set_overlay_snapshots(self._domain, _with(overlay_snapshots(self._domain), self._snapshots))
+        self._keep_moved(top.path, base, sound)
         Path(top.path).unlink(missing_ok=True)
 
     def _forget_identities(self, owners: Sequence[Owner]) -> None:
@@ -283,11 +368,12 @@ class _Tree:
     def _wait(self, over: Callable[[], bool]) -> None:
         self._job.wait_until(self._domain, over, f"merging the disk {self._target} of {self._domain.name}")
 
-    def _remove_dead(self, path: str) -> None:
+    def remove_dead(self, path: str) -> None:
         """Remove *path*, and what it alone was read through, when nothing needs them."""
         doomed: str | None = path
         while doomed and doomed not in self._parents() and self._is_ours(doomed):
-            below = qemu_img.info(doomed, "qcow2").backing if Path(doomed).exists() else None
+            there = Path(doomed).exists() and _is_overlay(self._job, self._domain, self._target, doomed)
+            below = qemu_img.info(doomed, "qcow2").backing if there else None
             Path(doomed).unlink(missing_ok=True)
             doomed = below
 
@@ -352,6 +438,8 @@ def _is_overlay(job: LibvirtJob, domain: Domain, target: str, path: str) -> bool
     The name begins with what the domain was called then.
     """
     found = Path(path)
+    if _FORMER.search(found.name):
+        return False
     named = found.name.startswith(f"{domain.name}-{target}.") and found.name.count(".") >= 2
     if not (named or f"-{target}.{job.call.instance}-" in found.name) or not found.exists():
         return False

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from quiesce.errors import (
     DamagedArtifactError,
@@ -47,6 +48,9 @@ from quiesce.providers.libvirt.domain.metadata import restored, restored_from
 from quiesce.providers.libvirt.domain.selection import targets_to_restore
 from quiesce.providers.libvirt.job import LibvirtJob
 
+#: the formats that a restored disk may have; one that there is keeps its own
+_WRITTEN: Final = frozenset({"qcow2", "raw"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RestorePlan:
@@ -58,6 +62,8 @@ class _RestorePlan:
     #: as it was stored, for the domain that it is to be; its restored disks are still to be named
     definition: str
     targets: tuple[DiskTarget, ...]
+    #: targets whose first file is read by restore points; it is kept by another name
+    covered: frozenset[str] = frozenset()
 
 
 class DomainRestore:
@@ -78,8 +84,13 @@ class DomainRestore:
             if plan.domain is not None:
                 power.switch_off(job, plan.domain)
                 self._forget_checkpoints(plan.domain)
+                for target in plan.targets:
+                    if target.name in plan.covered:
+                        overlays.make_room(job, plan.domain, target.name, str(target.path))
             assembly.put()
+            before = read_definition(plan.domain.xml()).disks if plan.domain is not None else ()
             made = self._define(plan)
+            overlays.remove_unread(job, made, [disk for disk in before if disk.target in plan.covered])
         power.leave(job, made, running=plan.copy.active)
         return Outcome(note="; ".join(lost))
 
@@ -127,10 +138,7 @@ class DomainRestore:
             f"the disk {', '.join(copy.excluded_disks)}, which the backup does not hold": bool(wanted)
             and bool(copy.excluded_disks),
         }
-        told = [what for what, applies in found.items() if applies]
-        if there is not None:
-            told += overlays.misplaced(self._job, there, [disk.target for disk in copy.disks])
-        return tuple(told)
+        return tuple(what for what, applies in found.items() if applies)
 
     def _plan(self) -> _RestorePlan:
         copy = read_artifact(DomainCopy, self._manifest.content)
@@ -154,7 +162,9 @@ class DomainRestore:
         elif domain is not None:
             definition = _with_kept_disks(definition, domain.xml(secrets=True), chosen)
         targets = self._targets(copy, definition, domain, chosen)
-        return _RestorePlan(copy=copy, domain=domain, definition=definition, targets=targets)
+        now = set() if domain is None else {disk.path for disk in read_definition(domain.xml()).disks}
+        covered = frozenset(each.name for each in targets if domain is not None and str(each.path) not in now)
+        return _RestorePlan(copy=copy, domain=domain, definition=definition, targets=targets, covered=covered)
 
     def _chosen(self, copy: DomainCopy, definition: str, domain: Domain | None) -> frozenset[str]:
         """Return the targets of the disks that are to be put back."""
@@ -166,16 +176,24 @@ class DomainRestore:
     def _targets(
         self, copy: DomainCopy, definition: str, domain: Domain | None, chosen: frozenset[str]
     ) -> tuple[DiskTarget, ...]:
-        stored = read_definition(definition)
-        current = read_definition(domain.xml()) if domain is not None else None
-        wanted = self._job.new_name
+        stored, wanted = read_definition(definition), self._job.new_name
+        current = self._places(domain) if domain is not None and not wanted else {}
         return tuple(
-            _target(
-                disk, (current.disk(disk.target) if current else None) or stored.disk(disk.target), wanted
-            )
+            _target(disk, current.get(disk.target), stored.disk(disk.target), wanted)
             for disk in copy.disks
             if disk.target in chosen
         )
+
+    def _places(self, domain: Domain) -> dict[str, DomainDisk]:
+        """Return where each disk of the domain is to be: in the file that it had before it had snapshots."""
+        found = {}
+        for disk in read_definition(domain.xml()).disks:
+            first = overlays.first_file(self._job, domain, disk) if disk.kind == "file" else disk
+            free = first.path == disk.path or overlays.can_make_room(Path(first.path))
+            if not free:
+                self._job.warn(f"{disk.target} stays {disk.path}: files cannot have two names there")
+            found[disk.target] = first if free else disk
+        return found
 
     def _definition(self, there: Domain | None) -> str:
         """Return the stored definition with its secrets, or what comes closest to them."""
@@ -217,7 +235,7 @@ class DomainRestore:
             if shared:
                 raise ForeignObjectError(f"{', '.join(sorted(shared))} belongs to domain {other.name}")
         current = {} if plan.domain is None else _formats(plan.domain)
-        for target in plan.targets:
+        for target in (each for each in plan.targets if each.name not in plan.covered):
             require_no_snapshots(target, current.get(str(target.path), target.format))
 
     def _forget_checkpoints(self, domain: Domain) -> None:
@@ -269,9 +287,14 @@ def _require_persistent(domain: Domain) -> None:
         )
 
 
-def _target(disk: StoredDisk, found: DomainDisk | None, wanted: str | None) -> DiskTarget:
+def _target(
+    disk: StoredDisk, current: DomainDisk | None, stored: DomainDisk | None, wanted: str | None
+) -> DiskTarget:
     """Return where a stored disk goes: to where the domain has it now, or had it; beside it for a new one."""
+    found = current or stored
     image_format, path = disk.format, Path(found.path if found else disk.path)
+    if current is not None and current.format in _WRITTEN:
+        image_format = current.format
     if found is not None and found.kind == "block":
         _require_device(path, disk, wanted)
         image_format = "raw"
