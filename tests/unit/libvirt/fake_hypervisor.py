@@ -257,6 +257,8 @@ class FakeDomain:
         self._require(self._machine.state == "off", 55, "domain is already running")
         self._machine.state = "paused" if paused else "running"
         self._machine.saved = False
+        # what is stored of a domain is what it carries when it begins to run
+        self._machine.live_metadata = self._machine.config_metadata
 
     def destroy(self) -> None:
         machine = self._machine
