@@ -50,3 +50,23 @@ def test_only_what_may_pass_is_tried_again() -> None:
 def test_a_lost_answer_to_a_change_is_not_taken_for_a_failure() -> None:
     assert isinstance(lost("make a disk", changes=True), OperationTimeoutError)
     assert isinstance(lost("read a disk", changes=False), RecoverableError)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        # hashicorp/terraform-provider-google#8360: on the spot
+        (
+            403,
+            "rateLimitExceeded",
+            "Quota exceeded for quota group 'ReadGroup' and limit 'Read requests per user per 100 seconds'",
+        ),
+        # googleapis/google-api-go-client#832 and googleapis/nodejs-compute#459: at the operation's end
+        (403, "QUOTA_EXCEEDED", "Quota 'SNAPSHOTS' exceeded.  Limit: 1000.0 globally."),
+    ],
+    ids=["request", "operation"],
+)
+def test_a_limit_as_it_was_shown_in_public_is_one(status: int, reason: str, message: str) -> None:
+    error = problem(status, reason, message)
+    assert type(error) is QuotaError
+    assert message in str(error)

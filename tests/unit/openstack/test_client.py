@@ -175,6 +175,58 @@ def test_an_old_rate_limit_of_413_is_retryable_and_a_quota_is_not(
         client.request(Service.VOLUME, "POST", "/volumes", body={})
 
 
+#: shapes of answers that were shown in public; names and numbers are invented
+RECORDED = (
+    # ManageIQ/manageiq-providers-openstack#907
+    (
+        409,
+        {
+            "conflictingRequest": {
+                "code": 409,
+                "message": "Cannot 'createImage' instance i1 while it is in task_state image_uploading",
+            }
+        },
+        RecoverableError,
+        "while it is in task_state image_uploading (HTTP 409)",
+    ),
+    # k-orc/openstack-resource-controller#264: Glance puts it at the top, with line breaks of a page
+    (
+        409,
+        {
+            "message": "Image needs to be in 'queued' state<br /><br />\n\n\n",
+            "code": "409 Conflict",
+            "title": "Conflict",
+        },
+        RecoverableError,
+        "Image needs to be in 'queued' state (HTTP 409)",
+    ),
+    # vexxhost/atmosphere#467; the class and its status: neutron-lib, OverQuota
+    (
+        409,
+        {
+            "NeutronError": {
+                "type": "OverQuota",
+                "message": "Quota exceeded for resources: ['security_group'].",
+                "detail": "",
+            }
+        },
+        QuotaExceededError,
+        "Quota exceeded for resources: ['security_group']. (HTTP 409)",
+    ),
+)
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "said"), RECORDED, ids=["nova", "glance", "neutron"])
+def test_an_answer_as_it_was_shown_in_public_is_understood(
+    script: Script, client: SessionClient, status: int, body: Any, kind: type[Exception], said: str
+) -> None:
+    script.will(status, body)
+    with pytest.raises(kind) as caught:
+        client.request(Service.COMPUTE, "POST", "/servers/a/action", body={})
+    assert type(caught.value) is kind
+    assert str(caught.value).endswith(said)
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_service_in_trouble_is_asked_again(script: Script, client: SessionClient, status: int) -> None:
     script.will(status, b"<html>Bad gateway</html>")

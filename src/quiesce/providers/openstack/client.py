@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,8 @@ from quiesce.providers.openstack.credentials import Credentials
 from quiesce.providers.openstack.errors import NotAllowedError, error_of
 
 _CHUNK_BYTES: Final = 1 << 20
+#: Glance writes its refusals as parts of a page
+_LINE_BREAK: Final = re.compile(r"<br\s*/?>")
 _TIMEOUT_S: Final = 60.0
 
 
@@ -221,7 +224,7 @@ def _message(answer: requests.Response) -> str:
     body = _body(answer)
     for part in (body, *body.values()):
         if isinstance(part, dict) and part.get("message"):
-            return str(part["message"])
+            return " ".join(_LINE_BREAK.sub(" ", str(part["message"])).split())
     return answer.text.strip()[:300] or str(answer.reason)
 
 
