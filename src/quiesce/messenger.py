@@ -47,7 +47,7 @@ class WebMessenger:
         except TimeoutError:
             accepted = False
         if not accepted:
-            raise RecoverableError("the message was not accepted; it is sent again with the next run-due")
+            raise RecoverableError("the message was not accepted")
 
     def ping(self, url: str) -> None:
         """Call *url*."""

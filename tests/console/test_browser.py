@@ -197,6 +197,11 @@ def test_every_screen_is_readable(browser: Any, served: Served, size: str, schem
     page.get_by_text("Operations", exact=True).click()
     visit.shot(f"execution-{size}-{scheme}")
     visit.accessible()
+    visit.context.clear_cookies()
+    page.goto("/login")
+    page.get_by_label("Your token").wait_for()
+    visit.shot(f"login-{size}-{scheme}")
+    visit.accessible()
     assert [error for error in visit.errors if "404" not in error] == []
     visit.context.close()
 

@@ -42,6 +42,8 @@ class Curves:
     end: float
     #: x and width of the execution; None: they are of no execution
     span: tuple[float, float] | None
+    #: figures that were the same all the time: instance, figure, value
+    constant: tuple[tuple[str, str, str], ...]
     left_out: int
 
 
@@ -57,13 +59,17 @@ def curves_of(measured: Sequence[Measured], span: tuple[float, float] | None = N
         for instance, figures in each.figures.items():
             for name, value in figures.items():
                 series.setdefault((instance, name), []).append((each.at, value))
-    kept = sorted(series, key=lambda key: -_change(series[key]))[:_MOST]
+    moving = [key for key, values in series.items() if len({value for _, value in values}) > 1]
+    kept = sorted(moving, key=lambda key: -_change(series[key]))[:_MOST]
     return Curves(
         curves=tuple(_curve(*key, series[key], (begin, end), span) for key in sorted(kept)),
         begin=begin,
         end=end,
         span=None if span is None else (_x(span[0], begin, end), _width(span, begin, end)),
-        left_out=len(series) - len(kept),
+        constant=tuple(
+            (*key, figure_text(key[1], series[key][0][1])) for key in sorted(series.keys() - set(moving))
+        ),
+        left_out=len(moving) - len(kept),
     )
 
 

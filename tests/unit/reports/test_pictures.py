@@ -209,9 +209,10 @@ def test_a_workload_is_told_before_during_and_after() -> None:
     ]
     found = curves_of(measured, (15.0, 35.0))
     assert found is not None
-    rate, memory = found.curves
+    (rate,) = found.curves
     assert (rate.before, rate.during, rate.after, rate.last) == ("15", "5", "30", "30")
-    assert (memory.low, memory.high) == ("2.0 KiB", "2.0 KiB")
+    assert (rate.low, rate.high) == ("4", "30")
+    assert found.constant == (("web", "rss_bytes", "2.0 KiB"),)
     assert found.span == (375.0, 500.0)
     assert [float(pair.split(",")[0]) for pair in rate.points.split()] == [0, 250, 500, 750, 1000]
     assert curves_of(measured[:1]) is None
@@ -224,7 +225,8 @@ def test_any_series_can_be_drawn(values: list[tuple[float, float]]) -> None:
     series = [Measured(at=at, figures={InstanceId("a"): {"f": value}}) for at, value in sorted(values)]
     found = curves_of(series)
     assert found is not None
-    for pair in found.curves[0].points.split():
+    assert len(found.curves) + len(found.constant) == 1
+    for pair in (pair for curve in found.curves for pair in curve.points.split()):
         x, y = map(float, pair.split(","))
         assert 0 <= x <= WIDTH
         assert 0 <= y <= 40
