@@ -11,6 +11,7 @@ import enum
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from quiesce.engine.attempts import (
     GIVEN_UP_PATIENCE_S,
@@ -54,6 +55,8 @@ from quiesce.ports import Clock, Completion, Guard, Journal, Workers
 
 #: time between two looks for a cancel request of another process, in seconds
 CANCEL_LOOK_S = 0.5
+#: for how long, in seconds, thaws that have begun or are done are written down together
+THAWS_TOGETHER_S: Final = 0.05
 #: of so many steps that have failed, the last message says why
 _TOLD_FAILURES = 3
 #: thaws have at least so many places, whatever ``parallel`` says
@@ -106,6 +109,8 @@ class Runner:
         self._tickets = 0
         self._thawing = 0
         self._unsaved: list[Record] = []
+        #: the tick at which those are to be saved that may wait; None: something may not
+        self._save_by: float | None = None
         self._logged: deque[Logged] = deque()
         self._journal_error: QuiesceError | None = None
         self._window_ends: float | None = None
@@ -258,6 +263,8 @@ class Runner:
             begun = self._begun(step, times)
             self._note(begun)
             self._start(step, begun)
+        if not others and self._may_save_later():
+            return
         records = [self._begun(step, times) for step in others]
         durable = self._save(records)
         for step, record in zip(others, records, strict=True):
@@ -421,7 +428,9 @@ class Runner:
         bound = self._window_ends if self._history.aborted is None else None
         ends = self._settling_ends
         patience = ends if ends is not None and ends > now else None
-        for tick in (bound, patience, self._scheduler.next_time(now)):
+        by = self._save_by if self._unsaved else None
+        saving = by if by is not None and by > now else None
+        for tick in (bound, patience, saving, self._scheduler.next_time(now)):
             if tick is not None:
                 times.append(tick)
         return min(times, default=None)
@@ -442,7 +451,19 @@ class Runner:
 
     def _note_one(self, record: Record) -> None:
         self._history.add(record)
+        if not self._is_of_thaw(record):
+            self._save_by = None
+        elif not self._unsaved:
+            self._save_by = self._now() + THAWS_TOGETHER_S
         self._unsaved.append(record)
+
+    def _is_of_thaw(self, record: Record) -> bool:
+        """Tell whether *record* is of a thaw that went well: when it is lost, that is done once more."""
+        return isinstance(record, Begun | Done) and self._scheduler.steps[record.step].role is Role.SETTLE
+
+    def _may_save_later(self) -> bool:
+        """Tell whether other thaws, which a commit would keep waiting, come first."""
+        return self._thawing > 0 and self._save_by is not None and self._now() < self._save_by
 
     def _save(self, begun: Sequence[Begun] = ()) -> bool:
         while self._logged:

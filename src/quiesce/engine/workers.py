@@ -5,9 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from quiesce.model.outcome import Outcome
 from quiesce.ports import Clock, Completion
+
+#: what ends within this time of one another, in seconds, is accounted for, and followed, in one commit
+PAUSE_S: Final = 0.0003
+#: how long the first of them waits for the others at most, in seconds
+GATHERING_S: Final = 0.003
 
 
 class ThreadWorkers:
@@ -44,8 +50,9 @@ class ThreadWorkers:
             news.append(
                 self._news.get(timeout=None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
             )
-            while True:
-                news.append(self._news.get_nowait())
+            gathering_ends = self._clock.tick() + GATHERING_S
+            while len(news) < self._unanswered and self._clock.tick() < gathering_ends:
+                news.append(self._news.get(timeout=PAUSE_S))
         except queue.Empty:
             pass
         completions = [completion for completion in news if completion is not None]
