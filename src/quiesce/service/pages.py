@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 
 from quiesce.app.metrics import samples
 from quiesce.app.policies.due import state_of
-from quiesce.app.run.measured import measured_around, measured_between
+from quiesce.app.run.measured import last_measured, measured_around
 from quiesce.app.run.recover import find_unfinished
 from quiesce.app.run.report import report_execution
 from quiesce.app.run.run import preview
@@ -87,7 +87,7 @@ class Pages:
             unfinished=find_unfinished(self._services, found.name),
             windows=window_trend(points),
             sizes=size_trend(points),
-            curves=curves_of(measured_between(self._services, found.name)),
+            curves=curves_of(last_measured(self._services, found.name)),
             workflows=_offered(session.user.role),
             backup=BACKUP,
             now=self._services.clock.now(),

@@ -16,26 +16,32 @@ from quiesce.planning import workflow_named
 
 #: how long before and after an execution its workload is looked at, in seconds
 AROUND_S: Final = 900.0
-#: measurings in one picture
-_MOST: Final = 200
+#: measurings that are read for a picture around an execution, and for the last ones of a deployment: each is
+#: an execution of its own, whose plan and journal are read
+_MOST_AROUND: Final = 200
+_MOST_LAST: Final = 60
 
 
 def measured_around(services: Services, execution: Execution) -> Sequence[Measured]:
     """Return what was measured of *execution*'s deployment while it ran, shortly before, and after."""
     ended = execution.ended_at if execution.ended_at is not None else services.clock.now()
-    return measured_between(services, execution.deployment, execution.created_at - AROUND_S, ended + AROUND_S)
+    begin, end = execution.created_at - AROUND_S, ended + AROUND_S
+    found = [each for each in _measurings(services, execution.deployment) if begin <= each.created_at <= end]
+    return [_measured(services, each) for each in _thinned(found)]
 
 
-def measured_between(
-    services: Services, deployment: DeploymentName, begin: float = -math.inf, end: float = math.inf
-) -> Sequence[Measured]:
-    """Return what was measured between two moments, oldest first; of very many the newest."""
-    found = [
-        each
-        for each in services.executions.list(deployment)
-        if begin <= each.created_at <= end and workflow_named(each.workflow).measures
-    ]
-    return [_measured(services, each) for each in found[-_MOST:]]
+def last_measured(services: Services, deployment: DeploymentName) -> Sequence[Measured]:
+    """Return what was measured last, oldest first."""
+    return [_measured(services, each) for each in _measurings(services, deployment)[-_MOST_LAST:]]
+
+
+def _measurings(services: Services, deployment: DeploymentName) -> Sequence[Execution]:
+    return [each for each in services.executions.list(deployment) if workflow_named(each.workflow).measures]
+
+
+def _thinned(found: Sequence[Execution]) -> Sequence[Execution]:
+    """Return so many of *found* as a picture needs, from all of its time."""
+    return found[:: max(1, math.ceil(len(found) / _MOST_AROUND))]
 
 
 def _measured(services: Services, execution: Execution) -> Measured:
