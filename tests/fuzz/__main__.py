@@ -1,7 +1,7 @@
 """Feed parsers of foreign data with what is nearly right: ``python -m tests.fuzz [NAME...]``.
 
-Each parser runs in a process of its own with 256 MiB more memory than it begins with, and five seconds for one
-input. What breaks it is kept in ``tests/fuzz/corpus/NAME``, and tried first from then on.
+Each parser runs in a process of its own with 256 MiB more memory than it begins with, and five seconds of the
+processor for one input. What breaks it is kept in ``tests/fuzz/corpus/NAME``, and tried first from then on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from tests.fuzz.parsers import PARSERS
 from tests.fuzz.parsing import forget_scratch
 
 CORPUS: Final = Path(__file__).parent / "corpus"
+#: of the processor's time: a busy machine may take longer
 HANG_S: Final = 5
+#: for nothing, or for a machine that is very busy
+_WAITS_S: Final = 60
 MEMORY_BYTES: Final = 256 << 20
 _BROKEN: Final = 3
 _MOST_FINDINGS: Final = 5
@@ -69,29 +72,34 @@ def is_robust(name: str, inputs: int, seconds: float, seed: int) -> bool:
 def _fuzz(name: str, inputs: int, seconds: float, seed: int) -> int:
     """Parse until there were so many inputs, or it took so long; return how many broke it."""
     parser, chance = PARSERS[name], random.Random(seed)
+    signal.signal(signal.SIGPROF, _hang)
     signal.signal(signal.SIGALRM, _hang)
     with contextlib.suppress(QuiesceError):
         parser.parse(parser.seeds[0])
     _bound_memory()
+    before = _most_memory()
     end, done, broken, slowest = time.monotonic() + seconds, 0, 0, 0.0
     known = [*parser.seeds, *(path.read_bytes() for path in sorted((CORPUS / name).glob("*")))]
     for data in itertools.chain(known, (mutated(parser.seeds, chance) for _ in itertools.count())):
-        began = time.monotonic()
-        enough = done >= max(inputs, len(known)) or (began > end and done >= len(known))
+        began = time.process_time()
+        enough = done >= max(inputs, len(known)) or (time.monotonic() > end and done >= len(known))
         if enough or broken >= _MOST_FINDINGS:
             break
         if why := _why_broken(name, data):
             broken += 1
             print(f"{name}: {_kept(name, data)}\n{why}", flush=True)
-        slowest = max(slowest, time.monotonic() - began)
+        slowest = max(slowest, time.process_time() - began)
         done += 1
-    print(f"{name}: {done} inputs, {broken} broke it, slowest {slowest:.3f} s, seed {seed}", flush=True)
+    took, grown = time.monotonic() - end + seconds, (_most_memory() - before) / (1 << 20)
+    print(f"{name}: {done} inputs in {took:.0f} s, {broken} broke it, seed {seed}", flush=True)
+    print(f"{name}: slowest {slowest:.3f} s, {grown:.0f} MiB more memory at most", flush=True)
     forget_scratch()
     return broken
 
 
 def _why_broken(name: str, data: bytes) -> str:
-    signal.setitimer(signal.ITIMER_REAL, HANG_S)
+    signal.setitimer(signal.ITIMER_PROF, HANG_S)
+    signal.setitimer(signal.ITIMER_REAL, _WAITS_S)
     try:
         PARSERS[name].parse(data)
     except QuiesceError:
@@ -99,6 +107,7 @@ def _why_broken(name: str, data: bytes) -> str:
     except (Exception, HangError):
         return traceback.format_exc(limit=-6)
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     return ""
 
@@ -112,6 +121,10 @@ def _kept(name: str, data: bytes) -> Path:
 
 def _hang(*_: object) -> None:
     raise HangError
+
+
+def _most_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _bound_memory() -> None:

@@ -23,7 +23,10 @@ from tests.labs.mariadb.server import MariaDBServer, program, wait_until
 from quiesce.errors import NonRecoverableError, ProviderError
 from quiesce.model.operation import Operation
 from quiesce.providers.mariadb import backup
+from quiesce.providers.mariadb import copying as copying_module
 from quiesce.providers.mariadb.job import MariaDBJob
+from quiesce.providers.mariadb.passage import Passage
+from quiesce.providers.mariadb.staging import Staging
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -67,7 +70,8 @@ def copying(root: Path) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
-            if words[0].endswith(b"mariadb-backup") and str(root).encode() in b" ".join(words):
+            opened = [str(link.readlink()) for link in (process / "fd").iterdir()]
+            if words[0].endswith(b"mariadb-backup") and any(name.startswith(str(root)) for name in opened):
                 found.append(int(process.name))
     return found
 
@@ -248,10 +252,10 @@ def test_what_was_joined_is_not_joined_again(
             deployment.do(Operation.COPY, artifact=cut.artifact)
     joined: list[tuple[str, ...]] = []
 
-    def run(job: MariaDBJob, *words: str) -> None:
+    def run(job: MariaDBJob, staging: Staging, passage: Passage, *words: str) -> None:
         joined.append(words)
 
-    monkeypatch.setattr(backup, "_run", run)
+    monkeypatch.setattr(copying_module, "_run", run)
     saved = deployment.do(Operation.COPY, artifact=cut.artifact)
     assert joined == []
     deployment.restore(saved.artifact)

@@ -28,6 +28,7 @@ from quiesce.errors import (
     ProbeFailedError,
     ProviderError,
     RecoverableError,
+    UntrustedPathError,
 )
 from quiesce.model.former_state import Side
 from quiesce.model.ids import BackupName, ExecutionId, Json
@@ -36,9 +37,10 @@ from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
 from quiesce.ports import ProviderSettings
 from quiesce.providers import mariadb
-from quiesce.providers.mariadb import backup, restore
+from quiesce.providers.mariadb import copying, restore
 from quiesce.providers.mariadb.job import MariaDBJob
 from quiesce.providers.mariadb.provider import MariaDBProvider
+from quiesce.providers.mariadb.staging import Staging
 from quiesce.testing import Subject
 from quiesce.testing.contexts import RecordingContext
 
@@ -251,18 +253,18 @@ def test_a_freeze_that_is_lost_while_it_is_copied_is_replaced_by_a_lock_of_the_c
     deployment.properties["hold"] = True
     write_one(server)
     made: list[tuple[str, ...]] = []
-    run = backup._run
+    copy = copying.copy
 
-    def losing(job: MariaDBJob, *words: str) -> None:
-        run(job, *words)
-        made.append(words)
+    def losing(job: MariaDBJob, staging: Staging, name: str, *options: str) -> None:
+        copy(job, staging, name, *options)
+        made.append(options)
         job.holders.release(job.key, timeout_s=60.0)
 
     deployment.do(Operation.PREPARE)
     deployment.freeze()
-    monkeypatch.setattr(backup, "_run", losing)
+    monkeypatch.setattr(copying, "copy", losing)
     cut = deployment.do(Operation.SNAPSHOT)
-    assert ["--no-lock" in words for words in made] == [True, False]
+    assert ["--no-lock" in options for options in made] == [True, False]
     saved = deployment.do(Operation.COPY, artifact=cut.artifact)
     deployment.restore(saved.artifact)
     assert written(server) == {-2}
@@ -557,4 +559,99 @@ def test_a_user_with_the_documented_rights_is_enough(found: tuple[MariaDBServer,
     server.ask("DELETE FROM shop.ledger")
     deployment.restore(saved.artifact)
     assert written(server) == {-2}
-    assert not list((deployment.root / "state/login").iterdir())
+    left = [path for path in (deployment.root / "state").rglob("*") if path.is_file()]
+    assert not any(b'b"#c' in path.read_bytes() for path in left)
+
+
+# -- what the server's user may do to root ----------------------------------------------------------------
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, whom the server's user attacks")
+#: stands in the place of mariadb-backup, and says as whom it was started
+SPY = """\
+#!/bin/sh
+id -u >>{said}
+exec {program} "$@"
+"""
+
+
+@needs_root
+def test_a_link_in_the_servers_directory_leads_root_nowhere(
+    found: tuple[MariaDBServer, Deployment], tmp_path: Path
+) -> None:
+    """A table's file was a link to one of root's: the backup held it, and a restore gave it to the server."""
+    server, deployment = found
+    secret = tmp_path / "secret"
+    secret.write_text("vermilion")
+    secret.chmod(0o600)
+    server.ask("CREATE TABLE shop.stolen (n INT) ENGINE=MyISAM")
+    server.ask("FLUSH TABLES")
+    (server.data / "shop" / "stolen.MYD").unlink()
+    (server.data / "shop" / "stolen.MYD").symlink_to(secret)
+    with pytest.raises(NonRecoverableError, match="mariadb-backup"):
+        deployment.back_up()
+    copies = (deployment.root / "repository").rglob("*.MYD")
+    assert not any(b"vermilion" in path.read_bytes() for path in copies)
+
+
+@needs_root
+def test_no_program_of_the_servers_runs_as_root(
+    found: tuple[MariaDBServer, Deployment], tmp_path: Path
+) -> None:
+    """It loads libraries from where the server says, and recovers in what the server has written."""
+    server, deployment = found
+    said, programs = deployment.root / "said", deployment.root / "programs"
+    programs.mkdir()
+    spy = programs / "mariadb-backup"
+    spy.write_text(SPY.format(said=said, program=program("mariadb-backup")))
+    spy.chmod(0o755)
+    said.touch()
+    said.chmod(0o666)
+    deployment.properties["programs"] = str(programs)
+    write_one(server)
+    saved = deployment.back_up()
+    deployment.restore(saved.artifact)
+    assert written(server) == {-2}
+    assert set(said.read_text().split()) == {str(server.data.stat().st_uid)}
+
+
+@needs_root
+@pytest.mark.parametrize("operation", [Operation.STOP, Operation.PREPARE])
+def test_a_directory_that_the_servers_user_has_replaced_by_a_link_is_refused(
+    found: tuple[MariaDBServer, Deployment], operation: Operation
+) -> None:
+    """It led to another user's, as whom the server's program would have been started."""
+    server, deployment = found
+    theirs = deployment.root / "theirs"
+    theirs.mkdir()
+    shutil.chown(theirs, "nobody")
+    server.stop()
+    server.data.rename(server.base / "away")
+    server.data.symlink_to(theirs)
+    os.lchown(server.data, (server.base / "away").stat().st_uid, -1)
+    with pytest.raises(UntrustedPathError, match="is a link"):
+        deployment.do(operation)
+
+
+@needs_root
+def test_what_somebody_else_has_started_is_no_server(found: tuple[MariaDBServer, Deployment]) -> None:
+    """Their program was started again as the server's user."""
+    server, deployment = found
+    theirs = Path(shutil.copy(shutil.which("sleep") or "", deployment.root / "mariadbd"))
+    with subprocess.Popen([theirs, "600"], cwd=server.data, user="nobody") as process:
+        try:
+            job = deployment.provider_now.job(deployment.call(Operation.STOP), RecordingContext())
+            wait_until(lambda: b"600" in Path(f"/proc/{process.pid}/cmdline").read_bytes())
+            assert process.pid not in job.processes()
+            assert job.processes()
+        finally:
+            process.kill()
+
+
+@needs_root
+def test_a_user_that_the_system_knows_logs_in(found: tuple[MariaDBServer, Deployment]) -> None:
+    """The server asks the kernel who has connected: root, whoever the program runs as."""
+    server, deployment = found
+    server.ask("ALTER USER root@localhost IDENTIFIED VIA unix_socket")
+    write_one(server)
+    deployment.restore(deployment.back_up().artifact)
+    assert written(server) == {-2}

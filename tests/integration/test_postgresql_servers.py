@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from quiesce.errors import (
     NonRecoverableError,
     ProviderError,
     RecoverableError,
+    UntrustedPathError,
 )
 from quiesce.model.former_state import Side
 from quiesce.model.ids import BackupName, ExecutionId, Json
@@ -413,3 +415,39 @@ def _wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < ends, "it did not happen in time"
         time.sleep(0.02)
+
+
+# -- what others may do to root ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, whom the server's user attacks")
+def test_a_directory_that_the_servers_user_has_replaced_by_a_link_is_refused(plain: Deployment) -> None:
+    """It led to another user's, as whom the server's program would have been started."""
+    theirs = plain.root / "theirs"
+    theirs.mkdir()
+    shutil.chown(theirs, "nobody")
+    plain.server.end()
+    plain.server.data.rename(plain.server.data.with_name("away"))
+    plain.server.data.symlink_to(theirs)
+    os.lchown(plain.server.data, plain.server.data.with_name("away").stat().st_uid, -1)
+    with pytest.raises(UntrustedPathError, match="is a link"):
+        plain.do(Operation.START)
+
+
+def test_a_base_copy_stays_where_it_was_begun(plain: Deployment) -> None:
+    """Whoever may write to the repository led the server's program, by path, to another directory."""
+    elsewhere = plain.root / "elsewhere"
+    elsewhere.mkdir()
+    programs = plain.root / "programs"
+    programs.mkdir()
+    real = next(Path("/usr/lib/postgresql").glob("*/bin/pg_basebackup"), Path("pg_basebackup"))
+    swapping = programs / "pg_basebackup"
+    repository = plain.root / "repository"
+    led = f"mv $name {plain.root}/away && ln -s {elsewhere} ${{name%/}}"
+    swapping.write_text(f'#!/bin/sh\nfor name in {repository}/*/; do {led}; done\nexec {real} "$@"\n')
+    swapping.chmod(0o755)
+    plain.properties["programs"] = str(programs)
+    with contextlib.suppress(ProviderError):
+        plain.do(Operation.PREPARE)
+    assert list(elsewhere.iterdir()) == []
+    assert list((plain.root / "away").rglob("base.tar.gz"))

@@ -567,3 +567,23 @@ def test_a_restore_point_of_another_kind_of_server_is_refused(
         deployment.do(Operation.APPLY, artifact=saved.artifact)
     deployment.do(Operation.START)
     assert written(server) == {1}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, whom the server's user attacks")
+def test_a_dump_that_is_somebody_elses_file_is_not_read(tmp_path: Path) -> None:
+    """The server's user says which file it is: another server's dump, which root can read."""
+    with running(appends=False) as (server, root):
+        deployment = Deployment.of(root, str(server.socket), data=server.data)
+        with contextlib.closing(deployment.provider_now):
+            deployment.do(Operation.PREPARE)
+            cut = deployment.do(Operation.SNAPSHOT)
+            dump = server.data / cut.artifact["dump_name"]
+            wait_until(dump.exists)
+            shutil.copy(dump, root / "theirs")
+            (root / "theirs").chmod(0o600)
+            named = dict(cut.artifact) | {"dump_name": "../../theirs"}
+            with pytest.raises(NonRecoverableError, match="is no name of a file"):
+                deployment.do(Operation.COPY, artifact=named)
+            (root / "theirs").rename(dump)
+            with pytest.raises(NonRecoverableError, match="belongs to user 0"):
+                deployment.do(Operation.COPY, artifact=cut.artifact)

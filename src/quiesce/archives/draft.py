@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
@@ -148,6 +149,11 @@ class Draft:
         Raises:
             ForeignObjectError: when what is there is not this execution's draft.
         """
+        if not _is_own_directory(self._held):
+            raise ForeignObjectError(
+                f"{self.directory} was made by somebody else, who could replace what is written there",
+                hint="Find out who made it, and remove it.",
+            )
         if os.path.lexists(self._held / MANIFEST):
             raise ForeignObjectError(f"there is a backup of {describe(self.place)} already: {self.directory}")
         found = _read(self._held / DRAFT)
@@ -218,6 +224,17 @@ def drafted_by(directory: Path) -> ExecutionId | None:
     """Return which execution writes the draft in *directory*; None when there is no draft."""
     found = _read(directory / DRAFT)
     return ExecutionId(str(found["execution"])) if found else None
+
+
+def _is_own_directory(directory: Path) -> bool:
+    """Tell whether we have made *directory*: over a network, what is ours may bear another user's number."""
+    owner = directory.stat().st_uid
+    return owner == os.geteuid() or owner == _owner_of_new_files(directory)
+
+
+def _owner_of_new_files(directory: Path) -> int:
+    with tempfile.TemporaryFile(dir=directory) as file:
+        return os.fstat(file.fileno()).st_uid
 
 
 def _read(path: Path) -> Mapping[str, Json] | None:

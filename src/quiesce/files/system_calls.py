@@ -32,6 +32,11 @@ _STATX_MNT_ID: Final = 0x1000
 _STATX_SIZE: Final = 256
 _STATX_MNT_ID_OFFSET: Final = 0x90
 
+_CLONE_NEWNS: Final = 0x20000
+_MS_BIND: Final = 0x1000
+_MS_REC: Final = 0x4000
+_MS_PRIVATE: Final = 0x40000
+
 _FS_IOC_GETFLAGS: Final = 0x80086601
 _FS_IOC_SETFLAGS: Final = 0x40086602
 
@@ -93,6 +98,25 @@ def sync_file_system(descriptor: int) -> None:
     """Make everything on the file system of an open file durable."""
     if _libc.syncfs(ctypes.c_int(descriptor)) != 0:
         raise _error(ctypes.get_errno(), b"syncfs")
+
+
+def mount_privately(directory: int, at: bytes) -> None:
+    """Mount an open directory at the path *at*, for this process and its children alone.
+
+    Raises:
+        OSError: EPERM without the right to mount (``CAP_SYS_ADMIN``), as in many containers.
+    """
+    os.fchdir(directory)  # a descriptor stays among the mounts of all; the working directory comes along
+    if _libc.unshare(ctypes.c_int(_CLONE_NEWNS)) != 0:
+        raise _error(ctypes.get_errno(), at)
+    _mount(b"none", b"/", _MS_REC | _MS_PRIVATE)
+    _mount(b".", at, _MS_BIND)
+    os.chdir("/")
+
+
+def _mount(source: bytes, target: bytes, flags: int) -> None:
+    if _libc.mount(source, target, None, ctypes.c_ulong(flags), None) != 0:
+        raise _error(ctypes.get_errno(), target)
 
 
 def inode_flags(descriptor: int) -> int:

@@ -29,6 +29,10 @@ class Command:
     log_stdout: bool = True
     log_stderr: bool = True
     stderr_to_stdout: bool = False
+    #: a descriptor that takes both instead; it lasts as long as the child, or what that leaves behind
+    output: int | None = None
+    #: descriptors that it has under the same numbers
+    descriptors: Sequence[int] = ()
     #: seconds between asking it to end and killing it; 0: it is killed at once
     grace_s: float = 2.0
 
@@ -109,18 +113,27 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             ["/bin/sh", "-c", _GATE, "sh", *command.argv],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if command.log_stdout else subprocess.DEVNULL,
+            stdout=_stdout(command),
             stderr=_stderr(command),
             env=dict(command.env),
             cwd=command.cwd,
             start_new_session=True,
+            pass_fds=command.descriptors,
             bufsize=0,
         )
     except (OSError, ValueError) as error:
         raise NonRecoverableError(f"{command.argv[0]} could not be started: {error}") from error
 
 
+def _stdout(command: Command) -> int:
+    if command.output is not None:
+        return command.output
+    return subprocess.PIPE if command.log_stdout else subprocess.DEVNULL
+
+
 def _stderr(command: Command) -> int:
+    if command.output is not None:
+        return command.output
     if command.stderr_to_stdout:
         return subprocess.STDOUT
     return subprocess.PIPE if command.log_stderr else subprocess.DEVNULL

@@ -61,6 +61,11 @@ def inherited_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("QUIESCE_")}
 
 
+def everybodys_environment() -> dict[str, str]:
+    """Return what a program of another user may know of our environment."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
 def facts_of(call: Call) -> dict[str, str]:
     """Return what a child may know of why it runs, as variables of its environment."""
     point = call.point or call.parameters.snapshot_name or ""

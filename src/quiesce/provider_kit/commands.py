@@ -15,12 +15,10 @@ from quiesce.errors import NonRecoverableError, OperationTimeoutError
 from quiesce.files.durable import make_private_directory, storage_errors
 from quiesce.isolation.child import Child, Command
 from quiesce.isolation.reaper import Reaper
-from quiesce.isolation.run import facts_of, grace_s, inherited_environment
+from quiesce.isolation.run import everybodys_environment, facts_of, grace_s, inherited_environment
 from quiesce.model.call import Call
 from quiesce.ports import Context
 
-#: what is started keeps this file as its output, not a pipe that ends with us
-_TO_FILE: Final = 'exec >>"$0" 2>&1; exec "$@"'
 _LONGEST_SAID: Final = 500
 _LOOK_S: Final = 0.1
 _NOT_FOUND: Final = 127
@@ -121,31 +119,40 @@ class NodeCommands:
         *,
         environment: Mapping[str, str] | None = None,
         look: Callable[[], None] = _look_at_nothing,
+        descriptors: Sequence[int] = (),
     ) -> Said:
         """Run a program, and return when it has ended; *look* is called again and again until then.
 
-        *environment* is added to our own.
+        *environment* is added to our own. *descriptors* are those that the program has, too.
 
         Raises:
             OperationTimeoutError: when it did not end in time; it was killed.
         """
-        with contextlib.closing(self.start(job, argv, environment=environment)) as program:
+        with contextlib.closing(
+            self.start(job, argv, environment=environment, descriptors=descriptors)
+        ) as program:
             return program.wait(job, look=look)
 
     def start(
-        self, job: NamedJob, argv: Sequence[str], *, environment: Mapping[str, str] | None = None
+        self,
+        job: NamedJob,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> RunningProgram:
         """Start a program that runs on until it ends, is closed, or quiesce dies."""
         log = self._empty_log(job)
-        command = Command(
-            argv=["/bin/sh", "-c", _TO_FILE, str(log), *argv],
-            env={**inherited_environment(), **facts_of(job.call), **(environment or {})},
-            cwd="/",
-            log_stdout=False,
-            log_stderr=False,
-            grace_s=grace_s(job.call.operation),
-        )
-        return RunningProgram(Child(command, self._reaper), argv, log)
+        with log.open("ab") as out:  # a file, not a pipe: what is left in the background keeps it
+            command = Command(
+                argv=argv,
+                env={**inherited_environment(), **facts_of(job.call), **(environment or {})},
+                cwd="/",
+                output=out.fileno(),
+                descriptors=descriptors,
+                grace_s=grace_s(job.call.operation),
+            )
+            return RunningProgram(Child(command, self._reaper), argv, log)
 
     def run_as(self, job: NamedJob, user: Mapping[str, Any], argv: Sequence[str]) -> Said:
         """Run a program as *user* (`ServerUser.of_process`), and return when it has ended.
@@ -218,7 +225,7 @@ def _detached(log: Path, user: Mapping[str, Any], argv: Sequence[str]) -> subpro
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+                env=everybodys_environment(),
                 start_new_session=True,
                 **user,
             )

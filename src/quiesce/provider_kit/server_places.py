@@ -4,7 +4,8 @@ Root replaces directories in a directory that belongs to somebody else. Whatever
 (links, other names) can lead this process only where the user may go anyway.
 
 It is called with a request (JSON) as its only argument, takes data from standard input and answers with a
-line of JSON: the result, or an error.
+line of JSON: the result, or an error. What gives data writes them to standard output, and the line to
+standard error.
 """
 
 from __future__ import annotations
@@ -261,11 +262,12 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 def main(operations: Mapping[str, Operation] = OPERATIONS) -> None:
     """Do what the program's argument asks for."""
     request = json.loads(sys.argv[1])
-    _drop_rights(request)
-    _answer(sys.stdout, request, operations)
+    drop_rights(request)
+    _answer(sys.stderr if request["gives_data"] else sys.stdout, request, operations)
 
 
-def _drop_rights(request: Mapping[str, Any]) -> None:
+def drop_rights(request: Mapping[str, Any]) -> None:
+    """Become the user that the request names, for good."""
     user, group, groups = request["user"], request["group"], request["groups"]
     if os.geteuid() == 0 and user != 0:
         os.setgroups(groups)

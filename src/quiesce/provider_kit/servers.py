@@ -25,6 +25,7 @@ from quiesce.errors import (
 )
 from quiesce.files.durable import make_private_directory, write_durably
 from quiesce.files.reading import read_regular
+from quiesce.files.trust import open_declared
 from quiesce.model.former_state import FormerState, Side
 from quiesce.model.ids import BackupName, ExecutionId
 from quiesce.model.outcome import NOTHING, Outcome
@@ -79,16 +80,19 @@ class ServerJob(Job, Generic[OptionsT]):
 
     @property
     def data_directory(self) -> Path:
-        """Where the server's files are.
+        """Where the server's files are, without links.
 
         Raises:
             NonRecoverableError: when its node does not say it.
+            UntrustedPathError: at a link of the server's user, say: it may lead to the directory of another
+                one, with whose rights a program of the server's would be started.
         """
         if self.options.data_directory is None:
             raise NonRecoverableError(
                 f"{self.call.instance} does not say where its files are", hint="Set its data_directory."
             )
-        return Path(os.path.realpath(self.options.data_directory))
+        with open_declared(self.options.data_directory) as declared:
+            return Path(os.fsdecode(declared.path))
 
     @property
     def key(self) -> str:
@@ -242,9 +246,13 @@ def wait_until_well(job: AnyJob, why_not: Callable[[], str | None]) -> None:
 
 
 def processes_in(directory: Path, names: Collection[str]) -> list[int]:
-    """Return the processes of these *names* that work in *directory*: a server stays in its data's."""
+    """Return the processes of these *names* that work in *directory*: a server stays in its data's.
+
+    Those of other users are left out: what they call themselves, and are started by, says nothing.
+    """
     links = (link for link in Path("/proc").glob("[0-9]*/cwd") if _leads_to(link, directory))
-    return sorted(int(link.parent.name) for link in links if _name_of(link.parent) in names)
+    found = [link.parent for link in links if _name_of(link.parent) in names]
+    return sorted(int(process.name) for process in found if _user_of(process) in _whose(directory))
 
 
 def refuse_processes_in(directory: Path, names: Collection[str]) -> None:
@@ -282,6 +290,19 @@ def _name_of(process: Path) -> str:
         return (process / "comm").read_text().strip()
     except OSError:
         return ""
+
+
+def _whose(directory: Path) -> set[int]:
+    return {0, directory.lstat().st_uid}
+
+
+def _user_of(process: Path) -> int | None:
+    """Return as whom a process runs; None when it is gone."""
+    try:
+        lines = (process / "status").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[2]) for line in lines if line.startswith("Uid:")), None)
 
 
 def _leads_to(link: Path, directory: Path) -> bool:

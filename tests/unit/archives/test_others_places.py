@@ -142,3 +142,22 @@ def test_a_draft_without_what_belongs_in_it_is_damage_and_no_bug(
     for attempt in (lambda: repository.owner(PLACE), lambda: begin(repository)):
         with pytest.raises(NonRecoverableError, match="is damaged"):
             attempt()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a directory to another user")
+def test_a_directory_that_somebody_else_has_made_beforehand_is_not_written_to(repository: Archives) -> None:
+    """They could replace what a program has written there, before it was signed."""
+    directory = repository.directory(PLACE)
+    directory.mkdir(parents=True)
+    os.chown(directory, SOMEBODY_ELSE, SOMEBODY_ELSE)
+    with pytest.raises(ForeignObjectError, match="made by somebody else"):
+        begin(repository)
+    assert content(directory) == []
+
+
+def test_a_directory_is_ours_where_all_that_we_make_bears_another_number(
+    repository: Archives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server of files may not let root be root."""
+    monkeypatch.setattr(os, "geteuid", lambda: SOMEBODY_ELSE)
+    begin(repository)

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import json
-import shutil
-import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from quiesce.archives import Compression, Draft, Manifest
 from quiesce.errors import NonRecoverableError
-from quiesce.files.durable import make_private_directory, storage_errors, write_durably
+from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
-from quiesce.provider_kit.commands import Said
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.mariadb.client import MariaDBFacts, reach
+from quiesce.providers.mariadb import copying
+from quiesce.providers.mariadb.client import MariaDBFacts
 from quiesce.providers.mariadb.job import MariaDBJob
-from quiesce.providers.mariadb.relay import Relay
-from quiesce.providers.mariadb.waiting_copies import WaitingCopy
+from quiesce.providers.mariadb.staging import BASE, CHANGES, Staging
 
 DATA: Final = "data.tar.gz"
-#: where mariadb-backup writes to, inside of the draft
-_STAGING: Final = "staging"
-_BASE: Final = "base"
-_CHANGES: Final = "changes"
-_JOINED: Final = "joined"
-_DONE: Final = ".done"
-#: what mariadb-backup writes about its copy, beside the server's own files
-_ABOUT_COPY: Final = ("backup-my.cnf", "xtrabackup_", "mariadb_backup_")
-#: tables that were being built
-_UNFINISHED: Final = "#sql"
-_ENVIRONMENT: Final = {"LC_ALL": "C"}
-#: how often it looks for what InnoDB has logged, in milliseconds: its end waits until it has
-_LOOK_OFTEN: Final = "--log-copy-interval=20"
-#: how long it may take to reach the server, in seconds
-_REACH_S: Final = 30.0
+#: where mariadb-backup says what its copy is
+_CHECKPOINTS: Final = "xtrabackup_checkpoints"
+_LONGEST_FILE: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,40 +32,6 @@ class MariaDBArtifact:
     data_directory: str
 
 
-class Staging:
-    """The copies that mariadb-backup makes, until they are joined and stored."""
-
-    def __init__(self, draft: Draft) -> None:
-        self._place = draft.directory / _STAGING
-        self.base = self._place / _BASE
-        self.changes = self._place / _CHANGES
-        self.joined = self._place / _JOINED
-
-    def has(self, copy: Path) -> bool:
-        """Tell whether that copy is whole."""
-        return self._mark(copy).exists()
-
-    def empty(self, copy: Path) -> None:
-        """Make room for a copy."""
-        with storage_errors(f"make room for {copy}"):
-            self._mark(copy).unlink(missing_ok=True)
-            shutil.rmtree(copy, ignore_errors=True)
-            make_private_directory(self._place)
-
-    def mark(self, copy: Path) -> None:
-        """Note that it is whole."""
-        write_durably(self._mark(copy), b"")
-
-    def remove(self) -> None:
-        """Remove all of it."""
-        with storage_errors(f"remove {self._place}"):
-            if self._place.exists():
-                shutil.rmtree(self._place)
-
-    def _mark(self, copy: Path) -> Path:
-        return copy.with_name(copy.name + _DONE)
-
-
 def prepare(job: MariaDBJob) -> None:
     """Make the base copy, once for each execution.
 
@@ -94,15 +40,15 @@ def prepare(job: MariaDBJob) -> None:
     """
     if job.saving.made_before() is not None:
         return
-    staging = Staging(job.saving.begin())
+    staging = Staging(job.saving.begin(), job.owner)
     if job.copies.has(job.copy_key):
         return
     facts = _facts(job)
-    if not staging.has(staging.base):
+    if not staging.has(BASE):
         if job.options.hold:  # it would wait for the copy that waits for it
-            _copy(job, staging, staging.base)
+            copying.copy(job, staging, BASE)
         else:
-            _begin_copy(job, staging, facts)
+            copying.begin_copy(job, staging, facts)
 
 
 def cut(job: MariaDBJob, *, held: bool) -> tuple[MariaDBArtifact, bool]:
@@ -111,18 +57,15 @@ def cut(job: MariaDBJob, *, held: bool) -> tuple[MariaDBArtifact, bool]:
     A copy that waits for its end has none: it ends now. What is *held* already needs no lock of
     mariadb-backup's own, which would wait for ours.
     """
-    staging = Staging(job.saving.begin())
+    staging = Staging(job.saving.begin(), job.owner)
     if (waiting := job.copies.take(job.copy_key)) is not None:
-        _require_success(waiting.end(job))
-        return _artifact(waiting.facts, staging.base), True
+        copying.require_success(waiting.end(job))
+        return _artifact(waiting.facts, staging, BASE), True
     facts = _facts(job)
-    ready = staging.has(staging.base)
-    if ready:
-        options = [f"--incremental-basedir={staging.base}"]
-        _copy(job, staging, staging.changes, *options, *(["--no-lock"] if held else []))
-    else:
-        _copy(job, staging, staging.base, *(["--no-lock"] if held else []))
-    return _artifact(facts, staging.changes if ready else staging.base), ready
+    ready = staging.has(BASE)
+    made = CHANGES if ready else BASE
+    copying.copy(job, staging, made, *(["--no-lock"] if held else []))
+    return _artifact(facts, staging, made), ready
 
 
 def complete(job: MariaDBJob) -> Manifest:
@@ -131,23 +74,17 @@ def complete(job: MariaDBJob) -> Manifest:
         return made
     artifact = read_artifact(MariaDBArtifact, artifact_of(job.call))
     draft = job.saving.begin()
-    staging = Staging(draft)
+    staging = Staging(draft, job.owner)
     if DATA not in draft.finished:
-        _join(job, staging)
-        _store(job, draft, staging.base)
+        copying.join(job, staging)
+        _store(job, draft, staging)
     staging.remove()
     return job.saving.complete(draft, as_artifact(artifact), consistency=Consistency.APPLICATION)
 
 
-def let_go(job: MariaDBJob) -> None:
-    """End the copy of this execution that waits for its end."""
-    if (waiting := job.copies.take(job.copy_key)) is not None:
-        waiting.drop()
-
-
-def _artifact(facts: MariaDBFacts, copy: Path) -> MariaDBArtifact:
+def _artifact(facts: MariaDBFacts, staging: Staging, copy: str) -> MariaDBArtifact:
     return MariaDBArtifact(
-        version=facts.version, cut_lsn=_lsn_of(copy), data_directory=str(facts.data_directory)
+        version=facts.version, cut_lsn=_lsn_of(staging, copy), data_directory=str(facts.data_directory)
     )
 
 
@@ -169,130 +106,22 @@ def _facts(job: MariaDBJob) -> MariaDBFacts:
     return facts
 
 
-def _copy(job: MariaDBJob, staging: Staging, copy: Path, *options: str) -> None:
-    staging.empty(copy)
-    with _login(job) as login:
-        _run(job, f"--defaults-file={login}", "--backup", f"--target-dir={copy}", _LOOK_OFTEN, *options)
-    staging.mark(copy)
-
-
-def _begin_copy(job: MariaDBJob, staging: Staging, facts: MariaDBFacts) -> None:
-    """Return when all is copied but what the end of the copy adds, or the copy is whole."""
-    staging.empty(staging.base)
-    relay = Relay(job.state_dir / "relays" / job.key, lambda: reach(job.options, _REACH_S))
-    try:
-        with _login(job, relay.address) as login:
-            words = [f"--defaults-file={login}", "--backup", f"--target-dir={staging.base}", _LOOK_OFTEN]
-            program = job.commands.start(job, _argv(job, *words), environment=_ENVIRONMENT)
-            copy = WaitingCopy(facts, program, relay, lambda: staging.mark(staging.base))
-            job.copies.add(job.copy_key, copy)
-            job.wait_until(lambda: copy.is_made, "be copied")
-    except BaseException:
-        let_go(job)
-        relay.close()
-        raise
-    if not copy.waits:  # it has failed, or is of a release that says no stages
-        job.copies.take(job.copy_key)
-        _require_success(copy.end(job))
-
-
-def _join(job: MariaDBJob, staging: Staging) -> None:
-    """Have InnoDB recover within the copies, once: what cannot be recovered is no backup."""
-    if staging.has(staging.joined):
-        return
-    _run(job, "--prepare", f"--target-dir={staging.base}")
-    if staging.has(staging.changes):
-        _run(job, "--prepare", f"--target-dir={staging.base}", f"--incremental-dir={staging.changes}")
-    staging.mark(staging.joined)
-
-
-def _store(job: MariaDBJob, draft: Draft, directory: Path) -> None:
+def _store(job: MariaDBJob, draft: Draft, staging: Staging) -> None:
     with (
-        storage_errors(f"store {directory}"),
+        storage_errors("store what was copied"),
+        staging.opened() as copies,
         draft.create(DATA, Compression.GZIP, watched(job.context)) as out,
-        tarfile.open(fileobj=out, mode="w|") as archive,
     ):
-        for path in sorted(directory.rglob("*")):
-            if not _is_about_copy(path, directory) and not path.name.startswith(_UNFINISHED):
-                _add(archive, path, str(path.relative_to(directory)))
+        job.ask("pack", copies=copies, copy=BASE, descriptors=(copies,), into=out)
 
 
-def _is_about_copy(path: Path, directory: Path) -> bool:
-    """Tell a file of mariadb-backup's from databases and tables, which may be called the same."""
-    return path.parent == directory and path.is_file() and path.name.startswith(_ABOUT_COPY)
-
-
-def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
-    entry = tarfile.TarInfo(name)
-    status = path.stat()
-    entry.mtime = status.st_mtime
-    if path.is_dir():
-        entry.type, entry.mode = tarfile.DIRTYPE, 0o700
-        archive.addfile(entry)
-        return
-    entry.size, entry.mode = status.st_size, 0o660
-    with path.open("rb") as source:
-        archive.addfile(entry, source)
-
-
-def _run(job: MariaDBJob, *words: str) -> None:
-    _require_success(job.commands.run(job, _argv(job, *words), environment=_ENVIRONMENT))
-
-
-def _argv(job: MariaDBJob, *words: str) -> list[str]:
-    return [program(job, "mariadb-backup"), *words]
-
-
-def _require_success(said: Said) -> None:
-    if said.status != 0:
-        raise NonRecoverableError(f"mariadb-backup ended with {said}")
-
-
-def program(job: MariaDBJob, name: str) -> str:
-    """Return where the program *name* is.
-
-    Raises:
-        NonRecoverableError: when it is not on this machine.
-    """
-    directory = job.options.programs
-    found = shutil.which(name, path=None if directory is None else str(directory))
-    if found is None:
-        raise NonRecoverableError(
-            f"there is no {name} on this machine",
-            hint="Install mariadb-backup, of the server's version, or say with 'programs' where it is.",
-        )
-    return found
-
-
-@contextmanager
-def _login(job: MariaDBJob, socket: str | None = None) -> Iterator[Path]:
-    """Give a private file that says how to log in: what stands on a command line can be read by all."""
-    options = job.options
-    path = job.state_dir / "login" / f"{job.key}.cnf"
-    host = socket or options.host
-    where = (
-        {"socket": host, "protocol": "socket"}
-        if host.startswith("/")
-        else {"host": host, "port": str(options.port), "protocol": "tcp"}
-    )
-    told = {"user": options.user, "password": options.password or "", **where}
-    out = io.StringIO("[mariadb-backup]\n")
-    out.seek(0, io.SEEK_END)
-    for name, value in told.items():
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        out.write(f'{name}="{escaped}"\n')
-    make_private_directory(path.parent)
-    write_durably(path, out.getvalue().encode())
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _lsn_of(copy: Path) -> int:
+def _lsn_of(staging: Staging, copy: str) -> int:
     """Return up to which place in InnoDB's log a copy goes."""
     told: dict[str, str] = {}
-    for line in (copy / "xtrabackup_checkpoints").read_text().splitlines():
-        name, _, value = line.partition("=")
-        told[name.strip()] = value.strip()
-    return int(json.loads(told["last_lsn"]))
+    try:
+        for line in staging.read(copy, _CHECKPOINTS, at_most=_LONGEST_FILE).decode().splitlines():
+            name, _, value = line.partition("=")
+            told[name.strip()] = value.strip()
+        return int(told["last_lsn"])
+    except (OSError, ValueError, KeyError) as error:
+        raise NonRecoverableError(f"what mariadb-backup says of its copy cannot be read: {error}") from error

@@ -11,8 +11,8 @@ from quiesce.errors import ProviderError
 from quiesce.model.ids import Json
 from quiesce.ports import Finding
 from quiesce.provider_kit.servers import mount_of
-from quiesce.providers.mariadb.backup import program
 from quiesce.providers.mariadb.client import MariaDBFacts, MariaDBSession
+from quiesce.providers.mariadb.copying import program
 from quiesce.providers.mariadb.job import MariaDBJob, why_not_saved
 
 #: a transaction that runs for so long is named, in seconds

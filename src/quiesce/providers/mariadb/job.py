@@ -21,6 +21,7 @@ class MariaDBJob(HeldServerJob[MariaDBOptions]):
 
     provider: ClassVar[str] = "mariadb"
     process_names: ClassVar[frozenset[str]] = frozenset({"mariadbd", "mysqld"})
+    as_owner: ClassVar[str] = "quiesce.providers.mariadb.as_owner"
 
     copies: WaitingCopies
 

@@ -8,7 +8,7 @@ from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.ports import Finding
 from quiesce.provider_kit.artifact import as_artifact
 from quiesce.provider_kit.held_servers import HeldServerOperations
-from quiesce.providers.mariadb import backup, doctor, restore
+from quiesce.providers.mariadb import backup, copying, doctor, restore
 from quiesce.providers.mariadb.job import MariaDBJob
 
 
@@ -49,7 +49,7 @@ class MariaDBOperations(HeldServerOperations[MariaDBJob]):
 
     def delete(self, job: MariaDBJob, /) -> Outcome:
         """Remove the backup, or what was begun of it."""
-        backup.let_go(job)
+        copying.let_go(job)
         return super().delete(job)
 
     def revert(self, job: MariaDBJob, /) -> Outcome:

@@ -52,6 +52,11 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
+    def path(self) -> Path:
+        """Where anybody finds it who can go there."""
+        return self._path
+
+    @property
     def address(self) -> str:
         """Where other processes of the same user find it: short, however long the directory's name is."""
         return f"/proc/{os.getpid()}/fd/{self._directory}/{_NAME}"

@@ -9,7 +9,7 @@ from typing import Final
 from quiesce.model.ids import ExecutionId
 from quiesce.provider_kit.commands import NamedJob, RunningProgram, Said
 from quiesce.providers.mariadb.client import MariaDBFacts
-from quiesce.providers.mariadb.relay import Relay
+from quiesce.providers.mariadb.passage import Passage
 
 #: how long a copy may take for its end when nobody waits for the cut any more, in seconds
 _END_S: Final = 30.0
@@ -21,18 +21,18 @@ class WaitingCopy:
     """What mariadb-backup has copied; it reads the server's log on until it is ended."""
 
     def __init__(
-        self, facts: MariaDBFacts, program: RunningProgram, relay: Relay, mark: Callable[[], None]
+        self, facts: MariaDBFacts, program: RunningProgram, passage: Passage, mark: Callable[[], None]
     ) -> None:
         """*mark* notes that the copy is whole."""
         self.facts = facts
         self._program = program
-        self._relay = relay
+        self._passage = passage
         self._mark = mark
 
     @property
     def waits(self) -> bool:
         """Whether all is copied but what its end adds, and the end waits."""
-        return self._relay.keeps_back
+        return self._passage.relay.keeps_back
 
     @property
     def is_made(self) -> bool:
@@ -42,7 +42,7 @@ class WaitingCopy:
     def end(self, job: NamedJob) -> Said:
         """Have it end: it holds what was acknowledged until now. Return how mariadb-backup has ended."""
         try:
-            self._relay.let_through()
+            self._passage.relay.let_through()
             said = self._program.wait(job)
             if said.status == 0:
                 self._mark()
@@ -52,7 +52,7 @@ class WaitingCopy:
 
     def keep(self) -> None:
         """Have it end, because nobody cuts by it: it becomes a base copy like any other."""
-        self._relay.let_through()
+        self._passage.relay.let_through()
         try:
             if self._program.has_ended(_END_S) and self._program.said().status == 0:
                 self._mark()
@@ -62,7 +62,7 @@ class WaitingCopy:
     def drop(self) -> None:
         """Kill mariadb-backup if it has not ended; the server lets go of what it holds."""
         self._program.close()
-        self._relay.close()
+        self._passage.close()
 
 
 class WaitingCopies:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ from typing import Any, Final
 
 from quiesce.archives import Compression, Draft, FileReader, Manifest
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
-from quiesce.files.durable import storage_errors
+from quiesce.files.descriptors import DIRECTORY
+from quiesce.files.durable import PRIVATE_DIRECTORY, storage_errors
+from quiesce.files.held import held_path
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
 from quiesce.provider_kit.saving import watched
@@ -165,22 +168,34 @@ def why_not_usable(facts: ServerFacts) -> str:
 
 
 def _copy_base(job: PostgreSQLJob, draft: Draft, facts: ServerFacts) -> None:
-    staging = draft.directory / _STAGING
-    with storage_errors(f"write {staging}"):
+    staging = draft.own_path(_STAGING)
+    with storage_errors(f"write {draft.path(_STAGING)}"):
         shutil.rmtree(staging, ignore_errors=True)
         draft.own_path(_FACTS).unlink(missing_ok=True)  # what was copied before does not count any more
-    told = _Growth(job, staging)
-    argv = [str(program(job, "pg_basebackup", facts.major)), "-D", str(staging), "-Ft", "-X", "fetch", "-z"]
-    argv += ["-c", "fast", "--no-password", "-h", job.options.host, "-p", str(job.options.port)]
-    said = job.commands.run(job, [*argv, "-U", job.options.user], environment=_login(job), look=told.look)
-    if said.status != 0:
-        raise NonRecoverableError(f"pg_basebackup ended with {said}")
-    with storage_errors(f"store {staging}"):
+        staging.mkdir(mode=PRIVATE_DIRECTORY)
+        directory = os.open(staging, DIRECTORY)
+    try:
+        _run_base_backup(job, directory, facts)
+    finally:
+        os.close(directory)
+    with storage_errors(f"store {draft.path(_STAGING)}"):
         for path in sorted(staging.iterdir()):
             path.rename(draft.own_path(path.name))
             draft.adopt(path.name, Compression.GZIP if path.suffix == ".gz" else Compression.NONE)
         staging.rmdir()
     _write_facts(draft, facts)
+
+
+def _run_base_backup(job: PostgreSQLJob, directory: int, facts: ServerFacts) -> None:
+    """Have the server's program write to an open *directory*: whoever renames those above it meanwhile."""
+    into = held_path(directory)
+    argv = [str(program(job, "pg_basebackup", facts.major)), "-D", str(into), "-Ft", "-X", "fetch", "-z"]
+    argv += ["-c", "fast", "--no-password", "-h", job.options.host, "-p", str(job.options.port)]
+    argv += ["-U", job.options.user]
+    look = _Growth(job, into).look
+    said = job.commands.run(job, argv, environment=_login(job), look=look, descriptors=(directory,))
+    if said.status != 0:
+        raise NonRecoverableError(f"pg_basebackup ended with {said}")
 
 
 def _login(job: PostgreSQLJob) -> dict[str, str]:

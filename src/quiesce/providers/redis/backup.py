@@ -123,12 +123,24 @@ def _copy_dump(job: RedisJob, draft: Draft, artifact: RedisArtifact) -> None:
             lambda: not session.info("persistence").get("rdb_bgsave_in_progress"), "write its state"
         )
         with storage_errors(f"read what {job.call.instance} has written"):
-            file = open_regular_file(job.data_directory / artifact.dump_name)
+            file = _open_dump(job, artifact)
         with file:
             _require_ours(job, session, artifact, file)
             told = watched(job.context, os.fstat(file.fileno()).st_size)
             with draft.create(DUMP, Compression.GZIP, told) as out:
                 shutil.copyfileobj(file, out, _CHUNK_BYTES)
+
+
+def _open_dump(job: RedisJob, artifact: RedisArtifact) -> io.FileIO:
+    """Open the server's own file: the name is what it says, and its user may have put another one there."""
+    if "/" in artifact.dump_name:
+        raise NonRecoverableError(f"{artifact.dump_name!r} is no name of a file")
+    file = open_regular_file(job.data_directory / artifact.dump_name)
+    owner = os.fstat(file.fileno()).st_uid
+    if owner != job.owner.user:
+        file.close()
+        raise NonRecoverableError(f"{artifact.dump_name} of {job.call.instance} belongs to user {owner}")
+    return file
 
 
 def _require_ours(job: RedisJob, session: RedisSession, artifact: RedisArtifact, file: io.FileIO) -> None:
