@@ -346,15 +346,18 @@ def test_a_state_of_another_run_is_not_taken_for_the_cut(found: tuple[RedisServe
         deployment.do(Operation.COPY, artifact=cut.artifact)
 
 
-def test_a_child_that_begins_to_write_late_writes_the_cut(found: tuple[RedisServer, Deployment]) -> None:
-    """It holds what there was when it forked, however long it has waited for its processor."""
+@pytest.mark.parametrize("late_s", [-1, 5])
+def test_a_child_that_begins_to_write_late_writes_the_cut(
+    found: tuple[RedisServer, Deployment], late_s: int
+) -> None:
+    """It holds what there was when it forked, however long it has waited; its clock may be a tick behind."""
     server, deployment = found
     server.ask("SADD", "ledger", 1)
     artifact = deployment.do(Operation.SNAPSHOT).artifact
     assert isinstance(artifact, dict)
     forked_at = artifact["forked_at"]
     assert isinstance(forked_at, int)
-    saved = deployment.do(Operation.COPY, artifact={**artifact, "forked_at": forked_at - 5})
+    saved = deployment.do(Operation.COPY, artifact={**artifact, "forked_at": forked_at - late_s})
     deployment.restore(saved.artifact)
     assert written(server) == {1}
 

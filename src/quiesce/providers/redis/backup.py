@@ -159,11 +159,13 @@ def _require_ours(job: RedisJob, session: RedisSession, artifact: RedisArtifact,
 def _is_next_save(about: Mapping[str, Any], artifact: RedisArtifact, begun_at: int) -> bool:
     """Tell whether a dump that was begun then, by the server's clock, is the first one after *artifact*.
 
-    What a child that has forked may wait before it begins to write has no bound.
+    What a child that has forked may wait before it begins to write has no bound. And it asks time(2), which
+    may still tell the second before: it goes on with the kernel's tick only.
     """
+    late_s = begun_at - artifact.forked_at
     if artifact.saves is None:
-        return begun_at - artifact.forked_at in (0, 1)
-    return begun_at >= artifact.forked_at and about.get("rdb_saves") == artifact.saves + 1
+        return late_s in (-1, 0, 1)
+    return late_s >= -1 and about.get("rdb_saves") == artifact.saves + 1
 
 
 def _lost(job: RedisJob, why: str) -> NonRecoverableError:
