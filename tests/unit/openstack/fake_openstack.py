@@ -24,6 +24,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import ip_address, ip_network
 from typing import Any, NoReturn
 
 from quiesce.errors import OperationTimeoutError, ProviderError
@@ -599,8 +600,12 @@ class FakeOpenStack:
                 return {f"{one}s": found}
             case "GET", [_, thing_id]:
                 return {one: self._there(kind, thing_id, one)}
+            case "PUT", ["routers", router_id, verb]:
+                self._wire(self._there(kind, router_id, one), verb, body["subnet_id"])
+                return {}
             case "PUT", [_, thing_id]:
                 thing = self._there(kind, thing_id, one)
+                self._require_reachable(thing_id, body[one].get("routes") or ())
                 thing.update(_changed(thing, body[one]))
                 return {one: thing}
             case "POST", [_]:
@@ -610,6 +615,36 @@ class FakeOpenStack:
             case "DELETE", [_, thing_id]:
                 return kind.pop(thing_id, {})
         raise AssertionError(f"the fake knows no {method} {parts}")
+
+    def _wire(self, router: dict[str, Any], verb: str, subnet: str) -> None:
+        """Connect a subnet, or let go of one that no route needs."""
+        ports = self.network.setdefault("ports", {})
+        if verb == "add_router_interface":
+            port = {
+                "id": str(uuid.uuid4()),
+                "device_id": router["id"],
+                "device_owner": "network:router_interface",
+                "fixed_ips": [{"subnet_id": subnet}],
+            }
+            ports[port["id"]] = port
+            return
+        if any(self._reaches(subnet, route) for route in router.get("routes") or ()):
+            refuse(409, f"Router interface for subnet {subnet} is required by one or more routes.")
+        for port in list(ports.values()):
+            if port["device_id"] == router["id"] and port["fixed_ips"][0]["subnet_id"] == subnet:
+                del ports[port["id"]]
+
+    def _require_reachable(self, router: str, routes: Iterable[dict[str, str]]) -> None:
+        """Refuse routes whose next hop no interface of the router reaches."""
+        ports = [port for port in self.network.get("ports", {}).values() if port.get("device_id") == router]
+        subnets = [port["fixed_ips"][0]["subnet_id"] for port in ports]
+        for route in routes:
+            if not any(self._reaches(subnet, route) for subnet in subnets):
+                refuse(400, f"Invalid format for routes: {route}, the nexthop is not connected with router")
+
+    def _reaches(self, subnet: str, route: dict[str, str]) -> bool:
+        cidr = self.network.get("subnets", {}).get(subnet, {}).get("cidr")
+        return bool(cidr) and ip_address(route["nexthop"]) in ip_network(cidr)
 
     # -- small things -----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from hands import Hands
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.model.operation import Operation
 from quiesce.model.parameters import Parameters
+from quiesce.providers.openstack.client import Service
 
 APPLY = {"parameters": Parameters(apply_network=True)}
 
@@ -121,6 +122,24 @@ def test_a_rule_that_cannot_be_made_leaves_the_others_alone(cloud: FakeOpenStack
     with pytest.raises(ResourceNotFoundError):
         hands.do(Operation.APPLY, "n1", "SecurityGroup", artifact=artifact, **APPLY)
     assert set(cloud.network["security-group-rules"]) == {"b"}
+
+
+def test_a_route_comes_back_after_the_subnet_that_it_goes_by_and_goes_before_it(
+    cloud: FakeOpenStack, hands: Hands
+) -> None:
+    """Neutron refuses a route whose next hop nothing reaches, and keeps an interface that a route uses."""
+    route = {"destination": "10.9.0.0/16", "nexthop": "10.1.0.9"}
+    cloud.network["subnets"] = {"s1": {"id": "s1", "cidr": "10.1.0.0/24"}}
+    cloud.network["routers"] = {"r1": {"id": "r1", "name": "way", "routes": []}}
+    bare = hands.do(Operation.SNAPSHOT, "r1", "Router").artifact
+    hands.client.request(Service.NETWORK, "PUT", "/routers/r1/add_router_interface", body={"subnet_id": "s1"})
+    cloud.network["routers"]["r1"]["routes"] = [route]
+    routed = hands.do(Operation.SNAPSHOT, "r1", "Router").artifact
+    hands.do(Operation.APPLY, "r1", "Router", artifact=bare, **APPLY)
+    assert (cloud.network["routers"]["r1"]["routes"], cloud.network["ports"]) == ([], {})
+    hands.do(Operation.APPLY, "r1", "Router", artifact=routed, **APPLY)
+    assert cloud.network["routers"]["r1"]["routes"] == [route]
+    assert len(cloud.network["ports"]) == 1
 
 
 def test_nothing_of_a_definition_is_left_on_the_cloud(cloud: FakeOpenStack, hands: Hands) -> None:
