@@ -117,6 +117,14 @@ class TestDoctor:
         never = {"resource_id": server, "group_snapshots": "never"}
         assert "one after the other" in self._findings(hands, server, properties=never)["group"].detail
 
+    def test_a_volume_of_a_group_that_its_own_node_cuts(self, cloud: FakeOpenStack, hands: Hands) -> None:
+        server = cloud.boot(from_volume=True, volumes=1)
+        one, _ = cloud.attached(server)
+        assert "group" not in self._findings(hands, one, type_="Volume")
+        cloud.group(cloud.attached(server))
+        found = self._findings(hands, one, type_="Volume")["group"]
+        assert "one of 2 volumes" in found.detail
+
 
 class TestWhatAVolumeIs:
     """A volume that a backup is restored into is of the default type, unless one is made for it.

@@ -79,6 +79,7 @@ def check_volume(job: OpenStackJob) -> Iterator[Finding]:
     )
     yield _revertible(job, volume)
     yield from _shared([volume])
+    yield from _apart(job, volume)
     yield from _backend(job)
 
 
@@ -157,6 +158,19 @@ def _moments(job: OpenStackJob, own: Sequence[Volume], listing: Mapping[str, Vol
     detail = f"its volumes are the group {group}: "
     detail += why_not_used(job, group) or "one snapshot of it is their cut"
     return Finding(check="group", passed=True, detail=detail)
+
+
+def _apart(job: OpenStackJob, volume: Volume) -> Iterator[Finding]:
+    """Tell of volumes that are a group with this one, which a node of its own cuts at another moment."""
+    listing = job.connection.volumes.listed(job).values()
+    others = [each for each in listing if volume.group_id and each.group_id == volume.group_id]
+    if len(others) > 1:
+        yield Finding(
+            check="group",
+            passed=True,
+            detail=f"it is one of {len(others)} volumes of the group {volume.group_id}, and its node cuts it "
+            "by itself: at one instant with the others only if their server has the one node for all of them",
+        )
 
 
 def _shared(attached: Iterable[Volume]) -> Iterator[Finding]:
