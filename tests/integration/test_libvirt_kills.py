@@ -90,3 +90,51 @@ def _wait_for(moment: str, running: subprocess.Popen[str], quiesce: Quiesce) -> 
     if moment == "copy":
         lab.wait(lambda: any(path.suffix == ".qcow2" for path in quiesce.of_instances()))
         time.sleep(0.1)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize(("call", "time"), [("link", 1), ("link", 2), ("linkat", 1)])
+def test_a_restore_that_is_killed_while_files_get_their_names_is_finished_by_the_next(
+    make_guest: Callable[[str], lab.Guest],  # noqa: F811
+    tmp_path: Path,
+    call: str,
+    time: int,
+) -> None:
+    """It is tried whether files can have two names, then one gets its second, the new disk its own."""
+    guest = make_guest("named")
+    guest.boot()
+    first = guest.disk()
+    before = _files_of(guest)
+    quiesce = Quiesce(tmp_path, guest)
+    snapshot, full = ("-p", "snapshot_incremental=true"), FULL
+    one, two = ("-p", "snapshot_name=one"), ("-p", "snapshot_name=two")
+    only = ("-p", "safety_snapshot=false")
+    guest.shell("echo saved >/data/token; sync")
+    quiesce.run("backup", "shop", *full, *one)
+    guest.shell("echo later >/data/token; sync")
+    quiesce.run("backup", "shop", *snapshot, *two)
+    inject = f"inject={call}:signal=KILL:when={time}"
+    command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
+    command += quiesce._command(("restore", "shop", *full, *one, *only))
+    died = subprocess.run(command, env=quiesce._environment(), capture_output=True, check=False)
+    assert died.returncode != 0
+    quiesce.run("recover")
+    guest.wait_for_agent()
+    assert guest.shell("cat /data/token").strip() == "later"
+    quiesce.run("restore", "shop", *full, *one, *only)
+    guest.wait_for_agent()
+    assert guest.shell("cat /data/token").strip() == "saved"
+    assert f"'{first}'" in guest.domain.XMLDesc(0)
+    quiesce.run("restore", "shop", *snapshot, *two, *only)
+    guest.wait_for_agent()
+    assert guest.shell("cat /data/token").strip() == "later"
+    quiesce.run("remove-backup", "shop", *snapshot, *two)
+    assert _files_of(guest) == before
+    assert guest.shell("cat /data/token").strip() == "later"
+    guest.forget()
+
+
+def _files_of(guest: lab.Guest) -> set[str]:
+    return {
+        path.name for path in guest.disk().parent.iterdir() if path.name.lstrip(".").startswith(guest.name)
+    }

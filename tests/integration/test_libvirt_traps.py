@@ -478,5 +478,7 @@ def test_a_restored_domain_has_its_first_file_again_and_nothing_stays_behind(
 
 
 def _beside(guest: lab.Guest) -> set[str]:
-    """Return the files that lie where the guest's disk does."""
-    return {path.name for path in guest.disk().parent.iterdir()}
+    """Return the guest's files that lie where its disk does."""
+    return {
+        path.name for path in guest.disk().parent.iterdir() if path.name.lstrip(".").startswith(guest.name)
+    }
