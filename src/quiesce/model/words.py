@@ -51,7 +51,9 @@ def says_no(value: Json) -> bool:
 
 def read_text(value: Json) -> str:
     """Return printable text that is not empty."""
-    if not isinstance(value, str) or not value or len(value) > _LONGEST_TEXT or not value.isprintable():
+    if not isinstance(value, str):
+        raise WrongValueError(value, """text; quote what JSON would take for something else: '"true"'""")
+    if not value or len(value) > _LONGEST_TEXT or not value.isprintable():
         raise WrongValueError(value, f"1 to {_LONGEST_TEXT} printable characters")
     return value
 

@@ -82,3 +82,10 @@ def test_a_path_that_depends_on_where_one_stands_is_refused(value: Json) -> None
     with pytest.raises(words.WrongValueError, match=r"absolute|printable"):
         words.read_absolute_path(value)
     assert words.read_absolute_path("/srv/a..b") == "/srv/a..b"
+
+
+@pytest.mark.parametrize("value", [True, 12, None, ["x"]])
+def test_what_json_took_for_something_else_is_told_to_be_quoted(value: object) -> None:
+    with pytest.raises(words.WrongValueError, match="quote what JSON would take"):
+        words.read_text(value)  # type: ignore[arg-type]
+    assert words.read_text("true") == "true"
