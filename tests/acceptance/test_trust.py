@@ -13,7 +13,7 @@ from quiesce.bootstrap import Secrets, Settings, start_guard
 from quiesce.errors import ExitStatus, NonRecoverableError, UntrustedPathError
 from quiesce.files.reading import read_regular
 
-from .shop import CommandLine, eventually
+from .shop import CommandLine, Shop, eventually
 
 SOMEBODY_ELSE = 54321
 
@@ -297,3 +297,27 @@ def test_no_timer_of_roots_runs_a_program_that_others_can_change(
     os.chown(program, SOMEBODY_ELSE, SOMEBODY_ELSE)
     told = quiesce("schedule", "install", "--by", "cron", status=ExitStatus.REFUSED).err
     assert f"belongs to user {SOMEBODY_ELSE}" in told
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "command", [["backups", "extract", "shop", "p", "files", "one", "-o"], ["keys", "export", "--output"]]
+)
+def test_nothing_is_written_where_a_link_of_somebody_else_leads(
+    shop: Shop, quiesce: CommandLine, tmp_path: Path, command: list[str]
+) -> None:
+    """Root's file of theirs, under a name that they knew: in /etc/cron.d, say."""
+    (shop.data / "one").write_text("* * * * * root id")
+    quiesce("backup", "shop", "--full", "--snapshot-name", "p")
+    for name in ("theirs", "victim"):
+        (tmp_path / name).mkdir()
+    os.chown(tmp_path / "theirs", SOMEBODY_ELSE, SOMEBODY_ELSE)
+    (tmp_path / "theirs" / "link").symlink_to(tmp_path / "victim")
+    os.lchown(tmp_path / "theirs" / "link", SOMEBODY_ELSE, SOMEBODY_ELSE)
+    process = quiesce.start(*command, str(tmp_path / "theirs" / "link" / "new"))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == ExitStatus.REFUSED, err
+    assert "is a link and was not followed" in err
+    assert list((tmp_path / "victim").iterdir()) == []
+    quiesce(*command, str(tmp_path / "theirs" / "new"))
+    assert (tmp_path / "theirs" / "new").exists()

@@ -100,21 +100,45 @@ def remove_unfinished_in(directory: int) -> None:
             _remove_abandoned(directory, name)
 
 
-@contextlib.contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a new file at *path*, private to the user; when the block fails, it is gone again.
+def write_named(path: Path, data: bytes) -> None:
+    """Do what `write_durably` does where the operator has said: a link of somebody else is not followed.
 
     Raises:
+        UntrustedPathError: at such a link above the file.
+    """
+    with _named_directory(path) as directory:
+        write_durably_in(directory, os.fsencode(path.name), data)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file where the operator has said, private to the user; gone again when the block fails.
+
+    Raises:
+        UntrustedPathError: at a link of somebody else above it.
         OSError: when anything is there already, a link too, or not all of it could be written.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, PRIVATE_FILE)
+    with _named_directory(path) as directory:
+        descriptor = os.open(path.name, flags, PRIVATE_FILE, dir_fd=directory)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path.name, dir_fd=directory)
+            raise
+
+
+@contextlib.contextmanager
+def _named_directory(path: Path) -> Iterator[int]:
+    """Give the directory that is to hold *path*."""
+    with open_declared(os.path.abspath(path.parent / "file"), replaceable=True) as declared:
+        directory = os.open(".", DIRECTORY, dir_fd=declared.parent)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        yield directory
+    finally:
+        os.close(directory)
 
 
 def make_private_directory(path: Path) -> None:

@@ -11,7 +11,7 @@ from quiesce.archives import Keyring
 from quiesce.bootstrap import Settings, require_trusted_home
 from quiesce.cli.printing import say
 from quiesce.cli.values import read_input
-from quiesce.files.durable import storage_errors, write_durably
+from quiesce.files.durable import storage_errors, write_named
 
 #: how much a file of keys may hold
 _MOST_BYTES = 1 << 20
@@ -41,7 +41,7 @@ def export_keys(output: str | None) -> None:
         say(text.rstrip())
         return
     with storage_errors(f"write {output}"):
-        write_durably(Path(output).absolute(), text.encode())
+        write_named(Path(output).absolute(), text.encode())
     say(f"the keys are in {output}: whoever has them can forge backups")
 
 

@@ -27,7 +27,7 @@ from quiesce.cli.retention import retention_options
 from quiesce.cli.session import json_option
 from quiesce.cli.values import read_age
 from quiesce.errors import DamagedError, TamperedError, UsageError
-from quiesce.files.durable import storage_errors, write_durably
+from quiesce.files.durable import storage_errors, write_named
 from quiesce.model.retention import RetentionPolicy
 from quiesce.model.stored_object import ObjectName
 from quiesce.reports.json import render_json
@@ -574,7 +574,7 @@ def export_key(url: str, output: str | None, given: GivenCredentials) -> None:
         say(new.as_text().rstrip())
         return
     with storage_errors(f"write {output}"):
-        write_durably(Path(output).absolute(), new.as_text().encode())
+        write_named(Path(output).absolute(), new.as_text().encode())
     say(f"the key {id_} is in {output}: whoever has it can read the repository")
 
 
