@@ -230,18 +230,23 @@ class Following:
     def __init__(self, shop: Console, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
         self.path = filled("/executions/{execution}/live", shop)
         self._looks = 0
+        self._happens = happens
         report = Pages._report
 
         def running(pages: Pages, execution: str) -> ExecutionReport:
             self._looks += 1
             if self._looks == 3:
-                happens()
+                self._happens()
             assert self._looks < 20, "it goes on"
             found = report(pages, execution)
             return replace(found, execution=replace(found.execution, state=ExecutionState.RUNNING))
 
         monkeypatch.setattr(Pages, "_report", running)
         monkeypatch.setattr(pages, "_LIVE_S", 0.0)
+
+    def happens_next(self, happens: Callable[[], object]) -> None:
+        """Have something else happen to who follows it from now on."""
+        self._looks, self._happens = 0, happens
 
 
 @pytest.mark.parametrize("how", ["removed", "given a new token", "logged out", "lost"])
@@ -280,6 +285,26 @@ def test_executions_are_not_followed_by_any_number_at_once(
     following = Following(shop, monkeypatch, follow_too)
     browser.get(following.path)
     assert answers == [503]
+
+
+def test_one_user_does_not_take_all_that_may_be_followed(
+    shop: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A viewer had all 32, and no operator could take out a file."""
+    monkeypatch.setattr(app, "_MOST_OF_ONE", 1)
+    answers: list[int] = []
+    users = Users(shop.home / "console-users.json")
+    browser, other = shop.client(UserRole.VIEWER), shop.client(UserRole.ADMIN)
+
+    def follow_too() -> None:
+        answers.append(browser.get(following.path).status_code)
+        users.remove("viewer")
+        following.happens_next(lambda: users.remove("admin"))
+        answers.append(other.get(following.path).status_code)
+
+    following = Following(shop, monkeypatch, follow_too)
+    browser.get(following.path)
+    assert answers == [503, 200]
 
 
 PROXY = TrustedProxy(address="127.0.0.1", header="Remote-User", secret="a secret of the proxy's own")

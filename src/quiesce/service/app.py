@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -35,6 +36,8 @@ _UNKNOWN: Final = 401
 _FORM_S: Final = 20.0
 #: how many may follow executions and take out files at once: each asks the database twice a second
 _MOST_STREAMS: Final = 32
+#: of one user: nobody takes them all
+_MOST_OF_ONE: Final = 8
 #: forms are small
 _FORM_BYTES: Final = 64 * 1024
 #: by name: what it is, and where it lies; the design is that of reports, too
@@ -120,7 +123,7 @@ class _Door:
         self._services = services
         self._access = access
         self._pages = pages
-        self._streams = 0
+        self._streams: Counter[str] = Counter()
 
     async def open(self, request: Request, place: ConsoleRoute) -> Response:
         """Answer a request for *place*."""
@@ -131,9 +134,10 @@ class _Door:
             session = self._access.require(request, role, form.get("csrf", ""))
             answer = await _answer(place, request, session, form)
             if isinstance(answer, StreamingResponse):
-                if self._streams >= _MOST_STREAMS:
-                    raise RequestRefusedError("so much is being sent already; try again in a moment", 503)
-                answer.body_iterator = self._while_allowed(request, role, answer.body_iterator)
+                self._require_turn(session.user.name)
+                answer.body_iterator = self._while_allowed(
+                    request, session.user.name, role, answer.body_iterator
+                )
         except QuiesceError as error:
             masked_error(self._services.masking, error)
             answer = self._refusal(request, error)
@@ -180,18 +184,22 @@ class _Door:
         answer.headers.update({"Cache-Control": "max-age=300", "ETag": f'"{tag}"'})
         return answer
 
+    def _require_turn(self, user: str) -> None:
+        if self._streams.total() >= _MOST_STREAMS or self._streams[user] >= _MOST_OF_ONE:
+            raise RequestRefusedError("so much is being sent already; try again in a moment", 503)
+
     async def _while_allowed(
-        self, request: Request, role: UserRole, parts: AsyncIterable[_Part]
+        self, request: Request, user: str, role: UserRole, parts: AsyncIterable[_Part]
     ) -> AsyncIterator[_Part]:
         """Hand *parts* on for as long as who asked for them may still see them."""
-        self._streams += 1
+        self._streams[user] += 1
         try:
             async for part in parts:
                 if not await run_in_threadpool(self._access.allows, request, role):
                     return
                 yield part
         finally:
-            self._streams -= 1
+            self._streams[user] -= 1
 
     def _refusal(self, request: Request, error: QuiesceError) -> Response:
         session = self._access.session(request)
