@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,26 @@ def test_what_cfy_does_not_have_is_refused(quiesce: CommandLine, installed: Path
     two_ways = ("--from-cfy-local", "shop", "--from-repository", str(installed))
     assert "choose one" in quiesce("init", *two_ways, status=ExitStatus.USAGE).err
     assert quiesce("deployments", "list", "--json").json["deployments"] == []
+
+
+@pytest.mark.parametrize("what", ["pipe", "link", "endless"])
+def test_a_profile_of_somebody_else_neither_hangs_nor_leads_elsewhere(
+    quiesce: CommandLine, installed: Path, tmp_path: Path, what: str
+) -> None:
+    """Root reads what another user has installed."""
+    (path,) = tmp_path.rglob("deployment.json")
+    content = path.read_bytes()
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "endless":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        (tmp_path / "private").write_bytes(content)
+        path.symlink_to(tmp_path / "private")
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to give a link to another user")
+        os.lchown(path, 54321, 54321)
+    answer = quiesce("init", "--from-cfy-local", "shop", status=ExitStatus.BLUEPRINT)
+    assert "cannot be read" in answer.err

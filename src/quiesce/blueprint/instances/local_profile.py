@@ -7,11 +7,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from quiesce.errors import BlueprintError, UnknownNameError
+from quiesce.files.reading import read_named
 from quiesce.model.ids import InstanceId, Json, NodeId
 from quiesce.model.topology import CONTAINED_IN, Instance, Link
+
+#: of one file; the profile may be another user's
+_LONGEST_FILE: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ def read_cfy_local(profile: Path, deployment: str) -> LocalDeployment:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_named(path, at_most=_LONGEST_FILE))
     except (OSError, ValueError, RecursionError) as error:
         raise BlueprintError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
