@@ -60,7 +60,7 @@ def read_text(value: Json) -> str:
 
 def read_absolute_path(value: Json) -> str:
     """Return a path from the root, without ``..``."""
-    text = read_text(value)
+    text = read_text(value) if isinstance(value, str) else ""
     if not text.startswith("/") or ".." in text.split("/"):
         raise WrongValueError(value, "an absolute path without '..'")
     return text
