@@ -34,6 +34,8 @@ from quiesce.model.operation import INTERFACES, Operation
 from quiesce.model.plan import Role
 
 _STANDARD_OUTPUT: Final = 1
+#: what a manager answers when the token of an execution that is over is used
+_REFUSED: Final = "unauthorized_error"
 _SETTLING: Final = {name for name, what in INTERFACES.items() if what in (Operation.THAW, Operation.START)}
 
 
@@ -77,19 +79,33 @@ def _serve(orders: OrdersInCloudify, told: dict[str, Any], answers: int) -> None
     try:
         with closing(Application(Settings.of(os.environ), masking=masking)) as application:
             context = guards_context(told, hands=LEAST_THAW_PLACES)
-            orders.put_in_order = partial(_put_in_order, application.services, KeptInstances(context))
-            context.graph_mode()
-            _load_operations(context)
-            with current_workflow_ctx.push(context), context.internal.local_tasks_processor:
-                serve(orders, inside_cloudify(application.services, context), answers)
+            kept = KeptInstances(context)
+            orders.put_in_order = partial(_put_in_order, application.services, context, kept)
+            with current_workflow_ctx.push(context):  # a manager is asked only within
+                context.graph_mode()
+                _load_operations(context)
+                with context.internal.local_tasks_processor:
+                    serve(orders, inside_cloudify(application.services, context), answers)
     except Exception:  # noqa: BLE001  its errors go to a file, without secrets
         sys.exit(masking.text(traceback.format_exc()))
 
 
-def _put_in_order(services: Services, kept: KeptInstances, execution: ExecutionId) -> None:
+def _put_in_order(services: Services, context: Any, kept: KeptInstances, execution: ExecutionId) -> None:
+    _end_when_refused(context)
     kept.mend()
     with suppress(QuiesceError):  # the journal cannot be read: the thaw does not wait for it
         _end_orphans(services, execution)
+
+
+def _end_when_refused(context: Any) -> None:
+    """End this guard when the manager refuses its token: it would only keep others from thawing."""
+    if context.local:
+        return
+    try:
+        context.internal.handler.get_execution(context.execution_id)
+    except Exception as error:  # noqa: BLE001  a manager that does not answer now may answer the thaw
+        if getattr(error, "error_code", "") == _REFUSED:
+            sys.exit(f"the manager refuses the execution's token: the next workflow has to thaw: {error}")
 
 
 def _end_orphans(services: Services, execution: ExecutionId) -> None:

@@ -70,7 +70,8 @@ class CloudifyTasks:
         # what a thaw or a start has started is to outlive the engine
         mark_children(self._execution if attempt.step.role is Role.MAIN else "")
         try:
-            return self._perform(attempt)
+            with current_workflow_ctx.push(self._context):  # a manager is asked only within
+                return self._perform(attempt)
         except ProviderError as error:
             if error.retry_after_s is not None and self._longest_pause_s is not None:
                 # a plugin that polls does not know how short a frozen window is
@@ -124,7 +125,7 @@ class CloudifyTasks:
     def _await(self, task: Any) -> None:
         over = threading.Event()
         task.async_result.on_result(lambda _: over.set())
-        with despite_cancel(), current_workflow_ctx.push(self._context):
+        with despite_cancel():
             task.apply_async()
         over.wait()
         result = task.async_result.result
@@ -134,8 +135,7 @@ class CloudifyTasks:
     def _tell(self, instance: Any, event: str) -> None:
         """Send the event now, not when the pool of workers reaches it."""
         task = instance.send_event(event)
-        with current_workflow_ctx.push(self._context):
-            (task.local if self._context.local else task.remote)()
+        (task.local if self._context.local else task.remote)()
 
     def _leave_alone(self, step: Step) -> Outcome:
         self._context.logger.warning(

@@ -22,6 +22,9 @@ def _lab():
 def _note(ctx):
     with (_lab() / "log").open("a") as log:
         log.write(f"{ctx.instance.id} {ctx.operation.name}\n")
+    if ctx.operation.name.endswith("fs_prepare"):
+        with (_lab() / "executors").open("a") as log:
+            log.write(f"{ctx.instance.id} {os.environ.get('LAB_EXECUTOR', 'cfy')}\n")
 
 
 def _behave(ctx):
