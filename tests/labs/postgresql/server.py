@@ -18,7 +18,9 @@ PATIENCE_S = 60.0
 
 
 def programs() -> Path:
-    """Return where Debian keeps the newest server's programs; skip by name without them."""
+    """Return QUIESCE_POSTGRESQL_PROGRAMS, or where Debian has the newest server's; skip by name without."""
+    if named := os.environ.get("QUIESCE_POSTGRESQL_PROGRAMS"):
+        return Path(named)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("there is no PostgreSQL server here (Debian's package postgresql)")
