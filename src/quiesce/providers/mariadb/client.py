@@ -21,6 +21,8 @@ _FORBIDDEN: Final = frozenset(
     {ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR}
 )
 _NO_ANSWER: Final = frozenset({CR.CR_CONN_HOST_ERROR, CR.CR_SERVER_LOST})
+#: a node that is held up holds up all others, and one that is put back is not one of them any more
+IN_GALERA: Final = "it is a node of a Galera cluster; declare a replica outside of the cluster"
 #: settings that name a place
 _PLACES: Final = (
     "datadir",
@@ -43,6 +45,8 @@ class MariaDBFacts:
     places: dict[str, Path]
     #: files of tablespaces that lie outside of its directory
     apart: tuple[str, ...]
+    #: whether other servers replicate with it, all of one state
+    in_galera: bool = False
 
     @property
     def is_mariadb(self) -> bool:
@@ -105,6 +109,7 @@ class MariaDBSession:
             data_directory=data,
             places={name: data / settings[name] for name in _PLACES if settings.get(name)},
             apart=tuple(self._apart(data, settings)),
+            in_galera=settings.get("wsrep_on") == "ON",
         )
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:

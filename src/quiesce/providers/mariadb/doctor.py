@@ -11,7 +11,7 @@ from quiesce.errors import ProviderError
 from quiesce.model.ids import Json
 from quiesce.ports import Finding
 from quiesce.provider_kit.servers import mount_of
-from quiesce.providers.mariadb.client import MariaDBFacts, MariaDBSession
+from quiesce.providers.mariadb.client import IN_GALERA, MariaDBFacts, MariaDBSession
 from quiesce.providers.mariadb.copying import program
 from quiesce.providers.mariadb.job import MariaDBJob, why_not_saved
 
@@ -49,8 +49,10 @@ def parts(facts: MariaDBFacts) -> Iterator[tuple[str, Path]]:
 
 
 def _server(job: MariaDBJob, facts: MariaDBFacts) -> Finding:
-    wrong = "" if job.options.data_directory is None else why_not_saved(facts)
-    if job.options.data_directory is None and not job.options.hold:
+    wrong = IN_GALERA if facts.in_galera else ""
+    if job.options.data_directory is not None:
+        wrong = why_not_saved(facts)
+    elif not job.options.hold:
         wrong = "it is neither saved (data_directory) nor held while others cut its files (hold)"
     remedy = "See docs/providers/mariadb.md." if wrong else ""
     return Finding(check="server", passed=not wrong, detail=wrong or facts.version, remedy=remedy)

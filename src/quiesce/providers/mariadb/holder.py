@@ -7,9 +7,15 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from quiesce.errors import CannotFreezeError, NotFrozenError, ProviderError, RecoverableError
+from quiesce.errors import (
+    CannotFreezeError,
+    NonRecoverableError,
+    NotFrozenError,
+    ProviderError,
+    RecoverableError,
+)
 from quiesce.provider_kit.session_holder import main
-from quiesce.providers.mariadb.client import MariaDBSession
+from quiesce.providers.mariadb.client import IN_GALERA, MariaDBSession
 from quiesce.providers.mariadb.options import MariaDBOptions
 
 #: from the first on, statements that change tables' structure wait; from the last on, commits
@@ -23,6 +29,7 @@ _LONG_QUERIES: Final = (
 #: has what was committed written to the disk
 _FLUSH: Final = "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"
 _LOG_PLACES: Final = "SHOW GLOBAL STATUS WHERE VARIABLE_NAME IN ('Innodb_lsn_current', 'Innodb_lsn_flushed')"
+_IN_GALERA: Final = "SHOW GLOBAL VARIABLES WHERE VARIABLE_NAME = 'wsrep_on' AND VALUE = 'ON'"
 _PAUSE_S: Final = 0.05
 #: the server ends a session that has been silent for so long; nothing else tells it that our machine is gone
 _SILENCE_S: Final = 10
@@ -42,6 +49,8 @@ class HeldServer:
         session = self._session = MariaDBSession(self._options, timeout_s=self._patience_s + 1)
         try:
             session.rows("SET SESSION wait_timeout = %s", _SILENCE_S)
+            if session.rows(_IN_GALERA):
+                raise NonRecoverableError(f"it is not held up: {IN_GALERA}")
             ((version,),) = session.rows("SELECT VERSION()")
             if "MariaDB" in version:
                 self._hold_by_stages(session, ends)

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import ExecutionId
 from quiesce.provider_kit.held_servers import HeldServerJob
-from quiesce.providers.mariadb.client import MariaDBFacts, MariaDBSession
+from quiesce.providers.mariadb.client import IN_GALERA, MariaDBFacts, MariaDBSession
 from quiesce.providers.mariadb.options import MariaDBOptions
 from quiesce.providers.mariadb.waiting_copies import WaitingCopies
 
@@ -46,6 +46,8 @@ class MariaDBJob(HeldServerJob[MariaDBOptions]):
 
 def why_not_saved(facts: MariaDBFacts) -> str:
     """Return why this server cannot save itself; empty when it can."""
+    if facts.in_galera:
+        return IN_GALERA
     if not facts.is_mariadb or facts.number < _OLDEST:
         why = f"it is {facts.version}; MariaDB 10.6 and later can"
     elif elsewhere := [*facts.apart, *_places_elsewhere(facts)]:
