@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,5 +119,8 @@ def managed(lab: Lab, nodes: dict[str, Any]) -> Iterator[Managed]:
                 time.sleep(0.05)
             yield Managed(lab=lab, port=int(told.read_text()))
         finally:
+            for guard in lab.guards():  # without its manager it would try for ever
+                with suppress(ProcessLookupError):
+                    os.kill(guard, signal.SIGKILL)
             process.kill()
             process.wait()
