@@ -34,6 +34,8 @@ COMMANDS: Final = {
     "keys": "keys",
     "serve": "service",
     "users": "service",
+    "worker": "cluster",
+    "workers": "cluster",
     "doctor": "platforms",
     "discover": "platforms",
     "providers": "platforms",

@@ -26,7 +26,7 @@ from quiesce.app.run.recover import settle_all, take_up_unfinished
 from quiesce.app.run.report import report_execution, report_plan, way_back
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
-from quiesce.errors import BusyError, PlanError, QuiesceError, UsageError
+from quiesce.errors import BusyError, PlanError, QuiesceError, UnknownNameError, UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
@@ -81,8 +81,13 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
     return with_foresight(services, deployment, plan, points, report, error=error)
 
 
-def run_workflow(services: Services, request: WorkflowRequest, watching: Watching) -> Result:
-    """Run *request* to its end.
+def run_workflow(
+    services: Services,
+    request: WorkflowRequest,
+    watching: Watching,
+    execution_id: ExecutionId | None = None,
+) -> Result:
+    """Run *request* to its end, under a new id unless one is given.
 
     What an interrupted execution of the same deployment owes is settled first, and of the one whose restore
     point it reads: while that is held, nobody else could.
@@ -94,7 +99,9 @@ def run_workflow(services: Services, request: WorkflowRequest, watching: Watchin
     """
     deployment = _target(services, request)
     workflow = workflow_named(request.workflow)
-    execution_id = ExecutionId(f"{workflow.name.replace('_', '-')}-{services.random_text(10)}")
+    execution_id = execution_id or ExecutionId(
+        f"{workflow.name.replace('_', '-')}-{services.random_text(10)}"
+    )
     if not workflow.mutating:
         return _run(services, deployment, execution_id, request, watching)
     source = services.deployments.get(request.deployment).name
@@ -438,6 +445,25 @@ def _lease(services: Services, deployment: DeploymentName, execution: ExecutionI
             if services.clock.tick() >= ends:
                 raise
             services.pause(LEASE_PAUSE_S)
+
+
+def run_job(
+    services: Services, request: WorkflowRequest, watching: Watching, execution_id: ExecutionId
+) -> Result:
+    """Run *request* as *execution_id*; what an earlier process has begun of it goes on.
+
+    Raises:
+        BusyError: when it runs, or another execution of the deployment.
+        And what `run_workflow` raises.
+    """
+    try:
+        execution = services.executions.get(execution_id)
+    except UnknownNameError:
+        return run_workflow(services, request, watching, execution_id)
+    if any(each.id == execution.id for each in services.executions.open_ones(execution.deployment)):
+        return continue_execution(services, execution.id, Purpose.FORWARD, watching)
+    history = History.of(services.executions.journal(execution.id).read())
+    return result_of(services, execution, services.executions.plan(execution.id), history)
 
 
 def cancel(services: Services, execution_id: str) -> Execution:

@@ -149,7 +149,7 @@ def _command(workflow: Workflow) -> click.Command:
         chosen = [row for option, row in variants.items() if _is_asked(option.replace("-", "_"), options)]
         if len(chosen) > 1:
             raise UsageError("give one of " + ", ".join(f"--{option}" for option in variants))
-        series = WatchedSeries.of(options)
+        series, queue = WatchedSeries.of(options), options.pop("queue")
         given = {
             name: _as_given(declared[name], value) for name, value in options.items() if value is not None
         }
@@ -161,6 +161,8 @@ def _command(workflow: Workflow) -> click.Command:
         )
         if series is not None and not dry_run:
             return watch(request, series, as_json=as_json_)
+        if queue is not None and not dry_run:
+            return _send(request, queue, as_json=as_json_)
         return start(request, dry_run=dry_run, as_json=as_json_, quiet=quiet)
 
     example = f"quiesce {workflow.command} shop {workflow.example}"
@@ -202,11 +204,24 @@ def _command(workflow: Workflow) -> click.Command:
                 help="Accept parameters that are not declared, and hand them to operations.",
             ),
             click.Option(["--dry-run"], is_flag=True, help="Show the plan; touch nothing."),
+            click.Option(
+                ["--queue"], metavar="NAME", help="Let a worker of this queue run it: quiesce worker."
+            ),
             click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but what is wrong."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print events and report as JSON lines."),
         ],
         help=f"{workflow.help}\n\n\b\nExample:\n  {example.rstrip()}",
     )
+
+
+def _send(request: WorkflowRequest, queue: str, *, as_json: bool) -> int:
+    from quiesce.cli.commands.cluster import send  # few have workers
+
+    with services(warn=False) as given:
+        given.deployments.get(request.deployment)
+    execution = send(request, queue)
+    say(render_json("queued", {"execution": execution, "queue": queue}) if as_json else execution)
+    return ExitStatus.OK
 
 
 def _variants(workflow: Workflow) -> Mapping[str, Workflow]:

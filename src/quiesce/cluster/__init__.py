@@ -1,0 +1,1 @@
+"""Workers on several machines: whole executions, in a queue of the database that they share."""
