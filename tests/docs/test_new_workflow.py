@@ -88,7 +88,8 @@ def test_its_page_is_asked_for(generator: ModuleType) -> None:
 
 def test_its_parameters_are_written_into_its_page(generator: ModuleType) -> None:
     """Once there is a page with the two marks, its table follows from the row."""
-    page = generator.with_parameters(f"# x\n{generator.BEGIN}{generator.END}", "hibernate_all")
+    marks = f"# x\n{generator.BEGIN}{generator.END}"
+    page = generator.with_parameters(marks, "hibernate_all", generator.since.current())
     for parameter in parameters_of("hibernate_all"):
         assert f"| `{parameter.name}` |" in page
     assert "| `parallel` | `7` |" in page
