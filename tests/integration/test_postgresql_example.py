@@ -147,7 +147,7 @@ class Ledger:
                 if answer.status == 200:
                     with self._lock:
                         self._orders.append(Order(sent=sent, answered=time.time(), number=body))
-                self._stop.wait(0.01)
+                self._stop.wait(0.05)
 
 
 class Operator:
@@ -211,18 +211,19 @@ def test_cuts_of_the_shop_under_load_restored_beside_it(root: Path, places: tupl
     quiesce = Operator(root)
     make_deployments(quiesce, shop, copy)
     quiesce("doctor", "shop")
-    windows, judged = [], 0
-    with Ledger(shop.port) as ledger:
-        for number in range(1, CUTS + 1):
-            point = f"p{number}"
+    windows, judged, orders = [], 0, list[Order]()
+    for number in range(1, CUTS + 1):
+        point = f"p{number}"
+        with Ledger(shop.port) as ledger:  # nobody orders while it is restored: each order is one more file
             ledger.wait_for_more()
             quiesce("backup", "shop", "-p", f"snapshot_name={point}", "-p", "snapshot_incremental=false")
             ledger.wait_for_more()
-            began, ended = quiesce.window(point)
-            windows.append(ended - began)
-            quiesce("restore", "shop", "-p", f"snapshot_name={point}", "--to", "copy")
-            judged += judge(copy, ledger.orders(), began, ended)
-            quiesce("remove-backup", "shop", "-p", f"snapshot_name={point}")
+        orders += ledger.orders()
+        began, ended = quiesce.window(point)
+        windows.append(ended - began)
+        quiesce("restore", "shop", "-p", f"snapshot_name={point}", "--to", "copy")
+        judged += judge(copy, orders, began, ended)
+        quiesce("remove-backup", "shop", "-p", f"snapshot_name={point}")
     assert shop.answers()
     assert shop.database.query("SELECT count(*) FROM pg_replication_slots") == "0"
     print(f"{CUTS} cuts, {judged} orders looked for; longest window {max(windows) * 1000:.0f} ms")
