@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 import threading
 import time
@@ -21,7 +22,7 @@ from quiesce.errors import BusyError, StoreError, SupersededError
 from quiesce.messenger import WebMessenger
 from quiesce.model.deployment import Deployment
 from quiesce.model.history import History
-from quiesce.model.ids import ExecutionId
+from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.model.operation import Operation
 from quiesce.model.records import Begun, Record, Started
 from quiesce.providers.fake import DESCRIPTION
@@ -31,7 +32,7 @@ from quiesce.stores.catalog import SqlCatalog
 from quiesce.stores.database import Database
 from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
-from quiesce.stores.leases import FileLeases
+from quiesce.stores.leases import FileLease, FileLeases
 from quiesce.stores.manifests import RepositoryManifests
 from quiesce.stores.policies import SqlPolicies
 from quiesce.testing import Fuse, FusedProvider, InlineWorkers, PowerCut, hang
@@ -326,6 +327,31 @@ def test_two_never_fight(theatre: Theatre) -> None:
     assert theatre.scene.world.frozen == set()
     by = [record.by for record in theatre.records() if isinstance(record, Started)]
     assert by == ["engine", "another"]
+
+
+@pytest.mark.parametrize("refusals", [1, 3, math.inf])
+def test_a_guard_whose_lease_cannot_be_asked_for_thaws_all_the_same(
+    theatre: Theatre, refusals: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that restarts, or a home that became read-only, does not end the guard."""
+    theatre.engine_dies_at(8)
+    assert theatre.scene.world.frozen
+    acquire, asked = FileLeases.acquire, 0
+
+    def unreachable(self: FileLeases, deployment: DeploymentName, execution: ExecutionId) -> FileLease:
+        nonlocal asked
+        asked += 1
+        assert asked < 500, "the guard waits for a lease instead of thawing"
+        if asked <= refusals:
+            raise StoreError("the database cannot be used: connection refused")
+        return acquire(self, deployment, execution)
+
+    monkeypatch.setattr(FileLeases, "acquire", unreachable)
+    theatre.guard(Order.GONE)
+    assert theatre.scene.world.frozen == set()
+    assert theatre.history().debts(theatre.scene.plan) == []
+    monkeypatch.undo()
+    assert theatre.leases.holder(theatre.execution.deployment) is None
 
 
 def test_a_lease_is_refused_with_the_name_of_its_holder(theatre: Theatre) -> None:

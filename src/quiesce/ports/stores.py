@@ -265,6 +265,7 @@ class Leases(Protocol):
 
         Raises:
             BusyError: naming the execution that holds it.
+            StoreError: when nobody can be asked for it now.
         """
         ...
 

@@ -18,6 +18,7 @@ from quiesce.model.ids import ExecutionId
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Role
 from quiesce.model.records import Begun, Record
+from quiesce.ports import Lease
 
 #: how much longer than ``max_freeze`` the guard gives a living engine, in seconds
 GRACE_S: Final = 1.0
@@ -25,6 +26,8 @@ GRACE_S: Final = 1.0
 PAUSE_S: Final = 0.2
 #: how long the guard waits, in seconds, for what it did to be written before it looks at everything anew
 WRITE_PATIENCE_S: Final = 10.0
+#: how long the guard asks, in seconds, for a lease where none can be asked for, before it thaws without one
+LEASE_PATIENCE_S: Final = 10.0
 
 
 class Order(enum.Enum):
@@ -84,19 +87,25 @@ class GuardLoop:
                     self._settle()  # and what it had still written until then
 
     def _settle_with_lease(self, again: Sequence[Record] = ()) -> None:
+        execution, clock = self._execution_run.execution, self._services.clock
+        ends = clock.tick() + LEASE_PATIENCE_S
         while again or self._owes():
+            lease: Lease | None = None
             try:
-                lease = self._services.leases.acquire(
-                    self._execution_run.execution.deployment, self._execution_run.execution.id
-                )
+                lease = self._services.leases.acquire(execution.deployment, execution.id)
             except BusyError:  # another engine has resumed it, and settles first of all
                 self._pause(PAUSE_S)
                 continue
+            except StoreError:  # nobody else gets one either; the fencing token stops who has one
+                if clock.tick() < ends:
+                    self._pause(PAUSE_S)
+                    continue
             try:
                 if self._settle(again):
                     again = ()
             finally:
-                lease.release()
+                if lease is not None:
+                    lease.release()
 
     def _settle(self, again: Sequence[Record] = ()) -> bool:
         """Thaw first, write later; tell whether it is written. *again* are signs of freezes to be added."""
