@@ -17,6 +17,11 @@ from quiesce.stores.schema import HEAD
 
 #: how long a write waits for another process's, in seconds; short, because a thaw may wait behind it
 BUSY_TIMEOUT_S: Final = 5.0
+#: how to go on without a database
+_ANEW: Final = (
+    "Put it aside; then 'quiesce init BLUEPRINT -b NAME --from-repository DIRECTORY' "
+    "and 'quiesce backups rebuild NAME' bring the catalog back."
+)
 
 
 class Database:
@@ -143,6 +148,11 @@ def _migrate(engine: sa.Engine) -> None:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
+            if found is not None and found < HEAD:
+                raise StoreError(
+                    f"the database is of version {found}, of a build before the first release",
+                    hint=f"It cannot be read. {_ANEW}",
+                ) from error
             raise NewerStoreError(
                 f"the database is of version {found}, which this quiesce does not know (it knows {HEAD})"
             ) from error
@@ -162,8 +172,5 @@ def _hint(error: sa.exc.DBAPIError) -> str:
     if "locked" in text:
         return "Another program holds the database; end it, then run the command again."
     if "not a database" in text or "malformed" in text:
-        return (
-            "The file is damaged or not ours: put it aside; then 'quiesce init BLUEPRINT -b NAME "
-            "--from-repository DIRECTORY' and 'quiesce backups rebuild NAME' bring the catalog back."
-        )
+        return f"The file is damaged or not ours. {_ANEW}"
     return "Check the disk and the permissions of QUIESCE_HOME."

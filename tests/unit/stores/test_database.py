@@ -63,6 +63,17 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Pa
     assert (tmp_path / "quiesce.db").read_bytes() == before
 
 
+def test_a_database_of_a_build_before_the_first_release_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/quiesce.db"
+    with closing(Database(url)) as database, database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    before = (tmp_path / "quiesce.db").read_bytes()
+    with pytest.raises(StoreError, match="before the first release") as caught:
+        Database(url)
+    assert "--from-repository" in caught.value.hint
+    assert (tmp_path / "quiesce.db").read_bytes() == before
+
+
 def test_what_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "quiesce.db").write_text("my thesis " * 500)
     with pytest.raises(StoreError, match="not a database") as caught:
