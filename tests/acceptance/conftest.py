@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from .shop import SHOP, SLOW_SHOP, CommandLine, Shop, open_shop
+from .shop import SHOP, SLOW_SHOP, CommandLine, Shop, eventually, open_shop
 
 #: fixtures with a long history: one worker lives through it, for all tests that begin there
 WITH_HISTORY = ("kept_shop", "held_shop", "saved_shop")
+WEB = """
+import sqlite3, sys, time
+log = open(sys.argv[1] + "/log", "a")
+database = sqlite3.connect(sys.argv[1] + "/orders.db", isolation_level=None, timeout=60)
+database.execute("CREATE TABLE IF NOT EXISTS orders (item)")
+while True:
+    database.execute("INSERT INTO orders VALUES (1)")
+    time.sleep(0.02)
+"""
 
 #: what else has happened to a shop before a test is given it
 History = Callable[[CommandLine, Shop], None]
@@ -41,6 +52,22 @@ def quiesce(tmp_path: Path) -> Iterator[CommandLine]:
     command_line = CommandLine(home=tmp_path / "home", directory=directory)
     yield command_line
     command_line.end()
+
+
+@pytest.fixture
+def shop_of_somebody(tmp_path: Path) -> Iterator[Path]:
+    """A program that somebody runs here, unknown to quiesce."""
+    data = tmp_path / "somebody" / "shop"
+    data.mkdir(parents=True)
+    orders = data / "orders.db"
+    process = subprocess.Popen([sys.executable, "-c", WEB, str(data)], start_new_session=True)
+    try:
+        # as long as it is empty, nothing tells that it is a database
+        eventually(lambda: orders.exists() and orders.stat().st_size > 0, "it has written")
+        yield data
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

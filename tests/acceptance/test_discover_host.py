@@ -4,40 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from .shop import CommandLine, eventually
-
-WEB = """
-import sqlite3, sys, time
-log = open(sys.argv[1] + "/log", "a")
-database = sqlite3.connect(sys.argv[1] + "/orders.db", isolation_level=None, timeout=60)
-database.execute("CREATE TABLE IF NOT EXISTS orders (item)")
-while True:
-    database.execute("INSERT INTO orders VALUES (1)")
-    time.sleep(0.02)
-"""
-
-
-@pytest.fixture
-def shop_of_somebody(tmp_path: Path) -> Iterator[Path]:
-    """A program that somebody runs here, unknown to quiesce."""
-    data = tmp_path / "somebody" / "shop"
-    data.mkdir(parents=True)
-    orders = data / "orders.db"
-    process = subprocess.Popen([sys.executable, "-c", WEB, str(data)], start_new_session=True)
-    try:
-        # as long as it is empty, nothing tells that it is a database
-        eventually(lambda: orders.exists() and orders.stat().st_size > 0, "it has written")
-        yield data
-    finally:
-        process.kill()
-        process.wait()
+from .shop import CommandLine
 
 
 def test_what_was_discovered_can_be_backed_up_and_restored(

@@ -26,7 +26,7 @@ KEYS = {
 #: what follows each command of the table, in an order in which they can be run; a word that is in braces is
 #: made by the test
 WORDS: Mapping[str, str] = {
-    "quiesce discover host": "",
+    "quiesce discover host": "-o below={somebody}",
     "quiesce doctor": "shop",
     "quiesce plan": "backup shop",
     "quiesce backup --full": "shop --snapshot-name one",
@@ -79,13 +79,16 @@ def test_every_command_of_the_table_is_run() -> None:
     assert WORDS.keys() | {SERVING} == COMMANDS
 
 
-def test_the_commands_of_the_table_work_one_after_the_other(quiesce: CommandLine, shop: Shop) -> None:
+def test_the_commands_of_the_table_work_one_after_the_other(
+    quiesce: CommandLine, shop: Shop, shop_of_somebody: Path
+) -> None:
     other = shop.directory / "elsewhere"
     other.mkdir()
     quiesce("init", "shop.yaml", "-b", "other", "-i", f"data={other / 'data'}")
     quiesce("repository", "init", str(shop.directory / "first"))
     quiesce("repository", "init", str(shop.directory / "second"), "--like", str(shop.directory / "first"))
     made = {"files": shop.instances["files"], "directory": str(shop.directory), "keys": _keys()}
+    made["somebody"] = str(shop_of_somebody.parent)
     for command, words in WORDS.items():
         if "{execution}" in words:
             made["execution"] = quiesce.executions()[-1]["id"]
