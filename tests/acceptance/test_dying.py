@@ -147,7 +147,8 @@ def _kill_in_the_window(quiesce: CommandLine, shop: Shop) -> str:
 
 def _thaws(quiesce: CommandLine) -> int:
     with closing(sqlite3.connect(quiesce.home / "quiesce.db")) as connection:
-        query = "SELECT count(*) FROM records WHERE kind = 'done' AND body LIKE '%.fs_finalize%'"
+        query = """SELECT count(*) FROM records, json_each(records.body) AS record
+            WHERE json_extract(record.value, '$[0]') = 'done' AND record.value LIKE '%.fs_finalize%'"""
         return int(connection.execute(query).fetchone()[0])
 
 
