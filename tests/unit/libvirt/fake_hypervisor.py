@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import Json
 from quiesce.providers.libvirt import errors, xml
 from quiesce.providers.libvirt.disk import qemu_img
@@ -515,6 +516,8 @@ def _merge(base: str, top: str) -> None:
 
 
 def _info(path: str, image_format: str = "qcow2") -> qemu_img.DiskImage:
+    if not Path(path).exists():
+        raise NonRecoverableError(f"qemu-img info failed: Could not open '{path}': No such file or directory")
     return qemu_img.DiskImage(
         path=path,
         format="qcow2",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
+from quiesce.providers.libvirt.disk import qemu_img
 from quiesce.testing import RecordingContext
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[libvirt])")
 
-from .fake_hypervisor import FakeHypervisor
+from .fake_hypervisor import FakeHypervisor, token_of, write_image
 from .fake_subject import FakeSubject
 
 
@@ -243,3 +245,69 @@ def test_a_snapshot_that_is_merged_leaves_no_file_to_be_told_of(made: Callable[.
     assert (
         subject.provider().perform(subject.call(Operation.DELETE, full=False), RecordingContext()).note == ""
     )
+
+
+def test_a_domain_whose_disk_is_gone_gets_it_back(made: Callable[..., FakeSubject]) -> None:
+    subject = made()
+    disk = Path(subject.machine.disk)
+    artifact = saved(subject)
+    disk.unlink()
+    assert foreseen(subject, artifact) == ()
+    do(subject, Operation.APPLY, artifact=artifact)
+    assert (subject.machine.disk, subject.read()) == (str(disk), "new")
+
+
+def test_an_image_that_other_domains_are_read_through_is_not_taken_for_the_first_file(
+    made: Callable[..., FakeSubject],
+) -> None:
+    """The disk's own name looks like one that quiesce gives: the domain's, the target's, and one more."""
+    subject = made()
+    artifact, shared = saved(subject), Path(subject.machine.disk)
+    own = shared.with_name("vm-vda.own.qcow2")
+    write_image(own, "own", str(shared))
+    subject.machine.disks["vda"] = str(own)
+    before = shared.read_bytes()
+    do(subject, Operation.APPLY, artifact=artifact)
+    assert (subject.machine.disk, subject.read()) == (str(own), "new")
+    assert shared.read_bytes() == before
+    assert shared.stat().st_nlink == 1
+
+
+def test_a_disk_that_holds_snapshots_gives_up_no_name(
+    made: Callable[..., FakeSubject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = made()
+    first = subject.machine.disk
+    artifact = saved(subject)
+    _snapshot(subject, Operation.SNAPSHOT, "one")
+    do(subject, Operation.APPLY, artifact=artifact)
+    subject.write("theirs")
+    _hold_snapshots(monkeypatch, first)
+    _snapshot(subject, Operation.APPLY, "one")
+    assert subject.machine.disk != first
+    assert token_of(Path(first)) == "theirs"
+
+
+def test_a_first_file_that_holds_snapshots_keeps_its_name(
+    made: Callable[..., FakeSubject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = made()
+    first = subject.machine.disk
+    artifact = saved(subject)
+    _snapshot(subject, Operation.SNAPSHOT, "one")
+    overlay = subject.machine.disk
+    subject.write("later")
+    _hold_snapshots(monkeypatch, first)
+    do(subject, Operation.APPLY, artifact=artifact)
+    _snapshot(subject, Operation.DELETE, "one")
+    assert (subject.machine.disk, subject.read()) == (overlay, "new")
+    assert Path(first).stat().st_nlink == 1
+
+
+def _hold_snapshots(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    real = qemu_img.info
+
+    def info(asked: str, image_format: str) -> qemu_img.DiskImage:
+        return replace(real(asked, image_format), snapshots=("theirs",) if asked == path else ())
+
+    monkeypatch.setattr(qemu_img, "info", info)

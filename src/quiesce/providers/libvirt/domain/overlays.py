@@ -19,7 +19,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import DamagedArtifactError, ForeignObjectError, ResourceNotFoundError, UnsupportedError
+from quiesce.errors import (
+    DamagedArtifactError,
+    ForeignObjectError,
+    NonRecoverableError,
+    ResourceNotFoundError,
+    UnsupportedError,
+)
 from quiesce.files.durable import storage_errors
 from quiesce.model.outcome import Outcome
 from quiesce.provider_kit.artifact import as_artifact
@@ -116,19 +122,37 @@ def apply(job: LibvirtJob, domain: Domain) -> None:
     remove_unread(job, domain, [disk for disk in before.disks if disk.target in tops])
     for disk in before.disks:
         if disk.target in tops:
-            _Tree(job, domain, disk.target, overlay_snapshots(domain)).name_back(disk.path)
+            _Tree(job, domain, disk.target, overlay_snapshots(domain)).name_back(disk)
     power.leave(job, domain, running=snapshot.active)
 
 
 def first_file(job: LibvirtJob, domain: Domain, disk: DomainDisk) -> DomainDisk:
-    """Return the disk as it was before quiesce laid files of its own upon it."""
-    for image in qemu_img.chain(disk.path, disk.format):
+    """Return the disk as it was before quiesce laid files of its own upon it; as it is where nobody can tell.
+
+    Its name alone makes no overlay quiesce's: what lies below may be an image that many domains share.
+    """
+    try:
+        images = qemu_img.chain(disk.path, disk.format)
+    except (NonRecoverableError, UnsupportedError):  # it is gone, perhaps, or what it is read through
+        return disk
+    frozen = _frozen(overlay_snapshots(domain), disk.target)
+    for image in images:
         former = _FORMER.search(Path(image.path).name)
         if former is not None:
             return replace(disk, path=str(Path(image.path).with_name(former["first"])), format=image.format)
-        if not _is_overlay(job, domain, disk.target, image.path):
+        if image.backing not in frozen or not _is_overlay(job, domain, disk.target, image.path):
             return replace(disk, path=image.path, format=image.format)
     return disk
+
+
+def why_not_first(disk: DomainDisk, first: DomainDisk) -> str:
+    """Return why the restored *disk* cannot have its *first* file again; empty when it can."""
+    path = Path(first.path)
+    held = [image.path for image in qemu_img.chain(disk.path, disk.format) if image.snapshots]
+    held += [first.path] if path.exists() and _internal_snapshots(first) else []
+    if held:
+        return f"{held[0]} holds snapshots"
+    return "" if can_make_room(path) else "files cannot have two names there"
 
 
 def can_make_room(path: Path) -> bool:
@@ -231,16 +255,19 @@ class _Tree:
                 self._rename(image, self._former(path))
                 return
 
-    def name_back(self, unused: str) -> None:
+    def name_back(self, unused: DomainDisk) -> None:
         """Let the file that a restored disk had taken the name from have it again.
 
-        Nothing but the domain's former disk *unused* gives it up, when no restore point reads it.
+        Nothing but the domain's former disk *unused* gives it up, when no restore point reads it and it holds
+        no snapshots.
         """
         for image in self._chain():
             former = _FORMER.search(Path(image.path).name)
             if former is not None:
                 first = Path(image.path).with_name(former["first"])
-                free = str(first) == unused or not first.exists() or first.samefile(image.path)
+                free = not first.exists() or first.samefile(image.path)
+                if not free:
+                    free = str(first) == unused.path and not _internal_snapshots(unused)
                 if free and str(first) not in self._parents():
                     self._rename(image, str(first))
                     Path(image.path).unlink()
@@ -369,13 +396,15 @@ class _Tree:
         self._job.wait_until(self._domain, over, f"merging the disk {self._target} of {self._domain.name}")
 
     def remove_dead(self, path: str) -> None:
-        """Remove *path*, and what it alone was read through, when nothing needs them."""
+        """Remove *path*, and what it alone was read through, when nothing needs them or what is in them."""
         doomed: str | None = path
         while doomed and doomed not in self._parents() and self._is_ours(doomed):
             there = Path(doomed).exists() and _is_overlay(self._job, self._domain, self._target, doomed)
-            below = qemu_img.info(doomed, "qcow2").backing if there else None
+            image = qemu_img.info(doomed, "qcow2") if there else None
+            if image is not None and image.snapshots:
+                return
             Path(doomed).unlink(missing_ok=True)
-            doomed = below
+            doomed = image.backing if image is not None else None
 
 
 def _is_ready(domain: Domain, target: str) -> bool:
@@ -384,6 +413,10 @@ def _is_ready(domain: Domain, target: str) -> bool:
         if xml.attribute(disk, "target", "dev") == target:
             return xml.attribute(disk, "mirror", "ready") == "yes"
     return False
+
+
+def _internal_snapshots(disk: DomainDisk) -> tuple[str, ...]:
+    return () if disk.format == "raw" else qemu_img.info(disk.path, disk.format).snapshots
 
 
 def _snapshot_of(job: LibvirtJob, snapshots: Sequence[OverlaySnapshot]) -> OverlaySnapshot | None:

@@ -189,10 +189,10 @@ class DomainRestore:
         found = {}
         for disk in read_definition(domain.xml()).disks:
             first = overlays.first_file(self._job, domain, disk) if disk.kind == "file" else disk
-            free = first.path == disk.path or overlays.can_make_room(Path(first.path))
-            if not free:
-                self._job.warn(f"{disk.target} stays {disk.path}: files cannot have two names there")
-            found[disk.target] = first if free else disk
+            why = "" if first.path == disk.path else overlays.why_not_first(disk, first)
+            if why:
+                self._job.warn(f"{disk.target} stays {disk.path}: {why}")
+            found[disk.target] = disk if why else first
         return found
 
     def _definition(self, there: Domain | None) -> str:
