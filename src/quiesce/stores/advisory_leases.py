@@ -2,21 +2,26 @@
 
 The server gives a lease back when its holder's session ends: at once when the process dies, and after
 `_LOST_S` when the machine or the network is gone. No clock is involved. The session bears the execution's
-name, for whoever is refused. Whoever has lost the lease without knowing is stopped by the fencing token.
+name, for whoever is refused. A session that the server has ended, because it restarts, is replaced by the
+holder; whoever has lost the lease meanwhile is stopped by the fencing token.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
+from collections.abc import Callable
 from typing import Final
 
 import sqlalchemy as sa
 
 from quiesce.errors import BusyError
 from quiesce.model.ids import DeploymentName, ExecutionId
-from quiesce.stores.database import Database
+from quiesce.stores.database import Database, server_engine
 
+#: how often a holder looks whether its session lives, in seconds
+LOOK_S: Final = 1.0
 #: after so many seconds without any answer of the holder's machine the server gives its lease back
 _LOST_S: Final = 15
 #: what a session that holds a lease is called: a prefix, and the execution
@@ -44,13 +49,22 @@ class AdvisoryLeases:
         self._database = database
         self._kind = kind
         # a session for each lease, none of them kept for later, and no transaction that stays open
-        self._engine = sa.create_engine(
-            database.engine.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
-        )
+        self._engine = server_engine(database.engine.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
 
     def acquire(self, deployment: DeploymentName, execution: ExecutionId) -> AdvisoryLease:
         """Take the lease for *execution*, or fail at once."""
-        with self._database.errors(), contextlib.ExitStack() as opened:
+        with self._database.errors():
+            return AdvisoryLease(lambda: self._session(deployment, execution))
+
+    def holder(self, deployment: DeploymentName) -> ExecutionId | None:
+        """Return the execution whose living process holds the lease."""
+        with self._database.errors(), self._engine.connect() as connection:
+            name = _holder(connection, self._key(connection, deployment))
+        return None if name is None else ExecutionId(name)
+
+    def _session(self, deployment: DeploymentName, execution: ExecutionId) -> sa.Connection:
+        """Return a new session that holds the lock."""
+        with contextlib.ExitStack() as opened:
             connection = opened.enter_context(self._engine.connect())
             _name_session(connection, execution)
             key = self._key(connection, deployment)
@@ -61,13 +75,7 @@ class AdvisoryLeases:
                     hint=f"Wait for it, or cancel it: quiesce executions cancel {holder or 'ID'}",
                 )
             opened.pop_all()
-        return AdvisoryLease(connection)
-
-    def holder(self, deployment: DeploymentName) -> ExecutionId | None:
-        """Return the execution whose living process holds the lease."""
-        with self._database.errors(), self._engine.connect() as connection:
-            name = _holder(connection, self._key(connection, deployment))
-        return None if name is None else ExecutionId(name)
+        return connection
 
     def _key(self, connection: sa.Connection, deployment: DeploymentName) -> int:
         """Return the lock's number: another one in each schema, because databases are shared."""
@@ -77,17 +85,38 @@ class AdvisoryLeases:
 
 
 class AdvisoryLease:
-    """A held lease."""
+    """A held lease. Its session belongs to one thread, which replaces it when it is gone."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
+    def __init__(self, session: Callable[[], sa.Connection]) -> None:
+        """Take it by *session*, which opens one that holds the lock."""
+        self._session = session
+        self._connection = session()
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="quiesce-lease", daemon=True)
+        self._keeper.start()
 
     def release(self) -> None:
         """Release it; more than once does no harm."""
-        with contextlib.suppress(sa.exc.DBAPIError):  # a session that is gone holds nothing
-            if not self._connection.closed:
-                self._connection.execute(sa.select(sa.func.pg_advisory_unlock_all()))
+        self._over.set()
+        self._keeper.join()
+
+    def _keep(self) -> None:
+        while not self._over.wait(LOOK_S):
+            if not self._ask(sa.select(sa.literal(1))):
+                self._connection.close()
+                with contextlib.suppress(sa.exc.DBAPIError, BusyError):  # it is tried again
+                    self._connection = self._session()
+        self._ask(sa.select(sa.func.pg_advisory_unlock_all()))
         self._connection.close()
+
+    def _ask(self, query: sa.Select[tuple[int]]) -> bool:
+        """Tell whether the session lives; one that is gone holds nothing."""
+        try:
+            if not self._connection.closed:
+                self._connection.execute(query)
+        except sa.exc.DBAPIError:
+            return False
+        return not self._connection.closed
 
 
 def _name_session(connection: sa.Connection, execution: ExecutionId) -> None:

@@ -17,6 +17,8 @@ from quiesce.stores.schema import HEAD
 
 #: how long a write waits for another process's, in seconds; short, because a thaw may wait behind it
 BUSY_TIMEOUT_S: Final = 5.0
+#: how long a server is waited for that does not answer at all, in seconds; the system waits for many minutes
+SERVER_TIMEOUT_S: Final = 5
 #: how to go on without a database
 _ANEW: Final = (
     "Put it aside; then 'quiesce init BLUEPRINT -b NAME --from-repository DIRECTORY' "
@@ -68,7 +70,7 @@ def _engine(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() != "sqlite":
-            return sa.create_engine(parsed, pool_pre_ping=True)
+            return server_engine(parsed, pool_pre_ping=True)
     except (sa.exc.ArgumentError, ImportError, ValueError) as error:
         # not the URL itself: it may hold a password
         raise StoreError(
@@ -81,6 +83,20 @@ def _engine(url: str) -> sa.Engine:
     engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
     sa.event.listen(engine, "connect", _set_pragmas)
     return engine
+
+
+def server_engine(url: sa.URL, **options: Any) -> sa.Engine:
+    """Return an engine whose sessions soon miss a server that has gone; what *url* says itself stays."""
+    timeouts = {
+        "connect_timeout": SERVER_TIMEOUT_S,
+        "tcp_user_timeout": SERVER_TIMEOUT_S * 1000,
+        "keepalives_idle": SERVER_TIMEOUT_S,
+        "keepalives_interval": SERVER_TIMEOUT_S,
+    }
+    if not url.get_driver_name().startswith("psycopg"):  # the names are those of libpq
+        timeouts = {}
+    missing = {name: value for name, value in timeouts.items() if name not in url.query}
+    return sa.create_engine(url, connect_args=missing, **options)
 
 
 def _make_private(path: Path) -> None:

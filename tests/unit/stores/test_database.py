@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 import threading
 from contextlib import closing
@@ -13,10 +14,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from quiesce.errors import NewerStoreError, StoreError
+from quiesce.stores import database as database_module
 from quiesce.stores import migrations, schema
 from quiesce.stores.database import Database
 
-from .conftest import ON_SQLITE
+from .conftest import ON_SQLITE, SERVER
 
 
 def test_the_newest_migration_is_the_schemas_version() -> None:
@@ -72,6 +74,24 @@ def test_a_database_of_a_build_before_the_first_release_is_refused_and_left_as_i
         Database(url)
     assert "--from-repository" in caught.value.hint
     assert (tmp_path / "quiesce.db").read_bytes() == before
+
+
+def test_a_server_that_does_not_answer_keeps_no_thaw_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg", reason="the extra postgresql is not installed")
+    monkeypatch.setattr(database_module, "SERVER_TIMEOUT_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(StoreError, match="timeout"):
+        Database(f"postgresql+psycopg://quiesce@127.0.0.1:{silent.getsockname()[1]}/quiesce")
+
+
+@pytest.mark.skipif(SERVER is None, reason="make test-postgresql has a server for it")
+def test_every_session_misses_a_server_that_has_gone_and_keeps_what_the_url_says(database: Database) -> None:
+    url = database.engine.url.update_query_dict({"keepalives_idle": "60"})
+    with closing(Database(url.render_as_string(hide_password=False))) as given:
+        for each, idle in ((database, "5"), (given, "60")):
+            with each.read() as connection:
+                told = connection.connection.driver_connection.info.get_parameters()
+            assert told["tcp_user_timeout"] == "5000"
+            assert told["keepalives_idle"] == idle
 
 
 def test_what_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from quiesce.errors import BusyError, StoreError
 from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.ports import Leases
+from quiesce.stores import advisory_leases
 from quiesce.stores.advisory_leases import AdvisoryLeases
 from quiesce.stores.database import Database
 from quiesce.stores.leases import FileLeases
@@ -134,15 +136,40 @@ def test_another_machine_is_refused_too(database: Database) -> None:
     there.acquire(SHOP, SECOND).release()
 
 
-@ON_POSTGRESQL
-def test_a_lease_whose_session_the_server_ended_is_free_and_can_be_given_back(database: Database) -> None:
-    leases = AdvisoryLeases(database, "leases")
-    lease = leases.acquire(SHOP, FIRST)
+def _end_session(database: Database, execution: ExecutionId) -> None:
     end = sa.text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'quiesce backup-1'"
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = :name"
     )
     with database.write() as connection:
-        assert connection.execute(end).scalars().all() == [True]
+        assert connection.execute(end, {"name": f"quiesce {execution}"}).scalars().all() == [True]
+
+
+@ON_POSTGRESQL
+def test_a_lease_whose_session_the_server_ended_is_taken_again(database: Database) -> None:
+    """A server that restarts must not let anybody settle what a living process still works on."""
+    leases = AdvisoryLeases(database, "leases")
+    lease = leases.acquire(SHOP, FIRST)
+    for _ in range(2):
+        _end_session(database, FIRST)
+        for _ in range(200):
+            if leases.holder(SHOP) is not None:
+                break
+            time.sleep(0.05)
+        assert leases.holder(SHOP) == FIRST
+    with pytest.raises(BusyError, match="execution backup-1 runs on shop"):
+        leases.acquire(SHOP, SECOND)
+    lease.release()
+    assert leases.holder(SHOP) is None
+
+
+@ON_POSTGRESQL
+def test_a_lease_whose_session_the_server_ended_is_free_and_can_be_given_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advisory_leases, "LOOK_S", 3600.0)
+    leases = AdvisoryLeases(database, "leases")
+    lease = leases.acquire(SHOP, FIRST)
+    _end_session(database, FIRST)
     second = leases.acquire(SHOP, SECOND)
     lease.release()
     assert leases.holder(SHOP) == SECOND
