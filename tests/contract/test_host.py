@@ -14,31 +14,14 @@ from pathlib import Path
 import pytest
 
 from quiesce.archives import MARK
-from quiesce.errors import OperationTimeoutError
-from quiesce.model.call import Call
 from quiesce.model.capabilities import Capabilities
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
-from quiesce.model.outcome import Outcome
-from quiesce.ports import Context, ProviderSettings
+from quiesce.ports import ProviderSettings
 from quiesce.providers import host
 from quiesce.providers.host.provider import HostProvider
 from quiesce.testing import ProviderContract, Subject
-
-
-class ForgetfulProvider(HostProvider):
-    """Does what it is asked to, but the answer to one operation is lost."""
-
-    def __init__(self, settings: ProviderSettings, lost: list[Operation]) -> None:
-        super().__init__(settings)
-        self._lost = lost
-
-    def perform(self, call: Call, context: Context) -> Outcome:
-        outcome = super().perform(call, context)
-        if call.operation in self._lost:
-            self._lost.remove(call.operation)
-            raise OperationTimeoutError("the answer was lost")
-        return outcome
+from tests.forgetful import forgetful
 
 
 class HostSubject(Subject):
@@ -62,7 +45,7 @@ class HostSubject(Subject):
             repository_dir=str(self.root / "repository"),
             keys_file=f"{self.root}.keys",
         )
-        self.providers.append(ForgetfulProvider(settings, self.lost))
+        self.providers.append(forgetful(HostProvider(settings), self.lost))
         return self.providers[-1]
 
     def lose_answer(self, operation: Operation) -> None:

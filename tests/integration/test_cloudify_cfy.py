@@ -17,7 +17,7 @@ import pytest
 from quiesce.blueprint import default_profile, read_cfy_local
 
 from ..sshd_on_loopback import Server, needs_sshd, sshd  # noqa: TID252  shared by several tests
-from .cloudify_lab.lab import CannotInstallError, Lab, environment
+from .cloudify_lab.lab import Lab
 
 # the first test installs cfy, and every test starts it a few times
 #: the parameters of a full copy
@@ -28,17 +28,9 @@ OLD = "snapshot_name=one;made_elsewhere=true"
 pytestmark = [pytest.mark.platform("cfy"), pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="module")
-def place() -> Path:
-    try:
-        return environment()
-    except CannotInstallError as error:
-        pytest.skip(f"cfy 7.0.5 cannot be installed from the package index: {error}")
-
-
 @pytest.fixture
-def lab(place: Path, tmp_path: Path) -> Lab:
-    return Lab(place=place, directory=tmp_path)
+def lab(cfy_place: Path, tmp_path: Path) -> Lab:
+    return Lab(place=cfy_place, directory=tmp_path)
 
 
 def two_tiers(**behaves: dict[str, str]) -> dict[str, Any]:
@@ -60,9 +52,9 @@ def events(output: str) -> list[str]:
     return [re.sub(r"_[a-z0-9]{6}(?=[].])", "", line) for line in lines]
 
 
-def test_all_pins_coexist(place: Path) -> None:
+def test_all_pins_coexist(cfy_place: Path) -> None:
     done = subprocess.run(
-        [str(place / "bin" / "python"), "-m", "pip", "check"], capture_output=True, text=True, check=False
+        [str(cfy_place / "bin" / "python"), "-m", "pip", "check"], capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "No broken requirements found."
 

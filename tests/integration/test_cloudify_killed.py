@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ..sshd_on_loopback import needs_sshd, sshd  # noqa: TID252  shared by several tests
-from .cloudify_lab.lab import CannotInstallError, Lab, environment
+from .cloudify_lab.lab import Lab
 
 NIGHTLY = os.environ.get("QUIESCE_SIZE") == "nightly"
 KILLS = 100 if NIGHTLY else 4
@@ -36,20 +36,12 @@ THAW = '#!/bin/sh -e\ninstance=$(ctx instance id)\nrm -f "$LAB_DIR/frozen-$insta
 POOL = ("--task-thread-pool-size", "8")
 
 
-@pytest.fixture(scope="module")
-def place() -> Path:
-    try:
-        return environment()
-    except CannotInstallError as error:
-        pytest.skip(f"cfy 7.0.5 cannot be installed from the package index: {error}")
-
-
 @pytest.fixture
-def lab(place: Path, tmp_path: Path) -> Lab:
+def lab(cfy_place: Path, tmp_path: Path) -> Lab:
     (tmp_path / "freeze.sh").write_text(FREEZE)
     (tmp_path / "thaw.sh").write_text(THAW)
     (tmp_path / "pause").write_text("0.1")
-    return Lab(place=place, directory=tmp_path)
+    return Lab(place=cfy_place, directory=tmp_path)
 
 
 def tiers(**behaves: str) -> dict[str, Any]:

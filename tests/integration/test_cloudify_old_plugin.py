@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .cloudify_lab.lab import HERE, CannotInstallError, Lab, environment
+from .cloudify_lab.lab import HERE, Lab
 
 OLD = os.environ.get("QUIESCE_OLD_PLUGIN", "")
 
@@ -112,14 +112,6 @@ DOCUMENTED = {
 }
 
 
-@pytest.fixture(scope="module")
-def place() -> Path:
-    try:
-        return environment()
-    except CannotInstallError as error:
-        pytest.skip(f"cfy 7.0.5 cannot be installed from the package index: {error}")
-
-
 def prepared(place: Path, directory: Path, nodes: Mapping[str, Any]) -> Lab:
     """Return a lab in which the workflows of both are known."""
     lab = Lab(place=place, directory=directory)
@@ -187,11 +179,11 @@ def steps(answer: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("where", TOPOLOGIES)
-def test_every_call_is_the_old_plugins_or_documented(place: Path, tmp_path: Path, where: str) -> None:
-    lab = prepared(place, tmp_path, TOPOLOGIES[where])
+def test_every_call_is_the_old_plugins_or_documented(cfy_place: Path, tmp_path: Path, where: str) -> None:
+    lab = prepared(cfy_place, tmp_path, TOPOLOGIES[where])
     wanted = list(cases(lab))
     done = subprocess.run(
-        [str(place / "bin" / "python"), str(HERE / "side_by_side.py")],
+        [str(cfy_place / "bin" / "python"), str(HERE / "side_by_side.py")],
         input=json.dumps([[workflow, parameters] for workflow, _, parameters in wanted]),
         env={**lab.env(), "QUIESCE_OLD_PLUGIN": OLD},
         capture_output=True,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forgetful import forgetful
 
 from quiesce.archives import MARK
-from quiesce.errors import OperationTimeoutError, ProviderError
+from quiesce.errors import ProviderError
 from quiesce.model.operation import Operation
 from quiesce.testing import ProviderContract, Subject
 
@@ -45,7 +46,9 @@ class DomainSubject(Bench):
                     self.do(Operation.DELETE, point, full=full)
 
     def provider(self) -> Any:
-        return _forgetful(self.settings(), self._lost)
+        from quiesce.providers.libvirt.provider import LibvirtProvider
+
+        return forgetful(LibvirtProvider(self.settings()), self._lost)
 
     def write(self, token: str) -> None:
         self.guest.wait_for_agent()
@@ -84,20 +87,6 @@ class DomainSubject(Bench):
         import time
 
         time.sleep(seconds)
-
-
-def _forgetful(settings: Any, lost: list[Operation]) -> Any:
-    from quiesce.providers.libvirt.provider import LibvirtProvider
-
-    class Forgetful(LibvirtProvider):
-        def perform(self, call: Any, context: Any) -> Any:
-            outcome = super().perform(call, context)
-            if call.operation in lost:
-                lost.remove(call.operation)
-                raise OperationTimeoutError("the answer was lost")
-            return outcome
-
-    return Forgetful(settings)
 
 
 def _belongs(path: Path, subject: DomainSubject) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +14,10 @@ import pytest
 pytest.importorskip("pymysql", reason="PyMySQL is not installed (extra mariadb-server)")
 pytest.importorskip("redis", reason="redis is not installed (extra redis-server)")
 
+from tests.labs.databases.server import reachable_directory, wait_until
+from tests.labs.databases.slow_node import slow_node
 from tests.labs.mariadb.server import MariaDBServer, program
-from tests.labs.redis.server import RedisServer, wait_until
+from tests.labs.redis.server import RedisServer
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -27,12 +27,6 @@ imports: [cloudify/types/types.yaml, plugin:quiesce]
 node_templates:
   sessions: {{type: quiesce.nodes.redis.Server, properties: {{host: {redis}{sessions}}}}}
   orders: {{type: quiesce.nodes.mariadb.Server, properties: {{host: {mariadb}, {orders}}}}}
-"""
-SLOW = """\
-  slow:
-    type: cloudify.nodes.Root
-    interfaces:
-      cloudify.interfaces.snapshot: {create: slow.sh, apply: slow.sh, delete: "true.sh"}
 """
 
 
@@ -70,11 +64,7 @@ class TwoServers:
             sessions=f", data_directory: {self.sessions.data}" if saved else "",
             orders=f"data_directory: {self.orders.data}" if saved else "hold: true",
         )
-        (self.root / "shop.yaml").write_text(text + ("" if saved else SLOW))
-        (self.root / "slow.sh").write_text(
-            f"touch {self.root}/started; while [ -e {self.root}/slow ]; do sleep 0.05; done\n"
-        )
-        (self.root / "true.sh").write_text("true\n")
+        (self.root / "shop.yaml").write_text(text + ("" if saved else slow_node(self.root)))
         self.run("init", "shop.yaml", "-b", "shop")
 
     def command(self, *words: str) -> list[str]:
@@ -107,9 +97,8 @@ class TwoServers:
 @pytest.fixture
 def shop() -> Iterator[TwoServers]:
     program("mariadb-backup")
-    with tempfile.TemporaryDirectory(prefix="quiesce-two-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        found = TwoServers(Path(name))
+    with reachable_directory("two") as root:
+        found = TwoServers(root)
         try:
             found.start()
             yield found
@@ -132,7 +121,6 @@ def test_both_come_back_together_and_go_forth_again(shop: TwoServers) -> None:
 def test_killed_in_the_window_both_servers_go_on(shop: TwoServers) -> None:
     """Each answers within its client's time-out (10 and 20 s); the next backup finds nothing left."""
     shop.declare(saved=False)
-    (shop.root / "slow").touch()
     backup = subprocess.Popen(
         shop.command("backup", "shop", "-p", "snapshot_name=dead", "--snapshot-incremental", "false"),
         cwd=shop.root,
@@ -141,7 +129,7 @@ def test_killed_in_the_window_both_servers_go_on(shop: TwoServers) -> None:
         stderr=subprocess.DEVNULL,
     )
     wait_until((shop.root / "started").exists)
-    assert is_held(shop.orders)
+    assert shop.orders.is_held("REPLACE INTO shop.orders VALUES (0)")
     backup.send_signal(signal.SIGKILL)
     backup.wait()
     shop.write(2)
@@ -149,16 +137,3 @@ def test_killed_in_the_window_both_servers_go_on(shop: TwoServers) -> None:
     shop.run("backup", "shop", "-p", "snapshot_name=alive", "--snapshot-incremental", "false")
     shop.write(3)
     assert shop.read() == ({1, 2, 3}, {1, 2, 3})
-
-
-def is_held(server: MariaDBServer) -> bool:
-    """Tell whether a commit has to wait."""
-    import pymysql
-
-    with contextlib.closing(server.connect(init_command="SET lock_wait_timeout = 1")) as session:
-        try:
-            with session.cursor() as cursor:
-                cursor.execute("REPLACE INTO shop.orders VALUES (0)")
-        except pymysql.OperationalError:
-            return True
-        return False

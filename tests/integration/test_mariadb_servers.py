@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,10 @@ import pytest
 
 pytest.importorskip("pymysql", reason="PyMySQL is not installed (extra mariadb-server)")
 
-from tests.labs.mariadb.server import MariaDBServer, program, wait_until
+from tests.labs.databases.ledger import Ledger
+from tests.labs.databases.server import wait_until
+from tests.labs.databases.subjects import DeploymentSubject, settings_below
+from tests.labs.mariadb.server import MariaDBServer, program
 
 from quiesce.errors import (
     CannotFreezeError,
@@ -31,65 +32,37 @@ from quiesce.errors import (
     UntrustedPathError,
 )
 from quiesce.model.former_state import Side
-from quiesce.model.ids import BackupName, ExecutionId, Json
+from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
-from quiesce.ports import ProviderSettings
 from quiesce.providers import mariadb
 from quiesce.providers.mariadb import copying, restore
 from quiesce.providers.mariadb.job import MariaDBJob
 from quiesce.providers.mariadb.provider import MariaDBProvider
 from quiesce.providers.mariadb.staging import Staging
-from quiesce.testing import Subject
 from quiesce.testing.contexts import RecordingContext
 
 pytestmark = pytest.mark.timeout(900)
 
 #: how many cuts are made under load, and restored
 CUTS = int(os.environ.get("QUIESCE_CUTS", "2"))
-#: a freeze of another process, which is killed
-HOLDING = """
-import sys
-from tests.integration.test_mariadb_servers import Deployment
-from pathlib import Path
-deployment = Deployment.of(Path(sys.argv[1]), sys.argv[2])
-deployment.freeze()
-print("frozen", flush=True)
-sys.stdin.read()
-"""
 
 
-class Deployment(Subject):
+class Deployment(DeploymentSubject):
     """One server of a deployment, asked operation by operation."""
 
     node_type = mariadb.SERVER
     capabilities = mariadb.DESCRIPTION.kinds[0].capabilities
+    timeout_s = 120.0
 
     @classmethod
     def of(cls, root: Path, socket: str, **properties: Json) -> Self:
         """Return the server behind *socket*."""
         self = cls()
         self.properties: dict[str, Json] = {"host": socket, "hold": True, **properties}
-        settings = ProviderSettings(
-            state_dir=str(root / "state"),
-            repository_dir=str(root / "repository"),
-            keys_file=str(root / "keys"),
-        )
-        self.root, self.provider_now = root, MariaDBProvider(settings)
+        self.root, self.provider_now = root, MariaDBProvider(settings_below(root))
         return self
-
-    def do(self, operation: Operation, number: int = 1, **changes: object) -> Outcome:
-        """Perform *operation* on the restore point of that number."""
-        changes = {"point": BackupName(f"p{number}"), "execution": ExecutionId(f"e{number}"), **changes}
-        call = self.call(operation, full=True, **changes)
-        return self.provider_now.perform(call, RecordingContext(timeout_s=120.0))
-
-    def freeze(self, seconds: float = 60.0) -> None:
-        self.do(Operation.FREEZE, thaw_after_s=seconds)
-
-    def is_frozen(self) -> bool | None:
-        return self.provider_now.is_frozen(self.call(Operation.FREEZE), RecordingContext())
 
     def back_up(self, number: int = 1) -> Outcome:
         """Make a restore point, as the workflow does."""
@@ -97,56 +70,16 @@ class Deployment(Subject):
         cut = self.do(Operation.SNAPSHOT, number)
         return self.do(Operation.COPY, number, artifact=cut.artifact)
 
-    def restore(self, artifact: object, number: int = 1) -> None:
-        """Put a restore point back, in the groups of the workflow."""
-        self.do(Operation.STOP, number)
-        self.do(Operation.APPLY, number, artifact=artifact)
-        self.do(Operation.START, number)
-        self.do(Operation.PROBE, number)
-        self.do(Operation.CONFIRM, number)
 
+class MariaDBLedger(Ledger):
+    """Half of the writers write without transactions."""
 
-class Ledger:
-    """Writers of numbers, and which of them were acknowledged; half of them write without transactions."""
+    server: MariaDBServer
 
-    def __init__(self, server: MariaDBServer, writers: int = 2) -> None:
-        self._server, self._stop, self._lock, self._next = server, threading.Event(), threading.Lock(), 0
-        self._tried: set[int] = set()
-        self._acknowledged: set[int] = set()
-        tables = ["ledger", "plain"] * writers
-        self._threads = [threading.Thread(target=self._write, args=(table,), daemon=True) for table in tables]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        self.wait_for_more()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60.0)
-
-    def wait_for_more(self) -> None:
-        """Return when more was acknowledged."""
-        wanted = len(self.now()[0]) + 50
-        wait_until(lambda: len(self.now()[0]) > wanted, self._server.said)
-
-    def now(self) -> tuple[frozenset[int], frozenset[int]]:
-        """Return what was acknowledged, and what was tried, until now."""
-        with self._lock:
-            return frozenset(self._acknowledged), frozenset(self._tried)
-
-    def _write(self, table: str) -> None:
-        with contextlib.closing(self._server.connect()) as session, session.cursor() as cursor:
-            while not self._stop.is_set():
-                with self._lock:
-                    self._next += 1
-                    number = self._next
-                    self._tried.add(number)
-                cursor.execute(f"INSERT INTO shop.{table} VALUES (%s)", (number,))
-                with self._lock:
-                    self._acknowledged.add(number)
+    def work(self, writer: int) -> None:
+        insert = f"INSERT INTO shop.{'plain' if writer % 2 else 'ledger'} VALUES (%s)"
+        with contextlib.closing(self.server.connect()) as session, session.cursor() as cursor:
+            self.write(lambda number: cursor.execute(insert, (number,)))
 
 
 def written(server: MariaDBServer) -> frozenset[int]:
@@ -157,18 +90,11 @@ def written(server: MariaDBServer) -> frozenset[int]:
 
 @contextlib.contextmanager
 def running(**settings: object) -> Iterator[tuple[MariaDBServer, Path]]:
-    with tempfile.TemporaryDirectory(prefix="quiesce-mariadb-", ignore_cleanup_errors=True) as name:
-        root = Path(name)
-        root.chmod(0o755)
-        server = MariaDBServer(base=root / "server", **settings)  # type: ignore[arg-type]
-        try:
-            server.start()
-            server.ask("CREATE DATABASE shop")
-            server.ask("CREATE TABLE shop.ledger (n BIGINT PRIMARY KEY) ENGINE=InnoDB")
-            server.ask("CREATE TABLE shop.plain (n BIGINT PRIMARY KEY) ENGINE=Aria")
-            yield server, root
-        finally:
-            server.end()
+    with MariaDBServer.started(**settings) as server:
+        server.ask("CREATE DATABASE shop")
+        server.ask("CREATE TABLE shop.ledger (n BIGINT PRIMARY KEY) ENGINE=InnoDB")
+        server.ask("CREATE TABLE shop.plain (n BIGINT PRIMARY KEY) ENGINE=Aria")
+        yield server, server.root
 
 
 @pytest.fixture
@@ -198,7 +124,7 @@ def test_a_cut_under_load_holds_what_was_acknowledged_and_nothing_later(
     found: tuple[MariaDBServer, Deployment], number: int
 ) -> None:
     server, deployment = found
-    with Ledger(server) as ledger:
+    with MariaDBLedger(server) as ledger:
         deployment.do(Operation.PREPARE)
         ledger.wait_for_more()
         server.ask("CREATE TABLE shop.later AS SELECT 1 AS n")
@@ -274,7 +200,7 @@ def test_what_is_held_is_saved_exactly(found: tuple[MariaDBServer, Deployment]) 
     """Nothing is written between the freeze and the cut, though mariadb-backup takes no lock of its own."""
     server, deployment = found
     deployment.properties["hold"] = True
-    with Ledger(server) as ledger:
+    with MariaDBLedger(server) as ledger:
         deployment.do(Operation.PREPARE)
         ledger.wait_for_more()
         deployment.freeze()
@@ -293,7 +219,7 @@ def test_files_that_are_copied_while_it_is_held_start_elsewhere() -> None:
     """Another node cuts them, one file after the other, under load."""
     with running(settings=["--innodb-flush-log-at-trx-commit=0"]) as (server, root):
         deployment = Deployment.of(root, str(server.socket))
-        with Ledger(server) as ledger, contextlib.closing(deployment.provider_now):
+        with MariaDBLedger(server) as ledger, contextlib.closing(deployment.provider_now):
             deployment.freeze()
             before, tried = ledger.now()
             subprocess.run(["cp", "-a", server.data, root / "copy"], check=True)
@@ -325,8 +251,7 @@ def test_a_holder_that_is_killed_lets_commits_go_on_and_is_missed(
 ) -> None:
     server, deployment = held
     deployment.freeze()
-    (state,) = (deployment.root / "state/holds").glob("*.json")
-    os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
+    os.kill(deployment.holder(), signal.SIGKILL)
     write_one(server)
     assert deployment.is_frozen() is False
     deployment.do(Operation.THAW)
@@ -340,8 +265,7 @@ def test_a_session_that_nobody_keeps_alive_is_ended_by_the_server(
     """As when the machine of quiesce loses its power: no end of the connection ever arrives."""
     server, deployment = held
     deployment.freeze()
-    (state,) = (deployment.root / "state/holds").glob("*.json")
-    pid = json.loads(state.read_text())["pid"]
+    pid = deployment.holder()
     os.kill(pid, signal.SIGSTOP)
     try:
         write_one(server)
@@ -354,12 +278,8 @@ def test_a_process_that_is_killed_while_it_holds_lets_commits_go_on(
     held: tuple[MariaDBServer, Deployment],
 ) -> None:
     server, deployment = held
-    command = [sys.executable, "-c", HOLDING, str(deployment.root), str(server.socket)]
-    here = Path(__file__).parents[2]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, cwd=here, text=True)
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "frozen\n"
+    here = "tests.integration.test_mariadb_servers"
+    with deployment.frozen_by_another(here, str(server.socket)) as process:
         assert deployment.is_frozen()
         process.kill()
     write_one(server)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,9 @@ import pytest
 
 pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgresql-server)")
 
-from tests.labs.postgresql.server import Ledger, PostgreSQLServer, user, written
+from tests.labs.databases.server import reachable_directory
+from tests.labs.databases.subjects import DeploymentSubject, settings_below
+from tests.labs.postgresql.server import PostgreSQLLedger, PostgreSQLServer, written
 
 from quiesce.errors import (
     InUseError,
@@ -27,51 +28,37 @@ from quiesce.errors import (
     UntrustedPathError,
 )
 from quiesce.model.former_state import Side
-from quiesce.model.ids import BackupName, ExecutionId, Json
+from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
-from quiesce.ports import ProviderSettings
 from quiesce.provider_kit import server_user as owner
 from quiesce.providers import postgresql
 from quiesce.providers.postgresql.client import ServerSession
 from quiesce.providers.postgresql.options import PostgreSQLOptions
 from quiesce.providers.postgresql.provider import PostgreSQLProvider
-from quiesce.testing import Subject
 from quiesce.testing.contexts import RecordingContext
 
 pytestmark = pytest.mark.timeout(900)
 
 #: how many cuts are made under load, and restored
 CUTS = int(os.environ.get("QUIESCE_CUTS", "2"))
-PATIENCE_S = 60.0
 
 
-class Deployment(Subject):
+class Deployment(DeploymentSubject):
     """One server of a deployment, asked operation by operation."""
 
     node_type = postgresql.SERVER
     capabilities = postgresql.DESCRIPTION.kinds[0].capabilities
+    timeout_s = 240.0
 
-    def __init__(self, root: Path, **server: object) -> None:
-        self.root = root
-        self.server = PostgreSQLServer(base=root / "server", **server)  # type: ignore[arg-type]
+    def __init__(self, server: PostgreSQLServer) -> None:
+        self.root, self.server = server.root, server
         self.properties: dict[str, Json] = {
-            "host": str(self.server.run_directory),
-            "data_directory": str(self.server.data),
+            "host": str(server.run_directory),
+            "data_directory": str(server.data),
         }
-        settings = ProviderSettings(
-            state_dir=str(root / "state"),
-            repository_dir=str(root / "repository"),
-            keys_file=str(root / "keys"),
-        )
-        self.provider_now = PostgreSQLProvider(settings)
-
-    def do(self, operation: Operation, number: int = 1, **changes: object) -> Outcome:
-        """Perform *operation* on the restore point of that number."""
-        changes = {"point": BackupName(f"p{number}"), "execution": ExecutionId(f"e{number}"), **changes}
-        call = self.call(operation, full=True, **changes)
-        return self.provider_now.perform(call, RecordingContext(timeout_s=240.0))
+        self.provider_now = PostgreSQLProvider(settings_below(self.root))
 
     def back_up(self, number: int = 1, within: Callable[[], object] = lambda: None) -> Outcome:
         """Make a restore point; *within* is done after the base copy, right before the cut."""
@@ -80,33 +67,17 @@ class Deployment(Subject):
         cut = self.do(Operation.SNAPSHOT, number)
         return self.do(Operation.COPY, number, artifact=cut.artifact)
 
-    def restore(self, artifact: object, number: int = 1) -> None:
-        """Put a restore point back, in the groups of the workflow."""
-        self.do(Operation.STOP, number)
-        self.do(Operation.APPLY, number, artifact=artifact)
-        self.do(Operation.START, number)
-        self.do(Operation.PROBE, number)
-
     def slots(self) -> str:
         """Return what the server holds for anybody."""
         return self.server.query("SELECT slot_name FROM pg_replication_slots")
 
-    def close(self) -> None:
-        self.provider_now.close()
-        self.server.end()
-
 
 @contextlib.contextmanager
-def deployment(**server: object) -> Iterator[Deployment]:
-    with tempfile.TemporaryDirectory(prefix="quiesce-postgresql-", ignore_cleanup_errors=True) as name:
-        root = Path(name)
-        root.chmod(0o755)
-        found = Deployment(root, **server)
-        try:
-            found.server.start()
+def deployment(**settings: object) -> Iterator[Deployment]:
+    with PostgreSQLServer.started(**settings) as server:
+        found = Deployment(server)
+        with contextlib.closing(found.provider_now):
             yield found
-        finally:
-            found.close()
 
 
 @pytest.fixture
@@ -118,20 +89,13 @@ def plain() -> Iterator[Deployment]:
 @pytest.fixture
 def split() -> Iterator[Deployment]:
     """A server over three directories, which no cut of one of them would hold together."""
-    with tempfile.TemporaryDirectory(prefix="quiesce-elsewhere-", ignore_cleanup_errors=True) as name:
-        elsewhere = Path(name)
-        elsewhere.chmod(0o755)
+    with reachable_directory("elsewhere") as elsewhere:
         for part in ("log", "space"):
             (elsewhere / part).mkdir()
-            _give_away(elsewhere / part)
+            PostgreSQLServer.own(elsewhere / part)
         with deployment(log_directory=elsewhere / "log" / "pg_wal") as found:
             found.server.query(f"CREATE TABLESPACE space LOCATION '{elsewhere / 'space'}'")
             yield found
-
-
-def _give_away(directory: Path) -> None:
-    if (owner := user()) is not None:
-        os.chown(directory, owner.pw_uid, owner.pw_gid)
 
 
 # -- what was acknowledged, and nothing later -------------------------------------------------------------
@@ -143,17 +107,16 @@ def test_a_cut_under_load_holds_what_was_acknowledged_and_nothing_later(
 ) -> None:
     """Everything of before the cut is in it; nothing that was only begun after it."""
     split.server.query("CREATE TABLE large TABLESPACE space AS SELECT generate_series(1, 20000) AS n")
-    with Ledger(split.server) as ledger:
-        _wait_until(lambda: len(ledger.acknowledged) > 50)
+    with PostgreSQLLedger(split.server) as ledger:
         split.do(Operation.PREPARE)
         split.server.query("INSERT INTO large SELECT generate_series(20001, 40000)")
         before, _ = ledger.now()
         cut = split.do(Operation.SNAPSHOT)
         _, tried = ledger.now()
-        _wait_until(lambda: len(ledger.acknowledged) > len(tried) + 50)
+        ledger.wait_for_more(than=tried)
         split.server.query("DELETE FROM large")
         saved = split.do(Operation.COPY, artifact=cut.artifact)
-    split.restore(saved.artifact)
+    split.put_back(saved.artifact)
     restored = written(split.server)
     assert before <= restored <= tried
     assert split.server.query("SELECT count(*) FROM large") == "40000"
@@ -172,7 +135,7 @@ def test_what_a_restored_server_is_given_afterwards_is_there_after_its_next_rest
         plain.server.query(f"INSERT INTO ledger VALUES ({number})")
         saved = plain.back_up(number)
         plain.server.query("INSERT INTO ledger VALUES (99)")
-        plain.restore(saved.artifact, number)
+        plain.put_back(saved.artifact, number)
         plain.do(Operation.CONFIRM, number)
         assert written(plain.server) == set(range(1, number + 1))
     assert "recovery_target" not in (plain.server.data / "postgresql.auto.conf").read_text()
@@ -183,7 +146,7 @@ def test_an_undone_restore_gives_back_what_was_there(split: Deployment) -> None:
     split.server.query("CREATE TABLE ledger (n bigint) TABLESPACE space; INSERT INTO ledger VALUES (1)")
     saved = split.back_up()
     split.server.query("INSERT INTO ledger VALUES (2)")
-    split.restore(saved.artifact)
+    split.put_back(saved.artifact)
     split.do(Operation.CONFIRM)
     assert written(split.server) == {1}
     for wanted, numbers in ((Side.FORMER, {1, 2}), (Side.RESTORED, {1})):
@@ -200,7 +163,7 @@ def test_what_is_kept_is_found_though_the_data_directory_is_a_link(plain: Deploy
     link.symlink_to(plain.server.data)
     plain.properties["data_directory"] = str(link)
     saved = plain.back_up()
-    plain.restore(saved.artifact)
+    plain.put_back(saved.artifact)
     state = plain.provider_now.former_state(plain.call(Operation.REVERT, full=True), RecordingContext())
     assert state is not None
     assert state.kept is Side.FORMER
@@ -249,7 +212,7 @@ def test_a_cut_whose_session_was_ended_is_whole_when_its_log_is_still_there(plai
     held = "SELECT pg_terminate_backend(active_pid, 30000) FROM pg_replication_slots"
     saved = plain.back_up(within=lambda: plain.server.query(held))
     plain.server.query("INSERT INTO ledger VALUES (2)")
-    plain.restore(saved.artifact)
+    plain.put_back(saved.artifact)
     assert written(plain.server) == {1}
 
 
@@ -272,7 +235,7 @@ def test_a_server_that_is_restarted_before_the_cut_is_cut_exactly_or_not_at_all(
         plain.do(Operation.DELETE, undo=True)
     else:
         plain.server.query("INSERT INTO ledger VALUES (4)")
-        plain.restore(saved.artifact)
+        plain.put_back(saved.artifact)
         assert written(plain.server) == {1, 2, 3}
     assert plain.slots() == ""
 
@@ -350,7 +313,7 @@ def test_a_directory_that_is_a_mount_point_is_named_and_left_alone() -> None:
             pytest.skip("nothing can be mounted here")
         try:
             mount.chmod(0o755)
-            _give_away(mount)
+            PostgreSQLServer.own(mount)
             with deployment(log_directory=mount / "pg_wal") as found:
                 saved = found.back_up()
                 found.do(Operation.STOP)
@@ -391,7 +354,7 @@ def test_a_role_with_the_documented_rights_is_enough(plain: Deployment) -> None:
     assert all(finding.passed for finding in findings), findings
     saved = plain.back_up()
     plain.server.query("INSERT INTO ledger VALUES (2)")
-    plain.restore(saved.artifact)
+    plain.put_back(saved.artifact)
     assert written(plain.server) == {1}
 
 
@@ -408,13 +371,6 @@ def test_discover_writes_a_blueprint_of_what_listens(plain: Deployment) -> None:
             },
         }
     }
-
-
-def _wait_until(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.02)
 
 
 # -- what others may do to root ---------------------------------------------------------------------------

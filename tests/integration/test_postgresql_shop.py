@@ -8,22 +8,21 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgresql-server)")
 
+from tests.labs.databases.server import reachable_directory, wait_until
+from tests.labs.databases.slow_node import slow_node
 from tests.labs.postgresql.server import PostgreSQLServer
 from tests.on_path import path_with_quiesce
 
 pytestmark = pytest.mark.timeout(600)
 
 PAGE = Path(__file__).parents[2] / "docs/postgresql-shop.md"
-PATIENCE_S = 60.0
 #: takes an order: its picture first, then its row; what is in the database has a picture
 WEB = """
 import os, pathlib, sys, time
@@ -42,12 +41,6 @@ while True:
                 time.sleep(0.002)
     except psycopg.Error:
         time.sleep(0.1)
-"""
-SLOW = """\
-  slow:
-    type: cloudify.nodes.Root
-    interfaces:
-      cloudify.interfaces.snapshot: {create: slow.sh, apply: slow.sh, delete: "true.sh"}
 """
 
 
@@ -121,9 +114,8 @@ class Shop:
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:
-    with tempfile.TemporaryDirectory(prefix="quiesce-shop-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)
-        found = Shop(Path(name))
+    with reachable_directory("shop") as root:
+        found = Shop(root)
         try:
             yield found
         finally:
@@ -155,10 +147,7 @@ def test_the_page_is_followed_from_an_empty_folder(shop: Shop) -> None:
 
 def test_killed_in_the_window_nothing_is_left_in_the_server(shop: Shop) -> None:
     """The session that keeps the log ends with quiesce; the next backup starts from nothing."""
-    (shop.folder / "shop.yaml").write_text(shop.blueprint() + SLOW)
-    (shop.folder / "slow.sh").write_text("touch started; while [ -e slow ]; do sleep 0.05; done\n")
-    (shop.folder / "true.sh").write_text("true\n")
-    (shop.folder / "slow").touch()
+    (shop.folder / "shop.yaml").write_text(shop.blueprint() + slow_node(shop.folder))
     shop.run("quiesce init shop.yaml -b shop")
     backup = subprocess.Popen(
         [sys.executable, "-m", "quiesce.cli.main", "backup", "shop", "-p", "snapshot_name=dead"],
@@ -167,7 +156,7 @@ def test_killed_in_the_window_nothing_is_left_in_the_server(shop: Shop) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_until(lambda: (shop.folder / "started").exists() or list(shop.root.rglob("started")))
+    wait_until((shop.folder / "started").exists)
     assert shop.server.query("SELECT count(*) FROM pg_replication_slots") == "1"
     backup.send_signal(signal.SIGKILL)
     backup.wait()
@@ -178,10 +167,3 @@ def test_killed_in_the_window_nothing_is_left_in_the_server(shop: Shop) -> None:
     shop.run("quiesce backup shop -p snapshot_name=alive")
     assert not list((shop.root / "home" / "repository").glob("*/dead/*"))
     assert list((shop.root / "home" / "repository").glob("*/alive/*"))
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.05)

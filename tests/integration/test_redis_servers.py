@@ -7,10 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -19,69 +15,43 @@ import pytest
 
 pytest.importorskip("redis", reason="redis is not installed (extra redis-server)")
 
-from tests.labs.redis.server import RedisServer, wait_until
+from tests.labs.databases.ledger import Ledger
+from tests.labs.databases.server import wait_until
+from tests.labs.databases.subjects import DeploymentSubject, settings_below
+from tests.labs.redis.server import RedisServer
 
 from quiesce.errors import InUseError, NonRecoverableError, NoRoomError, ProviderError
 from quiesce.model.former_state import Side
-from quiesce.model.ids import BackupName, ExecutionId, Json
+from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.parameters import Parameters
-from quiesce.ports import ProviderSettings
 from quiesce.providers import redis as redis_provider
 from quiesce.providers.redis import backup, client
 from quiesce.providers.redis.provider import RedisProvider
-from quiesce.testing import Subject
 from quiesce.testing.contexts import RecordingContext
 
 pytestmark = pytest.mark.timeout(600)
 
 #: how many cuts are made under load, and restored
 CUTS = int(os.environ.get("QUIESCE_CUTS", "2"))
-#: a freeze of another process, which is killed
-HOLDING = """
-import sys
-from tests.integration.test_redis_servers import Deployment
-from pathlib import Path
-deployment = Deployment.of(Path(sys.argv[1]), sys.argv[2], held=True)
-deployment.freeze()
-print("frozen", flush=True)
-sys.stdin.read()
-"""
 
 
-class Deployment(Subject):
+class Deployment(DeploymentSubject):
     """One server of a deployment, asked operation by operation."""
 
     node_type = redis_provider.SERVER
     capabilities = redis_provider.DESCRIPTION.kinds[0].capabilities
 
     @classmethod
-    def of(cls, root: Path, socket: str, *, held: bool = False, data: Path | None = None) -> Self:
-        """Return the server behind *socket*; one that is *held* has its files cut by others."""
+    def of(cls, root: Path, socket: str, *, data: Path | None = None) -> Self:
+        """Return the server behind *socket*; one without *data* has its files cut by others."""
         self = cls()
         self.properties: dict[str, Json] = {"host": socket}
-        if not held:
+        if data is not None:
             self.properties["data_directory"] = str(data)
-        settings = ProviderSettings(
-            state_dir=str(root / "state"),
-            repository_dir=str(root / "repository"),
-            keys_file=str(root / "keys"),
-        )
-        self.root, self.provider_now = root, RedisProvider(settings)
+        self.root, self.provider_now = root, RedisProvider(settings_below(root))
         return self
-
-    def do(self, operation: Operation, number: int = 1, **changes: object) -> Outcome:
-        """Perform *operation* on the restore point of that number."""
-        changes = {"point": BackupName(f"p{number}"), "execution": ExecutionId(f"e{number}"), **changes}
-        call = self.call(operation, full=True, **changes)
-        return self.provider_now.perform(call, RecordingContext(timeout_s=60.0))
-
-    def freeze(self, seconds: float = 60.0) -> None:
-        self.do(Operation.FREEZE, thaw_after_s=seconds)
-
-    def is_frozen(self) -> bool | None:
-        return self.provider_now.is_frozen(self.call(Operation.FREEZE), RecordingContext())
 
     def back_up(self, number: int = 1) -> Outcome:
         """Make a restore point, as the workflow does."""
@@ -92,53 +62,18 @@ class Deployment(Subject):
         self.do(Operation.THAW, number)
         return self.do(Operation.COPY, number, artifact=cut.artifact)
 
-    def restore(self, artifact: object, number: int = 1) -> None:
-        """Put a restore point back, in the groups of the workflow."""
-        self.do(Operation.STOP, number)
-        self.do(Operation.APPLY, number, artifact=artifact)
-        self.do(Operation.START, number)
-        self.do(Operation.PROBE, number)
-        self.do(Operation.CONFIRM, number)
 
+class RedisLedger(Ledger):
+    """Writers that connect anew when the server was away."""
 
-class Ledger:
-    """Writers of numbers, and which of them were acknowledged."""
+    server: RedisServer
 
-    def __init__(self, server: RedisServer, writers: int = 3) -> None:
-        self._server, self._stop, self._lock, self._next = server, threading.Event(), threading.Lock(), 0
-        self._tried: set[int] = set()
-        self._acknowledged: set[int] = set()
-        self._threads = [threading.Thread(target=self._write, daemon=True) for _ in range(writers)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        wait_until(lambda: len(self.now()[0]) > 50)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30.0)
-
-    def now(self) -> tuple[frozenset[int], frozenset[int]]:
-        """Return what was acknowledged, and what was tried, until now."""
-        with self._lock:
-            return frozenset(self._acknowledged), frozenset(self._tried)
-
-    def _write(self) -> None:
+    def work(self, writer: int) -> None:
         import redis
 
-        while not self._stop.is_set():
-            with contextlib.suppress(redis.RedisError), self._server.client() as client:
-                while not self._stop.is_set():
-                    with self._lock:
-                        self._next += 1
-                        number = self._next
-                        self._tried.add(number)
-                    client.sadd("ledger", number)
-                    with self._lock:
-                        self._acknowledged.add(number)
+        while not self.stopped.is_set():
+            with contextlib.suppress(redis.RedisError), self.server.client() as client:
+                self.write(lambda number, to=client: to.sadd("ledger", number))
 
 
 def written(server: RedisServer) -> frozenset[int]:
@@ -148,15 +83,8 @@ def written(server: RedisServer) -> frozenset[int]:
 
 @contextlib.contextmanager
 def running(**settings: object) -> Iterator[tuple[RedisServer, Path]]:
-    with tempfile.TemporaryDirectory(prefix="quiesce-redis-", ignore_cleanup_errors=True) as name:
-        root = Path(name)
-        root.chmod(0o755)
-        server = RedisServer(base=root / "server", **settings)  # type: ignore[arg-type]
-        try:
-            server.start()
-            yield server, root
-        finally:
-            server.end()
+    with RedisServer.started(**settings) as server:
+        yield server, server.root
 
 
 @pytest.fixture(params=[True, False], ids=["append-only", "dumps"])
@@ -173,7 +101,7 @@ def found(request: pytest.FixtureRequest) -> Iterator[tuple[RedisServer, Deploym
 def held() -> Iterator[tuple[RedisServer, Deployment]]:
     """A server whose files others cut."""
     with running(appends=True) as (server, root):
-        deployment = Deployment.of(root, str(server.socket), held=True)
+        deployment = Deployment.of(root, str(server.socket))
         try:
             yield server, deployment
         finally:
@@ -188,14 +116,14 @@ def test_a_cut_under_load_holds_what_was_acknowledged_and_nothing_later(
     found: tuple[RedisServer, Deployment], number: int
 ) -> None:
     server, deployment = found
-    with Ledger(server) as ledger:
+    with RedisLedger(server) as ledger:
         deployment.do(Operation.PREPARE)
         deployment.freeze()
         before, _ = ledger.now()
         cut = deployment.do(Operation.SNAPSHOT)
         deployment.do(Operation.THAW)
         _, tried = ledger.now()
-        wait_until(lambda: len(ledger.now()[0]) > len(tried) + 50)
+        ledger.wait_for_more(than=tried)
         saved = deployment.do(Operation.COPY, artifact=cut.artifact)
     deployment.restore(saved.artifact)
     assert before <= written(server) <= tried
@@ -209,14 +137,14 @@ def test_a_cut_under_load_holds_what_was_acknowledged_and_nothing_later(
 def test_files_that_are_copied_while_it_is_held_start_elsewhere(appends: bool) -> None:
     """Another node cuts them, one file after the other, under load."""
     with running(appends=appends) as (server, root):
-        deployment = Deployment.of(root, str(server.socket), held=True)
-        with Ledger(server) as ledger, contextlib.closing(deployment.provider_now):
+        deployment = Deployment.of(root, str(server.socket))
+        with RedisLedger(server) as ledger, contextlib.closing(deployment.provider_now):
             deployment.freeze()
             before, tried = ledger.now()
             shutil.copytree(server.data, root / "copy")
             assert deployment.is_frozen()
             deployment.do(Operation.THAW)
-            wait_until(lambda: len(ledger.now()[0]) > len(before) + 50)
+            ledger.wait_for_more(than=before)
         other = RedisServer(base=root / "other", appends=appends)
         shutil.rmtree(other.data)
         shutil.move(root / "copy", other.data)
@@ -237,9 +165,7 @@ def test_a_holder_that_is_killed_lets_writes_go_on_and_is_missed(
 ) -> None:
     server, deployment = held
     deployment.freeze()
-    (state,) = (deployment.root / "state/holds").glob("*.json")
-    pid = json.loads(state.read_text())["pid"]
-    os.kill(pid, signal.SIGKILL)
+    os.kill(deployment.holder(), signal.SIGKILL)
     assert server.ask("SET", "after", "1")  # answered within its time-out of ten seconds
     assert deployment.is_frozen() is False
     deployment.do(Operation.THAW)
@@ -249,8 +175,7 @@ def test_a_holder_that_is_killed_lets_writes_go_on_and_is_missed(
 def test_a_pause_that_was_renewed_too_late_is_missed(held: tuple[RedisServer, Deployment]) -> None:
     server, deployment = held
     deployment.freeze()
-    (state,) = (deployment.root / "state/holds").glob("*.json")
-    pid = json.loads(state.read_text())["pid"]
+    pid = deployment.holder()
     os.kill(pid, signal.SIGSTOP)
     try:
         assert server.ask("SET", "between", "1")  # answered within its time-out of ten seconds
@@ -265,8 +190,7 @@ def test_a_server_that_was_started_anew_is_missed(held: tuple[RedisServer, Deplo
     server.stop()
     server.start()  # all its figures are those of the one to come
     deployment.freeze()
-    (state,) = (deployment.root / "state/holds").glob("*.json")
-    pid = json.loads(state.read_text())["pid"]
+    pid = deployment.holder()
     os.kill(pid, signal.SIGSTOP)  # it sees the new server only
     try:
         server.end()
@@ -280,12 +204,8 @@ def test_a_process_that_is_killed_while_it_holds_lets_writes_go_on(
     held: tuple[RedisServer, Deployment],
 ) -> None:
     server, deployment = held
-    command = [sys.executable, "-c", HOLDING, str(deployment.root), str(server.socket)]
-    here = Path(__file__).parents[2]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, cwd=here, text=True)
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "frozen\n"
+    here = "tests.integration.test_redis_servers"
+    with deployment.frozen_by_another(here, str(server.socket)) as process:
         assert deployment.is_frozen()
         process.kill()
     wait_until(lambda: not deployment.is_frozen())
@@ -474,7 +394,7 @@ def test_a_server_that_systemd_stops_has_saved_all_however_long_that_takes(
     server, deployment, systemctl = unit
     systemctl.write_text(f"#!/bin/sh\nkill -KILL {server.pids[0]}\n")
     monkeypatch.setattr(client, "_ANSWER_S", 0.5)
-    with Ledger(server) as ledger:
+    with RedisLedger(server) as ledger:
         server.ask("SET", "a", "1")
         server.ask("CONFIG", "SET", "rdb-key-save-delay", "1000000")
         deployment.do(Operation.STOP)

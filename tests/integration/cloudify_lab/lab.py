@@ -109,6 +109,11 @@ def _content(path: Path) -> bytes:
         return b""
 
 
+def _starting(workflow: str, *arguments: str) -> list[str]:
+    """Return the command that starts a workflow of the lab's deployment."""
+    return ["cfy", "executions", "start", workflow, "-b", "examples", *arguments]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lab:
     """One user's local profile of cfy."""
@@ -153,37 +158,16 @@ class Lab:
 
     def cfy(self, *arguments: str, expect: int | None = 0) -> str:
         """Run cfy and return all that it printed."""
-        done = subprocess.run(
-            ["cfy", *arguments],
-            env=self.env(),
-            cwd=self.directory,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert expect is None or done.returncode == expect, done.stdout
-        return done.stdout
+        return self._run("cfy", *arguments, expect=expect)
 
     def start(self, workflow: str, *arguments: str, expect: int | None = 0) -> str:
-        return self.cfy("executions", "start", workflow, "-b", "examples", *arguments, expect=expect)
+        return self._run(*_starting(workflow, *arguments), expect=expect)
 
     def interrupt(self, workflow: str, *arguments: str, times: int = 1) -> tuple[int, str]:
         """Start a workflow, press Ctrl-C once something waits, and return status and output."""
         process = subprocess.Popen(
             # tests that were started in the background have inherited that SIGINT is ignored
-            [
-                "env",
-                "--default-signal=INT",
-                "cfy",
-                "executions",
-                "start",
-                workflow,
-                "-b",
-                "examples",
-                *arguments,
-            ],
+            ["env", "--default-signal=INT", *_starting(workflow, *arguments)],
             env=self.env(),
             cwd=self.directory,
             stdout=subprocess.PIPE,
@@ -206,10 +190,13 @@ class Lab:
 
         Nothing is, when cfy was over before.
         """
-        command = ["cfy", "executions", "start", workflow, "-b", "examples", *arguments]
         with (self.directory / "killed.txt").open("w") as output:
             process = subprocess.Popen(
-                command, env=self.env(), cwd=self.directory, stdout=output, stderr=subprocess.STDOUT
+                _starting(workflow, *arguments),
+                env=self.env(),
+                cwd=self.directory,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
             while process.poll() is None and not once():
                 time.sleep(0.005)
@@ -222,8 +209,15 @@ class Lab:
 
     def quiesce(self, *arguments: str, expect: int | None = 0) -> str:
         """Run quiesce's own command line on the same state, and return all that it printed."""
+        return self._run("quiesce", *arguments, expect=expect)
+
+    def python(self, code: str) -> str:
+        """Run *code* with the environment's Python and return what it printed."""
+        return self._run(str(self.place / "bin" / "python"), "-c", code)
+
+    def _run(self, *command: str, expect: int | None = 0) -> str:
         done = subprocess.run(
-            ["quiesce", *arguments],
+            command,
             env=self.env(),
             cwd=self.directory,
             stdout=subprocess.PIPE,
@@ -233,21 +227,6 @@ class Lab:
             timeout=120,
         )
         assert expect is None or done.returncode == expect, done.stdout
-        return done.stdout
-
-    def python(self, code: str) -> str:
-        """Run *code* with the environment's Python and return what it printed."""
-        done = subprocess.run(
-            [str(self.place / "bin" / "python"), "-c", code],
-            env=self.env(),
-            cwd=self.directory,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout
         return done.stdout
 
     def frozen(self) -> list[str]:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import os
-import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-PATIENCE_S = 90.0
+from tests.labs.databases.server import PATIENCE_S, DatabaseServer, wait_until
 
 
 def program(name: str) -> str:
@@ -31,21 +26,15 @@ def program(name: str) -> str:
 
 
 @dataclass(kw_only=True)
-class MariaDBServer:
+class MariaDBServer(DatabaseServer):
     """A server, all of it below *base*."""
 
-    base: Path
+    user_name = "mysql"
     settings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.data = self.base / "data"
-        self.data.mkdir(parents=True)
-        self.run_directory = self.base / "run"
-        self.run_directory.mkdir()
+        super().__post_init__()
         self.socket = self.run_directory / "mariadb.sock"
-        for path in (self.base, self.data, self.run_directory):
-            self.own(path)
-            path.chmod(0o755)
         _run(["cp", "-a", f"{_installed()}/.", str(self.data)])
 
     @property
@@ -57,7 +46,7 @@ class MariaDBServer:
             f"--datadir={self.data}",
             f"--socket={self.socket}",
             f"--pid-file={self.run_directory}/pid",
-            f"--log-error={self.run_directory}/log",
+            f"--log-error={self.log}",
             f"--tmpdir={self.run_directory}",
             "--skip-networking",
             "--innodb-buffer-pool-size=32M",
@@ -65,16 +54,11 @@ class MariaDBServer:
             *self.settings,
         ]
 
-    def own(self, path: Path) -> None:
-        """Give *path* to the server's user."""
-        if (owner := _user()) is not None:
-            shutil.chown(path, owner.pw_uid, owner.pw_gid)
-
     def start(self) -> None:
         """Start it."""
         # no child of ours
         command = ["/bin/sh", "-c", '"$@" </dev/null >/dev/null 2>&1 &', "sh", *self.command]
-        subprocess.run(command, check=True, cwd="/", start_new_session=True, **_rights())
+        subprocess.run(command, check=True, cwd="/", start_new_session=True, **self.rights())
         wait_until(lambda: self.running, self.said)
 
     def ask(self, query: str, *values: object) -> list[tuple[Any, ...]]:
@@ -102,32 +86,22 @@ class MariaDBServer:
             return self.ask("SELECT 1") == [(1,)]
         return False
 
-    @property
-    def pids(self) -> list[int]:
-        """Its processes."""
-        found = []
-        for link in Path("/proc").glob("[0-9]*/cwd"):
-            with contextlib.suppress(OSError):
-                if link.readlink() == self.data:
-                    found.append(int(link.parent.name))
-        return found
-
-    def said(self) -> str:
-        """Return the end of its log."""
-        log = self.run_directory / "log"
-        return log.read_text()[-3000:] if log.exists() else ""
-
     def stop(self) -> None:
         """Stop it."""
         self.ask("SHUTDOWN")
         wait_until(lambda: not self.pids, self.said)
 
-    def end(self) -> None:
-        """End it at once."""
-        for pid in self.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not self.pids, self.said)
+    def is_held(self, statement: str) -> bool:
+        """Tell whether *statement*, which writes, has to wait."""
+        import pymysql
+
+        with contextlib.closing(self.connect(init_command="SET lock_wait_timeout = 1")) as session:
+            try:
+                with session.cursor() as cursor:
+                    cursor.execute(statement)
+            except pymysql.OperationalError as error:
+                return error.args[0] == pymysql.constants.ER.LOCK_WAIT_TIMEOUT
+            return False
 
 
 @functools.cache
@@ -138,38 +112,15 @@ def _installed() -> Path:
     data = place / "data"
     for path in (place, data):
         path.mkdir(exist_ok=True)
-        if (owner := _user()) is not None:
-            shutil.chown(path, owner.pw_uid, owner.pw_gid)
+        MariaDBServer.own(path)
     install = [program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", f"--tmpdir={place}"]
     _run([*install, "--auth-root-authentication-method=normal", "--skip-test-db"])
     return data
 
 
 def _run(command: list[str]) -> None:
+    rights = MariaDBServer.rights()
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd="/", timeout=PATIENCE_S, **_rights()
+        command, check=False, capture_output=True, text=True, cwd="/", timeout=PATIENCE_S, **rights
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def wait_until(condition: Any, said: Any = lambda: "") -> None:
-    """Return when *condition* holds."""
-    ends = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < ends, f"it did not happen in time {said()}"
-        time.sleep(0.05)
-
-
-def _rights() -> dict[str, Any]:
-    owner = _user()
-    return {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-
-
-def _user() -> pwd.struct_passwd | None:
-    """Return who runs servers; None: whoever runs the tests."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("mysql")
-    except KeyError:
-        return pwd.getpwnam("nobody")

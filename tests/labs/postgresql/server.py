@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 import pytest
-
-PATIENCE_S = 60.0
+from tests.labs.databases.ledger import Ledger
+from tests.labs.databases.server import PATIENCE_S, DatabaseServer
 
 
 def programs() -> Path:
@@ -27,33 +24,19 @@ def programs() -> Path:
     return found[-1].parent
 
 
-def user() -> pwd.struct_passwd | None:
-    """Return who runs servers; None: whoever runs the tests. Skip by name where that is impossible."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("postgres")
-    except KeyError:
-        pytest.skip("there is no user postgres here, and PostgreSQL does not run as root")
-
-
 @dataclass(kw_only=True)
-class PostgreSQLServer:
+class PostgreSQLServer(DatabaseServer):
     """A server, all of it below *base*."""
 
-    base: Path
+    user_name = "postgres"
+    end_signal = signal.SIGQUIT  # it takes its shared memory with it
     #: where its log lies, when not in its own directory
     log_directory: Path | None = None
     settings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.bin = programs()
-        self.data = self.base / "data"
-        self.data.mkdir(parents=True)
-        self.base.chmod(0o755)
-        self.run_directory = self.base / "run"
-        self.run_directory.mkdir()
-        self._own(self.base, self.run_directory, self.data)
+        super().__post_init__()
         options = [] if self.log_directory is None else ["-X", str(self.log_directory)]
         self.run("initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "--no-sync", *options)
         told = {
@@ -66,10 +49,19 @@ class PostgreSQLServer:
         with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in told.items())
 
+    @classmethod
+    def owner(cls) -> pwd.struct_passwd | None:
+        """Return who runs it; None: whoever runs the tests. Skip by name where that is impossible."""
+        if os.geteuid() != 0:
+            return None
+        try:
+            return pwd.getpwnam(cls.user_name)
+        except KeyError:
+            pytest.skip("there is no user postgres here, and PostgreSQL does not run as root")
+
     def start(self) -> None:
         """Start it."""
-        log = self.base / "run" / "server.log"
-        self.run("pg_ctl", "-w", "-D", self.data, "-l", log, "start")
+        self.run("pg_ctl", "-w", "-D", self.data, "-l", self.log, "start")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it."""
@@ -91,42 +83,11 @@ class PostgreSQLServer:
         command = [self.bin / "pg_isready", "-q", "-t", "2", "-h", self.run_directory]
         return subprocess.run([str(word) for word in command], check=False, cwd="/").returncode == 0
 
-    @property
-    def pid(self) -> int:
-        """The first of its processes."""
-        return int((self.data / "postmaster.pid").read_text().split()[0])
-
-    def end(self) -> None:
-        """End it at once, whatever state it is in."""
-        try:
-            pid = self.pid
-            if Path(f"/proc/{pid}/cwd").resolve() == self.data:
-                os.kill(pid, signal.SIGQUIT)
-        except (OSError, ValueError, IndexError):
-            return
-
     def run(self, name: str, *words: object) -> str:
         """Run one of its programs as its user."""
         return self._run([self.bin / name, *words])
 
-    def own(self, *paths: Path) -> None:
-        """Give *paths* to its user."""
-        self._own(*paths)
-
-    def _own(self, *paths: Path) -> None:
-        if (owner := user()) is not None:
-            for path in paths:
-                shutil.chown(path, owner.pw_uid, owner.pw_gid)
-                path.chmod(0o700)
-            self.base.chmod(0o755)
-
-    def _said(self) -> str:
-        log = self.run_directory / "server.log"
-        return log.read_text()[-2000:] if log.exists() else ""
-
     def _run(self, command: list[object]) -> str:
-        owner = user()
-        rights = {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         done = subprocess.run(
             [str(word) for word in command],
             check=False,
@@ -135,64 +96,30 @@ class PostgreSQLServer:
             capture_output=True,
             cwd="/",
             timeout=PATIENCE_S * 2,
-            **rights,  # type: ignore[arg-type]
+            **self.rights(),
         )
-        assert done.returncode == 0, f"{command[0]}: {done.stderr}{done.stdout}{self._said()}"
+        assert done.returncode == 0, f"{command[0]}: {done.stderr}{done.stdout}{self.said()}"
         return done.stdout
 
 
-class Ledger:
-    """Writers of numbers, and which of them were acknowledged, in the order in which that happened."""
+class PostgreSQLLedger(Ledger):
+    """Writers that connect anew when the server was away."""
 
-    def __init__(self, server: PostgreSQLServer, writers: int = 4) -> None:
-        import psycopg
-
-        self._lock = threading.Lock()
-        self._next = 0
-        self._stop = threading.Event()
-        self.tried: set[int] = set()
-        self.acknowledged: set[int] = set()
-        self._connect = lambda: psycopg.connect(
-            host=str(server.run_directory), user="postgres", dbname="postgres", autocommit=True
-        )
+    def __init__(self, server: PostgreSQLServer) -> None:
+        super().__init__(server)
         server.query("CREATE TABLE IF NOT EXISTS ledger (n bigint PRIMARY KEY, filler text)")
-        self._threads = [threading.Thread(target=self._write, daemon=True) for _ in range(writers)]
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(PATIENCE_S)
-
-    def now(self) -> tuple[frozenset[int], frozenset[int]]:
-        """Return what was acknowledged, and what was tried, until now."""
-        with self._lock:
-            return frozenset(self.acknowledged), frozenset(self.tried)
-
-    def _write(self) -> None:
+    def work(self, writer: int) -> None:
         import psycopg
 
-        while not self._stop.is_set():
+        insert = "INSERT INTO ledger VALUES (%s, repeat('x', 200))"
+        login = {"host": str(self.server.run_directory), "user": "postgres", "dbname": "postgres"}
+        while not self.stopped.is_set():
             try:
-                with self._connect() as connection:
-                    self._write_until_it_breaks(connection)
+                with psycopg.connect(**login, autocommit=True) as connection:
+                    self.write(lambda number, to=connection: to.execute(insert, (number,)))
             except psycopg.Error:
-                self._stop.wait(0.02)
-
-    def _write_until_it_breaks(self, connection: object) -> None:
-        while not self._stop.is_set():
-            with self._lock:
-                self._next += 1
-                number = self._next
-                self.tried.add(number)
-            connection.execute("INSERT INTO ledger VALUES (%s, repeat('x', 200))", (number,))  # type: ignore[attr-defined]
-            with self._lock:
-                self.acknowledged.add(number)
+                self.stopped.wait(0.02)
 
 
 def written(server: PostgreSQLServer) -> frozenset[int]:

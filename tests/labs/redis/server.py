@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
-import signal
 import subprocess
-import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-PATIENCE_S = 60.0
+from tests.labs.databases.server import PATIENCE_S, DatabaseServer, wait_until
 
 
 def program() -> str:
@@ -30,21 +25,17 @@ def program() -> str:
 
 
 @dataclass(kw_only=True)
-class RedisServer:
+class RedisServer(DatabaseServer):
     """A server, all of it below *base*."""
 
-    base: Path
+    user_name = "redis"
     appends: bool = False
     settings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.program = program()
-        self.data = self.base / "data"
-        self.data.mkdir(parents=True)
-        self.run_directory = self.base / "run"
-        self.run_directory.mkdir()
+        super().__post_init__()
         self.socket = self.run_directory / "redis.sock"
-        self.log = self.run_directory / "log"
         self.config = self.run_directory / "redis.conf"
         told = {
             "port": "0",
@@ -58,24 +49,14 @@ class RedisServer:
             **self.settings,
         }
         self.config.write_text("".join(f"{name} {value}\n" for name, value in told.items()))
-        for path in (self.base, self.data, self.run_directory, self.config):
-            self.own(path)
-        self.base.chmod(0o755)
-        self.run_directory.chmod(0o755)
-
-    def own(self, path: Path) -> None:
-        """Give *path* to the server's user."""
-        if (owner := _user()) is not None:
-            shutil.chown(path, owner.pw_uid, owner.pw_gid)
+        self.own(self.config)
 
     def start(self) -> None:
         """Start it."""
-        owner = _user()
-        rights = {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         command = [self.program, str(self.config)]
-        done = subprocess.run(command, check=False, cwd="/", timeout=PATIENCE_S, **rights)  # type: ignore[call-overload]
+        done = subprocess.run(command, check=False, cwd="/", timeout=PATIENCE_S, **self.rights())
         assert done.returncode == 0, self.said()
-        wait_until(lambda: self.running)
+        wait_until(lambda: self.running, self.said)
 
     def ask(self, *words: object) -> Any:
         """Return what it answers."""
@@ -100,47 +81,8 @@ class RedisServer:
             return bool(self.ask("PING"))
         return False
 
-    @property
-    def pids(self) -> list[int]:
-        """Its processes."""
-        found = []
-        for link in Path("/proc").glob("[0-9]*/cwd"):
-            with contextlib.suppress(OSError):
-                if link.readlink() == self.data:
-                    found.append(int(link.parent.name))
-        return found
-
-    def said(self) -> str:
-        """Return the end of its log."""
-        return self.log.read_text()[-2000:] if self.log.exists() else ""
-
     def stop(self) -> None:
         """Stop it, everything saved."""
         with self.client() as client:
             client.shutdown(save=not self.appends, nosave=self.appends)
-        wait_until(lambda: not self.pids)
-
-    def end(self) -> None:
-        """End it at once."""
-        for pid in self.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not self.pids)
-
-
-def wait_until(condition: Any) -> None:
-    """Return when *condition* holds."""
-    ends = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def _user() -> pwd.struct_passwd | None:
-    """Return who runs servers; None: whoever runs the tests."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("redis")
-    except KeyError:
-        return pwd.getpwnam("nobody")
+        wait_until(lambda: not self.pids, self.said)

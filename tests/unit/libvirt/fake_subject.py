@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forgetful import forgetful
 
 from quiesce.archives import MARK
-from quiesce.errors import OperationTimeoutError
 from quiesce.model.operation import Operation
 from quiesce.ports import ProviderSettings
 from quiesce.providers.libvirt import DOMAIN
@@ -45,11 +45,16 @@ class FakeSubject(Subject):
             **properties,
         }
 
-    def provider(self) -> Any:
-        settings = ProviderSettings(
+    @property
+    def settings(self) -> ProviderSettings:
+        """Those of a provider that keeps everything in the folder."""
+        return ProviderSettings(
             state_dir="", repository_dir=str(self.folder / "repository"), keys_file=str(self.folder / "keys")
         )
-        return _Forgetful(settings, lambda _: FakeHypervisor(self.world), self.lost)
+
+    def provider(self) -> Any:
+        provider = LibvirtProvider(self.settings, lambda _: FakeHypervisor(self.world))
+        return forgetful(provider, self.lost)
 
     def write(self, token: str) -> None:
         path = Path(self.machine.disk)
@@ -86,18 +91,3 @@ class FakeSubject(Subject):
 
     def pass_time(self, seconds: float) -> None:
         self.world.now += seconds
-
-
-class _Forgetful(LibvirtProvider):
-    """Does what it is asked to, but the answer to one operation is lost."""
-
-    def __init__(self, settings: ProviderSettings, connect: Any, lost: list[Operation]) -> None:
-        super().__init__(settings, connect)
-        self._lost = lost
-
-    def perform(self, call: Any, context: Any) -> Any:
-        outcome = super().perform(call, context)
-        if call.operation in self._lost:
-            self._lost.remove(call.operation)
-            raise OperationTimeoutError("the answer was lost")
-        return outcome

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -19,13 +17,10 @@ from .fake_subject import FakeSubject
 
 
 @pytest.fixture
-def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSubject]:
-    folder = Path(tempfile.mkdtemp(prefix="q"))
-    made = FakeSubject(folder, monkeypatch, backup_mode="incremental")
-    made.write("before")
-    yield made
-    made.world.close()
-    shutil.rmtree(folder)
+def subject(made: Callable[..., Any]) -> FakeSubject:
+    subject: FakeSubject = made(backup_mode="incremental")
+    subject.write("before")
+    return subject
 
 
 def _copy_without_the_cuts_answer(subject: FakeSubject) -> dict[str, object]:

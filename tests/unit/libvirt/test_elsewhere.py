@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +72,8 @@ class Staging:
 
 
 @pytest.fixture
-def staging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Staging]:
-    folder = Path(tempfile.mkdtemp(prefix="q"))
-    subject = FakeSubject(folder, monkeypatch)
-    yield Staging(subject)
-    subject.world.close()
-    shutil.rmtree(folder)
+def staging(made: Callable[..., Any]) -> Staging:
+    return Staging(made())
 
 
 def test_it_becomes_a_domain_of_its_own(staging: Staging) -> None:

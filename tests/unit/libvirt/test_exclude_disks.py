@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +43,10 @@ class TwoDisks(FakeSubject):
 
 
 @pytest.fixture
-def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoDisks]:
-    folder = Path(tempfile.mkdtemp(prefix="q"))
-    made = TwoDisks(folder, monkeypatch, more_disks=("vdb",))
-    made.write_both("before")
-    yield made
-    made.world.close()
-    shutil.rmtree(folder)
+def subject(made: Callable[..., Any]) -> TwoDisks:
+    subject: TwoDisks = made(TwoDisks, more_disks=("vdb",))
+    subject.write_both("before")
+    return subject
 
 
 @pytest.mark.parametrize("inputs", [{"exclude_disks": ["vdb"]}, {"libvirt_exclude_disks": "vdb"}])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,13 +50,10 @@ class Guarded(FakeSubject):
 
 
 @pytest.fixture
-def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
-    folder = Path(tempfile.mkdtemp(prefix="q"))
-    made = Guarded(folder, monkeypatch)
-    made.write("before")
-    yield made
-    made.world.close()
-    shutil.rmtree(folder)
+def subject(made: Callable[..., Any]) -> Guarded:
+    subject: Guarded = made(Guarded)
+    subject.write("before")
+    return subject
 
 
 def test_no_password_of_a_display_lies_in_the_repository_and_it_comes_back(subject: Guarded) -> None:

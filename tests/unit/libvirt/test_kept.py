@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,20 +18,6 @@ pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[
 
 from .fake_hypervisor import FakeHypervisor, token_of, write_image
 from .fake_subject import FakeSubject
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeSubject]]:
-    subjects: list[FakeSubject] = []
-
-    def make(**properties: Any) -> FakeSubject:
-        subjects.append(FakeSubject(Path(tempfile.mkdtemp(prefix="q")), monkeypatch, **properties))
-        return subjects[-1]
-
-    yield make
-    for subject in subjects:
-        subject.world.close()
-        shutil.rmtree(subject.folder)
 
 
 def do(subject: FakeSubject, operation: Operation, **changes: Any) -> Outcome:

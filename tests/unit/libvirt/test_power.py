@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from tests.unit.lives import Fused, Life
 
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
-from quiesce.ports import ProviderSettings
-from quiesce.testing import Fuse, PowerCut, RecordingContext
+from quiesce.testing import Fuse, PowerCut
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[libvirt])")
 
@@ -27,61 +24,21 @@ from .fake_subject import FakeSubject
 MOST_TOUCHES = 200
 
 
-class Fused:
-    """A hypervisor or a domain, whose every call is touched before and after its effect."""
-
-    def __init__(self, thing: Any, fuse: Fuse) -> None:
-        self._thing, self._fuse = thing, fuse
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._thing, name)
-        if not callable(found):
-            return found
-
-        def call(*arguments: Any, **named: Any) -> Any:
-            self._fuse.burn()
-            result = found(*arguments, **named)
-            self._fuse.burn()
-            return Fused(result, self._fuse) if isinstance(result, FakeDomain) else result
-
-        return call
-
-
-class Life(RecordingContext):
-    """The context of one process: what it keeps is there in the next one."""
-
-    def __init__(self, kept: dict[str, Json], fuse: Fuse) -> None:
-        super().__init__()
-        self._kept, self._fuse = kept, fuse
-
-    def set_runtime_properties(self, properties: Mapping[str, Json]) -> None:
-        self._fuse.burn()
-        self._kept.clear()
-        self._kept.update(properties)
-        self._fuse.burn()
-
-
 class Room:
     """One domain with two disks, and every process that comes to work on it."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **properties: Any) -> None:
-        self.folder = folder
-        self.subject = FakeSubject(folder, monkeypatch, ("vdb",), **properties)
+    def __init__(self, subject: FakeSubject) -> None:
+        self.subject = subject
         self.kept: dict[str, Json] = {}
 
     def do(self, operation: Operation, fuse: Fuse | None = None, **changes: Any) -> Outcome:
         fuse = fuse or Fuse(None)
-        settings = ProviderSettings(
-            state_dir="",
-            repository_dir=str(self.folder / "repository"),
-            keys_file=str(self.folder / "keys"),
-        )
 
         def connect(_: str) -> Any:
-            return Fused(FakeHypervisor(self.subject.world), fuse)
+            return Fused(FakeHypervisor(self.subject.world), fuse, parts=(FakeDomain,))
 
         call = self.subject.call(operation, runtime_properties=dict(self.kept), **changes)
-        return LibvirtProvider(settings, connect).perform(call, Life(self.kept, fuse))
+        return LibvirtProvider(self.subject.settings, connect).perform(call, Life(self.kept, fuse))
 
     def save(self, *, full: bool) -> Mapping[str, Any]:
         self.subject.write("before")
@@ -93,22 +50,13 @@ class Room:
 
 
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Room]]:
-    made: list[Room] = []
-
-    def make(**properties: Any) -> Room:
-        made.append(Room(Path(tempfile.mkdtemp(prefix="q")), monkeypatch, **properties))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.subject.world.close()
-        shutil.rmtree(each.folder)
+def room(made: Callable[..., Any]) -> Callable[..., Room]:
+    return lambda **properties: Room(made(more_disks=("vdb",), **properties))
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
 def test_wherever_a_restore_dies_the_domain_runs_after_its_start(
-    room: Callable[[], Room], full: bool
+    room: Callable[..., Room], full: bool
 ) -> None:
     was_off = 0
     for touches in range(MOST_TOUCHES):
@@ -136,7 +84,7 @@ def test_wherever_a_restore_dies_the_domain_runs_after_its_start(
     assert place.subject.machine.state == "running"
 
 
-def test_what_was_off_and_is_to_be_off_is_never_started(room: Callable[[], Room]) -> None:
+def test_what_was_off_and_is_to_be_off_is_never_started(room: Callable[..., Room]) -> None:
     for touches in range(0, MOST_TOUCHES, 3):
         place = room()
         place.subject.machine.state = "off"
@@ -154,7 +102,7 @@ def test_what_was_off_and_is_to_be_off_is_never_started(room: Callable[[], Room]
 
 @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
 def test_what_was_switched_off_since_the_cut_stays_off_when_the_restore_dies(
-    room: Callable[[], Room], full: bool
+    room: Callable[..., Room], full: bool
 ) -> None:
     """It is for the restore to start it, not for whoever cleans up behind it."""
     place = room()
@@ -172,7 +120,7 @@ def test_what_was_switched_off_since_the_cut_stays_off_when_the_restore_dies(
     assert place.subject.machine.state == "running"
 
 
-def test_a_stop_that_is_still_on_its_way_is_brought_to_its_end(room: Callable[[], Room]) -> None:
+def test_a_stop_that_is_still_on_its_way_is_brought_to_its_end(room: Callable[..., Room]) -> None:
     """What goes down looks like what runs until it is down."""
     place = room()
     saved = place.save(full=False)
@@ -191,7 +139,7 @@ def test_a_stop_that_is_still_on_its_way_is_brought_to_its_end(room: Callable[[]
     assert place.subject.machine.state == "running"
 
 
-def test_a_domain_that_somebody_has_removed_is_not_waited_for(room: Callable[[], Room]) -> None:
+def test_a_domain_that_somebody_has_removed_is_not_waited_for(room: Callable[..., Room]) -> None:
     place = room()
     place.kept["quiesce_switched_off"] = "done"
     place.subject.world.machines.clear()
@@ -200,7 +148,7 @@ def test_a_domain_that_somebody_has_removed_is_not_waited_for(room: Callable[[],
     assert place.kept == {}
 
 
-def test_nothing_is_owed_for_a_domain_that_is_made_beside(room: Callable[[], Room]) -> None:
+def test_nothing_is_owed_for_a_domain_that_is_made_beside(room: Callable[..., Room]) -> None:
     for touches in range(0, MOST_TOUCHES, 10):
         place = room(restore_as="other")
         saved = place.save(full=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,22 +20,11 @@ from .fake_subject import FakeSubject
 FULL = pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeSubject]]:
-    """A function that makes a subject with the node's properties that it is given."""
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_probing, "_PAUSE_S", 0.01)
     monkeypatch.setattr(machine_probing, "_RUNNING_S", 0.1)
     monkeypatch.setattr(machine_probing, "_ANSWER_S", 0.1)
-    subjects: list[FakeSubject] = []
-
-    def make(**properties: Any) -> FakeSubject:
-        subjects.append(FakeSubject(Path(tempfile.mkdtemp(prefix="q")), monkeypatch, **properties))
-        return subjects[-1]
-
-    yield make
-    for subject in subjects:
-        subject.world.close()
-        shutil.rmtree(subject.folder)
 
 
 def do(subject: FakeSubject, operation: Operation, **changes: Any) -> Outcome:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -26,13 +24,10 @@ def _do(subject: FakeSubject, operation: Operation, *, full: bool, made: Outcome
 
 
 @pytest.fixture(params=["external", "internal"])
-def subject(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSubject]:
-    folder = Path(tempfile.mkdtemp(prefix="q"))
-    made = FakeSubject(folder, monkeypatch, snapshot_kind=request.param)
-    made.write("before")
-    yield made
-    made.world.close()
-    shutil.rmtree(folder)
+def subject(request: pytest.FixtureRequest, made: Callable[..., Any]) -> FakeSubject:
+    subject: FakeSubject = made(snapshot_kind=request.param)
+    subject.write("before")
+    return subject
 
 
 def test_its_snapshots_are_applied_and_removed_under_its_new_name(subject: FakeSubject) -> None:

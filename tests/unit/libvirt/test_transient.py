@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +25,11 @@ def _do(subject: FakeSubject, operation: Operation, **changes: Any) -> Outcome:
 
 
 @pytest.fixture
-def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSubject]:
-    folder = Path(tempfile.mkdtemp(prefix="q"))
-    made = FakeSubject(folder, monkeypatch)
-    made.machine.persistent = False
-    made.write("before")
-    yield made
-    made.world.close()
-    shutil.rmtree(folder)
+def subject(made: Callable[..., Any]) -> FakeSubject:
+    subject: FakeSubject = made()
+    subject.machine.persistent = False
+    subject.write("before")
+    return subject
 
 
 def test_doctor_says_so_and_what_to_do(subject: FakeSubject) -> None:

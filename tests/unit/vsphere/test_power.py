@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.lives import Fused, Life
 
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
 from quiesce.providers.vsphere.inventory import PowerState
-from quiesce.testing import Fuse, PowerCut, RecordingContext
+from quiesce.testing import Fuse, PowerCut
 from quiesce.testing.fake_vcenter import FakeVCenter
 
 #: more often than this no restore touches its vCenter
 MOST_TOUCHES = 200
 
 
-class Fused:
-    """A vCenter whose every call is touched before and after its effect."""
-
-    def __init__(self, center: FakeVCenter, fuse: Fuse) -> None:
-        self._center, self._fuse = center, fuse
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._center, name)
-        if not callable(found) or name == "close":
-            return found
-
-        def call(*arguments: Any, **named: Any) -> Any:
-            self._fuse.burn()
-            result = found(*arguments, **named)
-            self._fuse.burn()
-            return result
-
-        return call
-
-
-class Life(RecordingContext):
-    """The context of one process: what it keeps is there in the next one."""
-
-    def __init__(self, kept: dict[str, Json], fuse: Fuse) -> None:
-        super().__init__()
-        self._kept, self._fuse = kept, fuse
-
-    def set_runtime_properties(self, properties: Mapping[str, Json]) -> None:
-        self._fuse.burn()
-        self._kept.clear()
-        self._kept.update(properties)
-        self._fuse.burn()
-
-
 def _do(
     site: Any, kept: dict[str, Json], operation: Operation, fuse: Fuse | None = None, **changes: Any
 ) -> None:
     fuse = fuse or Fuse(None)
-    center: Any = Fused(FakeVCenter(site.world), fuse)
+    center: Any = Fused(FakeVCenter(site.world), fuse, spared=("close",))
     call = site.call(operation, runtime_properties=dict(kept), **changes)
     site.provider(center).perform(call, Life(kept, fuse))
 
@@ -66,8 +32,13 @@ def _power(site: Any) -> PowerState:
     return power
 
 
-@pytest.mark.parametrize("kind", ["snapshot", "repository", "clone"])
-def test_wherever_a_restore_dies_the_machine_runs_after_its_start(site: Any, option: Any, kind: str) -> None:
+def _switch_off(site: Any) -> None:
+    machines = site.world.machines
+    machines[site.machine] = replace(machines[site.machine], power=PowerState.OFF)
+
+
+def _save(site: Any, option: Any, kind: str) -> dict[str, Any]:
+    """Save the machine, and return what its restore is called with."""
     properties = option() if kind == "snapshot" else option(backup_to=kind)
     site.write("before")
     made = (
@@ -75,7 +46,12 @@ def test_wherever_a_restore_dies_the_machine_runs_after_its_start(site: Any, opt
         if kind == "snapshot"
         else site.backup(properties=properties)
     )
-    saved = {"full": kind != "snapshot", "artifact": made.artifact, "properties": properties}
+    return {"full": kind != "snapshot", "artifact": made.artifact, "properties": properties}
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "repository", "clone"])
+def test_wherever_a_restore_dies_the_machine_runs_after_its_start(site: Any, option: Any, kind: str) -> None:
+    saved = _save(site, option, kind)
     was_off, kept = 0, {}
     for touches in range(MOST_TOUCHES):
         site.write("after")
@@ -100,7 +76,7 @@ def test_wherever_a_restore_dies_the_machine_runs_after_its_start(site: Any, opt
 
 
 def test_a_machine_that_was_off_is_not_started(site: Any, option: Any) -> None:
-    site.world.machines[site.machine] = replace(site.world.machines[site.machine], power=PowerState.OFF)
+    _switch_off(site)
     site.write("before")
     saved = {"full": True, "artifact": site.backup(properties=option()).artifact, "properties": option()}
     kept: dict[str, Json] = {}
@@ -120,17 +96,10 @@ def test_what_was_switched_off_since_the_cut_stays_off_when_the_restore_dies(
     site: Any, option: Any, kind: str
 ) -> None:
     """It is for the restore to start it, not for whoever cleans up behind it."""
-    properties = option() if kind == "snapshot" else option(backup_to=kind)
-    site.write("before")
-    made = (
-        site.perform(Operation.SNAPSHOT, properties=properties)
-        if kind == "snapshot"
-        else site.backup(properties=properties)
-    )
-    saved = {"full": kind != "snapshot", "artifact": made.artifact, "properties": properties}
+    saved = _save(site, option, kind)
     kept: dict[str, Json] = {}
     for touches in range(MOST_TOUCHES):
-        site.world.machines[site.machine] = replace(site.world.machines[site.machine], power=PowerState.OFF)
+        _switch_off(site)
         try:
             _do(site, kept, Operation.APPLY, Fuse(touches), **saved)
         except PowerCut:
