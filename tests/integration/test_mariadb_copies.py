@@ -41,6 +41,29 @@ deployment.do(Operation.PREPARE)
 print("prepared", flush=True)
 sys.stdin.read()
 """
+#: mariadb-backup, which is killed at one moment of a join; $moment and $real are set before
+KILLED = """
+for word; do
+    case $word in
+    --target-dir=*) target=${word#*=} ;;
+    --incremental-dir=*) changes=${word#*=} ;;
+    esac
+done
+left() { find "$changes" -name '*.delta' | wc -l; }
+case $moment in
+log-removed) rm "$target/ib_logfile0" ;;
+*) [ "$changes" ] || exec "$real" "$@" ;;
+esac
+case $moment in
+first-change-applied)
+    before=$(left)
+    "$real" "$@" &
+    for _ in $(seq 5000); do [ "$(left)" = "$before" ] || break; done
+    kill -9 $! ;;
+changes-joined) "$real" "$@" ;;
+esac
+kill -9 $$
+"""
 #: how long a statement may wait for a lock before it is an error, in seconds
 AT_ONCE = "SET lock_wait_timeout = 2"
 
@@ -231,6 +254,36 @@ def test_a_copy_whose_join_is_killed_is_joined_by_the_next_try(found: Found, apa
     check_all(server)
 
 
+@pytest.mark.parametrize("moment", ["log-removed", "first-change-applied", "changes-joined"])
+def test_a_join_that_is_killed_at_a_moment_loses_nothing(found: Found, moment: str) -> None:
+    """mariadb-backup removes what it has applied; and then every table that it finds no change of."""
+    server, deployment = found
+    programs = deployment.root / "programs"
+    programs.mkdir(mode=0o755)
+    wrapper, real = programs / "mariadb-backup", program("mariadb-backup")
+    write_program(wrapper, f'#!/bin/sh\nexec {real} "$@"\n')
+    deployment.properties["programs"] = str(programs)
+    deployment.do(Operation.PREPARE)
+    deployment.provider_now.close()
+    server.ask("CREATE TABLE shop.more (n BIGINT PRIMARY KEY, filler VARCHAR(500))")
+    server.ask("INSERT INTO shop.more SELECT seq, REPEAT('y', 300) FROM shop.seq_1_to_5000")
+    server.ask("CREATE TABLE shop.plainly (n INT) ENGINE=Aria")
+    server.ask("INSERT INTO shop.plainly VALUES (1), (2)")
+    server.ask("INSERT INTO shop.ledger VALUES (8)")
+    cut = deployment.do(Operation.SNAPSHOT)
+    write_program(wrapper, f"#!/bin/sh\nmoment={moment} real={real}\n{KILLED}")
+    for _ in range(2):
+        with pytest.raises(NonRecoverableError, match="exit status -9"):
+            deployment.do(Operation.COPY, artifact=cut.artifact)
+    write_program(wrapper, f'#!/bin/sh\nexec {real} "$@"\n')
+    saved = deployment.do(Operation.COPY, artifact=cut.artifact)
+    deployment.restore(saved.artifact)
+    assert server.ask("SELECT n FROM shop.ledger") == [(8,)]
+    assert server.ask("SELECT COUNT(*) FROM shop.more") == [(5000,)]
+    assert server.ask("SELECT SUM(n) FROM shop.plainly") == [(3,)]
+    check_all(server)
+
+
 @pytest.mark.parametrize("apart", [False, True], ids=["one-copy", "base-and-changes"])
 def test_what_was_joined_is_not_joined_again(
     found: Found, apart: bool, monkeypatch: pytest.MonkeyPatch
@@ -261,6 +314,12 @@ def test_what_was_joined_is_not_joined_again(
     deployment.restore(saved.artifact)
     assert server.ask("SELECT n FROM shop.ledger") == [(7,)]
     check_all(server)
+
+
+def write_program(path: Path, text: str) -> None:
+    """Have *path* be a program that everybody may run."""
+    path.write_text(text)
+    path.chmod(0o755)
 
 
 @contextlib.contextmanager

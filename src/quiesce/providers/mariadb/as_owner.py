@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tarfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from quiesce.provider_kit.server_places import OPERATIONS, main
@@ -15,7 +17,47 @@ from quiesce.provider_kit.server_places import OPERATIONS, main
 _ABOUT_COPY: Final = ("backup-my.cnf", "xtrabackup_", "mariadb_backup_")
 #: tables that were being built
 _UNFINISHED: Final = "#sql"
+#: InnoDB's log, and how far it was applied: what a join replaces, and cannot be repeated without
+_LOG: Final = "ib_logfile0"
+_REPLACED: Final = (_LOG, "xtrabackup_checkpoints")
 _READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def begin_join(request: Mapping[str, Any]) -> None:
+    """Have a step of a join find what it found when it was begun first, however far it came.
+
+    mariadb-backup removes what it has applied. What it applies once more finds itself applied.
+    """
+    os.fchdir(request["copies"])
+    base, kept = Path(request["base"]), Path(request["kept"])
+    if not kept.exists():
+        _keep(base, kept)
+    for path in kept.iterdir():
+        shutil.copyfile(path, base / path.name, follow_symlinks=False)
+    if request["changes"] is not None:
+        shutil.rmtree(request["used_up"], ignore_errors=True)
+        shutil.copytree(request["changes"], request["used_up"], symlinks=True, copy_function=_link_or_copy)
+
+
+def _keep(base: Path, kept: Path) -> None:
+    unfinished = kept.with_name(f"{kept.name}.new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    for name in _REPLACED:
+        shutil.copyfile(base / name, unfinished / name, follow_symlinks=False)
+    unfinished.rename(kept)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Give a file another name, where the file system can: it is removed, but not changed."""
+    if not source.endswith(f"/{_LOG}"):
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError:
+            pass
+        else:
+            return
+    shutil.copyfile(source, target, follow_symlinks=False)
 
 
 def pack(request: Mapping[str, Any]) -> None:
@@ -54,4 +96,4 @@ def _entry(name: str, status: os.stat_result) -> tarfile.TarInfo:
 
 
 if __name__ == "__main__":
-    main({**OPERATIONS, "pack": pack})
+    main({**OPERATIONS, "begin_join": begin_join, "pack": pack})

@@ -15,9 +15,11 @@ from quiesce.provider_kit.commands import RunningProgram, Said
 from quiesce.providers.mariadb.client import MariaDBFacts
 from quiesce.providers.mariadb.job import MariaDBJob
 from quiesce.providers.mariadb.passage import Passage
-from quiesce.providers.mariadb.staging import BASE, CHANGES, JOINED, Staging
+from quiesce.providers.mariadb.staging import BASE, CHANGES, JOINED, RECOVERED, Staging
 from quiesce.providers.mariadb.waiting_copies import WaitingCopy
 
+#: what has changed, as it is handed to a join
+_USED_UP: Final = "used-up"
 _ENVIRONMENT: Final = {"LC_ALL": "C"}
 #: how often it looks for what InnoDB has logged, in milliseconds: its end waits until it has
 _LOOK_OFTEN: Final = "--log-copy-interval=20"
@@ -63,10 +65,21 @@ def join(job: MariaDBJob, staging: Staging) -> None:
         return
     with contextlib.closing(Passage(job.owner, job.options, staging.path)) as passage:
         prepare = ["--no-defaults", "--prepare", f"--target-dir={passage.copies / BASE}"]
-        _run(job, staging, passage, *prepare)
+        if not staging.has(RECOVERED):
+            _begin_join(job, staging, "before-recovery", None)
+            _run(job, staging, passage, *prepare)
+            staging.mark(RECOVERED)
         if staging.has(CHANGES):
-            _run(job, staging, passage, *prepare, f"--incremental-dir={passage.copies / CHANGES}")
+            _begin_join(job, staging, "before-changes", CHANGES)
+            _run(job, staging, passage, *prepare, f"--incremental-dir={passage.copies / _USED_UP}")
     staging.mark(JOINED)
+
+
+def _begin_join(job: MariaDBJob, staging: Staging, kept: str, changes: str | None) -> None:
+    """Make good what an earlier try of this step has done, whose mariadb-backup was killed."""
+    told = {"base": BASE, "kept": kept, "changes": changes, "used_up": _USED_UP}
+    with staging.opened() as copies:
+        job.ask("begin_join", copies=copies, descriptors=(copies,), **told)
 
 
 def require_success(said: Said) -> None:

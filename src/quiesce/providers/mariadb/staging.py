@@ -19,7 +19,8 @@ from quiesce.provider_kit.server_user import ServerUser
 #: what has changed between the two is copied in the window
 BASE: Final = "base"
 CHANGES: Final = "changes"
-#: only a mark: what has changed is in the base
+#: only marks: the base is recovered, what has changed is in it
+RECOVERED: Final = "recovered"
 JOINED: Final = "joined"
 _STAGING: Final = "staging"
 _COPIES: Final = "copies"
