@@ -300,6 +300,23 @@ def test_no_timer_of_roots_runs_a_program_that_others_can_change(
 
 
 @needs_root
+def test_no_timer_of_roots_runs_what_a_link_of_somebody_else_leads_to(
+    quiesce: CommandLine, tmp_path: Path
+) -> None:
+    """It can lead elsewhere tomorrow, whomever the program of today belongs to."""
+    theirs, program = tmp_path / "bin", tmp_path / "quiesce"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    theirs.mkdir()
+    (theirs / "quiesce").symlink_to(program)
+    quiesce.environment = {"PATH": f"{theirs}:{os.environ['PATH']}"}
+    assert f"{theirs / 'quiesce'} run-due" in quiesce("schedule", "install", "--by", "cron").out
+    os.chown(theirs / "quiesce", SOMEBODY_ELSE, SOMEBODY_ELSE, follow_symlinks=False)
+    told = quiesce("schedule", "install", "--by", "cron", status=ExitStatus.REFUSED).err
+    assert f"user {SOMEBODY_ELSE} made it" in told
+
+
+@needs_root
 @pytest.mark.parametrize(
     "command", [["backups", "extract", "shop", "p", "files", "one", "-o"], ["keys", "export", "--output"]]
 )

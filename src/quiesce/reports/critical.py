@@ -32,11 +32,11 @@ def critical_path(report: ExecutionReport) -> Sequence[StepReport]:
     inside = [step for step in report.timed if _is_within(step, window)]
     path: list[StepReport] = []
     until = window[1]
-    while earlier := [step for step in inside if _end(step) <= until and step not in path]:
-        last = max(earlier, key=_end)
-        path.insert(0, last)
-        until = last.began_s or 0.0
-    return path
+    for step in sorted(inside, key=_end, reverse=True):
+        if _end(step) <= until:
+            path.append(step)
+            until = step.began_s or 0.0
+    return path[::-1]
 
 
 def critical_text(report: ExecutionReport, path: Sequence[StepReport]) -> str:

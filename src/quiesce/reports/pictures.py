@@ -5,7 +5,7 @@ Reports and the console draw the same things by the same templates (``_pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,10 +78,10 @@ class ExecutionPictures:
 def pictures_of(report: ExecutionReport) -> ExecutionPictures:
     """Return the drawings of *report*."""
     path = critical_path(report)
-    window = report.window_span
+    critical, window = frozenset(path), report.window_span
     return ExecutionPictures(
-        whole=_timeline(report, path, 0.0, report.total_s),
-        window=None if window is None or window[1] <= window[0] else _timeline(report, path, *window),
+        whole=_timeline(report, critical, 0.0, report.total_s),
+        window=None if window is None or window[1] <= window[0] else _timeline(report, critical, *window),
         critical=critical_text(report, path),
         path=tuple((step.instance, word_for(step.operation), seconds(length_s(step))) for step in path),
     )
@@ -107,7 +107,9 @@ class _Scale:
         return round(WIDTH * (begin - self.begin_s) / whole, 2), round(WIDTH * (end - begin) / whole, 2)
 
 
-def _timeline(report: ExecutionReport, path: Sequence[StepReport], begin_s: float, end_s: float) -> Timeline:
+def _timeline(
+    report: ExecutionReport, critical: Collection[StepReport], begin_s: float, end_s: float
+) -> Timeline:
     scale = _Scale(begin_s=begin_s, end_s=end_s, total_s=report.total_s)
     shown = [step for step in report.timed if _began(step) <= end_s and scale.ended(step) >= begin_s]
     lanes: dict[str, list[StepReport]] = {}
@@ -117,7 +119,7 @@ def _timeline(report: ExecutionReport, path: Sequence[StepReport], begin_s: floa
     kept = sorted(busiest[:_MOST_LANES], key=lambda name: (min(map(_began, lanes[name])), name))
     window = report.window_span
     return Timeline(
-        lanes=tuple(_lane(row, lanes[name], path, scale) for row, name in enumerate(kept)),
+        lanes=tuple(_lane(row, lanes[name], critical, scale) for row, name in enumerate(kept)),
         height=max(len(kept), 1) * _ROW,
         begin_s=begin_s,
         end_s=end_s,
@@ -127,17 +129,17 @@ def _timeline(report: ExecutionReport, path: Sequence[StepReport], begin_s: floa
     )
 
 
-def _lane(row: int, steps: Sequence[StepReport], path: Sequence[StepReport], scale: _Scale) -> Lane:
+def _lane(row: int, steps: Sequence[StepReport], critical: Collection[StepReport], scale: _Scale) -> Lane:
     frozen = ExecutionReport.span_of(steps)
     return Lane(
         label=steps[0].instance,
         y=row * _ROW + (_ROW - _BAR) // 2,
-        bars=tuple(_bar(step, path, scale) for step in sorted(steps, key=_began)),
+        bars=tuple(_bar(step, critical, scale) for step in sorted(steps, key=_began)),
         frozen=None if frozen is None else scale.span(*frozen),
     )
 
 
-def _bar(step: StepReport, path: Sequence[StepReport], scale: _Scale) -> Bar:
+def _bar(step: StepReport, critical: Collection[StepReport], scale: _Scale) -> Bar:
     x, width = scale.span(_began(step), scale.ended(step))
     message = f": {step.message}" if step.message else ""
     length = seconds(scale.ended(step) - _began(step))
@@ -147,7 +149,7 @@ def _bar(step: StepReport, path: Sequence[StepReport], scale: _Scale) -> Bar:
         x=min(x, WIDTH - _SMALLEST),
         width=max(width, _SMALLEST),
         title=f"{step.instance}: {word_for(step.operation)}, {step.state}, {length}{message}",
-        critical=step in path,
+        critical=step in critical,
     )
 
 

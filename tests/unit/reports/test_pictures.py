@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from quiesce.model.operation import Operation
 from quiesce.model.plan import Role
 from quiesce.model.report import ExecutionReport, StepReport
 from quiesce.model.restore_point import Artifact, PointState, RestorePoint
+from quiesce.reports import critical
 from quiesce.reports.classes import class_reasons, class_text
 from quiesce.reports.critical import critical_path, critical_text
 from quiesce.reports.html import render_html
@@ -67,6 +69,24 @@ def test_the_step_that_made_the_window_is_named() -> None:
         ("web-3", Operation.THAW),
     ]
     assert critical_text(BACKUP, path) == "web-3 made the window: its cut took 140 ms of 152"
+
+
+def test_what_made_the_window_is_found_by_looking_at_each_step_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of hundreds of instances that are cut one after the other, whose page is drawn twice a second."""
+    looked = 0
+
+    def end(step: StepReport) -> float:
+        nonlocal looked
+        looked += 1
+        return step.ended_s or 0.0
+
+    monkeypatch.setattr(critical, "_end", end)
+    turns = [Operation.FREEZE, *[Operation.SNAPSHOT] * 98, Operation.THAW]
+    steps = [step(f"web-{n}", turn, float(n), n + 1.0) for n, turn in enumerate(turns)]
+    assert critical_path(report_of(*steps)) == steps
+    assert looked <= 10 * len(steps)
 
 
 def test_a_long_window_is_told_in_seconds_and_none_not_at_all() -> None:

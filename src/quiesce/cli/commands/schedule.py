@@ -82,10 +82,10 @@ def _files(by: str, every: int) -> Mapping[Path, str]:
     found = shutil.which("quiesce") or shutil.which("quiesce", path=str(beside))
     if found is None:
         raise UsageError(f"the command quiesce is neither on PATH nor in {beside}, so no timer could find it")
-    program = str(Path(found).absolute())
+    program = os.path.normpath(Path(found).absolute())
     if os.geteuid() == 0:  # root's timer runs both, with nobody there to see what they are
         for path in (program, sys.executable):
-            require_trusted(Path(os.path.realpath(path)), hint=_INSTALL_ELSEWHERE)
+            require_trusted(path, hint=_INSTALL_ELSEWHERE)  # with each link on the way: it can be replaced
     if by == "cron":
         return {_CRON: cron_file(program, every, _environment())}
     return {
