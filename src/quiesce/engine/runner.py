@@ -428,8 +428,7 @@ class Runner:
         bound = self._window_ends if self._history.aborted is None else None
         ends = self._settling_ends
         patience = ends if ends is not None and ends > now else None
-        by = self._save_by if self._unsaved else None
-        saving = by if by is not None and by > now else None
+        saving = self._save_by if self._unsaved else None
         for tick in (bound, patience, saving, self._scheduler.next_time(now)):
             if tick is not None:
                 times.append(tick)
@@ -483,6 +482,7 @@ class Runner:
 
     def _lose_journal(self, error: StoreError | SupersededError) -> None:
         self._journal_error = error
+        self._save_by = None
         if isinstance(error, SupersededError):
             self._scheduler.only_settle = True
         self._abort(error.code, str(error), hint=error.hint)
