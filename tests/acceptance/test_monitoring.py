@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -59,6 +60,26 @@ def test_every_query_asks_for_what_there_is(labels: Mapping[str, set[str]]) -> N
 def test_every_metric_is_shown(labels: Mapping[str, set[str]]) -> None:
     assert labels.keys() == {f"quiesce_{name}" for name in METRICS}
     assert {metric for query, _ in QUERIES for metric, _ in _METRIC.findall(query)} == labels.keys()
+
+
+def test_a_file_of_figures_that_nobody_writes_any_more_is_told_of(quiesce: CommandLine, shop: Shop) -> None:
+    """Its collector reads it for ever, so no figure is ever absent."""
+    quiesce("policy", "set", "shop", "nightly", "schedule=0 2 * * *", "kind=backup")
+    figures = quiesce("metrics").out
+    now = time.time()
+    assert [_overdue_at(moment, figures) for moment in (now, now + 2 * 86400)] == [False, True]
+
+
+def _overdue_at(moment: float, figures: str) -> bool:
+    """Evaluate the rules that compare the time with a figure."""
+    rules = [re.fullmatch(r"time\(\) - (quiesce_\w+) > (\d+)", rule["expr"]) for rule in RULES]
+    return any(
+        moment - float(line.rsplit(" ", 1)[1]) > int(rule[2])
+        for rule in rules
+        if rule
+        for line in figures.splitlines()
+        if line.startswith(f"{rule[1]}{{")
+    )
 
 
 def test_panels_have_numbers_of_their_own_and_do_not_lie_on_one_another() -> None:

@@ -567,6 +567,12 @@ def test_addresses_that_are_none_are_refused_and_are_no_bug(shop: Console, name:
     assert answer.status_code in {403, 421}
 
 
+def test_a_stranger_is_asked_to_log_in_though_the_users_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "users.json").write_text("damaged")
+    access = Access(Users(tmp_path / "users.json"), frozenset({"localhost"}))
+    assert access.session(Request({"type": "http", "method": "GET", "headers": []})) is None
+
+
 def test_wrong_tokens_keep_no_thread_waiting(shop: Console) -> None:
     """Else some dozens of connections are enough that nobody sees a page."""
     access = Access(Users(shop.home / "console-users.json"), frozenset({"localhost"}))

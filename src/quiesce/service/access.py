@@ -115,6 +115,8 @@ class Access:
 
     def _by_proxy(self, request: Request) -> ConsoleSession | None:
         name = self._proxy.user_named(request) if self._proxy is not None else None
+        if name is None:
+            return None
         user = next((user for user in self._users.list() if user.name == name), None)
         if user is None:
             return None
