@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +22,14 @@ from tests.integration.test_mariadb_servers import Deployment, running
 from tests.labs.mariadb.server import MariaDBServer, program, wait_until
 
 from quiesce.errors import NonRecoverableError, ProviderError
+from quiesce.model.ids import BackupName, ExecutionId, Json
 from quiesce.model.operation import Operation
 from quiesce.providers.mariadb import backup
 from quiesce.providers.mariadb import copying as copying_module
 from quiesce.providers.mariadb.job import MariaDBJob
 from quiesce.providers.mariadb.passage import Passage
 from quiesce.providers.mariadb.staging import Staging
+from quiesce.testing.contexts import RecordingContext
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -228,6 +231,29 @@ def test_in_a_process_for_each_operation_the_copy_becomes_a_base_copy(found: Fou
         again.restore(saved.artifact)
     assert server.ask("SELECT n FROM shop.ledger") == [(4,)]
     check_all(server)
+
+
+def test_a_server_that_offers_encryption_is_copied_through_the_relay() -> None:
+    """mariadb-backup would take the offer, and the relay could not read what it says."""
+    program("mariadb-backup")
+    with tempfile.TemporaryDirectory(prefix="quiesce-mariadb-tls-") as directory:
+        Path(directory).chmod(0o755)
+        key, certificate = Path(directory) / "key", Path(directory) / "certificate"
+        words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+        words += ["-keyout", str(key), "-out", str(certificate)]
+        subprocess.run([program("openssl"), *words], check=True, capture_output=True)
+        key.chmod(0o644)
+        with running(settings=[f"--ssl-key={key}", f"--ssl-cert={certificate}"]) as (server, root):
+            assert server.ask("SELECT @@have_ssl") == [("YES",)]
+            properties: dict[str, Json] = {"data_directory": str(server.data), "hold": False}
+            deployment = Deployment.of(root, str(server.socket), **properties)
+            with contextlib.closing(deployment.provider_now):
+                call = deployment.call(
+                    Operation.PREPARE, full=True, point=BackupName("p1"), execution=ExecutionId("e1")
+                )
+                deployment.provider_now.perform(call, RecordingContext(timeout_s=20.0))
+                assert copying(root)
+                deployment.do(Operation.DELETE)
 
 
 # -- copies that are joined, and the join is killed ---------------------------------------------------------
