@@ -32,6 +32,7 @@ from quiesce.stores.catalog import SqlCatalog
 from quiesce.stores.database import Database
 from quiesce.stores.deployments import SqlDeployments
 from quiesce.stores.executions import SqlExecutions
+from quiesce.stores.journal import SqlJournal
 from quiesce.stores.leases import FileLease, FileLeases
 from quiesce.stores.manifests import RepositoryManifests
 from quiesce.stores.policies import SqlPolicies
@@ -161,8 +162,24 @@ def test_the_guard_acts_when_the_engine_lives_and_does_not(theatre: Theatre) -> 
         journal.append([Begun(at=2.0, tick=2.0, step=freeze.id)])
 
 
-def test_a_freeze_whose_answer_never_came_is_thawed_again_when_the_engine_is_dead(theatre: Theatre) -> None:
-    """A stopped engine may wake and freeze after the guard's thaw; its death settles it once more."""
+@pytest.mark.parametrize("refusals", [0, 3])
+def test_a_freeze_whose_answer_never_came_is_thawed_again_when_the_engine_is_dead(
+    theatre: Theatre, refusals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped engine may wake and freeze after the guard's thaw; its death settles it once more.
+
+    Also when the journal cannot be read at that moment.
+    """
+    journal_of, refused = SqlExecutions.journal, refusals
+
+    def unreachable(self: SqlExecutions, execution: ExecutionId) -> SqlJournal:
+        nonlocal refused
+        if refused < refusals:
+            refused += 1
+            raise StoreError("the database cannot be used: connection refused")
+        return journal_of(self, execution)
+
+    monkeypatch.setattr(SqlExecutions, "journal", unreachable)
     journal = theatre.services().executions.take_over(theatre.execution.id)
     freeze = next(s for s in theatre.scene.plan.steps if s.operation is Operation.FREEZE)
     journal.append(
@@ -177,6 +194,8 @@ def test_a_freeze_whose_answer_never_came_is_thawed_again_when_the_engine_is_dea
             order = super().next(until_tick)
             if order is Order.GONE:
                 self._scene.world.frozen.add(freeze.instance)  # the engine's call went through after all
+                nonlocal refused
+                refused = 0
             return order
 
     loop = GuardLoop(theatre.services(), theatre.execution.id, theatre.scene.clock.sleep)

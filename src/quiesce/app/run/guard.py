@@ -147,10 +147,13 @@ class GuardLoop:
 
         Its effect may have come after an earlier thaw or start of ours.
         """
-        try:
-            return self._unanswered(self._history())
-        except QuiesceError:
-            return ()
+        while True:
+            try:
+                return self._unanswered(self._history())
+            except StoreError:  # nothing can be settled before it can be read
+                self._pause(PAUSE_S)
+            except QuiesceError:
+                return ()
 
     def _unanswered(self, history: History) -> Sequence[Record]:
         clock, plan = self._services.clock, self._execution_run.plan
