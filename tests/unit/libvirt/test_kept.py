@@ -12,6 +12,7 @@ import pytest
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.providers.libvirt.disk import qemu_img
+from quiesce.providers.libvirt.domain import overlays
 from quiesce.testing import RecordingContext
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[libvirt])")
@@ -127,7 +128,8 @@ def test_what_was_there_before_a_restore_can_be_restored(made: Callable[..., Fak
 
 
 @pytest.mark.parametrize(
-    ("step", "skip"), [("hardlink_to", 1), ("replace", 0), ("replace", 1), ("define_domain", 0)]
+    ("step", "skip"),
+    [("hardlink_to", 1), ("replace", 0), ("replace", 1), ("define_domain", 0), ("_with", 0), ("_with", 1)],
 )
 def test_a_restore_that_dies_on_its_way_to_the_first_files_is_finished_by_the_next(
     made: Callable[..., FakeSubject], monkeypatch: pytest.MonkeyPatch, step: str, skip: int
@@ -137,7 +139,7 @@ def test_a_restore_that_dies_on_its_way_to_the_first_files_is_finished_by_the_ne
     artifact = saved(subject)
     subject.write("one")
     _snapshot(subject, Operation.SNAPSHOT, "one")
-    where: Any = FakeHypervisor if step == "define_domain" else Path
+    where: Any = {"define_domain": FakeHypervisor, "_with": overlays}.get(step, Path)
     with monkeypatch.context() as dying:
         dying.setattr(where, step, _dies(getattr(where, step), skip=skip))
         with pytest.raises(KeyboardInterrupt):

@@ -140,7 +140,9 @@ def first_file(job: LibvirtJob, domain: Domain, disk: DomainDisk) -> DomainDisk:
         former = _FORMER.search(Path(image.path).name)
         if former is not None:
             return replace(disk, path=str(Path(image.path).with_name(former["first"])), format=image.format)
-        if image.backing not in frozen or not _is_overlay(job, domain, disk.target, image.path):
+        below = image.backing or ""
+        laid = below in frozen or _FORMER.search(Path(below).name)
+        if not laid or not _is_overlay(job, domain, disk.target, image.path):
             return replace(disk, path=image.path, format=image.format)
     return disk
 
