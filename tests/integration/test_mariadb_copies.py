@@ -26,6 +26,7 @@ from quiesce.model.ids import BackupName, ExecutionId, Json
 from quiesce.model.operation import Operation
 from quiesce.providers.mariadb import backup
 from quiesce.providers.mariadb import copying as copying_module
+from quiesce.providers.mariadb import staging as staging_module
 from quiesce.providers.mariadb.job import MariaDBJob
 from quiesce.providers.mariadb.passage import Passage
 from quiesce.providers.mariadb.staging import Staging
@@ -308,6 +309,23 @@ def test_a_join_that_is_killed_at_a_moment_loses_nothing(found: Found, moment: s
     assert server.ask("SELECT COUNT(*) FROM shop.more") == [(5000,)]
     assert server.ask("SELECT SUM(n) FROM shop.plainly") == [(3,)]
     check_all(server)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one-copy", "base-and-changes"])
+def test_what_was_copied_before_the_machine_was_started_is_no_backup(
+    found: Found, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mariadb-backup has nothing written to the disk, and InnoDB takes lost pages for new ones."""
+    _, deployment = found
+    deployment.do(Operation.PREPARE)
+    if apart:
+        deployment.provider_now.close()
+    cut = deployment.do(Operation.SNAPSHOT)
+    monkeypatch.setattr(staging_module, "_boot", lambda: b"another one")
+    with pytest.raises(NonRecoverableError, match="has been started since"):
+        deployment.do(Operation.COPY, artifact=cut.artifact)
+    deployment.do(Operation.DELETE)
+    deployment.back_up(2)
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one-copy", "base-and-changes"])

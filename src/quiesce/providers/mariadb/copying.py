@@ -60,9 +60,18 @@ def let_go(job: MariaDBJob) -> None:
 
 
 def join(job: MariaDBJob, staging: Staging) -> None:
-    """Have InnoDB recover within the copies, once: what cannot be recovered is no backup."""
+    """Have InnoDB recover within the copies, once: what cannot be recovered is no backup.
+
+    Raises:
+        NonRecoverableError: when they cannot be joined, or a power cut may have taken some of them away.
+    """
     if staging.has(JOINED):
         return
+    if not staging.has(BASE):
+        raise NonRecoverableError(
+            f"the machine has been started since {job.call.instance} was copied",
+            hint="Run the backup again: what was copied was not on the disk yet.",
+        )
     with contextlib.closing(Passage(job.owner, job.options, staging.path)) as passage:
         prepare = ["--no-defaults", "--prepare", f"--target-dir={passage.copies / BASE}"]
         if not staging.has(RECOVERED):

@@ -25,6 +25,7 @@ JOINED: Final = "joined"
 _STAGING: Final = "staging"
 _COPIES: Final = "copies"
 _DONE: Final = ".done"
+_LONGEST_MARK: Final = 1 << 10
 
 
 class Staging:
@@ -59,8 +60,14 @@ class Staging:
             os.close(directory)
 
     def has(self, copy: str) -> bool:
-        """Tell whether that copy is whole."""
-        return self._mark(copy).exists()
+        """Tell whether that copy is whole.
+
+        One of before the machine was started is not: nobody has had it written to the disk.
+        """
+        try:
+            return read_regular(self._mark(copy), at_most=_LONGEST_MARK) == _boot()
+        except FileNotFoundError:
+            return False
 
     def empty(self, copy: str) -> None:
         """Make room for a copy."""
@@ -70,7 +77,7 @@ class Staging:
 
     def mark(self, copy: str) -> None:
         """Note that it is whole."""
-        write_durably(self._mark(copy), b"")
+        write_durably(self._mark(copy), _boot())
 
     def read(self, copy: str, name: str, *, at_most: int) -> bytes:
         """Return what the file *name* of a copy holds.
@@ -93,3 +100,8 @@ class Staging:
 
     def _mark(self, copy: str) -> Path:
         return self._place / f"{copy}{_DONE}"
+
+
+def _boot() -> bytes:
+    """Return what tells this start of the machine from all others."""
+    return Path("/proc/sys/kernel/random/boot_id").read_bytes()
