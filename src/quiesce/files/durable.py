@@ -24,7 +24,8 @@ _UNFINISHED: Final = b".quiesce-new"
 #: how often a directory is made whose parent others remove
 _TRIES: Final = 100
 
-_TAKEN_OVER: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TAKEN_OVER: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MADE: Final = _TAKEN_OVER | os.O_CREAT | os.O_EXCL
 
 _FINAL_ERRORS: Final = {
     errno.ENOSPC,
@@ -237,35 +238,42 @@ def _unfinished_file(directory: int, name: bytes) -> Iterator[int]:
 def _locked(directory: int, name: bytes) -> int:
     """Return the file *name*, made or taken over, when no other writer has it any more."""
     while True:
+        descriptor, made = _opened(directory, name)
         try:
-            descriptor = os.open(name, _TAKEN_OVER, PRIVATE_FILE, dir_fd=directory)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_named(directory, name, descriptor):
+                # what we have made is ours, whatever a server of files says of its owner and mode
+                if made or _is_private(descriptor):
+                    return descriptor
+                os.unlink(name, dir_fd=directory)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # not ours, or another writer has just finished with it: under that name is another file, or none
+        os.close(descriptor)
+
+
+def _opened(directory: int, name: bytes) -> tuple[int, bool]:
+    """Return the file *name*, open, and whether it was made."""
+    while True:
+        with contextlib.suppress(FileExistsError):
+            return os.open(name, _MADE, PRIVATE_FILE, dir_fd=directory), True
+        try:
+            return os.open(name, _TAKEN_OVER, dir_fd=directory), False
+        except FileNotFoundError:
+            continue
         except OSError as error:
             if error.errno not in {errno.ELOOP, errno.ENXIO}:
                 raise
             # a link, or a pipe: not ours, in a directory that is
             os.unlink(name, dir_fd=directory)
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_ours(directory, name, descriptor):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        # another writer has just finished with it: under that name is another file, or none
-        os.close(descriptor)
 
 
-def _is_ours(directory: int, name: bytes, descriptor: int) -> bool:
-    """Tell whether *name* is still that of the open file; removes what is not a private file of ours."""
-    if not _is_named(directory, name, descriptor):
-        return False
+def _is_private(descriptor: int) -> bool:
+    """Tell whether an open file is a regular one of ours, with one name, that nobody else may use."""
     status = os.fstat(descriptor)
     regular = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid()
-    if not regular or stat.S_IMODE(status.st_mode) & ~PRIVATE_FILE:
-        os.unlink(name, dir_fd=directory)
-        return False
-    return True
+    return regular and not stat.S_IMODE(status.st_mode) & ~PRIVATE_FILE
 
 
 def _is_named(directory: int, name: bytes, descriptor: int) -> bool:

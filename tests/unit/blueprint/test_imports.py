@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import urllib.error
@@ -262,7 +263,7 @@ def test_what_anybody_on_the_way_could_change_is_not_read(problems: Any) -> None
     assert "anybody on the way could change it" in problem
     following = urllib.request.Request("https://127.0.0.1:9/")
     with pytest.raises(urllib.error.URLError, match="not https"):
-        _HttpsOnly().redirect_request(following, None, 302, "", {}, "http://127.0.0.1:9/")
+        _HttpsOnly().redirect_request(following, io.BytesIO(), 302, "", {}, "http://127.0.0.1:9/")
 
 
 @pytest.mark.parametrize(
