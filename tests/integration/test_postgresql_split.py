@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgresql-server)")
 
 from tests.integration.test_postgresql_servers import Deployment
-from tests.labs.postgresql.server import Ledger, PostgreSQLServer, written
+from tests.labs.postgresql.server import PostgreSQLLedger, PostgreSQLServer, written
 
 from quiesce.model.operation import Operation
 
@@ -36,16 +36,16 @@ CUTS = int(os.environ.get("QUIESCE_CUTS", "2"))
 @pytest.fixture
 def deployment() -> Iterator[Deployment]:
     """A server whose log lies elsewhere."""
-    with tempfile.TemporaryDirectory(prefix="quiesce-split-", ignore_cleanup_errors=True) as name:
-        root = Path(name)
-        root.chmod(0o755)
-        found = Deployment(root, log_directory=root / "server/log")
+    with room() as root:
+        server = PostgreSQLServer(base=root / "server", log_directory=root / "server/log")
+        found = Deployment(server)
         try:
-            found.server.start()
-            found.server.query("CREATE EXTENSION amcheck")
+            server.start()
+            server.query("CREATE EXTENSION amcheck")
             yield found
         finally:
-            found.close()
+            found.provider_now.close()
+            server.end()
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def starts(place: Path) -> frozenset[int] | None:
 
 def test_a_log_that_is_cut_before_the_data_loses_the_server(split: PostgreSQLServer) -> None:
     """This is what is at stake: no copy of these starts."""
-    with Ledger(split), room() as root:
+    with PostgreSQLLedger(split), room() as root:
         for number in range(CUTS):
             place = root / str(number)
             copy(split, "log", place)
@@ -108,7 +108,7 @@ def test_a_log_that_is_cut_before_the_data_loses_the_server(split: PostgreSQLSer
 
 
 def test_data_that_are_cut_before_a_log_that_was_used_again_lose_the_server(split: PostgreSQLServer) -> None:
-    with Ledger(split), room() as root:
+    with PostgreSQLLedger(split), room() as root:
         for number in range(CUTS):
             place = root / str(number)
             copy(split, "data", place)
@@ -119,7 +119,7 @@ def test_data_that_are_cut_before_a_log_that_was_used_again_lose_the_server(spli
 
 def test_both_cut_at_one_instant_lose_nothing(split: PostgreSQLServer) -> None:
     """The server stands still, as its volumes do in one cut of both."""
-    with Ledger(split) as ledger, room() as root:
+    with PostgreSQLLedger(split) as ledger, room() as root:
         for number in range(CUTS):
             place = root / str(number)
             split.query("CHECKPOINT")
@@ -141,10 +141,11 @@ def test_both_cut_at_one_instant_lose_nothing(split: PostgreSQLServer) -> None:
 
 def processes(server: PostgreSQLServer) -> list[int]:
     """Return the server's processes, the first of them first."""
-    found = [server.pid]
+    first = int((server.data / "postmaster.pid").read_text().split()[0])
+    found = [first]
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == server.pid:
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == first:
                 found.append(int(stat.parent.name))
     return found
 
@@ -154,7 +155,7 @@ def test_a_servers_own_backup_of_split_storage_loses_nothing(
     deployment: Deployment, split: PostgreSQLServer, number: int
 ) -> None:
     """The same work, the same storage, and whatever is cut when: every copy starts and holds the ledger."""
-    with Ledger(split) as ledger:
+    with PostgreSQLLedger(split) as ledger:
         time.sleep(0.3)
         deployment.do(Operation.PREPARE, number)
         work(split)
