@@ -195,8 +195,8 @@ MUTANTS = (
     Mutant(
         name="a lost journal stops the thaw",
         file="engine/runner.py",
-        old="        self._journal_error = error\n        if isinstance(error, SupersededError):",
-        new="        raise error\n        if isinstance(error, SupersededError):",
+        old="        self._journal_error = error\n        self._save_by = None\n",
+        new="        raise error\n        self._save_by = None\n",
     ),
     Mutant(
         name="whoever was superseded goes on writing",
