@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +103,27 @@ def test_the_same_host_may_send_on_to_another_address_of_its_own() -> None:
     with served(accepting(called)) as there, served(redirecting(f"{there}pulse")) as pulse:
         WebMessenger().ping(pulse)
     assert called == ["/pulse"]
+
+
+def refusing(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_error(500)
+
+
+def open_sockets() -> int:
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += str(link.readlink()).startswith("socket:")
+    return found
+
+
+@pytest.mark.parametrize("answer", [refusing, redirecting("http://elsewhere.invalid/")], ids=["500", "302"])
+def test_a_refused_answer_is_closed_at_once(answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+    """It was closed when the collector came by, and complained in the middle of something else."""
+    before = open_sockets()
+    with served(answer) as pulse, pytest.raises(RecoverableError) as refused:
+        WebMessenger().ping(pulse)
+    ends = time.monotonic() + 10
+    while open_sockets() > before and time.monotonic() < ends:
+        time.sleep(0.02)  # the server closes its own side by and by
+    assert open_sockets() <= before, refused  # which holds the answer until here

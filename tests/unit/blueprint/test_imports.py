@@ -262,8 +262,10 @@ def test_what_anybody_on_the_way_could_change_is_not_read(problems: Any) -> None
     [problem] = problems(NODE, header=header, policy=ImportPolicy(network=True))
     assert "anybody on the way could change it" in problem
     following = urllib.request.Request("https://127.0.0.1:9/")
+    answer = io.BytesIO()
     with pytest.raises(urllib.error.URLError, match="not https"):
-        _HttpsOnly().redirect_request(following, io.BytesIO(), 302, "", {}, "http://127.0.0.1:9/")
+        _HttpsOnly().redirect_request(following, answer, 302, "", {}, "http://127.0.0.1:9/")
+    assert answer.closed
 
 
 @pytest.mark.parametrize(
