@@ -15,23 +15,15 @@ from typing import Any
 
 import pytest
 
-from .cloudify_lab.lab import CannotInstallError, Lab, environment
+from .cloudify_lab.lab import Lab
 from .cloudify_lab.managed import managed
 
 pytestmark = [pytest.mark.platform("cfy"), pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="module")
-def place() -> Path:
-    try:
-        return environment()
-    except CannotInstallError as error:
-        pytest.skip(f"cfy 7.0.5 cannot be installed from the package index: {error}")
-
-
 @pytest.fixture
-def lab(place: Path, tmp_path: Path) -> Lab:
-    return Lab(place=place, directory=tmp_path)
+def lab(cfy_place: Path, tmp_path: Path) -> Lab:
+    return Lab(place=cfy_place, directory=tmp_path)
 
 
 def on_agent(function: str) -> dict[str, str]:

@@ -11,33 +11,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .cloudify_lab.lab import ROOT, CannotInstallError, environment
+from .cloudify_lab.lab import ROOT
 
 pytestmark = [pytest.mark.platform("cfy"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def place() -> Path:
-    try:
-        return environment()
-    except CannotInstallError as error:
-        pytest.skip(f"cfy 7.0.5 cannot be installed from the package index: {error}")
-
-
-@pytest.fixture(scope="module")
-def wagon(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wagon(cfy_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wagon that docs/cloudify.md describes, of this tree instead of the published package.
 
     ``wagon`` asks a source directory's setup.py for name and version; what is built is built as always.
     """
     directory = tmp_path_factory.mktemp("wagon")
-    (wheel,) = (place / "wheels").glob("quiesce-*.whl")
+    (wheel,) = (cfy_place / "wheels").glob("quiesce-*.whl")
     told = {"--name": "quiesce", "--version": wheel.name.split("-")[1]}
     source = directory / "source"
     shutil.copytree(ROOT, source, ignore=lambda _, names: {name for name in names if name[0] == "."})
     (source / "setup.py").write_text(f"import sys; print({told}[sys.argv[1]])")
     (directory / "requirements.txt").write_text(f"quiesce[ssh] @ {wheel.as_uri()}")
-    command = [str(place / "bin" / "wagon"), "create", str(source)]
+    command = [str(cfy_place / "bin" / "wagon"), "create", str(source)]
     command += ["-r", str(directory / "requirements.txt"), "-o", str(directory)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
@@ -47,15 +39,15 @@ def wagon(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "unpacked" / "quiesce"
 
 
-def test_a_wagon_says_whose_it_is(wagon: Path, place: Path) -> None:
+def test_a_wagon_says_whose_it_is(wagon: Path, cfy_place: Path) -> None:
     """A manager reads the package's name and version to answer ``plugin:quiesce``."""
     told = json.loads((wagon / "package.json").read_text())
-    (wheel,) = (place / "wheels").glob("quiesce-*.whl")
+    (wheel,) = (cfy_place / "wheels").glob("quiesce-*.whl")
     assert told["package_name"] == "quiesce"
     assert told["package_version"] == wheel.name.split("-")[1]
 
 
-def test_a_wagon_holds_quiesce_and_all_that_it_needs(wagon: Path, place: Path) -> None:
+def test_a_wagon_holds_quiesce_and_all_that_it_needs(wagon: Path, cfy_place: Path) -> None:
     """It installs where there is no network; the plugin file and the workflows it names are inside."""
     wheels = {path.name.split("-")[0].lower(): path for path in (wagon / "wheels").glob("*.whl")}
     with zipfile.ZipFile(wheels["quiesce"]) as content:
@@ -65,7 +57,7 @@ def test_a_wagon_holds_quiesce_and_all_that_it_needs(wagon: Path, place: Path) -
     assert plugin["plugins"]["quiesce"]["package_name"] == "quiesce"
     assert "paramiko" in wheels
     missing = subprocess.run(
-        [str(place / "bin" / "python"), "-m", "pip", "install", "--dry-run", "--ignore-installed",
+        [str(cfy_place / "bin" / "python"), "-m", "pip", "install", "--dry-run", "--ignore-installed",
          "--no-index", "--find-links", str(wagon / "wheels"), "quiesce[ssh]"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forgetful import forgetful
 
 from quiesce.archives import MARK
-from quiesce.errors import OperationTimeoutError, RecoverableError, UnsupportedError
+from quiesce.errors import RecoverableError, UnsupportedError
 from quiesce.model.call import Related
 from quiesce.model.ids import InstanceId, NodeId
 from quiesce.model.operation import Operation
@@ -36,18 +37,7 @@ class StorageSubject(Bench):
         self._lost: list[Operation] = []
 
     def provider(self) -> Any:
-        provider = super().provider()
-        perform, lost = provider.perform, self._lost
-
-        def perform_forgetfully(call: Any, context: Any) -> Any:
-            outcome = perform(call, context)
-            if call.operation in lost:
-                lost.remove(call.operation)
-                raise OperationTimeoutError("the answer was lost")
-            return outcome
-
-        provider.perform = perform_forgetfully
-        return provider
+        return forgetful(super().provider(), self._lost)
 
     def lose_answer(self, operation: Operation) -> None:
         self._lost.append(operation)

@@ -96,24 +96,23 @@ def starts(place: Path) -> frozenset[int] | None:
         other.end()
 
 
-def test_a_log_that_is_cut_before_the_data_loses_the_server(split: PostgreSQLServer) -> None:
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        pytest.param("log", "data", id="the log before the data"),
+        pytest.param("data", "log", id="the data before a log that was used again"),
+    ],
+)
+def test_parts_that_are_cut_one_after_the_other_lose_the_server(
+    split: PostgreSQLServer, first: str, then: str
+) -> None:
     """This is what is at stake: no copy of these starts."""
     with PostgreSQLLedger(split), room() as root:
         for number in range(CUTS):
             place = root / str(number)
-            copy(split, "log", place)
+            copy(split, first, place)
             work(split)
-            copy(split, "data", place)
-            assert starts(place) is None
-
-
-def test_data_that_are_cut_before_a_log_that_was_used_again_lose_the_server(split: PostgreSQLServer) -> None:
-    with PostgreSQLLedger(split), room() as root:
-        for number in range(CUTS):
-            place = root / str(number)
-            copy(split, "data", place)
-            work(split)
-            copy(split, "log", place)
+            copy(split, then, place)
             assert starts(place) is None
 
 

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from quiesce.blueprint import InvalidBlueprintError, describe, instantiate, load_blueprint
 
+from . import reference_cases
+
 ROOT = Path(__file__).parents[2]
 SERVER = Path(__file__).with_name("reference_parser_server.py")
 WRITTEN = sorted(path for path in Path(__file__).with_name("reference_blueprints").iterdir() if path.is_dir())
@@ -26,10 +28,7 @@ Json = Any
 
 BASE: dict[str, Json] = {
     "tosca_definitions_version": "cloudify_dsl_1_3",
-    "plugins": {
-        "tool": {"executor": "central_deployment_agent", "install": False},
-        "script": {"executor": "host_agent", "install": False},
-    },
+    "plugins": reference_cases.BASE["plugins"],
     "node_types": {
         "cloudify.nodes.Root": {
             "properties": {"use_external_resource": {"type": "boolean", "default": False}},
@@ -40,14 +39,7 @@ BASE: dict[str, Json] = {
             "properties": {"ip": {"default": ""}},
         },
     },
-    "relationships": {
-        "cloudify.relationships.depends_on": {
-            "properties": {"connection_type": {"default": "all_to_all"}},
-            "source_interfaces": {"link": {"establish": {}}},
-        },
-        "cloudify.relationships.connected_to": {"derived_from": "cloudify.relationships.depends_on"},
-        "cloudify.relationships.contained_in": {"derived_from": "cloudify.relationships.depends_on"},
-    },
+    "relationships": reference_cases.BASE["relationships"],
     "workflows": {"install": "tool.flows.install"},
 }
 
