@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -37,6 +38,15 @@ class Server:
         self.ended.set()
 
 
+def connect(client: socket.socket, relay: Relay) -> None:
+    """Connect to the relay, however long its directory's name is."""
+    directory = os.open(relay.path.parent, os.O_PATH)
+    try:
+        client.connect(f"/proc/self/fd/{directory}/{relay.path.name}")
+    finally:
+        os.close(directory)
+
+
 @pytest.fixture
 def server() -> Server:
     return Server()
@@ -52,7 +62,7 @@ def relay(server: Server, tmp_path: Path) -> Iterator[Relay]:
 def client(relay: Relay) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE_S)
-        client.connect(relay.address)
+        connect(client, relay)
         yield client
 
 
@@ -88,7 +98,7 @@ def test_the_second_stage_is_kept_back_until_it_is_let_through(
     client.sendall(packet(text))
     with socket.socket(socket.AF_UNIX) as other:  # its other sessions go on
         other.settimeout(PATIENCE_S)
-        other.connect(relay.address)
+        connect(other, relay)
         assert answered(other, b"\x03SHOW STATUS") == b"\x03SHOW STATUS"
     client.settimeout(0.2)
     with pytest.raises(TimeoutError):
@@ -129,7 +139,7 @@ def test_a_server_that_cannot_be_reached_leaves_others_be(tmp_path: Path) -> Non
         for _ in range(2):
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(PATIENCE_S)
-                client.connect(relay.address)
+                connect(client, relay)
                 assert client.recv(1) == b""
     assert not list((tmp_path / "here").iterdir())
 
@@ -140,5 +150,5 @@ def test_what_a_killed_process_has_left_is_replaced(server: Server, tmp_path: Pa
     relay = Relay(tmp_path, server.connect)
     with contextlib.closing(relay), socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE_S)
-        client.connect(relay.address)
+        connect(client, relay)
         assert answered(client, b"\x03SELECT 1")

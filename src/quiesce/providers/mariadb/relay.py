@@ -57,11 +57,6 @@ class Relay:
         return self._path
 
     @property
-    def address(self) -> str:
-        """Where other processes of the same user find it: short, however long the directory's name is."""
-        return f"/proc/{os.getpid()}/fd/{self._directory}/{_NAME}"
-
-    @property
     def keeps_back(self) -> bool:
         """Whether the copy is made but for its end, which waits."""
         return self._reached.is_set()
