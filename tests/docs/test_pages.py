@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import tomllib
 from collections.abc import Iterator
@@ -20,6 +21,15 @@ from quiesce.providers.registry import describe_providers
 
 SOURCE = Path(quiesce.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_layers_are_those_that_are_checked() -> None:
+    rules = configparser.ConfigParser()
+    rules.read(DOCS.parent / ".importlinter")
+    layers = [line.strip() for line in rules["importlinter:contract:layers"]["layers"].strip().splitlines()]
+    section = (DOCS / "architecture.md").read_text().partition("## Layers")[2]
+    shown = section.partition("```text\n")[2].partition("```")[0]
+    assert [re.split("  +", line.strip())[0] for line in shown.splitlines()] == layers
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
