@@ -11,11 +11,12 @@ import pytest
 
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
-from quiesce.providers.libvirt.disk import qemu_img
-from quiesce.providers.libvirt.domain import overlays
 from quiesce.testing import RecordingContext
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[libvirt])")
+
+from quiesce.providers.libvirt.disk import qemu_img
+from quiesce.providers.libvirt.domain import overlays
 
 from .fake_hypervisor import FakeHypervisor, token_of, write_image
 from .fake_subject import FakeSubject
