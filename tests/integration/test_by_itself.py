@@ -171,6 +171,10 @@ def test_a_long_time_by_itself(nights: Nights) -> None:
     assert set(nights.messenger.pinged) == {"https://pulse.example/1"}
     checks = sum(len(point.proofs) for point in nights.services.catalog.list())
     assert checks >= 1
+    print(
+        f"{DAYS} days, looked at {2 * len(hours)} times: {len(made)} backups, {len(left)} kept, "
+        f"{len(tried)} proofs, {checks} checks of what is kept, {len(nights.messenger.told)} messages"
+    )
 
 
 def test_what_was_missed_is_made_up_for_once(nights: Nights) -> None:
