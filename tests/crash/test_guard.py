@@ -16,15 +16,19 @@ import pytest
 
 from quiesce.app.run.execution import Watching, execute
 from quiesce.app.run.guard import GuardLoop, Order
+from quiesce.app.run.recover import Unfinished, find_unfinished
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
 from quiesce.errors import BusyError, StoreError, SupersededError
 from quiesce.messenger import WebMessenger
+from quiesce.model.call import Call
 from quiesce.model.deployment import Deployment
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.model.operation import Operation
+from quiesce.model.outcome import Outcome
 from quiesce.model.records import Begun, Record, Started
+from quiesce.ports import Context
 from quiesce.providers.fake import DESCRIPTION
 from quiesce.providers.fake.provider import FakeProvider
 from quiesce.providers.fake.world import FakeFault, FakeMisbehaviour
@@ -371,6 +375,26 @@ def test_a_guard_whose_lease_cannot_be_asked_for_thaws_all_the_same(
     assert theatre.history().debts(theatre.scene.plan) == []
     monkeypatch.undo()
     assert theatre.leases.holder(theatre.execution.deployment) is None
+
+
+def test_an_interruption_is_told_while_its_guard_thaws(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard holds the lease then, for as long as a thaw fails: nobody heard of it until that worked."""
+    theatre.engine_dies_at(8)
+    perform, found = FakeProvider.perform, list[Unfinished]()
+
+    def looked_at(self: FakeProvider, call: Call, context: Context) -> Outcome:
+        found.extend(find_unfinished(theatre.services()))
+        with pytest.raises(BusyError, match=r"what execution this-execution left frozen .* is being settled"):
+            theatre.leases.acquire(theatre.execution.deployment, ExecutionId("next"))
+        return perform(self, call, context)
+
+    monkeypatch.setattr(FakeProvider, "perform", looked_at)
+    theatre.guard(Order.GONE)
+    assert [each.execution.id for each in found] == [theatre.execution.id] * len(found)
+    assert all(each.being_settled and each.owed for each in found)
+    assert found != []
 
 
 def test_a_lease_is_refused_with_the_name_of_its_holder(theatre: Theatre) -> None:

@@ -90,7 +90,9 @@ def _settle_unfinished(services: Services) -> None:
 def _warn_of(found: Sequence[Unfinished]) -> None:
     for unfinished in found:
         execution = unfinished.execution
-        if unfinished.owed:
+        if unfinished.being_settled:
+            say(f"quiesce: {execution.id} was interrupted; its guard settles it now", err=True, fg="yellow")
+        elif unfinished.owed:
             remedy = "quiesce recover" if unfinished.performed_here else _IN_CLOUDIFY
             say(
                 f"quiesce: {_may_be(unfinished.owed)} of {execution.deployment} by {execution.id}. "

@@ -16,7 +16,7 @@ from cloudify.exceptions import NonRecoverableError as CloudifyNonRecoverableErr
 from cloudify.workflows import workflow_api
 
 from quiesce.app.run.execution import Watching, execute
-from quiesce.app.run.recover import find_unfinished, recover, take_up_unfinished
+from quiesce.app.run.recover import Unfinished, find_unfinished, recover, take_up_unfinished
 from quiesce.app.run.run import guard_of
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
@@ -75,12 +75,8 @@ def take_up(
     """
     found = find_unfinished(services, deployment.name)
     for each in found:
-        left = f"{', '.join(each.owed.instances)} was left frozen or stopped; that is settled first"
         context.logger.warning(
-            "%s %s was interrupted: %s",
-            each.execution.workflow,
-            each.execution.id,
-            left if each.owed else "what it had frozen or stopped goes on already",
+            "%s %s was interrupted: %s", each.execution.workflow, each.execution.id, _what_is_left(each)
         )
     settling = replace(watching, by="the next workflow")
     if not workflow.mutating:
@@ -90,6 +86,14 @@ def take_up(
         take_up_unfinished(services, deployment.name, workflow, settling)
     except UnfinishedError as error:
         raise UnfinishedError(str(error), hint="Run the restore again, to its end.") from None
+
+
+def _what_is_left(unfinished: Unfinished) -> str:
+    if not unfinished.owed:
+        return "what it had frozen or stopped goes on already"
+    names = ", ".join(unfinished.owed.instances)
+    how = "its guard settles that now" if unfinished.being_settled else "that is settled first"
+    return f"{names} was left frozen or stopped; {how}"
 
 
 def run_plan(

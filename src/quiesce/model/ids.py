@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NewType, TypeAlias
+from typing import Final, NewType, TypeAlias
 
 from quiesce.errors import UsageError
 
@@ -16,9 +16,16 @@ BackupName = NewType("BackupName", str)
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
+#: what the name in a lease begins with whose holder only settles
+SETTLING: Final = "settling-"
 #: what a name that becomes part of paths and object names may consist of
 NAME_RULE = "1 to 128 letters, digits and . _ - + : @, the first a letter or a digit, no '..'"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:@-]{0,127}")
+
+
+def settler_of(execution: ExecutionId) -> ExecutionId:
+    """Return the name in a lease whose holder only settles what *execution*, whose engine is dead, owes."""
+    return ExecutionId(f"{SETTLING}{execution}")
 
 
 def backup_name(text: object) -> BackupName:

@@ -270,7 +270,7 @@ class Leases(Protocol):
         ...
 
     def holder(self, deployment: DeploymentName) -> ExecutionId | None:
-        """Return the execution whose living process holds the lease; None when nobody does."""
+        """Return under which name a living process holds the lease; None when nobody does."""
         ...
 
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from quiesce.errors import BusyError
 from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.stores.database import Database, server_engine
+from quiesce.stores.leases import busy
 
 #: how often a holder looks whether its session lives, in seconds
 LOOK_S: Final = 1.0
@@ -57,7 +58,7 @@ class AdvisoryLeases:
             return AdvisoryLease(lambda: self._session(deployment, execution))
 
     def holder(self, deployment: DeploymentName) -> ExecutionId | None:
-        """Return the execution whose living process holds the lease."""
+        """Return under which name a living process holds the lease."""
         with self._database.errors(), self._engine.connect() as connection:
             name = _holder(connection, self._key(connection, deployment))
         return None if name is None else ExecutionId(name)
@@ -69,11 +70,7 @@ class AdvisoryLeases:
             _name_session(connection, execution)
             key = self._key(connection, deployment)
             if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(key))).scalar():
-                holder = _holder(connection, key)
-                raise BusyError(
-                    f"execution {holder or 'of another process'} runs on {deployment}",
-                    hint=f"Wait for it, or cancel it: quiesce executions cancel {holder or 'ID'}",
-                )
+                raise busy(deployment, _holder(connection, key) or "")
             opened.pop_all()
         return connection
 

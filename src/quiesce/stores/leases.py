@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from quiesce.errors import BusyError, StoreError
-from quiesce.model.ids import DeploymentName, ExecutionId
+from quiesce.model.ids import SETTLING, DeploymentName, ExecutionId
 
 
 class FileLeases:
@@ -29,15 +29,12 @@ class FileLeases:
         except BlockingIOError:
             holder = _name_in(descriptor)
             os.close(descriptor)
-            raise BusyError(
-                f"execution {holder or 'of another process'} runs on {deployment}",
-                hint=f"Wait for it, or cancel it: quiesce executions cancel {holder or 'ID'}",
-            ) from None
+            raise busy(deployment, holder) from None
         _note(descriptor, execution.encode())
         return FileLease(descriptor)
 
     def holder(self, deployment: DeploymentName) -> ExecutionId | None:
-        """Return the execution whose living process holds the lease."""
+        """Return under which name a living process holds the lease."""
         descriptor = self._open(deployment)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -67,6 +64,17 @@ class FileLease:
             _note(self._descriptor, b"")
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def busy(deployment: DeploymentName, holder: str) -> BusyError:
+    """Return the refusal of a lease that *holder* has; "" when it does not say who it is."""
+    if holder.startswith(SETTLING):
+        left = f"what execution {holder.removeprefix(SETTLING)} left frozen or stopped"
+        return BusyError(f"{left} of {deployment} is being settled", hint="Wait for it.")
+    return BusyError(
+        f"execution {holder or 'of another process'} runs on {deployment}",
+        hint=f"Wait for it, or cancel it: quiesce executions cancel {holder or 'ID'}",
+    )
 
 
 def _note(descriptor: int, name: bytes) -> None:

@@ -14,7 +14,7 @@ from quiesce.app.services import Services
 from quiesce.engine import Purpose
 from quiesce.errors import BusyError, QuiesceError, StoreError, SupersededError
 from quiesce.model.history import History
-from quiesce.model.ids import ExecutionId
+from quiesce.model.ids import ExecutionId, settler_of
 from quiesce.model.operation import Operation
 from quiesce.model.plan import Role
 from quiesce.model.records import Begun, Record
@@ -92,7 +92,7 @@ class GuardLoop:
         while again or self._owes():
             lease: Lease | None = None
             try:
-                lease = self._services.leases.acquire(execution.deployment, execution.id)
+                lease = self._services.leases.acquire(execution.deployment, settler_of(execution.id))
             except BusyError:  # another engine has resumed it, and settles first of all
                 self._pause(PAUSE_S)
                 continue

@@ -12,7 +12,7 @@ from quiesce.errors import BusyError, UnfinishedError
 from quiesce.model.debts import Owed
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
-from quiesce.model.ids import DeploymentName
+from quiesce.model.ids import DeploymentName, settler_of
 from quiesce.model.plan import Plan
 from quiesce.planning import Workflow, workflow_named
 
@@ -25,14 +25,17 @@ class Unfinished:
     owed: Owed
     #: whether this process can perform what is owed; else Cloudify does, whose execution it is
     performed_here: bool = True
+    #: whether a guard, or another command, settles it now
+    being_settled: bool = False
 
 
 def find_unfinished(services: Services, deployment: DeploymentName | None = None) -> Sequence[Unfinished]:
-    """Return unfinished executions; those that a living process runs are left out."""
+    """Return unfinished executions; those that a living engine runs are left out."""
     found = []
     for execution in services.executions.open_ones(deployment):
         mutating = workflow_named(execution.workflow).mutating
-        if not mutating or services.leases.holder(execution.deployment) == execution.id:
+        holder = services.leases.holder(execution.deployment)
+        if not mutating or holder == execution.id:
             continue
         plan = services.executions.plan(execution.id)
         found.append(
@@ -40,6 +43,7 @@ def find_unfinished(services: Services, deployment: DeploymentName | None = None
                 execution=execution,
                 owed=_owed_by(services, execution, plan),
                 performed_here=_is_performed_here(services, plan),
+                being_settled=holder == settler_of(execution.id),
             )
         )
     return found
@@ -95,7 +99,7 @@ def recover(
         execution = unfinished.execution
         if unfinished.owed and unfinished.performed_here:
             try:
-                lease = services.leases.acquire(execution.deployment, execution.id)
+                lease = services.leases.acquire(execution.deployment, settler_of(execution.id))
             except BusyError:  # its holder settles first
                 left.append(unfinished)
                 continue
