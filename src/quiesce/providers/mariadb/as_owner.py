@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -18,8 +19,11 @@ _ABOUT_COPY: Final = ("backup-my.cnf", "xtrabackup_", "mariadb_backup_")
 #: tables that were being built
 _UNFINISHED: Final = "#sql"
 #: InnoDB's log, and how far it was applied: what a join replaces, and cannot be repeated without
-_LOG: Final = "ib_logfile0"
-_REPLACED: Final = (_LOG, "xtrabackup_checkpoints")
+_REPLACED: Final = ("ib_logfile0", "xtrabackup_checkpoints")
+#: changed pages of a file; all of its pages, when the base has no such file
+_CHANGED_PAGES: Final = ".delta"
+#: of the first page of a file of InnoDB's, what is never all zero; no page is smaller
+_FIRST_BYTES: Final = 1 << 12
 _READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -35,6 +39,7 @@ def begin_join(request: Mapping[str, Any]) -> None:
     for path in kept.iterdir():
         shutil.copyfile(path, base / path.name, follow_symlinks=False)
     if request["changes"] is not None:
+        _remove_unfinished(base, Path(request["changes"]))
         shutil.rmtree(request["used_up"], ignore_errors=True)
         shutil.copytree(request["changes"], request["used_up"], symlinks=True, copy_function=_link_or_copy)
 
@@ -48,9 +53,24 @@ def _keep(base: Path, kept: Path) -> None:
     unfinished.rename(kept)
 
 
+def _remove_unfinished(base: Path, changes: Path) -> None:
+    """Remove the files that mariadb-backup had only just made when it was killed.
+
+    It cannot make them again while they are there, nor use them before they have a first page.
+    """
+    for delta in changes.rglob(f"*{_CHANGED_PAGES}"):
+        path = base / delta.relative_to(changes).with_suffix("")
+        with contextlib.suppress(FileNotFoundError), open(os.open(path, _READING), "rb") as file:  # noqa: PTH123
+            if not any(file.read(_FIRST_BYTES)):
+                path.unlink()
+
+
 def _link_or_copy(source: str, target: str) -> None:
-    """Give a file another name, where the file system can: it is removed, but not changed."""
-    if not source.endswith(f"/{_LOG}"):
+    """Give changed pages another name, where the file system can: mariadb-backup only reads and removes them.
+
+    It moves other files into the base copy, and changes them there.
+    """
+    if source.endswith(_CHANGED_PAGES):
         try:
             os.link(source, target, follow_symlinks=False)
         except OSError:
