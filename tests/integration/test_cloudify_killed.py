@@ -10,12 +10,13 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..sshd_on_loopback import needs_sshd, sshd  # noqa: TID252  shared by several tests
+from ..sshd_on_loopback import Server, needs_sshd, sshd  # noqa: TID252  shared by several tests
 from .cloudify_lab.lab import Lab
 
 NIGHTLY = os.environ.get("QUIESCE_SIZE") == "nightly"
@@ -143,21 +144,21 @@ def kill_guards_once_frozen(lab: Lab) -> bool:
 @needs_sshd
 def test_what_was_frozen_over_ssh_is_thawed(lab: Lab) -> None:
     (lab.directory / "sshd").mkdir()
-    marker = lab.directory / "frozen-over-ssh"
     with sshd(lab.directory / "sshd") as server:
-        service = {
-            "type": "quiesce.nodes.terminal.Service",
-            "properties": {
-                "terminal_auth": server.auth,
-                "freeze": [f"touch {marker}"],
-                "thaw": [f"rm -f {marker}"],
-            },
-        }
-        lab.init(tiers(create="wait") | {"over_ssh": service})
+        lab.init(tiers(create="wait") | {"over_ssh": frozen_over_ssh(lab, server)})
         rest = lab.kill("backup", "-p", "snapshot_name=one", *POOL, once=(lab.directory / "waiting").exists)
         (lab.directory / "interrupted").touch()
         assert "over-ssh" in rest
         assert left_after(lab, 30.0) == []
+
+
+def frozen_over_ssh(lab: Lab, server: Server) -> dict[str, Any]:
+    marker = lab.directory / "frozen-over-ssh"
+    commands = {"freeze": [f"touch {marker}"], "thaw": [f"rm -f {marker}"]}
+    return {
+        "type": "quiesce.nodes.terminal.Service",
+        "properties": {"terminal_auth": server.auth, **commands},
+    }
 
 
 def test_a_workflow_whose_thread_dies_leaves_nothing_frozen(lab: Lab) -> None:
@@ -182,6 +183,51 @@ def test_nor_one_that_was_given_up_while_the_others_are_thawed(lab: Lab) -> None
     lab.kill("backup", "-p", given, *POOL, once=(lab.directory / "waiting").exists)
     (lab.directory / "interrupted").touch()
     assert left_after(lab, 30.0) == []
+
+
+def uninstall(lab: Lab) -> bool:
+    """Remove the deployment from the local profile, as soon as something waits."""
+    if not (lab.directory / "waiting").exists():
+        return False
+    lab.cfy("uninstall", "-b", "examples")
+    assert not list(lab.directory.glob(".cloudify/profiles/local/deployments/*"))
+    return True
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["cfy lives", "cfy is killed"])
+def test_an_uninstall_leaves_nothing_frozen(lab: Lab, killed: bool) -> None:
+    """The thaws' scripts, inputs and node instances were gone with the deployment."""
+    lab.init(tiers(create="wait"), workflows={"uninstall": "lab.lab_workflows.uninstall"})
+    arguments = ("backup", "-p", "snapshot_name=one", *POOL)
+    if killed:
+        rest = lab.kill(*arguments, once=lambda: uninstall(lab))
+        assert any(name.startswith("scripted") for name in rest)
+        assert len(rest) == len(tiers())
+        (lab.directory / "interrupted").touch()
+    else:
+        with ThreadPoolExecutor() as pool:
+            backup = pool.submit(lab.start, *arguments, expect=None)
+            try:
+                while not uninstall(lab):
+                    assert not backup.done(), backup.result()
+                assert len(lab.frozen()) == len(tiers())
+            finally:
+                (lab.directory / "interrupted").touch()
+            assert "NOT THAWED" not in backup.result()
+    assert left_after(lab, 30.0) == []
+
+
+@needs_sshd
+def test_what_an_uninstall_cannot_reach_is_thawed_over_ssh(lab: Lab) -> None:
+    """By our own operation, when cfy was killed after the deployment was removed."""
+    (lab.directory / "sshd").mkdir()
+    with sshd(lab.directory / "sshd") as server:
+        nodes = tiers(create="wait") | {"over_ssh": frozen_over_ssh(lab, server)}
+        lab.init(nodes, workflows={"uninstall": "lab.lab_workflows.uninstall"})
+        rest = lab.kill("backup", "-p", "snapshot_name=one", *POOL, once=lambda: uninstall(lab))
+        (lab.directory / "interrupted").touch()
+        assert "over-ssh" in rest
+        assert left_after(lab, 30.0) == []
 
 
 def test_an_instance_that_was_half_written_is_put_back(lab: Lab) -> None:

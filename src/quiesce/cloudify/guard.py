@@ -23,7 +23,6 @@ from quiesce.app.run.guard import Order
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings
 from quiesce.cloudify.orphans import end_processes_of
-from quiesce.cloudify.profile import KeptInstances
 from quiesce.cloudify.state import guards_context, inside_cloudify
 from quiesce.engine.runner import LEAST_THAW_PLACES
 from quiesce.errors import QuiesceError
@@ -79,8 +78,7 @@ def _serve(orders: OrdersInCloudify, told: dict[str, Any], answers: int) -> None
     try:
         with closing(Application(Settings.of(os.environ), masking=masking)) as application:
             context = guards_context(told, hands=LEAST_THAW_PLACES)
-            kept = KeptInstances(context)
-            orders.put_in_order = partial(_put_in_order, application.services, context, kept)
+            orders.put_in_order = partial(_put_in_order, application.services, context)
             with current_workflow_ctx.push(context):  # a manager is asked only within
                 context.graph_mode()
                 _load_operations(context)
@@ -90,9 +88,10 @@ def _serve(orders: OrdersInCloudify, told: dict[str, Any], answers: int) -> None
         sys.exit(masking.text(traceback.format_exc()))
 
 
-def _put_in_order(services: Services, context: Any, kept: KeptInstances, execution: ExecutionId) -> None:
+def _put_in_order(services: Services, context: Any, execution: ExecutionId) -> None:
     _end_when_refused(context)
-    kept.mend()
+    if context.local:
+        context.internal.handler.storage.mend()
     with suppress(QuiesceError):  # the journal cannot be read: the thaw does not wait for it
         _end_orphans(services, execution)
 

@@ -15,14 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from cloudify.workflows import local
-
 from quiesce.app.masking import Masking
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings, start_guard
 from quiesce.cloudify.live import CloudifyLive
 from quiesce.cloudify.names import CLOUDIFYS
 from quiesce.cloudify.planning import described_in_cloudify
+from quiesce.cloudify.profile import keeping_profile, kept_deployment, profile_of
 from quiesce.cloudify.secrets import know_secrets
 from quiesce.cloudify.tasks import CloudifyTasks, CloudifyWorkers
 from quiesce.cloudify.topology import topology_of
@@ -47,7 +46,8 @@ def open_services(context: Any, masking: Masking) -> Iterator[Services]:
     settings, guards = Settings.of(os.environ), partial(_start_guard, context)
     application = Application(settings, guards=guards, masking=masking)
     try:
-        yield inside_cloudify(application.services, context)
+        with keeping_profile(context):
+            yield inside_cloudify(application.services, context)
     finally:
         application.close()
 
@@ -151,15 +151,13 @@ def _start_guard(context: Any, settings: Settings) -> GuardProcess:
 
 
 def _profile(context: Any) -> str | None:
-    if not context.local:
-        return None
-    storage = context.internal.handler.storage._storage  # noqa: SLF001  there is no other way
-    if not isinstance(storage, local.FileStorage):
+    found = profile_of(context)
+    if context.local and found is None:
         raise StoreError(
             "this deployment is kept in memory only, so no guard could thaw what is frozen",
             hint="Use cfy's local profile, or local.FileStorage.",
         )
-    return str(Path(storage._root_storage_dir).absolute())  # noqa: SLF001  there is no other way
+    return found
 
 
 def guards_context(told: Mapping[str, Any], hands: int) -> Any:
@@ -171,7 +169,6 @@ def guards_context(told: Mapping[str, Any], hands: int) -> Any:
 
     given = dict(told["context"])
     if told["profile"] is not None:
-        storage = local.FileStorage(storage_dir=told["profile"])
-        given["storage"] = local.load_env(given["deployment_id"], storage).storage
+        given["storage"] = kept_deployment(told["profile"], given["deployment_id"], instances_open=True)
         given["local_task_thread_pool_size"] = hands
     return CloudifyWorkflowContext(given)

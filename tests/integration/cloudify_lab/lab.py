@@ -137,13 +137,16 @@ class Lab:
             "LC_ALL": "C.UTF-8",
         }
 
-    def blueprint(self, nodes: dict[str, Any], version: str = "1_3") -> Path:
-        """Write a blueprint with *nodes*, and what it imports."""
+    def blueprint(
+        self, nodes: dict[str, Any], version: str = "1_3", workflows: dict[str, str] | None = None
+    ) -> Path:
+        """Write a blueprint with *nodes* and *workflows* of the lab, and what it imports."""
         shutil.copy(HERE / "types.yaml", self.directory / "types.yaml")
         content = {
             "tosca_definitions_version": f"cloudify_dsl_{version}",
             "imports": ["types.yaml", str(self.plugin.with_name(self._file(version)))],
             "node_templates": nodes,
+            "workflows": workflows or {},
         }
         path = self.directory / "blueprint.yaml"
         path.write_text(yaml.safe_dump(content))
@@ -153,8 +156,10 @@ class Lab:
     def _file(version: str) -> str:
         return "plugin.yaml" if version == "1_3" else f"plugin_{version}.yaml"
 
-    def init(self, nodes: dict[str, Any], version: str = "1_3") -> None:
-        self.cfy("init", str(self.blueprint(nodes, version)), "-b", "examples")
+    def init(
+        self, nodes: dict[str, Any], version: str = "1_3", workflows: dict[str, str] | None = None
+    ) -> None:
+        self.cfy("init", str(self.blueprint(nodes, version, workflows)), "-b", "examples")
 
     def cfy(self, *arguments: str, expect: int | None = 0) -> str:
         """Run cfy and return all that it printed."""

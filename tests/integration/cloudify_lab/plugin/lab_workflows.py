@@ -32,3 +32,8 @@ def backup(ctx, **parameters):
                         instance.send_event(f"Done {operation}"),
                     )
     graph.execute()
+
+
+@workflow
+def uninstall(ctx, **_):
+    """Leave everything running: cfy removes the deployment's files afterwards, whatever this does."""
