@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from quiesce.app.elsewhere import elsewhere_of
 from quiesce.app.masking import Masking, masked_error, masked_outcome
@@ -37,13 +38,21 @@ class AttemptContext:
     """What a provider may use while it performs one attempt."""
 
     def __init__(
-        self, attempt: Attempt, live: LiveDeployment, clock: Clock, log: Log, masking: Masking
+        self,
+        attempt: Attempt,
+        live: LiveDeployment,
+        clock: Clock,
+        log: Log,
+        masking: Masking,
+        *,
+        together: Callable[[], Sequence[Related]],
     ) -> None:
         self._attempt = attempt
         self._live = live
         self._clock = clock
         self._log = log
         self._masking = masking
+        self._together = together
 
     def log(self, level: Level, message: str) -> None:
         """Put a line into the execution's events, without the secrets that it repeats."""
@@ -70,6 +79,10 @@ class AttemptContext:
     def secret(self, name: str) -> str:
         """Return a secret's value."""
         return self._live.secret(name)
+
+    def cut_together(self) -> Sequence[Related]:
+        """Return the other instances that the same provider cuts in this execution."""
+        return self._together()
 
 
 class Performer:
@@ -155,7 +168,11 @@ class Performer:
 
     def context_of(self, attempt: Attempt) -> AttemptContext:
         """Return what the provider may use while it performs *attempt*."""
-        return AttemptContext(attempt, self._live, self._services.clock, self.log, self._services.masking)
+        services = self._services
+        together = partial(self._cut_together, attempt.step)
+        return AttemptContext(
+            attempt, self._live, services.clock, self.log, services.masking, together=together
+        )
 
     def call_of(self, step: Step, attempt: int = 1) -> Call:
         """Return what the provider is told about *step*."""
@@ -239,15 +256,25 @@ class Performer:
         ]
         above = [(other, kind, True) for other, kind in self._dependents.get(instance, ())]
         return tuple(
-            Related(
-                instance=other,
-                node=self._deployment.topology.node_of(other),
-                relationship=kind,
-                properties=self._live.properties(other),
-                runtime_properties=self._live.runtime_properties(other),
-                dependent=dependent,
-            )
-            for other, kind, dependent in below + above
+            self._as_related(other, kind, dependent=dependent) for other, kind, dependent in below + above
+        )
+
+    def _cut_together(self, cut: Step) -> tuple[Related, ...]:
+        found = []
+        for step in self._plan.steps if cut.operation is Operation.SNAPSHOT else ():
+            if (step.operation, step.provider) == (cut.operation, cut.provider) and step.id != cut.id:
+                with suppress(ProviderError):  # what cannot be evaluated fails by itself
+                    found.append(self._as_related(step.instance))
+        return tuple(found)
+
+    def _as_related(self, instance: InstanceId, kind: str = "", *, dependent: bool = False) -> Related:
+        return Related(
+            instance=instance,
+            node=self._deployment.topology.node_of(instance),
+            relationship=kind,
+            properties=self._live.properties(instance),
+            runtime_properties=self._live.runtime_properties(instance),
+            dependent=dependent,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from quiesce.cloudify.live import managers_secret
 from quiesce.cloudify.names import POINTS
 from quiesce.cloudify.secrets import know_secrets
 from quiesce.errors import NonRecoverableError
-from quiesce.model.call import Call
+from quiesce.model.call import Call, Related
 from quiesce.model.capabilities import Description
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -165,6 +165,10 @@ class CloudifyContext:
             NonRecoverableError: when there is none, or no manager.
         """
         return managers_secret(name, self._masking)
+
+    def cut_together(self) -> Sequence[Related]:
+        """Tell of nobody: an operation of Cloudify's does not know what else its workflow runs."""
+        return ()
 
 
 @functools.cache

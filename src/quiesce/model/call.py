@@ -76,6 +76,7 @@ class Related:
 
     instance: InstanceId
     node: Node
+    #: empty between instances that are only cut together
     relationship: str
     properties: Mapping[str, Json] = field(default_factory=dict)
     runtime_properties: Mapping[str, Json] = field(default_factory=dict)

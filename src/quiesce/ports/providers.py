@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from quiesce.model.call import Call
+from quiesce.model.call import Call, Related
 from quiesce.model.cut_size import CutSize
 from quiesce.model.former_state import FormerState
 from quiesce.model.ids import Json
@@ -45,6 +45,14 @@ class Context(Protocol):
 
         Raises:
             NonRecoverableError: when there is no secret of that name.
+        """
+        ...
+
+    def cut_together(self) -> Sequence[Related]:
+        """Return the other instances that the same provider cuts in this execution, for SNAPSHOT.
+
+        Where a platform offers one instant for many, whoever comes first can make it for all of them. Nothing
+        where that is not known.
         """
         ...
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from quiesce.errors import NonRecoverableError
 from quiesce.files.reading import read_named
+from quiesce.model.call import Related
 from quiesce.model.ids import Json
 from quiesce.model.records import Level
 
@@ -137,3 +138,7 @@ class UnhurriedContext:
             NonRecoverableError: always.
         """
         raise NonRecoverableError(f"there is no secret {name!r}")
+
+    def cut_together(self) -> Sequence[Related]:
+        """Nothing is cut."""
+        return ()

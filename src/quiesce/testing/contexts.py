@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from quiesce.errors import NonRecoverableError
+from quiesce.model.call import Related
 from quiesce.model.ids import Json
 from quiesce.model.records import Level
 
@@ -19,6 +20,8 @@ class RecordingContext:
         self.runtime_properties: dict[str, Json] | None = None
         self._ends = time.monotonic() + timeout_s
         self._secrets = dict(secrets or {})
+        #: what `cut_together` returns
+        self.together: Sequence[Related] = ()
         self._given_up = False
 
     def log(self, level: Level, message: str) -> None:
@@ -50,3 +53,7 @@ class RecordingContext:
         if name not in self._secrets:
             raise NonRecoverableError(f"there is no secret {name!r}")
         return self._secrets[name]
+
+    def cut_together(self) -> Sequence[Related]:
+        """Return what the test says."""
+        return self.together

@@ -10,6 +10,7 @@ lab (tests/integration/test_openstack_groups.py), a storage that promises one in
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from hands import Hands, neighbour, node
 from quiesce.errors import ForeignObjectError, OperationTimeoutError, RecoverableError
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import FS_PREPARE, Operation
+from quiesce.model.outcome import Outcome
 from quiesce.model.topology import Implementation
+from quiesce.testing import RecordingContext
 
 FULL = pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])
 ASKED = re.compile(r"POST /group_snapshots$")
@@ -231,3 +234,155 @@ class TestItsLife:
             hands.do(Operation.SNAPSHOT, server, execution="exec2")
         hands.do(Operation.DELETE, server, execution="exec2", undo=True)
         assert len(cloud.group_snapshots) == 1
+
+
+class Nodes:
+    """Volumes that are a group, each with a node of its own."""
+
+    def __init__(self, cloud: FakeOpenStack, hands: Hands, *, one_instant: bool = True) -> None:
+        self.cloud, self.hands = cloud, hands
+        self.volumes = [cloud.volume(name=name) for name in ("wal", "data", "index")]
+        self.group = cloud.group(self.volumes, one_instant=one_instant)
+
+    def do(self, operation: Operation, volume: str, **changes: Any) -> Outcome:
+        """Perform one operation on one of them, in one execution with the others."""
+        others = (each for each in self.volumes if each != volume)
+        context = RecordingContext(timeout_s=5)
+        context.together = tuple(neighbour(each, "Volume") for each in others)
+        outcome = self.hands.provider.perform(
+            self.hands.call(operation, volume, "Volume", **changes), context
+        )
+        self.hands.context.lines.extend(context.lines)
+        return outcome
+
+    def each(self, operation: Operation, **changes: Any) -> list[Outcome]:
+        """Perform one operation on all of them side by side, as the engine does."""
+        with ThreadPoolExecutor(len(self.volumes)) as threads:
+            return list(threads.map(lambda volume: self.do(operation, volume, **changes), self.volumes))
+
+    def back_up(self, *, full: bool) -> list[Any]:
+        """Cut and copy all of them; return the artifacts."""
+        cuts = self.each(Operation.SNAPSHOT, full=full)
+        return [
+            self.do(Operation.COPY, volume, full=full, artifact=cut.artifact).artifact
+            for volume, cut in zip(self.volumes, cuts, strict=True)
+        ]
+
+
+@pytest.fixture
+def nodes(cloud: FakeOpenStack, hands: Hands) -> Nodes:
+    return Nodes(cloud, hands)
+
+
+class TestVolumesWithNodesOfTheirOwn:
+    def test_they_are_cut_at_one_instant_and_that_is_said(self, cloud: FakeOpenStack, nodes: Nodes) -> None:
+        cloud.write_always()
+        outcomes = nodes.each(Operation.SNAPSHOT)
+        assert (asked(cloud), len(cloud.snapshots), moments(cloud)) == (1, 3, 1)
+        assert {outcome.note for outcome in outcomes} == {
+            f"cut at one instant with 2 more, as their group {nodes.group}"
+        }
+
+    @pytest.mark.parametrize("why", ["no promise", "not cut", "never"])
+    def test_else_each_is_cut_alone_and_why_is_said(
+        self, cloud: FakeOpenStack, hands: Hands, why: str
+    ) -> None:
+        cloud.write_always()
+        nodes = Nodes(cloud, hands, one_instant=why != "no promise")
+        if why == "not cut":
+            cloud.volumes[cloud.volume(name="theirs")]["group_id"] = nodes.group
+        options = {"inputs": {"group_snapshots": "never"}} if why == "never" else {}
+        outcomes = nodes.each(Operation.SNAPSHOT, **options)
+        assert (asked(cloud), moments(cloud)) == (0, 3)
+        assert [outcome.note for outcome in outcomes] == [""] * 3
+        told = {
+            "no promise": "does not promise one instant",
+            "not cut": "has no node that is cut",
+            "never": "",
+        }
+        assert told[why] in hands.said
+
+    def test_one_that_is_refused_is_told_and_done_without(
+        self, cloud: FakeOpenStack, hands: Hands, nodes: Nodes
+    ) -> None:
+        cloud.fail(ASKED.pattern, 403)
+        outcomes = nodes.each(Operation.SNAPSHOT)
+        assert [outcome.note for outcome in outcomes] == [""] * 3
+        assert "no snapshot of the group" in hands.said
+        assert not cloud.group_snapshots
+        assert len(cloud.snapshots) == 3
+
+    @FULL
+    def test_they_come_back_and_go_again(self, cloud: FakeOpenStack, nodes: Nodes, full: bool) -> None:
+        before = cloud.objects()
+        cloud.data.update(dict.fromkeys(nodes.volumes, "then"))
+        artifacts = nodes.back_up(full=full)
+        assert bool(cloud.group_snapshots) is not full
+        cloud.data.update(dict.fromkeys(nodes.volumes, "now"))
+        for volume, artifact in zip(nodes.volumes, artifacts, strict=True):
+            nodes.do(Operation.APPLY, volume, artifact=artifact, full=full)
+        assert {cloud.data[volume] for volume in nodes.volumes} == {"then"}
+        for volume, artifact in zip(nodes.volumes, artifacts, strict=True):
+            nodes.do(Operation.DELETE, volume, artifact=artifact, full=full)
+        assert cloud.objects() == before
+
+    def test_what_another_needs_stays(self, cloud: FakeOpenStack, nodes: Nodes) -> None:
+        """A restore point of three volumes of which two are removed is still one of the third."""
+        artifacts = nodes.back_up(full=False)
+        for volume, artifact in list(zip(nodes.volumes, artifacts, strict=True))[:2]:
+            nodes.do(Operation.DELETE, volume, artifact=artifact)
+        cloud.settle()
+        assert len(cloud.group_snapshots) == 1
+        cloud.data[nodes.volumes[2]] = "now"
+        nodes.do(Operation.APPLY, nodes.volumes[2], artifact=artifacts[2])
+        assert cloud.data[nodes.volumes[2]] != "now"
+        nodes.do(Operation.DELETE, nodes.volumes[2], artifact=artifacts[2])
+        cloud.settle()
+        assert not cloud.group_snapshots
+
+    def test_all_let_go_of_it_at_once(self, cloud: FakeOpenStack, nodes: Nodes) -> None:
+        nodes.each(Operation.SNAPSHOT)
+        nodes.each(Operation.DELETE)
+        assert not cloud.group_snapshots
+        assert not cloud.snapshots
+
+    def test_one_whose_answer_was_lost_is_taken_up(self, cloud: FakeOpenStack, nodes: Nodes) -> None:
+        cloud.lose_answer(ASKED)
+        with pytest.raises(OperationTimeoutError):
+            nodes.do(Operation.SNAPSHOT, nodes.volumes[0])
+        nodes.each(Operation.SNAPSHOT)
+        assert (asked(cloud), len(cloud.group_snapshots)) == (1, 1)
+
+    def test_one_whose_answer_was_lost_is_undone_by_whoever_asked(
+        self, cloud: FakeOpenStack, nodes: Nodes
+    ) -> None:
+        before = cloud.objects()
+        cloud.lose_answer(ASKED)
+        with pytest.raises(OperationTimeoutError):
+            nodes.do(Operation.SNAPSHOT, nodes.volumes[0])
+        nodes.do(Operation.DELETE, nodes.volumes[0], undo=True)
+        assert cloud.objects() == before
+
+    def test_one_that_failed_is_made_anew_for_all(self, cloud: FakeOpenStack, nodes: Nodes) -> None:
+        cloud.failing.add("snapshot")
+        for volume in nodes.volumes:
+            with pytest.raises(RecoverableError):
+                nodes.do(Operation.SNAPSHOT, volume)
+        cloud.failing.clear()
+        nodes.each(Operation.SNAPSHOT)
+        assert [each["status"] for each in cloud.snapshots.values()] == ["available"] * 3
+
+    def test_another_executions_is_neither_taken_nor_removed(
+        self, cloud: FakeOpenStack, nodes: Nodes
+    ) -> None:
+        nodes.each(Operation.SNAPSHOT)
+        with pytest.raises(ForeignObjectError, match="exec1"):
+            nodes.do(Operation.SNAPSHOT, nodes.volumes[0], execution="exec2")
+        nodes.each(Operation.DELETE, execution="exec2", undo=True)
+        assert len(cloud.group_snapshots) == 1
+
+    def test_a_cut_of_its_own_is_taken_up_as_such(self, cloud: FakeOpenStack, nodes: Nodes) -> None:
+        never = {"inputs": {"group_snapshots": "never"}}
+        nodes.do(Operation.SNAPSHOT, nodes.volumes[0], **never)
+        nodes.do(Operation.SNAPSHOT, nodes.volumes[0])
+        assert (asked(cloud), len(cloud.snapshots)) == (0, 1)

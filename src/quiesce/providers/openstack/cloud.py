@@ -292,6 +292,10 @@ class Cloud:
         """Begin to delete a group snapshot with all that is in it; fine when it is gone."""
         self._delete(Service.VOLUME, f"/group_snapshots/{group_snapshot_id}")
 
+    def remove_snapshot_metadata(self, snapshot_id: str, key: str) -> None:
+        """Remove one item of a snapshot's metadata, if it is there."""
+        self._delete(Service.VOLUME, f"/snapshots/{snapshot_id}/metadata/{key}")
+
     def delete_backup(self, backup_id: str) -> None:
         """Begin to delete a backup; fine when it is gone."""
         self._delete(Service.VOLUME, f"/backups/{backup_id}")

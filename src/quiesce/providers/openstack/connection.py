@@ -30,6 +30,10 @@ class CloudConnection:
         self.backups = Collection("backups", cloud.backups, cloud.backup, pace)
         self.images = Collection("images", cloud.images, cloud.image, pace)
         self.holds = ServerHolds()
+        #: held while one is looked for and then begun or deleted: volumes of one group come side by side
+        self.changes_group_snapshots = threading.Lock()
+        #: executions and names of those that Cinder has refused: it is not asked again for the next volume
+        self.refused_group_cuts: set[str] = set()
         self._group_specs: dict[str, Mapping[str, Json] | None] = {}
 
     def specs_of_group(self, group_id: str) -> Mapping[str, Json] | None:

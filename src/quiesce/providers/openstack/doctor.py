@@ -13,7 +13,7 @@ from quiesce.providers.openstack.guest_agent import AGENT, frozen_twice, may_fre
 from quiesce.providers.openstack.job import OpenStackJob
 from quiesce.providers.openstack.locating import server_of, volume_of, volumes_with_a_node
 from quiesce.providers.openstack.resources import Server, Volume
-from quiesce.providers.openstack.volume_groups import shared_group, why_not_used
+from quiesce.providers.openstack.volume_groups import group_members, shared_group, why_not_used
 
 #: the limits that a backup may hit: the limit, what is used of it, what it counts
 _LIMITS = (
@@ -161,16 +161,15 @@ def _moments(job: OpenStackJob, own: Sequence[Volume], listing: Mapping[str, Vol
 
 
 def _apart(job: OpenStackJob, volume: Volume) -> Iterator[Finding]:
-    """Tell of volumes that are a group with this one, which a node of its own cuts at another moment."""
-    listing = job.connection.volumes.listed(job).values()
-    others = [each for each in listing if volume.group_id and each.group_id == volume.group_id]
-    if len(others) > 1:
-        yield Finding(
-            check="group",
-            passed=True,
-            detail=f"it is one of {len(others)} volumes of the group {volume.group_id}, and its node cuts it "
-            "by itself: at one instant with the others only if their server has the one node for all of them",
-        )
+    """Tell of volumes that are a group with this one, and what that is worth with a node of its own."""
+    members = group_members(job, volume.group_id) if volume.group_id else []
+    if volume.group_id is None or len(members) < 2:
+        return
+    detail = f"it is one of {len(members)} volumes of the group {volume.group_id}: "
+    detail += why_not_used(job, volume.group_id) or (
+        "one snapshot of it is the cut of all of them, where each has a node of its own in the same backup"
+    )
+    yield Finding(check="group", passed=True, detail=detail)
 
 
 def _shared(attached: Iterable[Volume]) -> Iterator[Finding]:

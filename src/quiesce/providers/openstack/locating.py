@@ -68,9 +68,12 @@ def known_id(call: Call) -> str | None:
 
 def volumes_with_a_node(call: Call, volumes: Iterable[Volume]) -> frozenset[str]:
     """Return the ids of those volumes that the neighbours of the call's node stand for."""
-    known = set()
-    for neighbour in call.related:
-        known |= _known(neighbour)
+    return volumes_of(call.related, volumes)
+
+
+def volumes_of(nodes: Iterable[Related], volumes: Iterable[Volume]) -> frozenset[str]:
+    """Return the ids of those volumes that *nodes* stand for."""
+    known = set().union(*(_known(node) for node in nodes))
     return frozenset(volume.id for volume in volumes if volume.id in known or volume.name in known)
 
 

@@ -9,7 +9,7 @@ from quiesce.model.options import option
 
 
 class GroupSnapshots(enum.StrEnum):
-    """When the volumes of a server are cut by one snapshot of the group that they are."""
+    """When volumes that are a group of Cinder's are cut by one snapshot of it."""
 
     #: where Cinder says that it is of one instant
     AUTO = "auto"
@@ -30,6 +30,6 @@ class OpenStackOptions:
     )
     group_snapshots: GroupSnapshots = option(
         GroupSnapshots.AUTO,
-        "whether a server's volumes that are a group of Cinder's are cut by one snapshot of it: auto (where "
-        "its type promises one instant), always, never",
+        "whether volumes that are a group of Cinder's are cut by one snapshot of it: auto (where its type "
+        "promises one instant), always, never",
     )

@@ -7,14 +7,17 @@ that these metadata give; either alone proves nothing (images inherit the metada
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from quiesce.errors import UnsupportedError
 from quiesce.model.call import Call
+from quiesce.model.ids import InstanceId
 from quiesce.provider_kit.ownership import (
     NameRule,
     Owner,
     claim,
+    digest,
     is_removable,
     made_by,
     point_of,
@@ -36,6 +39,10 @@ BUILDS_ON: Final = f"{PREFIX}builds-on"
 SERVER: Final = "server"
 VOLUME: Final = "volume"
 SCRATCH: Final = "scratch"
+#: a group of volumes, each with a node of its own: its snapshot belongs to all of them
+GROUP: Final = "group"
+#: on a part of a group's snapshot: the instance that needs it, and so the whole; one such item for each
+_HELD: Final = f"{PREFIX}held-by-"
 #: what Nova puts before an image's name for the snapshots of a server that boots from a volume
 _NOVAS_PREFIX: Final = "snapshot for "
 _NAMES: Final = NameRule(longest=255 - len(_NOVAS_PREFIX))
@@ -77,6 +84,37 @@ def owner_of(found: MarkedResource) -> Owner | None:
         return None
     name = _NAMES.name(found.metadata.get(KIND, ""), found.metadata.get(SOURCE, ""), owner.point)
     return owner if found.name in (name, _NOVAS_PREFIX + name) else None
+
+
+def for_all(call: Call) -> Call:
+    """Return *call* as it is for what belongs to no instance of its execution alone."""
+    return replace(call, instance=InstanceId(""))
+
+
+def group_description(call: Call, group: str) -> str:
+    """Return the mark of what is made for every instance with a volume in *group*.
+
+    Raises:
+        UnsupportedError: when a description has no room for it.
+    """
+    return description_of(for_all(call), GROUP, group)
+
+
+def made_for_group(call: Call, found: MarkedResource) -> bool:
+    """Tell whether *found* was made of a group for the call's point; with `Call.undo`, by its execution."""
+    if found.metadata.get(KIND) != GROUP:
+        return False
+    return is_removable(for_all(call), owner_of(found))
+
+
+def hold_of(call: Call) -> str:
+    """Return the key of the item that says that the call's instance needs a part of a group's snapshot."""
+    return f"{_HELD}{digest(call.instance)}"
+
+
+def is_held(found: MarkedResource) -> bool:
+    """Tell whether an instance needs *found*, a part of a group's snapshot."""
+    return any(key.startswith(_HELD) for key in found.metadata)
 
 
 def of_others(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -119,6 +119,7 @@ def group_snapshot(raw: Mapping[str, Any]) -> GroupSnapshot:
         name=raw.get("name") or "",
         status=raw.get("status") or "unknown",
         group_id=raw.get("group_id") or "",
+        metadata=mark_in(raw.get("description") or ""),
     )
 
 

@@ -23,7 +23,16 @@ _Removable = VolumeSnapshot | GroupSnapshot | VolumeBackup | Volume
 
 #: states in which Cinder refuses to delete; they pass
 _BUSY: Final = frozenset(
-    {"creating", "backing-up", "restoring", "restoring-backup", "uploading", "downloading", "unmanaging"}
+    {
+        "creating",
+        "backing-up",
+        "restoring",
+        "restoring-backup",
+        "uploading",
+        "downloading",
+        "unmanaging",
+        "deleting",
+    }
 )
 
 
@@ -46,10 +55,30 @@ def remove_scratch(job: OpenStackJob, volume_id: str) -> None:
     _remove(job, job.connection.volumes, [volume.id for volume in left], job.cloud.delete_volume)
 
 
+def let_go_of_group_snapshot(job: OpenStackJob, group_snapshot: str) -> None:
+    """Say that the call's instance needs it no longer; remove it when nobody does."""
+    for part in _parts(job, group_snapshot):
+        if ownership.hold_of(job.call) in part.metadata:
+            job.cloud.remove_snapshot_metadata(part.id, ownership.hold_of(job.call))
+    # looked at again: who lets go last sees that nobody holds it
+    if not any(ownership.is_held(part) for part in _parts(job, group_snapshot)):
+        remove_group_snapshot(job, group_snapshot)
+
+
+def _parts(job: OpenStackJob, group_snapshot: str) -> list[VolumeSnapshot]:
+    listing = job.connection.snapshots.listed(job).values()
+    return [found for found in listing if found.group_snapshot_id == group_snapshot]
+
+
 def remove_group_snapshot(job: OpenStackJob, group_snapshot: str) -> None:
     """Remove one of our group snapshots with all that is in it, and wait until it is gone."""
     collection = job.connection.group_snapshots
-    _remove(job, collection, [group_snapshot], job.cloud.delete_group_snapshot)
+    collection.until(group_snapshot, _idle, job, f"{group_snapshot} to be idle")
+    with job.connection.changes_group_snapshots:  # several may have let go of it at once
+        found = collection.find(group_snapshot, job)
+        if found is not None and found.status != "deleting":
+            job.cloud.delete_group_snapshot(group_snapshot)
+    collection.until(group_snapshot, _gone, job, f"{group_snapshot} to be gone")
 
 
 def _remove_volume_objects(job: OpenStackJob, mapped: set[str]) -> None:
@@ -63,8 +92,9 @@ def _remove_volume_objects(job: OpenStackJob, mapped: set[str]) -> None:
     _remove(job, connection.backups, [backup.id for backup in backups], job.cloud.delete_backup)
     _remove(job, connection.volumes, [volume.id for volume in volumes], job.cloud.delete_volume)
     found = [snapshot for snapshot in snapshots if snapshot.id in own]
-    for group_snapshot in {each.group_snapshot_id: None for each in found if each.group_snapshot_id}:
-        remove_group_snapshot(job, group_snapshot)
+    together = [*found, *(each for each in snapshots if ownership.made_for_group(job.call, each))]
+    for group_snapshot in {each.group_snapshot_id: None for each in together if each.group_snapshot_id}:
+        let_go_of_group_snapshot(job, group_snapshot)
     single = [snapshot.id for snapshot in found if not snapshot.group_snapshot_id]
     _remove(job, connection.snapshots, single, job.cloud.delete_snapshot)
 

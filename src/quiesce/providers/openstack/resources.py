@@ -102,6 +102,8 @@ class GroupSnapshot:
     name: str
     status: str
     group_id: str
+    #: our mark, which its description holds: it has no metadata
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

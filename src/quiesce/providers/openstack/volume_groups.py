@@ -1,4 +1,4 @@
-"""The group of volumes that a server's volumes are, if its snapshots are of one instant.
+"""The group of volumes that are cut together, if its snapshots are of one instant.
 
 Cinder promises one instant of those groups only whose type says so, and by default it shows what types say
 to administrators alone. A snapshot of a group is of every volume in it, and can be removed only as a whole,
@@ -12,6 +12,7 @@ from typing import Final
 
 from quiesce.providers.openstack.errors import NotAllowedError
 from quiesce.providers.openstack.job import OpenStackJob
+from quiesce.providers.openstack.locating import volumes_of
 from quiesce.providers.openstack.options import GroupSnapshots
 from quiesce.providers.openstack.resources import Volume
 
@@ -27,6 +28,30 @@ def group_of(job: OpenStackJob, volumes: Sequence[Volume], listing: Mapping[str,
     if why_not:
         job.warn(f"no snapshot of the group of volumes {group}: {why_not}")
     return None if why_not else group
+
+
+def group_of_nodes(job: OpenStackJob, volume: Volume) -> str | None:
+    """Return the group of *volume*, if its snapshots are of one instant and every volume in it is cut now."""
+    if volume.group_id is None or job.options.group_snapshots is GroupSnapshots.NEVER:
+        return None
+    members = group_members(job, volume.group_id)
+    if len(members) < 2:
+        return None
+    others = {each.id for each in members} - {volume.id}
+    left_out = others - volumes_of(job.context.cut_together(), members)
+    why_not = why_not_used(job, volume.group_id)
+    if left_out:
+        why_not = (
+            f"{', '.join(sorted(left_out))} in it has no node that is cut with {volume.name or volume.id}"
+        )
+    if why_not:
+        job.warn(f"no snapshot of the group of volumes {volume.group_id}: {why_not}")
+    return None if why_not else volume.group_id
+
+
+def group_members(job: OpenStackJob, group: str) -> list[Volume]:
+    """Return the volumes that are in *group*."""
+    return [each for each in job.connection.volumes.listed(job).values() if each.group_id == group]
 
 
 def shared_group(volumes: Sequence[Volume], listing: Mapping[str, Volume]) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from quiesce.errors import NonRecoverableError, RecoverableError, ResourceNotFoundError
 from quiesce.providers.openstack import ownership
 from quiesce.providers.openstack.job import OpenStackJob
-from quiesce.providers.openstack.removal import remove_group_snapshot
+from quiesce.providers.openstack.removal import let_go_of_group_snapshot
 from quiesce.providers.openstack.resources import VolumeBackup
 from quiesce.providers.openstack.volume.content import VolumeContent
 from quiesce.providers.openstack.volume.cut import remove_snapshot
@@ -19,7 +19,7 @@ def copied(job: OpenStackJob, contents: Iterable[VolumeContent]) -> list[VolumeC
     begun = [(content, _begin_copy(job, content)) for content in contents]
     done = [_await_copy(job, content, backup_id) for content, backup_id in begun]
     for group_snapshot in {content.group_snapshot: None for content, _ in begun if content.group_snapshot}:
-        remove_group_snapshot(job, group_snapshot)
+        let_go_of_group_snapshot(job, group_snapshot)
     return done
 
 

@@ -27,6 +27,12 @@ class MadeBefore:
         own = [ownership.claimed(self.backups.values(), name, job.call) for name in names]
         return [backup for backup in own if backup is not None and backup.status == "available"]
 
+    def is_begun(self, job: OpenStackJob, volume: Volume) -> bool:
+        """Tell whether an earlier attempt has begun to cut *volume* alone, or has copied it already."""
+        name = ownership.object_name(ownership.VOLUME, volume.id, job.call)
+        snapshot = ownership.claimed(self.snapshots.values(), name, job.call)
+        return snapshot is not None or bool(self.backups_of(job, [volume]))
+
 
 @contextmanager
 def made_before(job: OpenStackJob) -> Iterator[Callable[[], MadeBefore]]:

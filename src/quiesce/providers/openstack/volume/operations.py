@@ -24,6 +24,7 @@ from quiesce.providers.openstack.root_disk import put_root_volume_back
 from quiesce.providers.openstack.volume.content import VolumeContent, is_root_device
 from quiesce.providers.openstack.volume.copy import copied
 from quiesce.providers.openstack.volume.cut import await_cut, begin_cut, made_before
+from quiesce.providers.openstack.volume.group import cut_with_others
 from quiesce.providers.openstack.volume.restore import foreseen, not_kept, put_back, source_of, state_of
 
 
@@ -42,6 +43,9 @@ class VolumeOperations(CheckedOperations[OpenStackJob]):
         """Fix the point in time: a snapshot, in use or not."""
         with made_before(job) as asked:
             volume, made = _volume(job), asked()
+        together = None if made.is_begun(job, volume) else cut_with_others(job, volume)
+        if together is not None:
+            return together
         content = begin_cut(job, volume, made)
         await_cut(job, content)
         return content.outcome()
