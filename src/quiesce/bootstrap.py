@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets as random_source
+import socket
 import string
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -53,6 +54,8 @@ class Settings:
 
     home: Path
     database_url: str
+    #: what this machine is called among those that share the database
+    host: str = field(default_factory=socket.gethostname)
 
     @property
     def keys_file(self) -> Path:
@@ -71,11 +74,16 @@ class Settings:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
-        """Read ``QUIESCE_HOME`` and ``QUIESCE_DATABASE``; default is the user's data directory."""
+        """Read ``QUIESCE_HOME``, ``QUIESCE_DATABASE`` and ``QUIESCE_HOST``.
+
+        Default is the user's data directory, and the machine's own name.
+        """
         data = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
         home = Path(environment.get("QUIESCE_HOME") or Path(data) / "quiesce").absolute()
         return cls(
-            home=home, database_url=environment.get("QUIESCE_DATABASE") or f"sqlite:///{home}/quiesce.db"
+            home=home,
+            database_url=environment.get("QUIESCE_DATABASE") or f"sqlite:///{home}/quiesce.db",
+            host=environment.get("QUIESCE_HOST") or socket.gethostname(),
         )
 
 
@@ -132,6 +140,7 @@ class Application:
             random_text=_random_text,
             repositories=lambda: repository_access(settings, masking),
             proofs_dir=str(settings.proofs),
+            host=settings.host if self._database.is_shared else "",
             masking=masking,
         )
 
@@ -167,7 +176,7 @@ def providers_of(settings: Settings, descriptions: Sequence[Description]) -> Pro
 
 def _leases(settings: Settings, database: Database, kind: str) -> Leases:
     """Return leases that hold wherever the database is shared."""
-    if database.engine.dialect.name == "sqlite":
+    if not database.is_shared:
         return FileLeases(settings.home / kind)
     from quiesce.stores.advisory_leases import AdvisoryLeases  # few have such a database
 
@@ -198,6 +207,7 @@ def start_guard(
         **os.environ,
         "QUIESCE_HOME": str(settings.home),
         "QUIESCE_DATABASE": settings.database_url,
+        "QUIESCE_HOST": settings.host,
     }
     return GuardProcess(own_command(module), settings.home / "guard.log", environment, first)
 

@@ -130,6 +130,13 @@ class UnfinishedError(QuiesceError):
     exit_status = ExitStatus.REFUSED
 
 
+class OtherHostError(QuiesceError):
+    """It belongs to another machine, whose paths, processes and devices are meant."""
+
+    code = "other-host"
+    exit_status = ExitStatus.REFUSED
+
+
 class NotConsistentError(QuiesceError):
     """The restore point's consistency is lower than `min_consistency`."""
 
@@ -174,6 +181,16 @@ class NewerStoreError(StoreError):
 
     code = "store-newer"
     hint = "Upgrade quiesce, or point QUIESCE_HOME to another directory."
+
+
+class DamagedPlanError(StoreError):
+    """The stored plan of an execution is not what was written."""
+
+    code = "plan-damaged"
+    hint = (
+        "Bring the database back from its backup. Or look at what it names, bring that in order by hand, "
+        "and end it: quiesce executions cancel ID --write-off"
+    )
 
 
 class GuardError(QuiesceError):

@@ -71,6 +71,8 @@ class Services:
     repositories: Callable[[], RepositoryAccess]
     #: where restore points are restored on trial
     proofs_dir: str
+    #: this machine's name, where several share the database; empty: there is one
+    host: str = ""
     #: knows every secret that was resolved; what operations say goes through it
     masking: Masking = field(default_factory=Masking)
     #: makes what performs an execution, told what `Performer` is; None: the providers of this process do

@@ -17,7 +17,7 @@ from quiesce.app.run.recover import Unfinished, find_unfinished, recover
 from quiesce.app.services import Services
 from quiesce.bootstrap import Application, Settings, start_guard
 from quiesce.cli.printing import say
-from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.errors import DamagedPlanError, ExitStatus, QuiesceError
 from quiesce.model.debts import Owed
 
 #: how long a command tries to thaw what an earlier one has left, in seconds, before it does what it is for
@@ -28,6 +28,9 @@ _IN_CLOUDIFY: Final = "start any of the workflows in Cloudify, statistics say"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+here_option = click.option(
+    "--here", is_flag=True, help="Do it on this machine, although another one has begun or made it."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, a stable interface.")
 
 
@@ -74,7 +77,7 @@ def _may_be(owed: Owed) -> str:
 
 def _settle_unfinished(services: Services) -> None:
     found = find_unfinished(services)
-    if any(unfinished.owed and unfinished.performed_here for unfinished in found):
+    if any(unfinished.settled_here for unfinished in found):
         with suppress(QuiesceError):  # what is still owed is told
             recover(services, Watching(by="the next command", settle_patience_s=_PATIENCE_S))
         left = {each.execution.id: each for each in find_unfinished(services)}
@@ -92,8 +95,11 @@ def _warn_of(found: Sequence[Unfinished]) -> None:
         execution = unfinished.execution
         if unfinished.being_settled:
             say(f"quiesce: {execution.id} was interrupted; its guard settles it now", err=True, fg="yellow")
+        elif unfinished.damage:
+            say(f"quiesce: {unfinished.damage}. {DamagedPlanError.hint}", err=True, fg="red", bold=True)
         elif unfinished.owed:
             remedy = "quiesce recover" if unfinished.performed_here else _IN_CLOUDIFY
+            remedy = f"on {unfinished.host}: {remedy}" if unfinished.host else remedy
             say(
                 f"quiesce: {_may_be(unfinished.owed)} of {execution.deployment} by {execution.id}. "
                 f"Settle it: {remedy}",
@@ -103,6 +109,8 @@ def _warn_of(found: Sequence[Unfinished]) -> None:
             )
         elif not unfinished.performed_here:
             say(f"quiesce: {execution.id} was interrupted. End it: {_IN_CLOUDIFY}", err=True, fg="yellow")
+        elif execution.state == "running" and unfinished.host:
+            say(f"quiesce: {execution.id} was interrupted on {unfinished.host}", err=True, fg="yellow")
         elif execution.state == "running":
             say(
                 f"quiesce: {execution.id} was interrupted. Resume it: "

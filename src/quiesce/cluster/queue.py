@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import os
-import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,8 +28,9 @@ CENTRAL: Final = "central"
 #: how often a worker says that it lives, and after how long without a word its jobs are taken up, in seconds
 _HEARTBEAT_S: Final = 3.0
 _STALLED_S: Final = 15.0
-#: how long a job rests that could not be run now, in seconds
-_PAUSE_S: Final = 5
+#: how long a job rests that could not be run now, in seconds: twice as long each time, up to the second
+_PAUSE_S: Final = 2
+_LONGEST_PAUSE_S: Final = 60
 _TASK: Final = "quiesce.run"
 #: what a worker's sessions are called: a prefix, then host, process and version
 _SESSION: Final = "quiesce-worker "
@@ -61,6 +61,11 @@ class QueueState:
     failed: int
 
 
+def host_queue(host: str) -> str:
+    """Return the queue of what only the machine *host* can do."""
+    return f"host/{host}"
+
+
 def job_execution(workflow: str, job: int) -> str:
     """Return the id of the execution that *job* is."""
     return f"{workflow.replace('_', '-')}-job{job}"
@@ -79,6 +84,7 @@ def send(url: str, request: WorkflowRequest, queue: str) -> int:
             workflow=request.workflow,
             parameters=dict(request.parameters),
             allow_custom=request.allow_custom_parameters,
+            here=request.here,
         )
         return number
 
@@ -99,8 +105,10 @@ def queues(url: str) -> Sequence[QueueState]:
         ]
 
 
-def work(url: str, names: Sequence[str], concurrency: int, run: Run) -> None:
+def work(url: str, host: str, names: Sequence[str], concurrency: int, run: Run) -> None:
     """Run the jobs of the queues *names* by *run* until SIGTERM or SIGINT; return when the last has ended.
+
+    *host* is what this machine is called.
 
     *run* is given the request and the id of its execution, and returns an exit status.
 
@@ -109,16 +117,16 @@ def work(url: str, names: Sequence[str], concurrency: int, run: Run) -> None:
     """
     with _errors():
         _make_tables(url)
-        asyncio.run(_work(url, names, concurrency, run))
+        asyncio.run(_work(url, host, names, concurrency, run))
 
 
-async def _work(url: str, names: Sequence[str], concurrency: int, run: Run) -> None:
-    name = f"{socket.gethostname()[:30]}/{os.getpid()} {__version__}"
+async def _work(url: str, host: str, names: Sequence[str], concurrency: int, run: Run) -> None:
+    name = f"{host[:30]}/{os.getpid()} {__version__}"
     app = _app(url, f"{_SESSION}{name}"[:63])
 
     async def perform(context: Any, **told: Any) -> None:
         status = await run(_request(told), job_execution(told["workflow"], context.job.id))
-        _conclude(status, told["deployment"])
+        _conclude(status, told["deployment"], context.job.attempts)
 
     app.task(name=_TASK, pass_context=True)(perform)
     async with app.open_async():
@@ -149,10 +157,11 @@ async def _take_up_stalled(app: procrastinate.App, names: Sequence[str]) -> None
                     await app.job_manager.retry_job_by_id_async(job.id, _now())
 
 
-def _conclude(status: int, deployment: str) -> None:
+def _conclude(status: int, deployment: str, attempts: int) -> None:
     """Raise what lets the job rest, or fail; return when it is done."""
     if status == os.EX_TEMPFAIL:
-        raise exceptions.JobRetry(retry.RetryDecision(retry_in={"seconds": _PAUSE_S}))
+        pause = min(_PAUSE_S * 2 ** min(attempts, 10), _LONGEST_PAUSE_S)
+        raise exceptions.JobRetry(retry.RetryDecision(retry_in={"seconds": pause}))
     if status != ExitStatus.OK:
         raise QuiesceError(f"the execution on {deployment} ended with status {status}")
 
@@ -163,6 +172,7 @@ def _request(told: Mapping[str, Any]) -> WorkflowRequest:
         workflow=told["workflow"],
         parameters=told["parameters"],
         allow_custom_parameters=told["allow_custom"],
+        here=told["here"],
     )
 
 

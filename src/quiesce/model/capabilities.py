@@ -106,6 +106,8 @@ class Description:
     node_types: str | None = None
     #: where operators read about it: a URL, or a path in the source repository of its package
     page: str = ""
+    #: whether its nodes are the same ones from every machine; else those of the machine that works on them
+    remote: bool = False
     #: the extra of quiesce to install when the SDK is missing: ``libvirt``
     extra: str | None = None
 

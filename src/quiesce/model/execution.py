@@ -37,6 +37,8 @@ class Execution:
     message: str = ""
     #: whether a thaw is still owed
     owes: bool = False
+    #: the machine that runs it, where several share the database; empty: there is one
+    host: str = ""
     #: the restore points that it makes, applies or deletes
     points: tuple[BackupName, ...] = ()
     #: how much was to be cut while things were frozen, counted before they were

@@ -16,3 +16,5 @@ class WorkflowRequest:
     workflow: str
     parameters: Mapping[str, Json] = field(default_factory=dict)
     allow_custom_parameters: bool = False
+    #: whether it is meant for the machine that runs it, although another one has made what it works on
+    here: bool = False

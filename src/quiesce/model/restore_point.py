@@ -135,6 +135,8 @@ class RestorePoint:
     window_s: float = 0.0
     #: time between the first cut's end and the last one's, in seconds
     skew_s: float = 0.0
+    #: the machine that made it, where several share the database; empty: there is one
+    host: str = ""
     #: taken by a restore before it replaced the state
     safety: bool = False
     artifacts: tuple[Artifact, ...] = ()

@@ -94,7 +94,12 @@ class Executions(Protocol):
         ...
 
     def plan(self, execution: ExecutionId) -> Plan:
-        """Return the plan that the execution was begun with."""
+        """Return the plan that the execution was begun with.
+
+        Raises:
+            UnknownNameError: when there is no execution of that id.
+            DamagedPlanError: when it is not what was written.
+        """
         ...
 
     def remove(self, ids: Sequence[ExecutionId]) -> None:

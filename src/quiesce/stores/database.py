@@ -61,6 +61,11 @@ class Database:
         except sa.exc.DBAPIError as error:
             raise StoreError(f"the database cannot be used: {error.orig}", hint=_hint(error)) from error
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may use it, too: it is on a server, not in a file."""
+        return self.engine.dialect.name != "sqlite"
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from quiesce.errors import UnknownNameError
+from quiesce.errors import DamagedPlanError, UnknownNameError
 from quiesce.model.cut_size import CutSize, Lasted
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.ids import DeploymentName, ExecutionId, InstanceId, Json
@@ -63,7 +63,10 @@ class SqlExecutions:
         data = self._column(executions.c.plan, execution)
         if data is None:
             raise UnknownNameError("execution", execution, ())
-        return unpack_plan(data)
+        try:
+            return unpack_plan(data)
+        except Exception as error:
+            raise DamagedPlanError(f"the plan of {execution} cannot be read: {error}") from error
 
     def remove(self, ids: Sequence[ExecutionId]) -> None:
         """Forget executions with all that was kept of them; one that runs or owes something stays."""

@@ -30,7 +30,11 @@ def pack_plan(plan: Plan) -> bytes:
 
 
 def unpack_plan(data: bytes) -> Plan:
-    """Return the plan that `pack_plan` wrote."""
+    """Return the plan that `pack_plan` wrote.
+
+    Raises:
+        ValueError: when *data* is not all of it; other errors when it is not what was written.
+    """
     lines = _unsqueezed(data)
     plan = decode(Plan, next(lines))
     return replace(plan, steps=tuple(_steps(lines)))
@@ -76,3 +80,6 @@ def _unsqueezed(data: bytes) -> Iterator[str]:
     for start in range(0, len(data), 65536):
         *lines, rest = (rest + expand.decompress(view[start : start + 65536])).split(b"\n")
         yield from (line.decode() for line in lines)
+    # only at its end zlib has compared its checksum
+    if not expand.eof or rest or expand.unused_data:
+        raise ValueError("its end is missing, or something follows it")

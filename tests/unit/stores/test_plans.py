@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -52,3 +53,12 @@ def test_parameters_come_back_as_they_were_read(given: dict[str, Json]) -> None:
     plan = Scene("backup", "a service on a machine", "healthy").plan
     read = read_parameters("backup", given, now=0.0, allow_custom=True)
     _comes_back(replace(plan, parameters=read))
+
+
+def test_no_part_of_a_plan_is_taken_for_the_whole() -> None:
+    data = pack_plan(Scene("backup", "a service on a machine", "healthy").plan)
+    for length in range(len(data)):
+        with pytest.raises((ValueError, StopIteration, zlib.error)):
+            unpack_plan(data[:length])
+    with pytest.raises(ValueError, match="something follows it"):
+        unpack_plan(data + b"more")

@@ -57,6 +57,7 @@ def _made(
         made_at=execution.created_at,
         window_s=window_s(plan, history),
         skew_s=max((d.ended for d in done), default=0.0) - min((d.ended for d in done), default=0.0),
+        host=execution.host,
         safety=not workflow_named(plan.workflow).makes_point,
         artifacts=artifacts,
     )

@@ -9,7 +9,7 @@ from quiesce.app.inquiry import Inquiry, question
 from quiesce.app.services import Services
 from quiesce.errors import PlanError, ProviderError, UnknownNameError
 from quiesce.model.deployment import Deployment
-from quiesce.model.execution import ExecutionState
+from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.former_state import FormerState, Side
 from quiesce.model.history import History
 from quiesce.model.ids import ExecutionId, InstanceId
@@ -62,13 +62,18 @@ def of_last_restore(former: Former, chosen: Sequence[InstanceId]) -> Former:
     return {instance: state for instance, state in among.items() if state.execution == last}
 
 
+def last_replacing(services: Services, deployment: Deployment) -> Execution | None:
+    """Return the last execution of *deployment* that may have put another state in place."""
+    replacing = [e for e in services.executions.list(deployment.name) if workflow_named(e.workflow).replaces]
+    return replacing[-1] if replacing else None
+
+
 def wanted_side(services: Services, deployment: Deployment, former: Former) -> Side:
     """Return which state an undo is to put in place: the other one, on every instance.
 
     An undo that has not come to its end is gone on with, not taken back half-way.
     """
-    replacing = [e for e in services.executions.list(deployment.name) if workflow_named(e.workflow).replaces]
-    last = replacing[-1] if replacing else None
+    last = last_replacing(services, deployment)
     if last is not None and last.workflow == UNDO_RESTORE.name and last.state is not ExecutionState.COMPLETED:
         return services.executions.plan(last.id).parameters.undo_to
     former_is_kept = any(state.kept is Side.FORMER for state in former.values())

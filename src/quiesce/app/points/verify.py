@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from quiesce.app.hosts import other_host
 from quiesce.app.points.asking import Cancelled, Checking, ask_verifiers, nobody, silently
 from quiesce.app.points.manifests import (
     away_repositories,
@@ -73,7 +74,9 @@ def verify(
     point = point_named(services, found.name, name)
     whole = {artifact.instance for artifact in point.artifacts}
     began = services.clock.now()
-    checked = _check(services, found, point, whole, checking=checking)
+    elsewhere = _on_other_host(services, point)
+    checked = _check(services, found, point, whole - elsewhere.keys(), checking=checking)
+    checked = replace(checked, unreachable={**checked.unreachable, **elsewhere})
     return _kept(services, point, checked, began), checked
 
 
@@ -223,6 +226,15 @@ def _check(
             results[instance] = answer
     own = point.damage or _own_manifest_damage(services, point, set(kept.values()) - away.keys())
     return Verification(results=results, manifest=own, unreachable=unreachable)
+
+
+def _on_other_host(services: Services, point: RestorePoint) -> Mapping[InstanceId, str]:
+    """Return of which snapshots it is on another machine: copies are looked for in their repositories."""
+    return {
+        artifact.instance: f"it lies on {host}, and this is {services.host}"
+        for artifact in point.artifacts
+        if not point.full and (host := other_host(services, point.host, (artifact.provider,)))
+    }
 
 
 def _own_manifest_damage(services: Services, point: RestorePoint, directories: Collection[str]) -> str:

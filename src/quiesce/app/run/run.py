@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quiesce.app.elsewhere import elsewhere_of
+from quiesce.app.hosts import refuse_other_host
 from quiesce.app.points.consistency import ConsistencyAssessment
 from quiesce.app.points.former import (
     Former,
     former_states,
+    last_replacing,
     of_last_restore,
     refuse_half_undo,
     wanted_side,
@@ -22,11 +24,11 @@ from quiesce.app.points.verify import refuse_damaged, refuse_damaged_entry
 from quiesce.app.run.execution import Watching, execute, failure_of
 from quiesce.app.run.forecast import Forecast, forecast_of, too_long
 from quiesce.app.run.foresight import sources, why_refused, with_foresight
-from quiesce.app.run.recover import settle_all, take_up_unfinished
+from quiesce.app.run.recover import refuse_to_go_on_here, settle_all, take_up_unfinished, write_off
 from quiesce.app.run.report import report_execution, report_plan, way_back
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
-from quiesce.errors import BusyError, PlanError, QuiesceError, UnknownNameError, UsageError
+from quiesce.errors import BusyError, OtherHostError, PlanError, QuiesceError, UnknownNameError, UsageError
 from quiesce.model.consistency import Consistency
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
@@ -52,6 +54,9 @@ from quiesce.planning import (
 from quiesce.planning.selection import select
 from quiesce.ports import Guard, Lease
 
+#: what is done with what a restore point holds, where the machine matters
+_OF_POINTS = frozenset({Operation.APPLY, Operation.DELETE})
+_IF_HERE = "Let that machine do it, or a worker there. If this one is meant, say --here."
 #: how long a busy lease is asked for again, in seconds, and how often
 LEASE_PATIENCE_S = 2.0
 LEASE_PAUSE_S = 0.1
@@ -77,7 +82,12 @@ def preview(services: Services, request: WorkflowRequest) -> PlanReport:
     report = report_plan(
         deployment.name, with_window_warning(plan, forecast), forecast, _labels(plan, deployment)
     )
-    error = _too_low(plan, deployment) or too_long(plan, forecast)
+    error: QuiesceError | None = _too_low(plan, deployment) or too_long(plan, forecast)
+    try:
+        if not request.here:
+            _refuse_others_points(services, plan, points)
+    except OtherHostError as other:
+        error = other
     return with_foresight(services, deployment, plan, points, report, error=error)
 
 
@@ -120,6 +130,8 @@ def _run(
     watching: Watching,
 ) -> Result:
     plan, points = _plan(services, deployment, request)
+    if not request.here:
+        _refuse_others_points(services, plan, points)
     forecast = check_first(services, deployment, plan, points, watching)
     plan = with_window_warning(plan, forecast)
     execution = Execution(
@@ -128,6 +140,7 @@ def _run(
         workflow=plan.workflow,
         parameters=dict(request.parameters),
         created_at=services.clock.now(),
+        host=services.host,
         points=_points_of(plan, points, deployment),
         cut_sizes=forecast.sizes,
     )
@@ -135,6 +148,32 @@ def _run(
     guard = guard_of(services, plan, execution)
     ended, plan, history = execute(services, execution, Purpose.FORWARD, watching, guard=guard, plan=plan)
     return result_of(services, ended, plan, history)
+
+
+def _refuse_others_points(services: Services, plan: Plan, points: Sequence[RestorePoint]) -> None:
+    """Refuse to put back or remove here what was made on another machine, of its own paths.
+
+    A restore into another deployment says itself what it is for, and what is extracted goes to a directory
+    that was named.
+
+    Raises:
+        OtherHostError: naming that machine.
+    """
+    for point in () if plan.parameters.source else points:
+        steps = [s for s in plan.steps if s.point == point.name and s.operation in _OF_POINTS]
+        providers = {step.provider for step in steps}
+        refuse_other_host(services, point.host, providers, f"restore point {point.name} was made", _IF_HERE)
+
+
+def _refuse_others_restore(services: Services, deployment: Deployment) -> None:
+    """Refuse to undo here, or to forget, what the last restore has replaced on another machine.
+
+    Raises:
+        OtherHostError: naming that machine.
+    """
+    if (last := last_replacing(services, deployment)) is not None:
+        providers = {step.provider for step in services.executions.plan(last.id).steps}
+        refuse_other_host(services, last.host, providers, f"{last.id} ran", _IF_HERE)
 
 
 def _target(services: Services, request: WorkflowRequest) -> Deployment:
@@ -234,6 +273,8 @@ def _plan(
     refuse_names_and_lower(services, deployment.name, workflow, points, parameters)
     former: Former | None = None
     if workflow.takes_former:
+        if not request.here:
+            _refuse_others_restore(services, deployment)
         former, parameters = former_for(services, deployment, workflow, parameters)
     plan = plan_workflow(
         workflow.name,
@@ -473,25 +514,51 @@ def cancel(services: Services, execution_id: str) -> Execution:
         UnknownNameError: when there is none of that id.
         UsageError: when it is over.
     """
-    execution = services.executions.get(execution_id)
-    if not any(e.id == execution.id for e in services.executions.open_ones(execution.deployment)):
-        raise UsageError(f"execution {execution.id} is already {execution.state}")
+    execution = _open_execution(services, execution_id, "it needs no cancelling")
     services.executions.ask_cancel(execution.id, "it was cancelled on request")
     return execution
 
 
-def continue_execution(services: Services, execution_id: str, purpose: Purpose, watching: Watching) -> Result:
+def give_up(services: Services, execution_id: str) -> Execution:
+    """End an interrupted execution as failed without doing anything: what it may have left is no matter.
+
+    Raises:
+        UnknownNameError: when there is none of that id.
+        BusyError: when it runs.
+        UsageError: when it is over.
+    """
+    execution = _open_execution(services, execution_id, "there is nothing to write off")
+    with leased(services, {execution.deployment}, execution.id):
+        return write_off(services, execution, "it was written off on request; nothing more was done")
+
+
+def _open_execution(services: Services, execution_id: str, otherwise: str) -> Execution:
+    """Return an execution that is not over; of one that is, say *otherwise*."""
+    execution = services.executions.get(execution_id)
+    if not any(e.id == execution.id for e in services.executions.open_ones(execution.deployment)):
+        raise UsageError(f"execution {execution.id} is {execution.state}; {otherwise}")
+    return execution
+
+
+def continue_execution(
+    services: Services, execution_id: str, purpose: Purpose, watching: Watching, *, here: bool = False
+) -> Result:
     """Continue an interrupted execution: to its end, or back (*purpose*).
+
+    *here*: this machine is meant by what it has begun, although it was called by another name then.
 
     Raises:
         BusyError: when it runs.
         UsageError: when it is over and owes nothing.
+        OtherHostError: when it has to go on on another machine; nothing was touched.
     """
-    execution = services.executions.get(execution_id)
-    if not any(e.id == execution.id for e in services.executions.open_ones(execution.deployment)):
-        raise UsageError(f"execution {execution.id} is {execution.state}; there is nothing to resume")
+    execution = _open_execution(services, execution_id, "there is nothing to resume")
     plan = services.executions.plan(execution.id)
     source = DeploymentName(plan.parameters.source or execution.deployment)
     with leased(services, {execution.deployment, source}, execution.id):
+        if here:
+            execution = replace(execution, host=services.host)
+            services.executions.update(execution)
+        refuse_to_go_on_here(services, execution)
         guard = guard_of(services, plan, execution) if purpose is Purpose.FORWARD else None
         return result_of(services, *execute(services, execution, purpose, watching, guard=guard))

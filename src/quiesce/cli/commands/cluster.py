@@ -22,7 +22,11 @@ from quiesce.reports.json import render_json
 
 @click.command()
 @click.option(
-    "--queue", "queues", multiple=True, metavar="NAME", help="Run the jobs of this queue.  [default: central]"
+    "--queue",
+    "queues",
+    multiple=True,
+    metavar="NAME",
+    help="Run the jobs of this queue.  [default: central, and host/ and this machine's name]",
 )
 @click.option(
     "--concurrency", type=click.IntRange(1, 1000), default=4, show_default=True, help="So many at a time."
@@ -38,8 +42,10 @@ def worker(queues: tuple[str, ...], concurrency: int) -> None:
       quiesce worker --queue host/hv1
     """
     url, cluster = _cluster()
-    require_trusted_home(Settings.of(os.environ).home)
-    cluster.work(url, queues or (cluster.CENTRAL,), concurrency, _run)
+    settings = Settings.of(os.environ)
+    require_trusted_home(settings.home)
+    queues = queues or (cluster.CENTRAL, cluster.host_queue(settings.host))
+    cluster.work(url, settings.host, queues, concurrency, _run)
 
 
 @click.group()

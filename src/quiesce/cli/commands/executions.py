@@ -12,16 +12,16 @@ from quiesce.app.run.measured import measured_around
 from quiesce.app.run.recover import find_unfinished
 from quiesce.app.run.recover import recover as recover_all
 from quiesce.app.run.report import report_execution
-from quiesce.app.run.run import cancel, continue_execution
+from quiesce.app.run.run import cancel, continue_execution, give_up
 from quiesce.app.run.tidy import forget, forgettable
 from quiesce.app.services import Services
 from quiesce.cli.commands.workflows import follow, start
 from quiesce.cli.names import deployment_names, execution_names, workflow_names
 from quiesce.cli.printing import say
-from quiesce.cli.session import json_option, services
+from quiesce.cli.session import here_option, json_option, services
 from quiesce.cli.values import read_age, read_assignments
 from quiesce.engine import Purpose
-from quiesce.errors import ExitStatus, NotThawedError
+from quiesce.errors import DamagedPlanError, ExitStatus, NotThawedError
 from quiesce.files.declared import write_declared
 from quiesce.files.durable import storage_errors
 from quiesce.model.execution import ExecutionState
@@ -110,19 +110,27 @@ def show_execution(execution: str, as_json: bool) -> None:
 
 @executions.command("cancel")
 @click.argument("execution", shell_complete=execution_names)
+@here_option
+@click.option(
+    "--write-off", is_flag=True, help="Only end it as failed: its machine is gone, or was put right by hand."
+)
 @json_option
-def cancel_execution(execution: str, as_json: bool) -> int:
+def cancel_execution(execution: str, here: bool, write_off: bool, as_json: bool) -> int:
     """Cancel EXECUTION: nothing new starts, what is frozen is thawed, what is incomplete is removed.
 
     An execution whose engine has died is rolled back here.
     """
     with services(warn=False) as given:
+        if write_off:
+            ended = give_up(given, execution)
+            say(render_json("execution", ended) if as_json else f"{ended.id} is written off")
+            return ExitStatus.OK
         asked = cancel(given, execution)
         if given.leases.holder(asked.deployment) == asked.id:
             say(f"{asked.id} was asked to stop; follow it: quiesce events {asked.id} --follow")
             return ExitStatus.OK
         return follow(
-            lambda watching: continue_execution(given, execution, Purpose.ROLL_BACK, watching),
+            lambda watching: continue_execution(given, execution, Purpose.ROLL_BACK, watching, here=here),
             as_json=as_json,
             expected="cancelled",
         )
@@ -130,12 +138,14 @@ def cancel_execution(execution: str, as_json: bool) -> int:
 
 @executions.command("resume")
 @click.argument("execution", shell_complete=execution_names)
+@here_option
 @json_option
-def resume_execution(execution: str, as_json: bool) -> int:
+def resume_execution(execution: str, here: bool, as_json: bool) -> int:
     """Resume EXECUTION, whose engine has died; where a consistent cut is no longer possible, roll it back."""
     with services(freezing=True, warn=False) as given:
         return follow(
-            lambda watching: continue_execution(given, execution, Purpose.FORWARD, watching), as_json=as_json
+            lambda watching: continue_execution(given, execution, Purpose.FORWARD, watching, here=here),
+            as_json=as_json,
         )
 
 
@@ -255,8 +265,14 @@ def recover(deployment: str | None, as_json: bool) -> None:
         say(render_json("unfinished", left))
     for unfinished in left:
         execution = unfinished.execution
+        if unfinished.damage:
+            raise DamagedPlanError(unfinished.damage)
         if unfinished.owed:
-            raise NotThawedError(f"{execution.deployment}: {unfinished.owed} ({execution.id})")
+            where = f" on {unfinished.host}" if unfinished.host else ""
+            raise NotThawedError(
+                f"{execution.deployment}: {unfinished.owed} ({execution.id}{where})",
+                hint=f"Settle it on {unfinished.host}: quiesce recover" if unfinished.host else None,
+            )
         if not as_json:
             say(
                 f"{execution.id} was interrupted; nothing of it is frozen, and nothing is left stopped. "

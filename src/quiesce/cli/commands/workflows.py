@@ -150,6 +150,7 @@ def _command(workflow: Workflow) -> click.Command:
         if len(chosen) > 1:
             raise UsageError("give one of " + ", ".join(f"--{option}" for option in variants))
         series, queue = WatchedSeries.of(options), options.pop("queue")
+        here = options.pop("here", False)
         given = {
             name: _as_given(declared[name], value) for name, value in options.items() if value is not None
         }
@@ -158,6 +159,7 @@ def _command(workflow: Workflow) -> click.Command:
             workflow=chosen[0].name if chosen else workflow.name,
             parameters={**given, **said},
             allow_custom_parameters=allow_custom,
+            here=here,
         )
         if series is not None and not dry_run:
             return watch(request, series, as_json=as_json_)
@@ -204,6 +206,7 @@ def _command(workflow: Workflow) -> click.Command:
                 help="Accept parameters that are not declared, and hand them to operations.",
             ),
             click.Option(["--dry-run"], is_flag=True, help="Show the plan; touch nothing."),
+            *(_here_options(workflow)),
             click.Option(
                 ["--queue"], metavar="NAME", help="Let a worker of this queue run it: quiesce worker."
             ),
@@ -212,6 +215,13 @@ def _command(workflow: Workflow) -> click.Command:
         ],
         help=f"{workflow.help}\n\n\b\nExample:\n  {example.rstrip()}",
     )
+
+
+def _here_options(workflow: Workflow) -> Sequence[click.Option]:
+    if not (workflow.takes_points or workflow.takes_former):
+        return ()
+    told = "Do it on this machine, although another one made what it works on."
+    return [click.Option(["--here"], is_flag=True, help=told)]
 
 
 def _send(request: WorkflowRequest, queue: str, *, as_json: bool) -> int:

@@ -63,6 +63,7 @@ DESCRIPTION = Description(
     factory="quiesce.providers.gcp.provider:GcpProvider",
     node_types="node_types.yaml",
     page="docs/providers/gcp.md",
+    remote=True,
     kinds=(MACHINE, DISK, SNAPSHOT),
     functions=frozenset({"quiesce.gcp."}),
     options=GcpOptions,

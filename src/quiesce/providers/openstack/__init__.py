@@ -109,6 +109,7 @@ DESCRIPTION: Final = Description(
     factory="quiesce.providers.openstack.provider:OpenStackProvider",
     node_types="node_types.yaml",
     page="docs/providers/openstack.md",
+    remote=True,
     kinds=(_SERVER, _VOLUME, *_NETWORKS),
     functions=frozenset({"quiesce.openstack."}),
     options=OpenStackOptions,

@@ -21,6 +21,7 @@ DESCRIPTION = Description(
     factory="quiesce.providers.vsphere.provider:VSphereProvider",
     node_types="node_types.yaml",
     page="docs/providers/vsphere.md",
+    remote=True,
     kinds=(
         Kind(
             name="machine",
