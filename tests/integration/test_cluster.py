@@ -21,6 +21,7 @@ sa = pytest.importorskip("sqlalchemy")
 pytest.importorskip("procrastinate", reason="the extra cluster is not installed")
 
 PATIENCE_S = 120.0
+HOST = "hv1"
 BLUEPRINT = """
 tosca_definitions_version: cloudify_dsl_1_4
 imports: [cloudify/types/types.yaml, plugin:quiesce]
@@ -53,29 +54,40 @@ class Cluster:
         (root / "blueprint.yaml").write_text(BLUEPRINT.format(root=root))
         self.quiesce("init", str(root / "blueprint.yaml"), "-b", "shop")
 
-    def environment(self, home: str) -> dict[str, str]:
-        return {**os.environ, "QUIESCE_HOME": str(self.root / home), "QUIESCE_DATABASE": self.url}
+    def environment(self, home: str, host: str = HOST) -> dict[str, str]:
+        return {
+            **os.environ,
+            "QUIESCE_HOME": str(self.root / home),
+            "QUIESCE_DATABASE": self.url,
+            "QUIESCE_HOST": host,
+        }
 
-    def quiesce(self, *arguments: str) -> str:
+    def run(self, *arguments: str, host: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on the machine *host*."""
         command = [sys.executable, "-P", "-m", "quiesce.cli.main", *arguments]
-        done = subprocess.run(
+        return subprocess.run(
             command,
-            env=self.environment("here"),
+            env=self.environment(f"home-of-{host}", host),
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
             check=False,
         )
+
+    def quiesce(self, *arguments: str) -> str:
+        done = self.run(*arguments, host=HOST)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def told(self, *arguments: str) -> Any:
         return json.loads(self.quiesce(*arguments, "--json"))
 
-    def add_worker(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def add_worker(self, *arguments: str, host: str = HOST) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", "quiesce.cli.main", "worker", *arguments]
         with (self.root / "workers.log").open("ab") as log:
-            worker = subprocess.Popen(command, env=self.environment("there"), stdout=log, stderr=log)
+            worker = subprocess.Popen(
+                command, env=self.environment(f"home-of-{host}", host), stdout=log, stderr=log
+            )
         self.workers.append(worker)
         self.wait(
             lambda: worker.pid in {each["pid"] for each in self.told("workers", "list")["workers"]["workers"]}
@@ -111,10 +123,14 @@ class Cluster:
         children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
         return int(children[0]) if children else None
 
+    @property
+    def log(self) -> str:
+        return (self.root / "workers.log").read_text()
+
     def wait(self, reached: Callable[[], object]) -> None:
         ends = time.monotonic() + PATIENCE_S
         while not reached():
-            assert time.monotonic() < ends, (self.root / "workers.log").read_text()[-3000:]
+            assert time.monotonic() < ends, self.log[-3000:]
             time.sleep(0.1)
 
     def close(self) -> None:
@@ -204,3 +220,57 @@ def test_what_died_with_its_worker_is_thawed_and_taken_up_by_another(cluster: Cl
     cluster.wait(lambda: cluster.states() == {execution: "failed"})
     cluster.wait(lambda: cluster.queue() | {"waiting": 0, "running": 0, "failed": 1} == cluster.queue())
     assert cluster.points() == []
+
+
+def test_no_other_machine_takes_up_what_a_dead_one_has_frozen(cluster: Cluster) -> None:
+    worker = cluster.add_worker()
+    execution = cluster.send("one")
+    cluster.wait(lambda: cluster.trace == ["freeze"])
+    kill_all(worker.pid)  # its guard, too
+    cluster.add_worker(host="hv2")
+    cluster.go()
+    cluster.wait(
+        lambda: f"{execution} waits: execution {execution} ran on hv1, and this is hv2" in cluster.log
+    )
+    for command in (["recover"], ["backup", "shop"], ["executions", "resume", execution]):
+        assert cluster.run(*command, host="hv2").returncode in (5, 7)
+    assert "on hv1: quiesce recover" in cluster.run("deployments", "list", host="hv2").stderr
+    assert cluster.trace == ["freeze"]
+    cluster.add_worker()
+    cluster.wait(lambda: cluster.states() == {execution: "failed"})
+    cluster.wait(lambda: cluster.queue() | {"waiting": 0, "running": 0, "failed": 1} == cluster.queue())
+    assert cluster.trace == ["freeze", "thaw"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process another host name")
+def test_a_restore_point_is_put_back_on_the_machine_that_made_it(cluster: Cluster) -> None:
+    cluster.go()
+    cluster.quiesce("backup", "shop", "-p", "snapshot_name=one")
+    (cluster.root / "data" / "file").write_text("of another machine")
+    environment = cluster.environment("home-of-hv2")
+    del environment["QUIESCE_HOST"]
+    inside = f"hostname hv2 && exec {sys.executable} -P -m quiesce.cli.main restore shop -p snapshot_name=one"
+    done = subprocess.run(
+        ["unshare", "--uts", "sh", "-c", inside],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 5
+    assert (
+        "restore point one was made on hv1, and this is hv2; nothing was touched [other-host]" in done.stderr
+    )
+    assert (cluster.root / "data" / "file").read_text() == "of another machine"
+    cluster.quiesce("restore", "shop", "-p", "snapshot_name=one")
+    assert (cluster.root / "data" / "file").read_text() == "content"
+
+
+def kill_all(pid: int) -> None:
+    """Kill a process and all that it has started."""
+    children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    os.kill(pid, signal.SIGSTOP)
+    for child in children:
+        kill_all(child)
+    os.kill(pid, signal.SIGKILL)

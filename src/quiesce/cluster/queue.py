@@ -126,9 +126,9 @@ async def _work(url: str, host: str, names: Sequence[str], concurrency: int, run
 
     async def perform(context: Any, **told: Any) -> None:
         status = await run(_request(told), job_execution(told["workflow"], context.job.id))
-        _conclude(status, told["deployment"], context.job.attempts)
+        _conclude(status, told["deployment"])
 
-    app.task(name=_TASK, pass_context=True)(perform)
+    app.task(name=_TASK, pass_context=True, retry=_Rest())(perform)
     async with app.open_async():
         reaping = asyncio.create_task(_take_up_stalled(app, names))
         try:
@@ -157,11 +157,24 @@ async def _take_up_stalled(app: procrastinate.App, names: Sequence[str]) -> None
                     await app.job_manager.retry_job_by_id_async(job.id, _now())
 
 
-def _conclude(status: int, deployment: str, attempts: int) -> None:
+class _NotNowError(QuiesceError):
+    """A job could not be run now."""
+
+
+class _Rest(retry.BaseRetryStrategy):  # type: ignore[misc]  # it is not installed where types are checked
+    """Lets a job that could not be run now rest; one that has failed is not run again."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> retry.RetryDecision | None:
+        if not isinstance(exception, _NotNowError):
+            return None
+        pause = min(_PAUSE_S * 2 ** min(job.attempts, 10), _LONGEST_PAUSE_S)
+        return retry.RetryDecision(retry_in={"seconds": pause})
+
+
+def _conclude(status: int, deployment: str) -> None:
     """Raise what lets the job rest, or fail; return when it is done."""
     if status == os.EX_TEMPFAIL:
-        pause = min(_PAUSE_S * 2 ** min(attempts, 10), _LONGEST_PAUSE_S)
-        raise exceptions.JobRetry(retry.RetryDecision(retry_in={"seconds": pause}))
+        raise _NotNowError(f"it cannot be run on {deployment} now")
     if status != ExitStatus.OK:
         raise QuiesceError(f"the execution on {deployment} ended with status {status}")
 
