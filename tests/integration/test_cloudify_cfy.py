@@ -649,6 +649,15 @@ def test_a_thaw_is_tried_until_it_works(lab: Lab) -> None:
     assert lab.frozen() == []
 
 
+def test_as_many_operations_run_side_by_side_as_the_engine_has_threads(lab: Lab) -> None:
+    """32 ran, which is what quiesce's own engine does when it is told nothing."""
+    meeting = {"behaves": {"fs_prepare": "meet 40", "create": "meet 40"}}
+    lab.init({f"vm{number}": {"type": "lab.nodes.Machine", "properties": meeting} for number in range(40)})
+    given = "snapshot_name=one;operation_timeout=80;max_freeze=200"
+    assert "succeeded" in lab.start("backup", "-p", given, "--task-thread-pool-size", "40", *NO_RETRIES)
+    assert len(lab.made()) == 40
+
+
 def test_an_operation_is_retried_as_cfy_was_told(lab: Lab) -> None:
     lab.init(two_tiers(vm={"create": "stumble"}))
     lab.start("backup", "-p", "snapshot_name=one", "--task-retries", "1", "--task-retry-interval", "0")

@@ -31,7 +31,7 @@ _PLUGIN: Final = "quiesce"
 #: what our own reader of blueprints imports as ``plugin:quiesce``
 PACK: Final = HERE.parent / "blueprint" / "packs" / "quiesce.yaml"
 #: unless they are given, Cloudify's own settings count (``--task-retries``)
-_ENGINES_OWN: Final = ("task_retries", "task_retry_interval")
+_ENGINES_OWN: Final = ("parallel", "task_retries", "task_retry_interval")
 
 
 def plugin_file(name: str) -> str:

@@ -35,6 +35,8 @@ def _behave(ctx):
         raise RuntimeError("at first")
     if behaves == "poll" and ctx.operation.retry_number < 3:
         raise OperationRetry("not yet", retry_after=15)
+    if str(behaves).startswith("meet "):
+        _meet(ctx, int(behaves.split()[1]))
     if behaves == "slow":
         time.sleep(0.1)
     if behaves == "hang":
@@ -51,6 +53,17 @@ def _behave(ctx):
         while not (_lab() / "interrupted").exists() and time.monotonic() < ends:
             time.sleep(0.05)
         time.sleep(3)
+
+
+def _meet(ctx, number):
+    """Wait until as many instances are within the same operation."""
+    name = f"met-{ctx.operation.name.rpartition('.')[2]}"
+    (_lab() / f"{name}-{ctx.instance.id}").touch()
+    ends = time.monotonic() + 60
+    while len(list(_lab().glob(f"{name}-*"))) < number:
+        if time.monotonic() > ends:
+            raise NonRecoverableError("the others did not come")
+        time.sleep(0.05)
 
 
 @operation
