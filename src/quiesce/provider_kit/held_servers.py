@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from quiesce.model.capabilities import Description
 from quiesce.model.consistency import Consistency
@@ -15,37 +15,14 @@ from quiesce.ports import ProviderSettings
 from quiesce.provider_kit import servers
 from quiesce.provider_kit.held_sessions import SessionHolders
 from quiesce.provider_kit.local_servers import LocalServerOperations, LocalServerProvider
+from quiesce.provider_kit.server_access import ReachedServerOptions, access_of
 from quiesce.provider_kit.server_options import LocalServerOptions
-from quiesce.provider_kit.servers import ServerJob, ServerOptions
+from quiesce.provider_kit.servers import ServerJob
 
 _DEFAULT_TIMER_S: Final = 120.0
 
 
-class LoginOptions(ServerOptions, Protocol):
-    """What a node says about how its server is reached."""
-
-    @property
-    def host(self) -> str:
-        """Its name or address, or the path of its socket."""
-        ...
-
-    @property
-    def port(self) -> int:
-        """Its port; a socket has none."""
-        ...
-
-    @property
-    def user(self) -> str | None:
-        """Whom to log in as."""
-        ...
-
-    @property
-    def password(self) -> str | None:
-        """That user's password."""
-        ...
-
-
-LoginT = TypeVar("LoginT", bound=LoginOptions)
+LoginT = TypeVar("LoginT", bound=ReachedServerOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +41,7 @@ class HeldServerJob(ServerJob[LoginT]):
 
     def hold(self, **more: Json) -> Outcome:
         """Hold all writes until THAW, or until the timer is over; *more* is for the holder's program."""
-        login = {name: getattr(self.options, name) for name in ("host", "port", "user", "password")}
+        login = access_of(self.options)
         remaining_s = self.context.remaining_s()
         request: dict[str, Json] = {"login": login, "patience_s": min(remaining_s, self.timer_s), **more}
         self.holders.hold(self.key, request, thaw_after_s=self.timer_s, timeout_s=remaining_s)

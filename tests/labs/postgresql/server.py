@@ -75,12 +75,12 @@ class PostgreSQLServer(DatabaseServer):
     @property
     def connection(self) -> list[str]:
         """How clients find it."""
-        return ["-h", str(self.run_directory), "-U", "postgres"]
+        return ["-h", str(self.run_directory), "-p", self.settings.get("port", "5432"), "-U", "postgres"]
 
     @property
     def running(self) -> bool:
         """Whether it answers."""
-        command = [self.bin / "pg_isready", "-q", "-t", "2", "-h", self.run_directory]
+        command = [self.bin / "pg_isready", "-q", "-t", "2", *self.connection]
         return subprocess.run([str(word) for word in command], check=False, cwd="/").returncode == 0
 
     def run(self, name: str, *words: object) -> str:

@@ -13,6 +13,7 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
+from quiesce.provider_kit.server_access import shown_address, socket_to, tls_context
 from quiesce.providers.mariadb.options import MariaDBOptions
 
 #: what one answer may take while nothing says how long, in seconds
@@ -68,25 +69,17 @@ class MariaDBSession:
         Raises:
             RecoverableError: when nobody answers, or this user may not log in.
         """
-        path = options.host if options.host.startswith("/") else None
-        self.address = path or f"{options.host} port {options.port}"
+        self.address = shown_address(options, options.host.startswith("/"))
         patience_s = max(1, int(timeout_s))
-        self._connection = pymysql.Connection(
-            unix_socket=path,
-            host=None if path else options.host,
-            port=options.port,
-            user=options.user,
-            password=options.password or "",
-            autocommit=True,
-            read_timeout=patience_s,
-            write_timeout=patience_s,
-            program_name="quiesce",
-            defer_connect=True,
-        )
-        try:
-            self._connection.connect(reach(options, min(patience_s, _ANSWER_S)))
-        except (pymysql.Error, OSError) as error:
-            raise RecoverableError(f"the server at {self.address} cannot be used: {_said(error)}") from error
+        with contextlib.ExitStack() as failed:
+            reached = failed.enter_context(socket_to(options, patience_s=min(patience_s, _ANSWER_S)))
+            self._connection = _connection(reached, patience_s)
+            try:
+                self._connection.connect(reach(reached, min(patience_s, _ANSWER_S)))
+            except (pymysql.Error, OSError) as error:
+                text = f"the server at {self.address} cannot be used: {_said(error)}"
+                raise RecoverableError(text) from error
+            self._until_closed = failed.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +89,7 @@ class MariaDBSession:
 
     def close(self) -> None:
         """End the session, and with it whatever it holds."""
-        with contextlib.suppress(pymysql.Error, OSError):
+        with self._until_closed, contextlib.suppress(pymysql.Error, OSError):
             self._connection.close()
 
     def facts(self) -> MariaDBFacts:
@@ -148,6 +141,23 @@ class MariaDBSession:
             hint = "Give the user what docs/providers/mariadb.md lists under 'The user'."
             return NonRecoverableError(text, hint=hint)
         return RecoverableError(text)
+
+
+def _connection(options: MariaDBOptions, patience_s: int) -> Any:
+    path = options.host if options.host.startswith("/") else None
+    return pymysql.Connection(
+        unix_socket=path,
+        host=None if path else options.host,
+        port=options.port,
+        user=options.user,
+        password=options.password or "",
+        autocommit=True,
+        read_timeout=patience_s,
+        write_timeout=patience_s,
+        program_name="quiesce",
+        ssl=None if path else tls_context(options),
+        defer_connect=True,
+    )
 
 
 def is_there(options: MariaDBOptions) -> bool:

@@ -51,7 +51,7 @@ def parts(facts: MariaDBFacts) -> Iterator[tuple[str, Path]]:
 def _server(job: MariaDBJob, facts: MariaDBFacts) -> Finding:
     wrong = IN_GALERA if facts.in_galera else ""
     if job.options.data_directory is not None:
-        wrong = why_not_saved(facts)
+        wrong = job.why_not_reached() or why_not_saved(facts)
     elif not job.options.hold:
         wrong = "it is neither saved (data_directory) nor held while others cut its files (hold)"
     remedy = "See docs/providers/mariadb.md." if wrong else ""

@@ -34,13 +34,20 @@ class MariaDBJob(HeldServerJob[MariaDBOptions]):
         """Log in, for as long as the call may last."""
         return MariaDBSession(self.options, timeout_s=self.context.remaining_s())
 
+    def why_not_reached(self) -> str:
+        """Return why mariadb-backup cannot log in; empty when it can."""
+        options = self.options
+        if options.ssh is None and (options.host.startswith("/") or not options.encrypts):
+            return ""
+        return "mariadb-backup reaches it by its socket only; set host to the socket's path"
+
     def require_usable(self, facts: MariaDBFacts) -> None:
         """Raise when this server cannot save itself.
 
         Raises:
             NonRecoverableError: it says why.
         """
-        if wrong := why_not_saved(facts):
+        if wrong := self.why_not_reached() or why_not_saved(facts):
             raise NonRecoverableError(f"{self.call.instance} cannot save itself: {wrong}")
 
 

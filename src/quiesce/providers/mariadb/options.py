@@ -7,11 +7,12 @@ from pathlib import Path
 
 from quiesce.model.options import option
 from quiesce.model.words import whole_number
-from quiesce.provider_kit.server_options import LocalServerOptions, read_path
+from quiesce.provider_kit.server_access import ReachedServerOptions
+from quiesce.provider_kit.server_options import read_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MariaDBOptions(LocalServerOptions):
+class MariaDBOptions(ReachedServerOptions):
     """The properties of a node: how its server is reached, and where its files are."""
 
     host: str = option(

@@ -21,7 +21,7 @@ from quiesce.files.held import held_path
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.postgresql.client import ServerCut, ServerFacts, ServerSession
+from quiesce.providers.postgresql.client import ServerCut, ServerFacts, ServerSession, tls_settings
 from quiesce.providers.postgresql.job import PostgreSQLJob
 from quiesce.providers.postgresql.programs import program
 from quiesce.providers.postgresql.wal import Lsn, segments
@@ -175,7 +175,8 @@ def _copy_base(job: PostgreSQLJob, draft: Draft, facts: ServerFacts) -> None:
         staging.mkdir(mode=PRIVATE_DIRECTORY)
         directory = os.open(staging, DIRECTORY)
     try:
-        _run_base_backup(job, directory, facts)
+        with job.reached() as reached:
+            _run_base_backup(reached, directory, facts)
     finally:
         os.close(directory)
     with storage_errors(f"store {draft.path(_STAGING)}"):
@@ -200,7 +201,8 @@ def _run_base_backup(job: PostgreSQLJob, directory: int, facts: ServerFacts) -> 
 
 def _login(job: PostgreSQLJob) -> dict[str, str]:
     password = {} if job.options.password is None else {"PGPASSWORD": job.options.password}
-    return {"LC_ALL": "C", **password}
+    encryption = {f"PG{name.upper()}": value for name, value in tls_settings(job.options).items()}
+    return {"LC_ALL": "C", **password, **encryption}
 
 
 def _write_facts(draft: Draft, facts: ServerFacts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, Final, Self
 import psycopg
 
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
+from quiesce.provider_kit.server_access import WITHOUT_ACCESS, address, authorities, shown_address, tunnel
 from quiesce.providers.postgresql.options import PostgreSQLOptions
 from quiesce.providers.postgresql.wal import Lsn
 
@@ -74,12 +76,21 @@ class ServerSession:
         Raises:
             RecoverableError: when nobody answers, or this role may not log in.
         """
-        self.address = f"{options.host} port {options.port}"
+        self.address = shown_address(options, False)
         self._patience_s = min(timeout_s, _ANSWER_S)
+        with contextlib.ExitStack() as failed:
+            reached = failed.enter_context(reached_by(options, patience_s=self._patience_s))
+            self._connection = self._connect(reached, timeout_s, database)
+            self._until_closed = failed.pop_all()
+
+    def _connect(
+        self, options: PostgreSQLOptions, timeout_s: float, database: str
+    ) -> psycopg.Connection[Any]:
         try:
-            self._connection = psycopg.connect(
+            return psycopg.connect(
                 host=options.host,
                 port=options.port,
+                **tls_settings(options),
                 user=options.user,
                 password=options.password,
                 dbname=database or options.database,
@@ -103,7 +114,7 @@ class ServerSession:
 
     def close(self) -> None:
         """End the session, and with it whatever it holds."""
-        with contextlib.suppress(psycopg.Error):
+        with self._until_closed, contextlib.suppress(psycopg.Error):
             self._connection.close()
 
     def facts(self) -> ServerFacts:
@@ -221,6 +232,35 @@ class ServerSession:
             raise RecoverableError(f"PostgreSQL at {self.address}: {_said(error)}") from error
         except psycopg.Error as error:
             raise NonRecoverableError(f"PostgreSQL at {self.address}: {_said(error)}") from error
+
+
+def tls_settings(options: PostgreSQLOptions) -> dict[str, str]:
+    """Return what libpq is told; without `tls` its own files and variables decide (PGSSLMODE)."""
+    if not options.encrypts:
+        return {}
+    told = {
+        "sslrootcert": options.tls_ca or authorities(),
+        "sslcert": options.tls_certificate,
+        "sslkey": options.tls_key,
+    }
+    return {"sslmode": "verify-full", **{name: value for name, value in told.items() if value is not None}}
+
+
+@contextlib.contextmanager
+def reached_by(options: PostgreSQLOptions, *, patience_s: float) -> Iterator[PostgreSQLOptions]:
+    """Give *options* with a host that is reached from here: as they are, or the socket of a tunnel.
+
+    Raises:
+        RecoverableError: when there is no way there.
+    """
+    if options.ssh is None:
+        yield options
+        return
+    socket = f".s.PGSQL.{options.port}"
+    is_socket = options.host.startswith("/")
+    target = f"{options.host}/{socket}" if is_socket else address(options.host, options.port)
+    with tunnel(options, target, patience_s=patience_s, name=socket) as path:
+        yield dataclasses.replace(options, host=str(path.parent), **WITHOUT_ACCESS)
 
 
 def databases(session: ServerSession) -> Sequence[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from quiesce.model.ids import ExecutionId
 from quiesce.provider_kit.servers import ServerJob
-from quiesce.providers.postgresql.client import ServerSession
+from quiesce.providers.postgresql.client import ServerSession, reached_by
 from quiesce.providers.postgresql.options import PostgreSQLOptions
 
 
@@ -70,3 +73,9 @@ class PostgreSQLJob(ServerJob[PostgreSQLOptions]):
     def session(self) -> ServerSession:
         """Log in, for as long as the call may last."""
         return ServerSession(self.options, timeout_s=self.context.remaining_s())
+
+    @contextmanager
+    def reached(self) -> Iterator[Self]:
+        """Give the same call with a server that programs reach from here."""
+        with reached_by(self.options, patience_s=self.context.remaining_s()) as options:
+            yield dataclasses.replace(self, options=options)

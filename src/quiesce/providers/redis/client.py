@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
+from quiesce.provider_kit.server_access import shown_address, socket_to, tls_context
 from quiesce.providers.redis.options import RedisOptions
 
 #: what one answer may take while nothing says how long, in seconds
@@ -49,12 +50,12 @@ class RedisSession:
         Raises:
             RecoverableError: when nobody answers, or this user may not log in.
         """
-        path = options.host if options.host.startswith("/") else None
-        where = {"unix_socket_path": path} if path else {"host": options.host, "port": options.port}
-        self.address = path or f"{options.host} port {options.port}"
+        self.address = shown_address(options, options.host.startswith("/"))
         patience_s = max(0.1, timeout_s)
+        self._until_closed = contextlib.ExitStack()
+        reached = self._until_closed.enter_context(socket_to(options, patience_s=min(patience_s, _ANSWER_S)))
         self._client: Any = redis.Redis(
-            **where,
+            **_where(reached),
             username=options.user,
             password=options.password,
             socket_timeout=patience_s,
@@ -82,7 +83,7 @@ class RedisSession:
 
     def close(self) -> None:
         """End the session."""
-        with contextlib.suppress(redis.RedisError):
+        with self._until_closed, contextlib.suppress(redis.RedisError):
             self._client.close()
 
     def facts(self) -> RedisFacts:
@@ -181,6 +182,23 @@ class RedisSession:
         if isinstance(error, retryable) or "already in progress" in str(error):
             return RecoverableError(text)
         return NonRecoverableError(text)
+
+
+def _where(options: RedisOptions) -> dict[str, Any]:
+    if options.host.startswith("/"):
+        return {"unix_socket_path": options.host}
+    where: dict[str, Any] = {"host": options.host, "port": options.port}
+    if not options.encrypts:
+        return where
+    tls_context(options)  # says which file cannot be used
+    return where | {
+        "ssl": True,
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_ca_certs": options.tls_ca,
+        "ssl_certfile": options.tls_certificate,
+        "ssl_keyfile": options.tls_key,
+    }
 
 
 def is_there(options: RedisOptions, *, timeout_s: float) -> bool:

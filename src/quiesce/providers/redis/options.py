@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from quiesce.model.options import option
 from quiesce.model.words import whole_number
-from quiesce.provider_kit.server_options import LocalServerOptions
+from quiesce.provider_kit.server_access import ReachedServerOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedisOptions(LocalServerOptions):
+class RedisOptions(ReachedServerOptions):
     """The properties of a node: how its server is reached, and where its files are."""
 
     host: str = option("127.0.0.1", "name or address of the server, or the path of its socket", per_node=True)
