@@ -54,8 +54,12 @@ class GuardProcess:
             self._tell(order)
 
     def prepare(self, execution: str) -> None:
-        """Tell the guard which execution it is for."""
-        self._tell(f"execution {execution}")
+        """Tell the guard which execution it is for.
+
+        One that has died is missed as soon as it is to watch, by the engine, which ends the execution.
+        """
+        with suppress(GuardError):
+            self._tell(f"execution {execution}")
 
     def watch(self, max_freeze_s: float) -> None:
         """Return when the guard has answered that it is ready."""

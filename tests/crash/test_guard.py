@@ -19,10 +19,11 @@ from quiesce.app.run.guard import GuardLoop, Order
 from quiesce.app.run.recover import Unfinished, find_unfinished
 from quiesce.app.services import Services
 from quiesce.engine import Purpose
-from quiesce.errors import BusyError, StoreError, SupersededError
+from quiesce.errors import BusyError, GuardError, StoreError, SupersededError
 from quiesce.messenger import WebMessenger
 from quiesce.model.call import Call
 from quiesce.model.deployment import Deployment
+from quiesce.model.execution import ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, ExecutionId
 from quiesce.model.operation import Operation
@@ -402,3 +403,45 @@ def test_a_lease_is_refused_with_the_name_of_its_holder(theatre: Theatre) -> Non
     theatre.leases.acquire(theatre.execution.deployment, ExecutionId("first"))
     with pytest.raises(BusyError, match="first"):
         theatre.leases.acquire(theatre.execution.deployment, ExecutionId("second"))
+
+
+class _DeadGuard(Guardless):
+    """Has died before it was to watch, or just before the first freeze."""
+
+    def __init__(self, refused: str) -> None:
+        super().__init__()
+        self._refused = refused
+
+    def watch(self, max_freeze_s: float) -> None:
+        super().watch(max_freeze_s)
+        self._refuse("watch")
+
+    def window_opened(self) -> None:
+        super().window_opened()
+        self._refuse("window_opened")
+
+    def _refuse(self, asked: str) -> None:
+        if asked == self._refused:
+            raise GuardError("the guard has died")
+
+
+@pytest.mark.parametrize("refused", ["watch", "window_opened"])
+@pytest.mark.parametrize("workflow", ["backup", "restore", "undo_restore"])
+def test_without_a_guard_nothing_is_frozen_and_the_execution_ends(
+    tmp_path: Path, workflow: str, refused: str
+) -> None:
+    theatre = Theatre(tmp_path, workflow=workflow)
+    services, guard = theatre.services(), _DeadGuard(refused)
+    ended, _, history = execute(services, theatre.execution, Purpose.FORWARD, Watching(), guard=guard)
+    assert (ended.state, ended.owes) == (ExecutionState.FAILED, False)
+    assert history.aborted is not None
+    assert history.aborted.code == "guard"
+    begun = {step.operation for step in theatre.scene.plan.steps if step.id in history.begun_at}
+    assert not begun & {
+        Operation.FREEZE,
+        Operation.STOP,
+        Operation.SNAPSHOT,
+        Operation.APPLY,
+        Operation.REVERT,
+    }
+    assert theatre.scene.our_things() == {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +25,12 @@ pytest.importorskip("procrastinate", reason="the extra cluster is not installed"
 
 PATIENCE_S = 120.0
 HOST = "hv1"
+#: how many executions something is killed in; many: QUIESCE_KILLS=100 make test-cluster
+KILLS = int(os.environ.get("QUIESCE_KILLS", "3"))
+#: within so many seconds after an execution was sent
+MOMENTS_S = 4.0
+RESTART = os.environ.get("QUIESCE_TEST_POSTGRESQL_RESTART")
+SCALING = Path(__file__).parents[2] / "docs" / "scaling.md"
 BLUEPRINT = """
 tosca_definitions_version: cloudify_dsl_1_4
 imports: [cloudify/types/types.yaml, plugin:quiesce]
@@ -82,6 +91,21 @@ class Cluster:
     def told(self, *arguments: str) -> Any:
         return json.loads(self.quiesce(*arguments, "--json"))
 
+    def sql(self, query: str) -> list[Any]:
+        """Ask the database itself, which settles nothing; while it restarts, ask again."""
+        ends = time.monotonic() + PATIENCE_S
+        while True:
+            engine = sa.create_engine(self.url, isolation_level="AUTOCOMMIT")
+            try:
+                with engine.connect() as connection:
+                    result = connection.execute(sa.text(query))
+                    return [tuple(row) for row in result] if result.returns_rows else []
+            except sa.exc.OperationalError:
+                assert time.monotonic() < ends
+                time.sleep(0.2)
+            finally:
+                engine.dispose()
+
     def add_worker(self, *arguments: str, host: str = HOST) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", "quiesce.cli.main", "worker", *arguments]
         with (self.root / "workers.log").open("ab") as log:
@@ -135,6 +159,9 @@ class Cluster:
 
     def close(self) -> None:
         self.go()
+        self.end_workers()
+
+    def end_workers(self) -> None:
         for worker in self.workers:
             if worker.poll() is None:
                 worker.kill()
@@ -146,7 +173,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A new database on the server."""
     assert SERVER is not None
     name = f"cluster_{uuid.uuid4().hex}"
-    administrator = sa.create_engine(SERVER, isolation_level="AUTOCOMMIT")
+    administrator = sa.create_engine(SERVER, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with administrator.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     url = sa.make_url(SERVER).set(database=name)
@@ -267,6 +294,133 @@ def test_a_restore_point_is_put_back_on_the_machine_that_made_it(cluster: Cluste
     assert (cluster.root / "data" / "file").read_text() == "content"
 
 
+def test_a_worker_is_drained_from_afar(cluster: Cluster) -> None:
+    drained, other = cluster.add_worker(), cluster.add_worker(host="hv2")
+    running = cluster.send("one", queue="host/hv1")
+    cluster.wait(lambda: cluster.trace == ["freeze"])
+    told = cluster.told("workers", "drain", "hv1")["drained"]
+    assert [(each["host"], each["pid"]) for each in told] == [("hv1", drained.pid)]
+    waiting = cluster.send("two", queue="host/hv1")
+    cluster.go()
+    assert drained.wait(timeout=PATIENCE_S) == 0
+    assert cluster.states() == {running: "completed"}
+    assert waiting not in cluster.states()
+    assert other.poll() is None
+    assert "hv2" in cluster.run("workers", "drain", "hv3", host=HOST).stderr
+
+
+def test_a_job_is_run_although_numbers_begin_anew(cluster: Cluster) -> None:
+    cluster.go()
+    cluster.add_worker()
+    first = cluster.send("one")
+    cluster.wait(lambda: cluster.states() == {first: "completed"})
+    cluster.wait(lambda: cluster.sql("SELECT count(*) FROM procrastinate_jobs") == [(0,)])
+    cluster.sql("ALTER SEQUENCE procrastinate_jobs_id_seq RESTART")
+    second = cluster.send("two")
+    cluster.wait(lambda: cluster.states() == {first: "completed", second: "completed"})
+    assert cluster.points() == ["one", "two"]
+
+
+def test_a_worker_with_a_role_of_its_own_claims_its_own_queues_only(cluster: Cluster) -> None:
+    """The SQL is that of the page."""
+    cluster.go()
+    others = cluster.send("others", queue="host/hv2")
+    role = f"quiesce_{uuid.uuid4().hex[:8]}"
+    (given,) = re.findall(r"```sql\n(CREATE ROLE quiesce_hv1.*?)```", SCALING.read_text(), re.DOTALL)
+    for statement in given.replace("quiesce_hv1", role).split(";"):
+        if statement.strip():
+            cluster.sql(statement)
+    owner = cluster.url
+    try:
+        cluster.url = sa.make_url(owner).set(username=role).render_as_string(hide_password=False)
+        assert cluster.sql("SELECT * FROM procrastinate_jobs") == []
+        assert cluster.sql("UPDATE procrastinate_jobs SET status = 'doing' RETURNING id") == []
+        refused = [
+            "INSERT INTO procrastinate_jobs (task_name, queue_name) VALUES ('quiesce.run', 'host/hv1')"
+        ]
+        refused += ["UPDATE alembic_version SET version_num = '0'", "DROP TABLE executions"]
+        for statement in refused:
+            with pytest.raises(sa.exc.ProgrammingError, match=r"permission denied|must be owner"):
+                cluster.sql(statement)
+        cluster.add_worker("--queue", "host/hv1", "--queue", "host/hv2")
+        cluster.url = owner
+        own = cluster.send("own", queue="host/hv1")
+        cluster.wait(lambda: cluster.states() == {own: "completed"})
+        cluster.wait(lambda: cluster.queue("host/hv1")["running"] == 0)
+        assert others not in cluster.states()
+        assert cluster.queue("host/hv2")["waiting"] == 1
+    finally:
+        cluster.url = owner
+        cluster.end_workers()
+        cluster.sql(f"DROP OWNED BY {role}")
+        cluster.sql(f"DROP ROLE {role}")
+
+
+@pytest.mark.skipif(RESTART is None, reason="make test-cluster has a server that can be restarted")
+def test_whatever_is_killed_nothing_stays_frozen_and_every_execution_ends(cluster: Cluster) -> None:
+    cluster.go()
+    # a seed of its own each time, told when it fails
+    seed = int(os.environ.get("QUIESCE_SEED") or random.SystemRandom().randrange(10**6))
+    chosen = random.Random(seed)
+    for number in range(KILLS):
+        victim = os.environ.get("V") or chosen.choice(sorted(VICTIMS))
+        moment = chosen.uniform(0.0, MOMENTS_S)
+        _kill_once(cluster, f"point-{number}", victim, moment, f"{victim} after {moment:.2f} s, seed {seed}")
+
+
+def _kill_once(cluster: Cluster, name: str, victim: str, moment: float, told: str) -> None:
+    worker = next((each for each in cluster.workers if each.poll() is None), None) or cluster.add_worker()
+    before = len(cluster.trace)
+    execution = cluster.send(name)
+    time.sleep(moment)
+    VICTIMS[victim](worker.pid)
+    if worker.poll() is not None or victim in ("worker", "everything"):
+        worker.wait()
+    jobs = f"SELECT status::text FROM procrastinate_jobs WHERE args->>'execution' = '{execution}'"
+
+    def over() -> bool:
+        if all(each.poll() is not None for each in cluster.workers):
+            cluster.add_worker()  # as systemd does
+        return cluster.sql(jobs) in ([], [("failed",)])
+
+    cluster.wait(over)
+    found = cluster.sql(f"SELECT state, owes FROM executions WHERE id = '{execution}'")
+    assert found, f"{told}: the execution is lost\n{cluster.log[-3000:]}"
+    ((state, owes),) = found
+    points = cluster.sql(f"SELECT state FROM restore_points WHERE name = '{name}' AND state <> 'removed'")
+    trace = cluster.trace[before:]
+    assert (state in ("completed", "failed"), owes) == (True, False), (
+        f"{told}: {state}\n{cluster.log[-3000:]}"
+    )
+    assert points == ([("complete",)] if state == "completed" else []), told
+    assert "freeze" not in trace or trace[-1] == "thaw", told
+    assert state != "completed" or trace.count("freeze") >= 1, told
+    assert (cluster.root / "data" / "file").read_text() == "content", told
+
+
+def _descendants(pid: int, word: str) -> list[int]:
+    """Return the processes that *pid* has started whose command holds *word*."""
+    found = []
+    try:
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            own = [int(child)] if word in Path(f"/proc/{child}/cmdline").read_text() else []
+            found += own + _descendants(int(child), word)
+    except FileNotFoundError:  # it has just ended
+        pass
+    return found
+
+
+def _kill(*pids: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _restart(_: int) -> None:
+    assert RESTART is not None
+    subprocess.run([RESTART], check=True, timeout=PATIENCE_S, capture_output=True)
+
+
 def kill_all(pid: int) -> None:
     """Kill a process and all that it has started."""
     children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -274,3 +428,13 @@ def kill_all(pid: int) -> None:
     for child in children:
         kill_all(child)
     os.kill(pid, signal.SIGKILL)
+
+
+VICTIMS: dict[str, Callable[[int], None]] = {
+    "worker": _kill,
+    "job": lambda pid: _kill(*_descendants(pid, "quiesce.cli.job")),
+    "guard": lambda pid: _kill(*_descendants(pid, "quiesce.cli.guard")),
+    "job and guard": lambda pid: _kill(*_descendants(pid, "quiesce.cli")),
+    "everything": kill_all,
+    "PostgreSQL": _restart,
+}

@@ -30,3 +30,10 @@ def test_nothing_is_frozen_without_a_guard_and_that_is_not_the_disks_fault(dead:
 def test_one_that_dies_after_the_thaw_does_not_fail_what_was_done(dead: GuardProcess, settled: bool) -> None:
     dead.release(settled=settled)
     dead.dismiss()
+
+
+def test_one_that_dies_before_it_watches_is_missed_when_it_is_to_watch(dead: GuardProcess) -> None:
+    dead.prepare("this-execution")
+    with pytest.raises(GuardError, match="has died"):
+        dead.watch(30.0)
+    dead.dismiss()

@@ -14,7 +14,7 @@ from quiesce.cli.commands.workflows import follow
 from quiesce.cli.main import tune_interpreter
 from quiesce.cli.printing import say
 from quiesce.cli.session import services
-from quiesce.errors import BusyError, NewerStoreError, OtherHostError, QuiesceError
+from quiesce.errors import BusyError, DamagedPlanError, OtherHostError, QuiesceError, StoreError
 from quiesce.model.ids import ExecutionId
 from quiesce.model.request import WorkflowRequest
 from quiesce.planning import workflow_named
@@ -34,12 +34,18 @@ def _run(execution: ExecutionId, request: WorkflowRequest) -> int:
         # what executions of other deployments have left is for the machine that they ran on
         with services(freezing=freezing, warn=False) as given:
             return follow(lambda watching: run_job(given, request, watching, execution), as_json=True)
-    except (BusyError, NewerStoreError, OtherHostError) as error:
+    except DamagedPlanError as error:  # it stays damaged
+        return _told(execution, error)
+    except (BusyError, StoreError, OtherHostError) as error:
         say(f"quiesce: {execution} waits: {printable_lines(str(error))}", err=True)
         return os.EX_TEMPFAIL
     except QuiesceError as error:
-        say(f"quiesce: {execution}: {printable_lines(str(error))} [{error.code}]", err=True)
-        return error.exit_status
+        return _told(execution, error)
+
+
+def _told(execution: ExecutionId, error: QuiesceError) -> int:
+    say(f"quiesce: {execution}: {printable_lines(str(error))} [{error.code}]", err=True)
+    return error.exit_status
 
 
 if __name__ == "__main__":

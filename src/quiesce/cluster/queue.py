@@ -1,7 +1,8 @@
 """The queue of executions: Procrastinate, in the PostgreSQL that holds everything else.
 
-A job is one execution, never a step. Its execution has the job's number in its id, so that whoever takes up
-a job that another worker has left behind continues that execution, or finds it ended: nothing runs twice.
+A job is one execution, never a step. It holds the execution's id, made by whoever sends it, so that whoever
+takes up a job that another worker has left behind continues that execution, or finds it ended: nothing runs
+twice. The job's own number means nothing: it begins anew where the queue's tables are made anew.
 Jobs of one queue and deployment run one after the other. No secret is in a job: it holds what the command
 line was given.
 """
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import os
+import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +22,7 @@ import procrastinate
 from procrastinate import exceptions, jobs, retry
 
 from quiesce import __version__
-from quiesce.errors import ExitStatus, QuiesceError, StoreError
+from quiesce.errors import ExitStatus, QuiesceError, StoreError, UnknownNameError
 from quiesce.model.request import WorkflowRequest
 
 #: where jobs go that name no queue
@@ -31,6 +33,8 @@ _STALLED_S: Final = 15.0
 #: how long a job rests that could not be run now, in seconds: twice as long each time, up to the second
 _PAUSE_S: Final = 2
 _LONGEST_PAUSE_S: Final = 60
+#: the channel on which a machine's workers hear that they are to end
+_DRAIN: Final = "quiesce_drain"
 _TASK: Final = "quiesce.run"
 #: what a worker's sessions are called: a prefix, then host, process and version
 _SESSION: Final = "quiesce-worker "
@@ -66,27 +70,22 @@ def host_queue(host: str) -> str:
     return f"host/{host}"
 
 
-def job_execution(workflow: str, job: int) -> str:
-    """Return the id of the execution that *job* is."""
-    return f"{workflow.replace('_', '-')}-job{job}"
-
-
-def send(url: str, request: WorkflowRequest, queue: str) -> int:
-    """Put *request* into *queue*, and return the job's number.
+def send(url: str, request: WorkflowRequest, execution: str, queue: str) -> None:
+    """Put *request* into *queue*, to be run as *execution*.
 
     Raises:
         StoreError: when the database cannot be used.
     """
     with _opened(url) as app:
         task = app.configure_task(_TASK, queue=queue, lock=f"{queue}/{request.deployment}")
-        number: int = task.defer(
+        task.defer(
+            execution=execution,
             deployment=request.deployment,
             workflow=request.workflow,
             parameters=dict(request.parameters),
             allow_custom=request.allow_custom_parameters,
             here=request.here,
         )
-        return number
 
 
 def workers(url: str) -> Sequence[SeenWorker]:
@@ -94,6 +93,22 @@ def workers(url: str) -> Sequence[SeenWorker]:
     with _opened(url) as app:
         rows = app.connector.get_sync_connector().execute_query_all(_WORKERS)
     return [_seen(row["name"].removeprefix(_SESSION)) for row in rows]
+
+
+def drain(url: str, host: str) -> Sequence[SeenWorker]:
+    """Tell the workers of the machine *host* to begin nothing new, and to end; return them.
+
+    Raises:
+        UnknownNameError: when no worker lives there.
+    """
+    living = workers(url)
+    told = [each for each in living if each.host == _shown(host)]
+    if not told:
+        raise UnknownNameError("worker on a machine", host, {each.host for each in living})
+    with _opened(url) as app:
+        query = "SELECT pg_notify(%(channel)s, %(host)s)"
+        app.connector.get_sync_connector().execute_query(query, channel=_DRAIN, host=host)
+    return told
 
 
 def queues(url: str) -> Sequence[QueueState]:
@@ -121,16 +136,19 @@ def work(url: str, host: str, names: Sequence[str], concurrency: int, run: Run) 
 
 
 async def _work(url: str, host: str, names: Sequence[str], concurrency: int, run: Run) -> None:
-    name = f"{host[:30]}/{os.getpid()} {__version__}"
+    name = f"{_shown(host)}/{os.getpid()} {__version__}"
     app = _app(url, f"{_SESSION}{name}"[:63])
 
-    async def perform(context: Any, **told: Any) -> None:
-        status = await run(_request(told), job_execution(told["workflow"], context.job.id))
+    async def perform(**told: Any) -> None:
+        status = await run(_request(told), told["execution"])
         _conclude(status, told["deployment"])
 
-    app.task(name=_TASK, pass_context=True, retry=_Rest())(perform)
+    app.task(name=_TASK, retry=_Rest())(perform)
     async with app.open_async():
-        reaping = asyncio.create_task(_take_up_stalled(app, names))
+        beside = [
+            asyncio.create_task(_take_up_stalled(app, names)),
+            asyncio.create_task(_hear_drain(app, host)),
+        ]
         try:
             await app.run_worker_async(
                 queues=list(names),
@@ -142,7 +160,22 @@ async def _work(url: str, host: str, names: Sequence[str], concurrency: int, run
                 stalled_worker_timeout=_STALLED_S,
             )
         finally:
-            reaping.cancel()
+            for each in beside:
+                each.cancel()
+
+
+async def _hear_drain(app: procrastinate.App, host: str) -> None:
+    """Do as on SIGTERM when this machine's workers are told to end."""
+
+    async def drained(*, channel: str, payload: str) -> None:
+        del channel
+        if payload == host:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    while True:
+        with contextlib.suppress(exceptions.ConnectorException):
+            await app.connector.listen_notify(on_notification=drained, channels=[_DRAIN])
+        await asyncio.sleep(_HEARTBEAT_S)
 
 
 async def _take_up_stalled(app: procrastinate.App, names: Sequence[str]) -> None:
@@ -187,6 +220,11 @@ def _request(told: Mapping[str, Any]) -> WorkflowRequest:
         allow_custom_parameters=told["allow_custom"],
         here=told["here"],
     )
+
+
+def _shown(host: str) -> str:
+    """Return what fits into the name of a session."""
+    return host[:30]
 
 
 def _seen(name: str) -> SeenWorker:

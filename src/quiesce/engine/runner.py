@@ -26,6 +26,7 @@ from quiesce.engine.recovery import CONTINUE, decide
 from quiesce.engine.scheduler import Scheduler
 from quiesce.errors import (
     CannotFreezeError,
+    GuardError,
     OperationTimeoutError,
     PlanChangedError,
     QuiesceError,
@@ -255,7 +256,11 @@ class Runner:
             )
 
     def _begin(self, steps: Sequence[Step]) -> None:
-        self._watch_before(steps)
+        try:
+            self._watch_before(steps)
+        except GuardError as error:  # nothing is frozen without it: nothing of this begins
+            self._abort(error.code, str(error), hint=error.hint)
+            steps = [step for step in steps if step.role is Role.SETTLE]
         thaws = [step for step in steps if step.role is Role.SETTLE]
         others = [step for step in steps if step.role is not Role.SETTLE]
         times = self._times()  # what begins together begins at one moment

@@ -109,9 +109,7 @@ def run_workflow(
     """
     deployment = _target(services, request)
     workflow = workflow_named(request.workflow)
-    execution_id = execution_id or ExecutionId(
-        f"{workflow.name.replace('_', '-')}-{services.random_text(10)}"
-    )
+    execution_id = execution_id or new_execution_id(services, workflow)
     if not workflow.mutating:
         return _run(services, deployment, execution_id, request, watching)
     source = services.deployments.get(request.deployment).name
@@ -120,6 +118,11 @@ def run_workflow(
             settle_all(services, source, watching)
         take_up_unfinished(services, deployment.name, workflow, watching)
         return _run(services, deployment, execution_id, request, watching)
+
+
+def new_execution_id(services: Services, workflow: Workflow) -> ExecutionId:
+    """Return an id that no execution has: it begins with the workflow's name."""
+    return ExecutionId(f"{workflow.name.replace('_', '-')}-{services.random_text(10)}")
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""worker; workers list."""
+"""worker; workers list and drain."""
 
 from __future__ import annotations
 
@@ -78,10 +78,29 @@ def list_workers(as_json: bool) -> None:
         say("no worker lives: quiesce worker")
 
 
-def send(request: WorkflowRequest, queue: str) -> str:
-    """Put *request* into *queue*, and return the id of its execution."""
+@workers.command("drain")
+@click.argument("host", metavar="MACHINE")
+@json_option
+def drain_workers(host: str, as_json: bool) -> None:
+    """Tell the workers of MACHINE to begin nothing new; each ends when what it runs has ended.
+
+    \b
+    Example:
+      quiesce workers drain hv1
+    """
     url, cluster = _cluster()
-    return str(cluster.job_execution(request.workflow, cluster.send(url, request, queue)))
+    told = [asdict(each) for each in cluster.drain(url, host)]
+    if as_json:
+        say(render_json("drained", told))
+        return
+    for each in told:
+        say(printable_lines(f"{each['host']}  process {each['pid']} begins nothing new"))
+
+
+def send(request: WorkflowRequest, execution: str, queue: str) -> None:
+    """Put *request* into *queue*, to be run as *execution*."""
+    url, cluster = _cluster()
+    cluster.send(url, request, execution, queue)
 
 
 async def _run(request: WorkflowRequest, execution: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from quiesce.app.run.execution import Watching
-from quiesce.app.run.run import Result, preview, run_workflow
+from quiesce.app.run.run import Result, new_execution_id, preview, run_workflow
 from quiesce.app.services import Services
 from quiesce.cli.console import CheckLine, EventLines, LiveProgress, Signals
 from quiesce.cli.names import deployment_names, point_names, workflow_names
@@ -229,7 +229,8 @@ def _send(request: WorkflowRequest, queue: str, *, as_json: bool) -> int:
 
     with services(warn=False) as given:
         given.deployments.get(request.deployment)
-    execution = send(request, queue)
+        execution = new_execution_id(given, workflow_named(request.workflow))
+    send(request, execution, queue)
     say(render_json("queued", {"execution": execution, "queue": queue}) if as_json else execution)
     return ExitStatus.OK
 
