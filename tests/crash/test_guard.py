@@ -26,7 +26,7 @@ from quiesce.model.deployment import Deployment
 from quiesce.model.execution import ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, ExecutionId
-from quiesce.model.operation import Operation
+from quiesce.model.operation import INDEBTING, REPLACING, Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.records import Begun, Record, Started
 from quiesce.ports import Context
@@ -437,11 +437,5 @@ def test_without_a_guard_nothing_is_frozen_and_the_execution_ends(
     assert history.aborted is not None
     assert history.aborted.code == "guard"
     begun = {step.operation for step in theatre.scene.plan.steps if step.id in history.begun_at}
-    assert not begun & {
-        Operation.FREEZE,
-        Operation.STOP,
-        Operation.SNAPSHOT,
-        Operation.APPLY,
-        Operation.REVERT,
-    }
+    assert not begun & (INDEBTING | REPLACING | {Operation.SNAPSHOT})
     assert theatre.scene.our_things() == {}
