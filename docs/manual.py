@@ -24,6 +24,7 @@ COMPLETIONS = {
 _ENVIRONMENT = {
     "QUIESCE_HOME": "where state is kept; default ~/.local/share/quiesce",
     "QUIESCE_DATABASE": "the URL of another database than quiesce.db there",
+    "QUIESCE_REPOSITORY": "the path or URL of another default repository than the one there",
     "QUIESCE_SECRET_<NAME>": "the value of a secret, before secrets.yaml in QUIESCE_HOME",
 }
 

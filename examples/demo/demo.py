@@ -135,7 +135,8 @@ class Demo:
             self.quiesce("remove-backup", "shop", "-p", f"snapshot_name={name}")
         self.shop.kill()
         self.quiesce("restore", "shop", "--forget-undo")
-        left = [*self.shop.root.glob(".quiesce-*"), *(self.root / "quiesce").rglob("manifest.json")]
+        points = (self.root / "quiesce" / "repository" / "points").rglob("*")
+        left = [*self.shop.root.glob(".quiesce-*"), *points]
         self._prove(Proof("nothing of them is left", not left, f"{len(left)} things left"))
 
     def _sum_up(self) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from quiesce.app.masking import Masking
 from quiesce.app.services import Services
-from quiesce.archives import KEYS_FILE, Keyring
+from quiesce.backups import DRAFTS, KEYS_FILE, BackupHome, Keyring
 from quiesce.clock import SystemClock
 from quiesce.errors import NonRecoverableError
 from quiesce.files.durable import make_private_directory
@@ -56,6 +56,8 @@ class Settings:
     database_url: str
     #: what this machine is called among those that share the database
     host: str = field(default_factory=socket.gethostname)
+    #: path or URL of the repository; empty: it lies in the home
+    repository: str = ""
 
     @property
     def keys_file(self) -> Path:
@@ -63,9 +65,9 @@ class Settings:
         return self.home / KEYS_FILE
 
     @property
-    def default_repository(self) -> Path:
-        """Where full backups go unless a node says something else."""
-        return self.home / DEFAULT_REPOSITORY
+    def default_repository(self) -> str:
+        """Where full backups go unless a node says something else: a path, or a URL."""
+        return self.repository or str(self.home / DEFAULT_REPOSITORY)
 
     @property
     def proofs(self) -> Path:
@@ -74,7 +76,7 @@ class Settings:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
-        """Read ``QUIESCE_HOME``, ``QUIESCE_DATABASE`` and ``QUIESCE_HOST``.
+        """Read ``QUIESCE_HOME``, ``QUIESCE_DATABASE``, ``QUIESCE_HOST`` and ``QUIESCE_REPOSITORY``.
 
         Default is the user's data directory, and the machine's own name.
         """
@@ -84,6 +86,7 @@ class Settings:
             home=home,
             database_url=environment.get("QUIESCE_DATABASE") or f"sqlite:///{home}/quiesce.db",
             host=environment.get("QUIESCE_HOST") or socket.gethostname(),
+            repository=environment.get("QUIESCE_REPOSITORY") or "",
         )
 
 
@@ -116,17 +119,18 @@ class Application:
         require_trusted_home(settings.home)
         self._database = Database(settings.database_url)
         descriptions = describe_providers()
-        self._providers = providers_of(settings, descriptions)
         repository = settings.default_repository
-        deployments = SqlDeployments(
-            self._database, lambda: deployments_in(repository), repository=str(repository)
-        )
         secrets = Secrets(settings.home / SECRETS_FILE, os.environ, masking)
+        home = backup_home(settings, secrets)
+        self._providers = providers_of(settings, descriptions, secrets)
+        deployments = SqlDeployments(
+            self._database, lambda: deployments_in(home, repository), repository=repository
+        )
         self.services = Services(
             deployments=deployments,
             executions=SqlExecutions(self._database),
             catalog=SqlCatalog(self._database),
-            manifests=RepositoryManifests(Keyring(settings.keys_file)),
+            manifests=RepositoryManifests(home),
             leases=_leases(settings, self._database, "leases"),
             policies=SqlPolicies(self._database),
             schedulers=_leases(settings, self._database, "schedulers"),
@@ -159,15 +163,21 @@ class Application:
         return guard
 
 
-def providers_of(settings: Settings, descriptions: Sequence[Description]) -> Providers:
-    """Return what makes the providers that are described, each with its place below the home."""
+def providers_of(
+    settings: Settings, descriptions: Sequence[Description], secret: Callable[[str], str]
+) -> Providers:
+    """Return what makes the providers that are described, each with its place below the home.
+
+    *secret* gives the value of a secret that a repository's URL names.
+    """
     return Providers(
         descriptions,
         {
             description.name: ProviderSettings(
                 state_dir=str(settings.home / "providers" / description.name),
-                repository_dir=str(settings.default_repository),
+                repository=settings.default_repository,
                 keys_file=str(settings.keys_file),
+                secret=secret,
             )
             for description in descriptions
         },
@@ -186,12 +196,15 @@ def _leases(settings: Settings, database: Database, kind: str) -> Leases:
 def repository_access(settings: Settings, masking: Masking) -> RepositoryAccess:
     """Return what makes and opens repositories with the keys and secrets of the home."""
     from quiesce.app.repository_access import RepositoryAccess  # large, and few commands need it
-    from quiesce.app.seen_repositories import SeenRepositories
 
     require_trusted_home(settings.home)
     secrets = Secrets(settings.home / SECRETS_FILE, os.environ, masking)
-    seen = SeenRepositories(settings.home / "repositories")
-    return RepositoryAccess(Keyring(settings.keys_file), secrets, seen)
+    return RepositoryAccess(backup_home(settings, secrets))
+
+
+def backup_home(settings: Settings, secret: Callable[[str], str]) -> BackupHome:
+    """Return what opens repositories, and where it is noted what interrupted backups have stored."""
+    return BackupHome(keyring=Keyring(settings.keys_file), secret=secret, drafts=settings.home / DRAFTS)
 
 
 def start_guard(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from quiesce.errors import ExitStatus
+from tests.repository_objects import packs, spoil
 
 from .shop import CommandLine, Shop, small_disk
 
@@ -93,10 +94,7 @@ def test_nothing_is_written_over_and_of_what_is_damaged_nothing_comes(
     asked = ("backups", "extract", "shop", "one", "files", "inner/big", "-o")
     quiesce(*asked, str(out), status=ExitStatus.FAILED)
     assert out.read_text() == "mine"
-    (archive,) = quiesce.home.glob("repository/shop/one/*/tree.tar.gz")
-    content = bytearray(archive.read_bytes())
-    content[-20] ^= 1
-    archive.write_bytes(content)
+    spoil(packs(quiesce.home / "repository"))
     quiesce(*asked, str(quiesce.directory / "other"), status=ExitStatus.DAMAGED)
     assert not (quiesce.directory / "other").exists()
 

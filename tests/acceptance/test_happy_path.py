@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.archives import MARK
+from tests.repository_objects import packs, points, spoil
 
 from .shop import CommandLine, Shop
 
@@ -53,7 +53,7 @@ def test_a_removed_restore_point_leaves_nothing_behind(quiesce: CommandLine, sho
     quiesce("remove-backup", "shop", "--all", "true")
     assert quiesce.points("shop") == {}
     assert _tree(shop.directory) == before
-    assert [path.name for path in (quiesce.home / "repository").rglob("*") if path.is_file()] == [MARK]
+    assert points(quiesce.home / "repository") == []
 
 
 def test_a_restore_point_says_what_it_is_worth_and_how_long_things_were_frozen(
@@ -77,8 +77,7 @@ def test_a_proof_is_kept_with_the_restore_point(quiesce: CommandLine, shop: Shop
 
 def test_a_damaged_backup_is_found_and_never_restored(quiesce: CommandLine, shop: Shop) -> None:
     quiesce("backup", "shop", "-p", "snapshot_name=one", "-p", "snapshot_incremental=false")
-    (stored,) = (quiesce.home / "repository").rglob("*.tar.gz")
-    stored.write_bytes(stored.read_bytes()[:-20] + b"x" * 20)
+    spoil(packs(quiesce.home / "repository"))
     shop.order("coffee")
 
     assert "damaged" in quiesce("backups", "verify", "shop", "one", status=11).err

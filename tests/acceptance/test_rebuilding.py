@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from quiesce.archives import MARK
 from quiesce.errors import ExitStatus
+from tests.repository_objects import packs, point_object, points, spoil
 
 from .conftest import Opener
 from .shop import SHOP, Answer, CommandLine, Shop
@@ -55,7 +55,7 @@ def init_again(quiesce: CommandLine, shop: Shop) -> None:
 
 def manifest(quiesce: CommandLine, name: str, *inside: str) -> Path:
     """A manifest in the repository: of a whole restore point, or *inside* it of an instance."""
-    return quiesce.home.joinpath("repository", "shop", name, *inside, "manifest.json")
+    return point_object(quiesce.home, quiesce.home / "repository", "/".join(("shop", name, *inside)))
 
 
 def test_what_is_restored_without_the_old_database_equals_what_was_backed_up(
@@ -83,11 +83,11 @@ def test_what_was_rebuilt_can_be_removed_and_leaves_nothing(quiesce: CommandLine
     init_again(quiesce, saved_shop)
     quiesce("backups", "rebuild", "shop")
     quiesce("remove-backup", "shop", "-p", "snapshot_name=one")
-    assert not manifest(quiesce, "one").parent.exists()
+    assert not manifest(quiesce, "one").exists()
     quiesce("backups", "prune", "shop", "--keep-last", "1", "--yes")
     assert "0 added, 1 known, 0 left out" in quiesce("backups", "rebuild", "shop").out
     quiesce("remove-backup", "shop", "--all", "true")
-    assert [path.name for path in (quiesce.home / "repository").iterdir()] == [MARK]
+    assert points(quiesce.home / "repository") == []
 
 
 def test_a_node_with_a_repository_of_its_own_is_found_there(quiesce: CommandLine, shop: Shop) -> None:
@@ -116,23 +116,24 @@ def test_rebuilding_twice_changes_nothing_and_keeps_proofs(quiesce: CommandLine,
 
 def test_a_damaged_manifest_is_listed_and_left_out(quiesce: CommandLine, saved_shop: Shop) -> None:
     lose_database(quiesce)
-    damage(manifest(quiesce, "one"), "daily", "weekly")
+    spoil([manifest(quiesce, "one")])
     init_again(quiesce, saved_shop)
     answer = quiesce("backups", "rebuild", "shop", "--json", status=ExitStatus.DAMAGED)
     rebuilt, _ = json_documents(answer.out)
     assert [point["name"] for point in rebuilt["rebuilt"]["added"]] == ["two"]
-    assert "checksum differs" in rebuilt["rebuilt"]["left_out"][0]["reason"]
+    assert "not what was written" in rebuilt["rebuilt"]["left_out"][0]["reason"]
     assert set(quiesce.points("shop")) == {"two"}
 
 
 def test_a_copy_whose_manifest_or_file_is_damaged_is_left_out(quiesce: CommandLine, saved_shop: Shop) -> None:
     files = saved_shop.instances["files"]
     lose_database(quiesce)
-    damage(manifest(quiesce, "one", files), '"consistency": "none"', '"consistency": "crash"')
-    next(manifest(quiesce, "two", files).parent.glob("*.gz")).unlink()
+    spoil([manifest(quiesce, "one", files)])
+    for path in packs(quiesce.home / "repository"):
+        path.unlink()
     init_again(quiesce, saved_shop)
     told = quiesce("backups", "rebuild", "shop", status=ExitStatus.DAMAGED).out
-    assert "tree.tar.gz: it is missing" in told
+    assert "in no pack that" in told
     assert f"left out: {files} of one: no complete copy of it is there" in told
     assert quiesce.points("shop") == {}
 
@@ -143,11 +144,10 @@ def test_what_is_incomplete_is_listed_and_left_out(quiesce: CommandLine, saved_s
     lose_database(quiesce)
     init_again(quiesce, saved_shop)
     manifest(quiesce, "one").unlink()
-    draft = manifest(quiesce, "two", files).with_name("draft.json")
-    manifest(quiesce, "two", files).rename(draft)
+    manifest(quiesce, "two", files).unlink()
     told = quiesce("backups", "rebuild", "shop", status=ExitStatus.DAMAGED).out
     assert f"left out: {files} of one: it is incomplete: its restore point has no manifest" in told
-    assert f"left out: {draft.parent}: it is incomplete: its copy was begun and never finished" in told
+    assert f"left out: {files} of two: no complete copy of it is there" in told
     assert set(quiesce.points("shop")) == {"three"}
 
 
@@ -200,6 +200,7 @@ def test_a_backup_whose_manifest_cannot_be_written_is_kept_and_has_failed(
     quiesce: CommandLine, shop: Shop
 ) -> None:
     """It is complete, and nobody could bring it back without this catalog."""
+    quiesce("repository", "init", str(quiesce.home / "repository"))
     manifest(quiesce, "one").mkdir(parents=True)
     told = quiesce("backup", "shop", "-p", "snapshot_name=one", *FULL, status=ExitStatus.FAILED)
     assert "the manifest of one could not be brought up to date" in told.err
@@ -209,13 +210,6 @@ def test_a_backup_whose_manifest_cannot_be_written_is_kept_and_has_failed(
     events = quiesce("events", quiesce.executions()[-1]["id"]).out
     assert "'backup' workflow execution failed: the manifest of one" in events
     assert "execution succeeded" not in events
-
-
-def damage(path: Path, old: str, new: str) -> None:
-    """Change a manifest without its checksum."""
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 def json_documents(text: str) -> list[Any]:

@@ -154,9 +154,14 @@ def test_a_copy_has_all_points_and_keys_of_its_own(quiesce: CommandLine, filled:
 
 
 def test_a_stranger_cannot_be_copied_to(quiesce: CommandLine, filled: Path) -> None:
-    """It was not made like the other one."""
+    """It was made by another home, and not like the other one."""
     other = filled.with_name("other")
+    keys, safe, theirs = (quiesce.home / name for name in ("repository.keys", "safe", "theirs"))
+    keys.rename(safe)
     quiesce("repository", "init", str(other))
+    keys.rename(theirs)
+    safe.rename(keys)
+    quiesce("keys", "import", str(theirs))
     told = quiesce("repository", "copy", str(filled), str(other), status=ExitStatus.USAGE)
     assert "like" in told.err
 

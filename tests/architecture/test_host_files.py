@@ -13,7 +13,7 @@ from quiesce.providers import host
 DIRECTORY = Path(str(host.__file__)).parent
 #: what handles trees; the others ask SQLite, the kernel or ``/proc``
 MODULES = (
-    *("archive", "counting", "cuts", "directory", "entries", "extracting", "former_states", "in_use"),
+    *("saved_tree", "counting", "cuts", "directory", "entries", "extracting", "former_states", "in_use"),
     *("inspecting", "snapshot_dir", "stored"),
 )
 #: these look a name up, so they need the open directory that it is in

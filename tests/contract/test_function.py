@@ -135,7 +135,7 @@ class Directory(DirectorySubject):
         return 8.0 if losing else 60.0
 
     def provider(self) -> Provider:
-        self._providers.append(FunctionProvider(ProviderSettings(state_dir="", repository_dir="")))
+        self._providers.append(FunctionProvider(ProviderSettings(state_dir="", repository="")))
         return self._providers[-1]
 
     def close(self) -> None:

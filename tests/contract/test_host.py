@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.archives import MARK
+from quiesce.backups import BackupHome
 from quiesce.model.capabilities import Capabilities
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -22,6 +22,7 @@ from quiesce.providers import host
 from quiesce.providers.host.provider import HostProvider
 from quiesce.testing import ProviderContract, Subject
 from tests.forgetful import forgetful
+from tests.repository_objects import left_in, plant_foreign
 
 
 class HostSubject(Subject):
@@ -39,14 +40,20 @@ class HostSubject(Subject):
         if Operation.SNAPSHOT not in self.operations:
             self.modes = ()
 
-    def provider(self) -> HostProvider:
-        settings = ProviderSettings(
+    @property
+    def settings(self) -> ProviderSettings:
+        return ProviderSettings(
             state_dir=str(self.root / "state"),
-            repository_dir=str(self.root / "repository"),
-            keys_file=f"{self.root}.keys",
+            repository=str(self.root / "repository"),
+            keys_file=str(self.root / "keys"),
         )
-        self.providers.append(forgetful(HostProvider(settings), self.lost))
+
+    def provider(self) -> HostProvider:
+        self.providers.append(forgetful(HostProvider(self.settings), self.lost))
         return self.providers[-1]
+
+    def home(self) -> BackupHome:
+        return BackupHome.of(self.settings)
 
     def lose_answer(self, operation: Operation) -> None:
         self.lost.append(operation)
@@ -56,14 +63,16 @@ class HostSubject(Subject):
 
     def objects(self) -> frozenset[str]:
         shelves = self.root.glob("data/.quiesce-*/**/*")
-        stored = (path for path in (self.root / "repository").rglob("*") if path.name != MARK)
+        stored = left_in(self.root / "repository", self.root / "drafts")
         return frozenset(str(path.relative_to(self.root)) for path in (*shelves, *stored))
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
         shelf = self.root / "data" / f".quiesce-{Path(str(self.properties['path'])).name}" / point
-        place = self.root / "repository" / "contract" / point / self.instance if full else shelf
-        place.mkdir(parents=True)
-        (place / "thesis.txt").write_text("theirs")
+        if full:
+            plant_foreign(self.settings, point, self.instance)
+            return
+        shelf.mkdir(parents=True)
+        (shelf / "thesis.txt").write_text("theirs")
 
     def close(self) -> None:
         for provider in self.providers:

@@ -60,7 +60,7 @@ class ScriptedDirectory(DirectorySubject):
             self._put(operation, text)
 
     def provider(self) -> Provider:
-        provider = ScriptProvider(ProviderSettings(state_dir="", repository_dir=""))
+        provider = ScriptProvider(ProviderSettings(state_dir="", repository=""))
         self._providers.append(provider)
         return provider
 

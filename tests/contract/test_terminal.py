@@ -59,7 +59,7 @@ class DirectoryOverSsh(DirectorySubject):
         return 3.0 if self._losing and not (self._root / "answered").exists() else 60.0
 
     def provider(self) -> Provider:
-        self._providers.append(TerminalProvider(ProviderSettings(state_dir="", repository_dir="")))
+        self._providers.append(TerminalProvider(ProviderSettings(state_dir="", repository="")))
         return self._providers[-1]
 
     def close(self) -> None:

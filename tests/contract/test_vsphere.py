@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from quiesce.archives import MARK
+from quiesce.backups import BackupHome
 from quiesce.errors import OperationTimeoutError
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -22,6 +22,7 @@ from quiesce.providers.vsphere.provider import VSphereProvider
 from quiesce.providers.vsphere.vcenter import CloneRequest, SnapshotRequest
 from quiesce.testing import ProviderContract, RecordingContext, Subject
 from quiesce.testing.fake_vcenter import FakeVCenter, FakeVCenterWorld
+from tests.repository_objects import left_in, plant_foreign
 
 OPERATIONS = frozenset(
     {
@@ -73,13 +74,19 @@ class RememberedMachine(Subject):
             "backup_to": target,
         }
 
-    def provider(self) -> VSphereProvider:
-        settings = ProviderSettings(
+    @property
+    def settings(self) -> ProviderSettings:
+        return ProviderSettings(
             state_dir="",
-            repository_dir=str(self.directory / "backups"),
-            keys_file=f"{self.directory}.keys",
+            repository=str(self.directory / "backups"),
+            keys_file=str(self.directory / "keys"),
         )
-        return VSphereProvider(settings, connect=lambda _: self.center)
+
+    def home(self) -> BackupHome:
+        return BackupHome.of(self.settings)
+
+    def provider(self) -> VSphereProvider:
+        return VSphereProvider(self.settings, connect=lambda _: self.center)
 
     def write(self, token: str) -> None:
         self.world.files[self._file] = token.encode()
@@ -94,7 +101,7 @@ class RememberedMachine(Subject):
         found = {f"machine {one.name}" for one in self.world.machines.values()}
         found |= {f"snapshot {cut.snapshot.name}" for cut in self.world.cuts.values()}
         found |= {f"disk {name}" for name in self.world.files}
-        stored = {path for path in (self.directory / "backups").rglob("*") if path.name != MARK}
+        stored = left_in(self.directory / "backups", self.directory / "drafts")
         return frozenset(found) | {f"file {path}" for path in stored}
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
@@ -107,7 +114,7 @@ class RememberedMachine(Subject):
                 self.machine, None, CloneRequest(name=name, marks={}), Deadline(RecordingContext())
             )
         else:
-            _plant_file(self.directory, point, self.instance)
+            plant_foreign(self.settings, point, self.instance)
 
     def lose_answer(self, operation: Operation) -> None:
         assert operation is Operation.SNAPSHOT
@@ -145,13 +152,19 @@ class SimulatedMachine(Subject):
     def timeout_s(self) -> float:  # type: ignore[override]
         return self.limits.pop() if self.limits else 60.0
 
-    def provider(self) -> VSphereProvider:
-        settings = ProviderSettings(
+    @property
+    def settings(self) -> ProviderSettings:
+        return ProviderSettings(
             state_dir=str(self.directory / "state"),
-            repository_dir=str(self.directory / "backups"),
-            keys_file=f"{self.directory}.keys",
+            repository=str(self.directory / "backups"),
+            keys_file=str(self.directory / "keys"),
         )
-        self.providers.append(VSphereProvider(settings))
+
+    def home(self) -> BackupHome:
+        return BackupHome.of(self.settings)
+
+    def provider(self) -> VSphereProvider:
+        self.providers.append(VSphereProvider(self.settings))
         return self.providers[-1]
 
     def close(self) -> None:
@@ -168,7 +181,7 @@ class SimulatedMachine(Subject):
         return bool(self.simulator.power(self.machine) == "suspended")
 
     def objects(self) -> frozenset[str]:
-        stored = {path for path in (self.directory / "backups").rglob("*") if path.name != MARK}
+        stored = left_in(self.directory / "backups", self.directory / "drafts")
         return frozenset(self.simulator.objects()) | {f"file {path}" for path in stored}
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
@@ -178,7 +191,7 @@ class SimulatedMachine(Subject):
         elif self.target == "clone":
             self._plant_clone(machine, name)
         else:
-            _plant_file(self.directory, point, self.instance)
+            plant_foreign(self.settings, point, self.instance)
 
     def lose_answer(self, operation: Operation) -> None:
         assert operation is Operation.SNAPSHOT
@@ -190,12 +203,6 @@ class SimulatedMachine(Subject):
 
         spec = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(), powerOn=False, template=False)
         self.simulator.run(machine.CloneVM_Task(machine.parent, name, spec))
-
-
-def _plant_file(directory: Path, point: str, instance: str) -> None:
-    place = directory / "backups" / "contract" / point / instance
-    place.mkdir(parents=True)
-    (place / "theirs").write_text("do not touch")
 
 
 class TestRepositoryInMemory(ProviderContract):

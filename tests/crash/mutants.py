@@ -36,7 +36,7 @@ _EXCHANGE = ("tests/unit/files/test_exchange.py",)
 _CATALOG = ("tests/unit/stores/test_catalog.py",)
 _DATABASE_UNDO = ("tests/unit/host/test_database_undo.py",)
 _SAVING = ("tests/unit/provider_kit/test_saving.py",)
-_ARCHIVES = ("tests/unit/archives",)
+_BACKUPS = ("tests/unit/backups",)
 
 
 def _own_verify(words: str) -> tuple[str, ...]:
@@ -475,11 +475,18 @@ MUTANTS = (
         found_by=_CATALOG,
     ),
     Mutant(
-        name="a stored file's checksum is not compared",
-        file="archives/streams.py",
-        old="    if sha256 != stored.sha256:",
-        new="    if sha256 == stored.path:",
-        found_by=_ARCHIVES,
+        name="a backup is believed that the catalog knows otherwise",
+        file="backups/backups.py",
+        old="        if known is not None and manifest.content != known:\n            raise DamagedArtifactError(",
+        new="        if known is not None and manifest.note is None:\n            raise DamagedArtifactError(",
+        found_by=_BACKUPS,
+    ),
+    Mutant(
+        name="what was stored is taken to be there still",
+        file="repository/session.py",
+        old="            there = all(map(self._store.rely, needs_of_item(self._fetcher, item)))",
+        new="            there = bool(list(map(self._store.rely, [item.root])))",
+        found_by=_BACKUPS,
     ),
 )
 

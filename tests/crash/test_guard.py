@@ -43,7 +43,7 @@ from quiesce.stores.manifests import RepositoryManifests
 from quiesce.stores.policies import SqlPolicies
 from quiesce.testing import Fuse, FusedProvider, InlineWorkers, PowerCut, hang
 from tests.crash.scenes import Guardless, Scene
-from tests.unit.fixed_keyring import FixedKeyring
+from tests.unit.fixed_keyring import a_home
 
 
 class Theatre:
@@ -75,7 +75,7 @@ class Theatre:
             deployments=SqlDeployments(self.database),
             executions=SqlExecutions(self.database),
             catalog=SqlCatalog(self.database),
-            manifests=RepositoryManifests(FixedKeyring()),
+            manifests=RepositoryManifests(a_home(Path("/nonexistent"))),
             leases=self.leases,
             policies=SqlPolicies(self.database),
             schedulers=self.leases,

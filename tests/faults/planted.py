@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.repository_objects import flip_content, opened, packs, point_object
+
 from .world import FULL, World, WrongError, import_everything, world
 
 #: the exit status of what is damaged, as documented
@@ -82,7 +84,7 @@ def _directory(path: Path, _: random.Random) -> None:
 def _linked(path: Path, _: random.Random) -> None:
     content = path.read_bytes()
     path.unlink()
-    target = path.parents[3] / "elsewhere"
+    target = path.with_name("elsewhere.bin")
     target.write_bytes(content + b" ")
     path.symlink_to(target)
 
@@ -98,37 +100,48 @@ WAYS: Final = {
 }
 
 
-def _stored(given: World, pattern: str) -> list[Path]:
-    return sorted((given.root / "home" / "repository" / "shop" / "p0").glob(pattern))
+def _points(given: World, name: str) -> list[Path]:
+    """Return where the points of a restore point lie: of the whole, and of each instance."""
+    home = given.root / "home"
+    with opened(home, home / "repository") as repository:
+        names = sorted(str(point.key) for point in repository.points() if point.key.point == name)
+    return [point_object(home, home / "repository", each) for each in names]
 
 
-def _to_file(pattern: str, way: str) -> Callable[[World, random.Random], str | None]:
+def _to_point(way: str) -> Callable[[World, random.Random], str | None]:
     def plant(given: World, chance: random.Random) -> str | None:
-        path = chance.choice(_stored(given, pattern))
+        path = chance.choice(_points(given, "p0"))
         WAYS[way](path, chance)
         return f"{path.relative_to(given.root)} {way}"
 
     return plant
 
 
-def _swapped(pattern: str) -> Callable[[World, random.Random], str | None]:
-    """Put the file of another restore point there."""
+def _to_content(way: str) -> Callable[[World, random.Random], str | None]:
+    """Harm every pack: the first restore point needs something of each that tells of its trees."""
 
     def plant(given: World, chance: random.Random) -> str | None:
-        path = chance.choice(_stored(given, pattern))
-        other = Path(str(path).replace("/p0/", f"/p{chance.randint(1, _POINTS - 1)}/"))
-        if other.read_bytes() == path.read_bytes():
-            return None
-        shutil.copyfile(other, path)
-        return f"{path.relative_to(given.root)} is that of {other.relative_to(given.root)}"
+        for path in packs(given.root / "home" / "repository"):
+            WAYS[way](path, chance)
+        return f"all packs {way}"
 
     return plant
 
 
-def _copy_gone(given: World, chance: random.Random) -> str | None:
-    path = chance.choice(_stored(given, "*/manifest.json")).parent
-    shutil.rmtree(path)
-    return f"{path.relative_to(given.root)} is gone"
+def _content_flipped(given: World, _: random.Random) -> str | None:
+    home = given.root / "home"
+    with opened(home, home / "repository") as repository:
+        names = sorted(str(point.key) for point in repository.points() if point.key.point == "p0")
+    flip_content(home, home / "repository", names[-1])
+    return f"content of {names[-1]}"
+
+
+def _point_swapped(given: World, chance: random.Random) -> str | None:
+    """Put the point of another restore point there."""
+    number = chance.randrange(len(_points(given, "p0")))
+    path = _points(given, "p0")[number]
+    shutil.copyfile(_points(given, f"p{chance.randint(1, _POINTS - 1)}")[number], path)
+    return f"{path.relative_to(given.root)} is that of another"
 
 
 def _of_row(change: Callable[[dict[str, Any], random.Random], object]) -> Callable[..., str | None]:
@@ -239,11 +252,11 @@ def _mode_changed(given: World, chance: random.Random) -> str | None:
     return f"{path.relative_to(given.root)} has another mode"
 
 
-_PATTERNS: Final = ("*/tree.tar.gz", "*/index.gz", "*/manifest.json", "manifest.json")
 DAMAGES: Final = (
-    *(Damage(name=f"{pattern} {way}", plant=_to_file(pattern, way)) for pattern in _PATTERNS for way in WAYS),
-    *(Damage(name=f"{pattern} of another point", plant=_swapped(pattern)) for pattern in _PATTERNS),
-    Damage(name="a copy gone", plant=_copy_gone),
+    *(Damage(name=f"a point {way}", plant=_to_point(way)) for way in WAYS),
+    *(Damage(name=f"packs {way}", plant=_to_content(way)) for way in ("cut off", "gone", "a directory")),
+    Damage(name="content flipped", plant=_content_flipped),
+    Damage(name="a point of another", plant=_point_swapped),
     *(Damage(name=change.__name__, plant=_of_row(change)) for change in _ROWS),
     Damage(name="catalog flipped", plant=_row_flipped),
     *(

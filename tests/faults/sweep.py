@@ -409,19 +409,12 @@ def _is_expected(line: str, names: Sequence[str], *, undo: bool) -> bool:
             kept = inside[1:2] in ([], ["content"]) or inside[1].startswith("replaced-by-")
             return kept or inside[1:] == ["mark.json"]
         return inside[0] in names and inside[1:2] in ([], ["content"], ["raw"], ["mark.json"])
-    if parts[:2] == ["home", "repository"]:
-        return parts[2:3] == ["shop"] and (len(parts) == 3 or parts[3] in names) and _is_stored(parts[4:])
-    return False
-
-
-def _is_stored(parts: Sequence[str]) -> bool:
-    stored = {"manifest.json", "index.gz", "tree.tar.gz"}
-    return not parts or list(parts) == ["manifest.json"] or len(parts) == 1 or parts[1] in stored
+    # whose points are there the command line tells; content that nobody needs waits to be collected
+    return parts[:2] == ["home", "repository"] or (parts[:2] == ["home", "drafts"] and len(parts) == 2)
 
 
 _ALWAYS: Final = frozenset(
-    {"", "shop.yaml", "home", "home/leases", "home/leases/shop", "home/repository"}
-    | {"home/repository/.quiesce-repository", "home/repository.keys"}
+    {"", "shop.yaml", "home", "home/leases", "home/leases/shop", "home/repository"} | {"home/repository.keys"}
 )
 
 

@@ -18,35 +18,32 @@ from typing import Final
 from unittest import mock
 
 from quiesce.app.masking import Masking
-from quiesce.archives import draft, manifest
+from quiesce.backups import BackupKey, Manifest
+from quiesce.backups import draft as drafts
 from quiesce.blueprint.loader import load_blueprint
 from quiesce.blueprint.reading.sources import ImportPolicy
 from quiesce.errors import QuiesceError
 from quiesce.files.descriptors import DIRECTORY
-from quiesce.files.metadata import EVERYTHING
 from quiesce.files.mounts import parse_mounts
 from quiesce.isolation.answers import ContextAnswers
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.providers.gcp.account import account_of
-from quiesce.providers.host import archive, cuts, process
+from quiesce.providers.host import cuts, process
 from quiesce.providers.host.options import HostOptions
-from quiesce.providers.libvirt.disk import qcow2
 from quiesce.providers.libvirt.domain import domain_xml
 from quiesce.providers.terminal.auth import Reactions, TerminalAuth
 from quiesce.providers.terminal.calls import Response, TerminalCall
 from quiesce.providers.terminal.dialogue import Dialogue
 from quiesce.providers.vsphere import vmdk
 from quiesce.reports.escaping import escaped_json, printable, printable_block
+from quiesce.repository import Point
 from quiesce.stores import manifests
-from quiesce.stores.manifests import RepositoryManifests
 from tests.fuzz import cloud, operators, repositories
-from tests.fuzz.parsing import NO_JSON, Parser, Silent, scratch
-from tests.unit.fixed_keyring import FixedKeyring
+from tests.fuzz.parsing import Parser, Silent, scratch
 from tests.unit.provider_kit.calls import a_call
 from tests.unit.stores.test_manifests import MANIFEST
 
-_KEYRING: Final = FixedKeyring()
-_PLACE: Final = manifest.BackupKey(
+_PLACE: Final = BackupKey(
     deployment=DeploymentName("shop"), point=BackupName("one"), instance=InstanceId("vm_1")
 )
 SECRET: Final = "vermilion/quokka+0451"
@@ -84,103 +81,49 @@ def _parse_blueprint(data: bytes) -> object:
 
 
 def _a_manifest() -> bytes:
-    stored = manifest.StoredFile(path="index.gz", size_bytes=3, sha256="0" * 64)
-    made = manifest.Manifest(
-        place=manifest.BackupKey(deployment=DeploymentName("shop"), point="one", instance="vm_1"),  # type: ignore[arg-type]
-        execution="e1",  # type: ignore[arg-type]
+    made = Manifest(
+        place=_PLACE,
+        execution=ExecutionId("e1"),
         provider="host",
         function="f",
         consistency=MANIFEST.point.consistency,
-        files=(stored,),
         cut_at=1.0,
         content={"entries": 3, "left_out": ["a"]},
     )
-    return made.as_bytes(_KEYRING)
+    return made.as_point().as_bytes()
 
 
 def _parse_manifest(data: bytes) -> object:
-    for content, keyring in ((data, None), (_signed_manifest(data), _KEYRING)):
-        with contextlib.suppress(QuiesceError):
-            manifest.read_manifest(content, "here", keyring)
-    return None
-
-
-def _signed_manifest(data: bytes) -> bytes:
-    """Return *data* as if one who has a key had written it."""
-    try:
-        body = json.loads(data)
-        for name in ("checksum", "code"):
-            body.pop(name, None)
-        code = _KEYRING.sign(manifest._dump(body))
-        return manifest._dump({**body, "checksum": manifest._checksum(body), "code": code})
-    except NO_JSON:
-        return data
+    return Manifest.of(Point.parse(data))
 
 
 def _a_point() -> bytes:
-    with tempfile.TemporaryDirectory() as directory:
-        RepositoryManifests(_KEYRING).write(directory, MANIFEST)
-        return (Path(directory) / "shop/one/manifest.json").read_bytes()
+    return manifests._point_of(MANIFEST).as_bytes()
 
 
 def _parse_point(data: bytes) -> object:
-    root = scratch() / "repository"
-    path = root / "shop/one/manifest.json"
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True)
-    for content in (data, _signed_point(data)):
-        path.write_bytes(content)
-        RepositoryManifests(_KEYRING).survey(str(root), DeploymentName("shop"))
-    return None
-
-
-def _signed_point(data: bytes) -> bytes:
-    try:
-        content = json.loads(data)
-        content.pop("code", None)
-        content["checksum"] = manifests._checksum(content["body"])
-        return manifests._dump({**content, "code": _KEYRING.sign(manifests._dump(content))})
-    except NO_JSON:
-        return data
+    return manifests.manifest_of(Point.parse(data))
 
 
 _DRAFT: Final = (
     b'{"format": "quiesce-draft", "execution": "e", "deployment": "shop", "point": "one", '
-    b'"instance": "vm_1", "files": [{"path": "a.gz", "size_bytes": 1, "sha256": "00", '
-    b'"compression": "gzip"}]}'
+    b'"instance": "vm_1", "repository": "/srv", "items": {"a": {"kind": "stream", "size_bytes": 1, '
+    b'"address": "00"}}}'
 )
 
 
 def _parse_draft(data: bytes) -> object:
     directory = scratch() / "draft"
     directory.mkdir(exist_ok=True)
-    (directory / draft.DRAFT).write_bytes(data)
-    with contextlib.suppress(QuiesceError):
-        draft.drafted_by(directory)
-    for content in (data, _signed_draft(data)):
-        (directory / draft.DRAFT).write_bytes(content)
-        with contextlib.suppress(QuiesceError):
-            descriptor = os.open(directory, os.O_RDONLY)
-            place = (directory, descriptor)
-            draft.Draft(place, _PLACE, ExecutionId("e"), "host", _KEYRING, repository="").take_up()
-    return draft.is_ours(directory)
-
-
-def _signed_draft(data: bytes) -> bytes:
-    """Return *data* as if one who has a key had written it."""
-    try:
-        body = json.loads(data)
-        body.pop(draft._CODE, None)
-        return json.dumps({**body, draft._CODE: _KEYRING.sign(draft._dump(body))}).encode()
-    except NO_JSON:
-        return data
+    (directory / "draft.json").write_bytes(data)
+    return drafts.drafted_by(directory)
 
 
 # -- trees --
 
 
-def _a_tree() -> tuple[bytes, bytes]:
-    """Return the index and the archive of a small tree with one of everything."""
+def _a_cut() -> dict[str, bytes]:
+    """Return the files of the cut of a small tree with one of everything."""
     with tempfile.TemporaryDirectory() as directory:
         top = Path(directory)
         tree = top / "tree"
@@ -196,38 +139,29 @@ def _a_tree() -> tuple[bytes, bytes]:
         (top / "cut").mkdir()
         source, cut = os.open(tree, DIRECTORY), os.open(top / "cut", DIRECTORY)
         cuts.cut_tree(source, cut, b"raw", lambda _: None)
-        raw = os.open(top / "cut/raw", DIRECTORY)
-        index, stored = io.BytesIO(), io.BytesIO()
-        archive.write_index(raw, index)
-        archive.write_archive(raw, stored, lambda _: None)
-        for descriptor in (source, cut, raw):
+        for descriptor in (source, cut):
             os.close(descriptor)
-        return index.getvalue(), stored.getvalue()
+        return {path.name: path.read_bytes() for path in (top / "cut/raw").iterdir()}
 
 
-_INDEX, _ARCHIVE = _a_tree()
+_CUT: Final = _a_cut()
 
 
 def _parse_index(data: bytes) -> object:
-    return _unpacked(data, _ARCHIVE)
-
-
-def _parse_archive(data: bytes) -> object:
-    return _unpacked(_INDEX, data)
-
-
-def _unpacked(index: bytes, stored: bytes) -> object:
     place = scratch() / "place"
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
+    (place / "raw").mkdir(parents=True)
+    for name, content in {**_CUT, "index": data}.items():
+        (place / "raw" / name).write_bytes(content)
     outside = scratch() / "outside"
     outside.mkdir(exist_ok=True)
-    descriptor = os.open(place, DIRECTORY)
+    descriptor, raw = os.open(place, DIRECTORY), os.open(place / "raw", DIRECTORY)
     try:
         with _as_device_errors():
-            archive.read_archive(io.BytesIO(index), io.BytesIO(stored), descriptor, b"content", EVERYTHING)
+            cuts.assemble(raw, descriptor, b"content", lambda _: None)
     finally:
-        os.close(descriptor)
+        for each in (descriptor, raw):
+            os.close(each)
         assert os.listdir(outside) == []
         assert {"place", "outside"} == set(os.listdir(scratch()))
     return None
@@ -235,7 +169,7 @@ def _unpacked(index: bytes, stored: bytes) -> object:
 
 @contextlib.contextmanager
 def _as_device_errors() -> Iterator[None]:
-    """The caller of `read_archive` says what an error of the system means."""
+    """The caller of `assemble` says what an error of the system means."""
     try:
         yield
     except OSError as error:
@@ -294,18 +228,6 @@ def _parse_vmdk(data: bytes) -> object:
     for grain in vmdk.VmdkReader(pieces).grains():
         assert len(grain.plain()) == vmdk.GRAIN
     return None
-
-
-def _a_qcow2() -> bytes:
-    layout = qcow2.Layout(64 << 20, [qcow2.Run(first=0, count=2), qcow2.Run(first=9, count=1, zero=True)])
-    return b"".join(layout.head()) + bytes(2 * qcow2.CLUSTER)
-
-
-def _parse_qcow2(data: bytes) -> object:
-    path = scratch() / "disk.qcow2"
-    path.write_bytes(data)
-    layer = qcow2.read_layer(path)
-    return qcow2.merged([layer], layer.size_bytes) if layer.size_bytes < 1 << 40 else None
 
 
 # -- this machine, devices, scripts --
@@ -431,12 +353,10 @@ PARSERS: dict[str, Parser] = {
         seeds=(_DRAFT,),
         parse=_parse_draft,
     ),
-    "index": Parser(seeds=(_INDEX,), parse=_parse_index),
-    "archive": Parser(seeds=(_ARCHIVE,), parse=_parse_archive),
+    "index": Parser(seeds=(_CUT["index"],), parse=_parse_index),
     "domain": Parser(seeds=(DOMAIN,), parse=_parse_domain),
     "domain-metadata": Parser(seeds=METADATA, parse=_parse_metadata, needs="libvirt"),
     "vmdk": Parser(seeds=(_a_vmdk(),), parse=_parse_vmdk),
-    "qcow2": Parser(seeds=(_a_qcow2(),), parse=_parse_qcow2),
     "pid-file": Parser(seeds=(b"1234\n", b"1\n2\n"), parse=_parse_pid_file),
     "mount-name": Parser(seeds=(b"/srv/a b\\040c",), parse=_parse_mounts),
     "terminal": Parser(

@@ -44,7 +44,7 @@ class Node(Subject):
 def provider(tmp_path: Path) -> Iterator[HostProvider]:
     settings = ProviderSettings(
         state_dir=str(tmp_path / "state"),
-        repository_dir=str(tmp_path / "repository"),
+        repository=str(tmp_path / "repository"),
         keys_file=str(tmp_path / "keys"),
     )
     provider = HostProvider(settings)

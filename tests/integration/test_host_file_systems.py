@@ -49,7 +49,7 @@ def mounted(name, where, size="320M"):
 
 def provider():
     settings = ProviderSettings(
-        state_dir=str(root / "state"), repository_dir=str(root / "backups"), keys_file=str(root / "keys")
+        state_dir=str(root / "state"), repository=str(root / "backups"), keys_file=str(root / "keys")
     )
     return HostProvider(settings)
 
@@ -179,7 +179,7 @@ point = mounted("a", root)
 for path, state in (("/", root / "state"), (point, point / "state")):
     one = HostProvider(
         ProviderSettings(
-            state_dir=str(state), repository_dir=str(root / "backups"), keys_file=str(root / "keys")
+            state_dir=str(state), repository=str(root / "backups"), keys_file=str(root / "keys")
         )
     )
     try:
@@ -319,7 +319,7 @@ class Contracted(FileSystem):
         self.writer = Writer(point)
     def provider(self):
         settings = ProviderSettings(
-            state_dir=str(root / "state"), repository_dir=str(root / "backups"), keys_file=str(root / "keys")
+            state_dir=str(root / "state"), repository=str(root / "backups"), keys_file=str(root / "keys")
         )
         return Forgetful(settings)
     def frozen(self):

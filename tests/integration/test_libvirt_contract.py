@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.forgetful import forgetful
+from tests.repository_objects import left_in, plant_foreign
 
-from quiesce.archives import MARK
 from quiesce.errors import ProviderError
 from quiesce.model.operation import Operation
 from quiesce.testing import ProviderContract, Subject
@@ -68,14 +68,14 @@ class DomainSubject(Bench):
         domain = self.guest.domain
         named = [f"checkpoint {name}" for name in self.guest.checkpoints()]
         named += [f"snapshot {found.getName()}" for found in domain.listAllSnapshots()]
-        for root in (self.folder / "repository", self.scratch, lab.FOLDER / "disks"):
+        named += map(str, left_in(self.folder / "repository", self.folder / "drafts"))
+        for root in (self.scratch, lab.FOLDER / "disks"):
             named += [str(path) for path in root.rglob("*") if path.is_file() and _belongs(path, self)]
         return frozenset(named)
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
         if full:
-            self.files(point).mkdir(parents=True)
-            (self.files(point) / "theirs").write_text("theirs")
+            plant_foreign(self.settings(), point, self.instance)
         else:
             name = f"{self.guest.name}-vda.{self.instance}-{point}.qcow2"
             (lab.FOLDER / "disks" / name).write_text("theirs")
@@ -90,8 +90,7 @@ class DomainSubject(Bench):
 
 
 def _belongs(path: Path, subject: DomainSubject) -> bool:
-    ours = "disks" not in path.parts or path.name.startswith(f"{subject.guest.name}-")
-    return ours and path.name != MARK
+    return "disks" not in path.parts or path.name.startswith(f"{subject.guest.name}-")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from tests.repository_objects import packs, spoil
 
 from quiesce.errors import DamagedArtifactError, NonRecoverableError, UnsupportedError
 from quiesce.model.ids import BackupName
@@ -153,13 +154,13 @@ def test_a_block_device_is_saved_and_written_back_in_place(
     made.shell("echo lost >/data/token; sync")
     with pytest.raises(UnsupportedError, match=str(device)):
         bench.restore(inputs={"restore_as": "another"})
-    stored = bench.files() / "vda.0.qcow2"
-    good = stored.read_bytes()
-    stored.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    good = {path: path.read_bytes() for path in packs(bench.repository)}
+    spoil(good)
     with pytest.raises(DamagedArtifactError):
         bench.restore()
     assert made.shell("cat /data/token").strip() == "lost"
-    stored.write_bytes(good)
+    for path, data in good.items():
+        path.write_bytes(data)
     bench.restore()
     made.wait_for_agent()
     assert made.shell("cat /data/token").strip() == "kept"

@@ -37,7 +37,7 @@ class Quiesce(CommandLine):
         super().__init__(home, BLUEPRINT | {"node_templates": {"vm": node}})
 
     def instance(self) -> str:
-        return self.of_instances()[0].parent.name
+        return self.of_instances()[0].instance
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_killed_at_any_moment_it_leaves_a_thawed_guest_and_nothing_else(
     assert not killed.job_runs()
     assert killed.checkpoints() == sorted(f"{quiesce.instance()}-{point}" for point in made)
     assert list(quiesce.scratch.iterdir()) == []
-    assert {path.parts[-3] for path in quiesce.of_instances()} == made
+    assert {key.point for key in quiesce.of_instances()} == made
     for point in made:
         assert "good" in quiesce.run("backups", "verify", "shop", point)
         quiesce.run("remove-backup", "shop", *FULL, "-p", f"snapshot_name={point}")
@@ -88,7 +88,7 @@ def _wait_for(moment: str, running: subprocess.Popen[str], quiesce: Quiesce) -> 
     else:
         pytest.fail(f"the backup ended before its {moment}")
     if moment == "copy":
-        lab.wait(lambda: any(path.suffix == ".qcow2" for path in quiesce.of_instances()))
+        lab.wait(lambda: any((quiesce.home / "drafts").glob("*/draft.json")))
         time.sleep(0.1)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from tests.forgetful import forgetful
+from tests.repository_objects import left_in, plant_foreign
 
-from quiesce.archives import MARK
 from quiesce.errors import RecoverableError, UnsupportedError
 from quiesce.model.call import Related
 from quiesce.model.ids import InstanceId, NodeId
@@ -43,12 +43,10 @@ class StorageSubject(Bench):
         self._lost.append(operation)
 
     def stored(self) -> list[str]:
-        files = (path for path in self.folder.rglob("*") if path.is_file())
-        return [str(path) for path in files if path.name != MARK]
+        return [str(path) for path in left_in(self.repository, self.folder / "drafts")]
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
-        self.files(point).mkdir(parents=True)
-        (self.files(point) / "theirs").write_text("theirs")
+        plant_foreign(self.settings(), point, self.instance)
 
 
 class NetworkSubject(StorageSubject):

@@ -111,7 +111,7 @@ def _run(
     """Run every workflow on one world."""
     home.mkdir()
     settings = ProviderSettings(
-        state_dir="", repository_dir=str(home / "repository"), keys_file=str(home / "keys")
+        state_dir="", repository=str(home / "repository"), keys_file=str(home / "keys")
     )
     asked: list[tuple[bool, str]] = []
     provider = LibvirtProvider(

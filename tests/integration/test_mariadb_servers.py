@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from tests.repository_objects import packs, spoil
 
 pytest.importorskip("pymysql", reason="PyMySQL is not installed (extra mariadb-server)")
 
@@ -357,10 +358,7 @@ def test_a_server_that_runs_is_not_replaced(found: tuple[MariaDBServer, Deployme
 def test_a_damaged_backup_replaces_nothing(found: tuple[MariaDBServer, Deployment]) -> None:
     server, deployment = found
     saved = deployment.back_up()
-    (stored,) = (deployment.root / "repository").rglob("data.tar.gz")
-    data = bytearray(stored.read_bytes())
-    data[len(data) // 2] ^= 1
-    stored.write_bytes(data)
+    spoil(packs(deployment.root / "repository"))
     write_one(server)
     deployment.do(Operation.STOP)
     with pytest.raises(ProviderError):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.repository_objects import left_in, packs, spoil
 
 pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgresql-server)")
 
@@ -203,7 +204,7 @@ def test_a_cut_whose_log_was_let_go_is_refused_and_leaves_nothing(plain: Deploym
         plain.back_up(within=let_go)
     plain.do(Operation.DELETE, undo=True)
     assert plain.slots() == ""
-    assert not list((plain.root / "repository").rglob("*.gz"))
+    assert left_in(plain.root / "repository", plain.root / "drafts") == []
 
 
 def test_a_cut_whose_session_was_ended_is_whole_when_its_log_is_still_there(plain: Deployment) -> None:
@@ -288,10 +289,7 @@ def test_a_server_that_runs_is_not_replaced(plain: Deployment) -> None:
 def test_a_damaged_backup_replaces_nothing(plain: Deployment) -> None:
     plain.server.query("CREATE TABLE ledger AS SELECT 1::bigint AS n")
     saved = plain.back_up()
-    (log,) = (plain.root / "repository").rglob("wal.tar.gz")
-    data = bytearray(log.read_bytes())
-    data[len(data) // 2] ^= 1
-    log.write_bytes(data)
+    spoil(packs(plain.root / "repository"))
     plain.server.query("INSERT INTO ledger VALUES (2)")
     plain.do(Operation.STOP)
     with pytest.raises(ProviderError) as caught:
@@ -388,22 +386,3 @@ def test_a_directory_that_the_servers_user_has_replaced_by_a_link_is_refused(pla
     os.lchown(plain.server.data, plain.server.data.with_name("away").stat().st_uid, -1)
     with pytest.raises(UntrustedPathError, match="is a link"):
         plain.do(Operation.START)
-
-
-def test_a_base_copy_stays_where_it_was_begun(plain: Deployment) -> None:
-    """Whoever may write to the repository led the server's program, by path, to another directory."""
-    elsewhere = plain.root / "elsewhere"
-    elsewhere.mkdir()
-    programs = plain.root / "programs"
-    programs.mkdir()
-    real = next(Path("/usr/lib/postgresql").glob("*/bin/pg_basebackup"), Path("pg_basebackup"))
-    swapping = programs / "pg_basebackup"
-    repository = plain.root / "repository"
-    led = f"mv $name {plain.root}/away && ln -s {elsewhere} ${{name%/}}"
-    swapping.write_text(f'#!/bin/sh\nfor name in {repository}/*/; do {led}; done\nexec {real} "$@"\n')
-    swapping.chmod(0o755)
-    plain.properties["programs"] = str(programs)
-    with contextlib.suppress(ProviderError):
-        plain.do(Operation.PREPARE)
-    assert list(elsewhere.iterdir()) == []
-    assert list((plain.root / "away").rglob("base.tar.gz"))

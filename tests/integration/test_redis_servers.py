@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from tests.repository_objects import left_in, packs, spoil
 
 pytest.importorskip("redis", reason="redis is not installed (extra redis-server)")
 
@@ -253,7 +254,7 @@ def test_a_state_that_was_saved_again_is_not_taken_for_the_cut(
     with pytest.raises(NonRecoverableError, match="saved again"):
         deployment.do(Operation.COPY, artifact=cut.artifact)
     deployment.do(Operation.DELETE, undo=True)
-    assert not list((deployment.root / "repository").rglob("*.gz"))
+    assert left_in(deployment.root / "repository", deployment.root / "drafts") == []
 
 
 def test_a_state_of_another_run_is_not_taken_for_the_cut(found: tuple[RedisServer, Deployment]) -> None:
@@ -332,10 +333,7 @@ def test_a_damaged_backup_replaces_nothing(found: tuple[RedisServer, Deployment]
     server, deployment = found
     server.ask("SADD", "ledger", 1)
     saved = deployment.back_up()
-    (stored,) = (deployment.root / "repository").rglob("dump.rdb.gz")
-    data = bytearray(stored.read_bytes())
-    data[len(data) // 2] ^= 1
-    stored.write_bytes(data)
+    spoil(packs(deployment.root / "repository"))
     server.ask("SADD", "ledger", 2)
     deployment.do(Operation.STOP)
     with pytest.raises(ProviderError):

@@ -53,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def provider() -> Iterator[TerminalProvider]:
-    provider = TerminalProvider(ProviderSettings(state_dir="", repository_dir=""))
+    provider = TerminalProvider(ProviderSettings(state_dir="", repository=""))
     yield provider
     provider.close()
 
@@ -330,7 +330,7 @@ def test_the_timer_thaws_though_the_connection_is_lost(
 def test_a_thaw_disarms_the_timer_and_needs_no_new_login(tmp_path: Path) -> None:
     (tmp_path / "sshd").mkdir()
     context = RecordingContext()
-    provider = TerminalProvider(ProviderSettings(state_dir="", repository_dir=""))
+    provider = TerminalProvider(ProviderSettings(state_dir="", repository=""))
     with sshd(tmp_path / "sshd") as server:
         freeze, thaw = freezing(server, tmp_path / "frozen", thaw_after_s=500.0)
         provider.perform(freeze, context)
@@ -344,7 +344,7 @@ def test_a_thaw_disarms_the_timer_and_needs_no_new_login(tmp_path: Path) -> None
 
 
 def test_another_process_thaws_and_disarms(server: Server, context: RecordingContext, tmp_path: Path) -> None:
-    settings = ProviderSettings(state_dir="", repository_dir="")
+    settings = ProviderSettings(state_dir="", repository="")
     freeze, thaw = freezing(server, tmp_path / "frozen", thaw_after_s=500.0)
     first, second = TerminalProvider(settings), TerminalProvider(settings)
     first.perform(freeze, context)

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from quiesce.app.seen_repositories import SeenRepositories
-from quiesce.archives import Keyring
-from quiesce.errors import UsageError, WrongKeyError
-from quiesce.files.durable import storage_errors
+from quiesce.backups import BackupHome
+from quiesce.errors import UsageError
 from quiesce.files.reading import read_named
-from quiesce.ports.storage import Storage
 from quiesce.repository import Credential, FileKey, Passphrase, Repository
-from quiesce.storage import Limits, open_storage
+from quiesce.storage import Limits
 
-#: what a key of QUIESCE_HOME is used for here
-_PURPOSE: Final = b"quiesce: open a repository"
 _KEY_FILE_BYTES: Final = 4096
-_HOME_LABEL: Final = "QUIESCE_HOME"
-_MISSING_KEY: Final = (
-    "Give what opens it (--passphrase, --key-file), or bring this home's keys back: quiesce keys import"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +29,10 @@ class GivenCredentials:
 class RepositoryAccess:
     """Makes and opens repositories."""
 
-    def __init__(self, keyring: Keyring, secret: Callable[[str], str], seen: SeenRepositories) -> None:
-        """*secret* gives the value of a secret that is named."""
-        self.keyring = keyring
+    def __init__(self, home: BackupHome) -> None:
+        self.home = home
         #: what this home remembers of repositories
-        self.seen = seen
-        self._secret = secret
+        self.seen = home.seen
 
     @contextmanager
     def opened(
@@ -54,11 +43,7 @@ class RepositoryAccess:
         Raises:
             WrongKeyError: when neither a key of this home nor what was given opens it.
         """
-        with self._storage(url, limits) as storage:
-            try:
-                repository = Repository.open(storage, [*self.home_keys(), *self.read(given)])
-            except WrongKeyError as error:
-                raise WrongKeyError(str(error), hint=_MISSING_KEY) from error
+        with self.home.opened(url, self.read(given), limits=limits) as repository:
             yield repository
 
     @contextmanager
@@ -70,18 +55,12 @@ class RepositoryAccess:
         Raises:
             ForeignObjectError: when there is one, or something else.
         """
-        more = self.read(given)
-        with self._storage(url, None) as storage:
-            made = Repository.create(
-                storage, self.home_keys()[0], label=_HOME_LABEL, like=like, grace_s=grace_s
-            )
+        more, addressing = self.read(given), None if like is None else like.addressing
+        with self.home.storage(url) as storage:
+            made = self.home.create(storage, grace_s=grace_s, addressing=addressing)
             for credential in more:
                 made.add_key(credential, label=label_of(given, credential))
             yield made
-
-    def home_keys(self) -> list[FileKey]:
-        """Return what the keys of this home open repositories with; one is made where there is none."""
-        return [FileKey(secret) for secret in self.keyring.secrets_for(_PURPOSE)]
 
     def read(self, given: GivenCredentials) -> list[Credential]:
         """Return what was named.
@@ -93,17 +72,8 @@ class RepositoryAccess:
         if given.key_file is not None:
             found.append(read_key_file(given.key_file))
         if given.passphrase is not None:
-            found.append(Passphrase(self._secret(given.passphrase)))
+            found.append(Passphrase(self.home.secret(given.passphrase)))
         return found
-
-    @contextmanager
-    def _storage(self, url: str, limits: Limits | None) -> Iterator[Storage]:
-        storage = open_storage(url, self._secret, limits=limits)
-        try:
-            with storage_errors(f"use {storage.location}"):
-                yield storage
-        finally:
-            storage.close()
 
 
 def read_key_file(path: Path) -> FileKey:

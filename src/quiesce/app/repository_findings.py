@@ -11,7 +11,7 @@ from quiesce.errors import PlanError, ProviderError
 from quiesce.model.deployment import Deployment
 from quiesce.model.ids import InstanceId
 from quiesce.model.manifest import RepositoryCondition
-from quiesce.model.restore_point import PointState, RestorePoint
+from quiesce.model.restore_point import STORED_BYTES, PointState, RestorePoint
 from quiesce.model.sizes import size_text
 from quiesce.ports import Finding
 
@@ -47,8 +47,7 @@ def _examined(
     return [
         _reachable(services, directory, condition, newest),
         *([_key(condition, newest)] if newest is not None and condition.begun else ()),
-        _writable(condition),
-        _room(condition, _last_bytes(there, instances)),
+        *_of_ground(condition, _last_bytes(there, instances)),
     ]
 
 
@@ -78,9 +77,16 @@ def _key(condition: RepositoryCondition, newest: RestorePoint | None) -> Finding
     return Finding(
         check="key",
         passed=not condition.distrust,
-        detail=condition.distrust or f"a key of this QUIESCE_HOME has signed {name}",
+        detail=condition.distrust or f"a key of this QUIESCE_HOME opens {name}",
         remedy=condition.remedy,
     )
+
+
+def _of_ground(condition: RepositoryCondition, last_bytes: int | None) -> Iterator[Finding]:
+    """Tell what can be seen of a directory without writing to it; of other storages nothing can."""
+    if condition.free_bytes is not None:
+        yield _writable(condition)
+        yield _room(condition.free_bytes, last_bytes)
 
 
 def _writable(condition: RepositoryCondition) -> Finding:
@@ -92,14 +98,14 @@ def _writable(condition: RepositoryCondition) -> Finding:
     )
 
 
-def _room(condition: RepositoryCondition, last_bytes: int | None) -> Finding:
-    free = f"{size_text(condition.free_bytes)} are free"
+def _room(free_bytes: int, last_bytes: int | None) -> Finding:
+    free = f"{size_text(free_bytes)} are free"
     if last_bytes is None:
         detail = f"{free}; there is no full backup yet that tells how much one needs"
-        return Finding(check="room", passed=condition.free_bytes > 0, detail=detail, remedy="Make room.")
+        return Finding(check="room", passed=free_bytes > 0, detail=detail, remedy="Make room.")
     return Finding(
         check="room",
-        passed=condition.free_bytes >= last_bytes * _GROWTH,
+        passed=free_bytes >= last_bytes * _GROWTH,
         detail=f"{free}; the last full backup took {size_text(last_bytes)}",
         remedy="Make room: 'quiesce backups prune' removes what no rule keeps.",
     )
@@ -112,6 +118,6 @@ def _last_bytes(points: Sequence[RestorePoint], instances: Collection[InstanceId
 
 def _sizes(point: RestorePoint, instances: Collection[InstanceId]) -> Iterator[int]:
     for artifact in point.artifacts:
-        size = artifact.content.get("size_bytes")
+        size = artifact.content.get(STORED_BYTES, artifact.content.get("size_bytes"))
         if artifact.instance in instances and isinstance(size, int):
             yield size

@@ -182,4 +182,6 @@ def _described(name: str) -> Description:
 @functools.cache
 def _providers() -> Providers:
     """Return the providers of this process, which share connections."""
-    return providers_of(Settings.of(os.environ), describe_providers())
+    return providers_of(
+        Settings.of(os.environ), describe_providers(), lambda name: managers_secret(name, Masking())
+    )

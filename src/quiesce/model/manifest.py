@@ -69,13 +69,14 @@ class Rebuilt:
 class RepositoryCondition:
     """Whether a repository can take the next backup, as far as it can be seen without writing to it."""
 
-    #: what it lies on, or will lie on: the directory itself, else the nearest one above that is there
+    #: what it lies on, or will lie on: a URL, or the directory, or the nearest one above that is there
     ground: str
     #: whether it was begun already
     begun: bool
     #: why nothing can be written to it; empty: it can
     why_read_only: str
-    free_bytes: int
+    #: None: the storage does not tell
+    free_bytes: int | None
     #: why what was written there last is not believed; empty: it is, or there is nothing
     distrust: str = ""
     #: what to do about that

@@ -27,6 +27,8 @@ class PointState(enum.StrEnum):
 
 #: in `Artifact.content`: the identity of the repository that its copy lies in
 REPOSITORY: Final = "repository"
+#: in `Artifact.content`: how much its copy added to the repository, of which other copies may need something
+STORED_BYTES: Final = "stored_bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class Artifact:
     state: PointState
     consistency: Consistency
     #: what the provider needs to find it again; opaque, but ``files`` (list of path, size_bytes,
-    #: sha256), ``size_bytes`` and ``objects`` (list of provider object ids) are shown when present;
+    #: address), ``size_bytes`` and ``objects`` (list of provider object ids) are shown when present;
     #: ``builds_on`` (list of restore points without which it cannot be restored) keeps those from pruning
     content: Mapping[str, Json] = field(default_factory=dict)
     #: why its consistency is no higher

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from quiesce.errors import NonRecoverableError
 from quiesce.model.call import Call, Related
 from quiesce.model.cut_size import CutSize
 from quiesce.model.former_state import FormerState
@@ -95,16 +96,27 @@ class Provider(Protocol):
         ...
 
 
+def no_secret(name: str) -> str:
+    """Say that there is no secret *name*.
+
+    Raises:
+        NonRecoverableError: always.
+    """
+    raise NonRecoverableError(f"there is no secret {name!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     """What a provider's factory is given."""
 
     #: private directory of this provider for state that must outlive the process; made when first used
     state_dir: str
-    #: default directory repository for full backups
-    repository_dir: str
-    #: the file with the keys of this home, by which what is in a repository is known again
+    #: default repository for full backups: a directory's path, or a URL
+    repository: str
+    #: the file with the keys of this home, which open its repositories; what lies beside it is the home's
     keys_file: str = ""
+    #: gives the value of a secret that a repository's URL names
+    secret: Callable[[str], str] = no_secret
 
 
 ProviderFactory: TypeAlias = Callable[[ProviderSettings], Provider]

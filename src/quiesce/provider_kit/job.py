@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from quiesce.archives import BackupKey
+from quiesce.backups import BackupKey
 from quiesce.model.call import Call
 from quiesce.model.ids import BackupName, Json
 from quiesce.model.operation import FS_PREPARE

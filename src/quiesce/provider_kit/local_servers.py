@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from quiesce.archives import Keyring
+from quiesce.backups import BackupHome
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Description
 from quiesce.model.former_state import FormerState
@@ -53,7 +53,7 @@ class LocalServerOperations(CheckedOperations[ServerJobT]):
         return servers.confirm(job, self.places(job))
 
     def verify(self, job: ServerJobT, /) -> Proof:
-        """Read every byte of the backup and compare the checksums."""
+        """Read every byte of the backup, and see that it is what was written."""
         return job.saving.verify()
 
     def inspect_target(self, job: ServerJobT, /) -> RestoreTarget:
@@ -79,8 +79,8 @@ class LocalServerProvider(PlatformProvider[ServerJobT]):
         """Answer for *description*'s one kind; *make_job* is given the fields of a `ServerJob`."""
         super().__init__(description, {"server": operations})
         self._state = Path(settings.state_dir)
-        self._default_repository = Path(settings.repository_dir)
-        self._keyring = Keyring(Path(settings.keys_file))
+        self._default_repository = settings.repository
+        self._backup_home = BackupHome.of(settings)
         self._commands = NodeCommands(self._state / "said")
         self._options = options
         self._make_job = make_job
@@ -94,12 +94,12 @@ class LocalServerProvider(PlatformProvider[ServerJobT]):
             commands=self._commands,
             state_dir=self._state,
             default_repository=self._default_repository,
-            keyring=self._keyring,
+            home=self._backup_home,
         )
 
     def repository(self, call: Call) -> str:
         """Return where the instance's backups are kept."""
-        return str(self._read_options(call).repository or self._default_repository)
+        return self._read_options(call).repository or self._default_repository
 
     def close(self) -> None:
         """Give back what was started."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from quiesce.archives.streams import Progress, checksum
+from quiesce.backups import Progress
 from quiesce.files.reading import open_regular_file
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.restore_point import Proof
 from quiesce.ports import Context
 from quiesce.provider_kit.saving import proof, watched
+
+_PIECE_BYTES: Final = 1 << 20
 
 
 def verify_named_files(call: Call, context: Context) -> Proof | None:
@@ -53,9 +57,22 @@ def _damage(call: Call, named: dict[str, Json], told: Progress) -> str:
 def _looked_at(path: Path, named: dict[str, Json], told: Progress) -> tuple[int, str]:
     if _text(named, "sha256"):
         size_bytes = named.get("size_bytes")
-        return checksum(path, told, at_most=size_bytes if isinstance(size_bytes, int) else None)
+        return _checksum(path, told, size_bytes if isinstance(size_bytes, int) else None)
     with open_regular_file(path) as file:
         return file.seek(0, 2), ""
+
+
+def _checksum(path: Path, told: Progress, at_most: int | None) -> tuple[int, str]:
+    """Return size and SHA-256; of what is longer than *at_most*, an empty one: it may end nowhere."""
+    hashed, size_bytes = hashlib.sha256(), 0
+    with open_regular_file(path) as file:
+        while data := file.read(_PIECE_BYTES):
+            size_bytes += len(data)
+            if at_most is not None and size_bytes > at_most:
+                return max(size_bytes, file.seek(0, 2)), ""
+            hashed.update(data)
+            told(len(data))
+    return size_bytes, hashed.hexdigest()
 
 
 def _text(named: dict[str, Json], key: str) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from quiesce.archives import Archives, Draft, Manifest
+from quiesce.backups import Backups, Draft, Manifest
 from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
@@ -25,7 +25,7 @@ from quiesce.provider_kit.ownership import maker_of
 class Saving:
     """The copy that a call is about. Every method may be called again after a crash."""
 
-    def __init__(self, job: Job, repository: Archives, provider: str) -> None:
+    def __init__(self, job: Job, repository: Backups, provider: str) -> None:
         self.repository = repository
         self._job = job
         self._provider = provider
@@ -37,6 +37,10 @@ class Saving:
             ForeignObjectError: when another execution, or somebody else, made what is there.
         """
         return self.repository.made_before(self._job.place, self._job.call.execution)
+
+    def made_before_cut(self) -> Manifest | None:
+        """Return the same within a frozen window; None where to ask takes a network's time: copying asks."""
+        return self.made_before() if self.repository.is_local else None
 
     def begin(self) -> Draft:
         """Take the place in the repository, or take up what this execution had begun there.
@@ -67,7 +71,7 @@ class Saving:
         )
 
     def manifest(self) -> Manifest:
-        """Return the copy's manifest: the very one that the catalog knows, or one that our keys have signed.
+        """Return the copy's manifest: the very one that the catalog knows, when it knows one.
 
         Raises:
             ResourceNotFoundError: when there is no complete copy.
@@ -88,11 +92,11 @@ class Saving:
         manifest = self.manifest()
         damages = self.repository.verify(manifest, watched(self._job.context, manifest.size_bytes))
         if damages:
-            raise DamagedArtifactError("; ".join(f"{damage.path}: {damage.reason}" for damage in damages))
+            raise DamagedArtifactError("; ".join(damages))
         return manifest
 
     def verify(self) -> Proof:
-        """Read every byte and compare the checksums."""
+        """Read every byte, and see that it is what was written."""
         return proof_of("checksums", self._read_all)
 
     def remove(self) -> str:
@@ -103,16 +107,18 @@ class Saving:
         """
         call = self._job.call
         if call.full and "files" in (call.artifact or {}) and not call.undo:
-            self.repository.require_holding(self._job.place, call.artifact or {})
+            self.repository.require(call.artifact)
         try:
-            self.repository.delete(self._job.place, made_by=maker_of(self._job.call))
+            kept_s = self.repository.delete(self._job.place, made_by=maker_of(self._job.call))
         except ForeignObjectError as error:
             return f"{error}; it was left alone"
+        if kept_s is not None and not call.undo:
+            self._job.say(f"it is kept aside for {kept_s / 3600:g} h; collecting after that makes room")
         return ""
 
     def _read_all(self) -> str:
         manifest = self.checked()
-        return f"{len(manifest.files)} files, {manifest.size_bytes} bytes read"
+        return f"{len(manifest.items)} items, {manifest.size_bytes} bytes read"
 
 
 def proof(kind: str, *, damage: str = "", detail: str = "") -> Proof:

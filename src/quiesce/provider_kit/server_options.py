@@ -8,6 +8,7 @@ from pathlib import Path
 from quiesce.model.ids import Json
 from quiesce.model.options import option
 from quiesce.model.words import read_absolute_path, read_unit
+from quiesce.provider_kit.repository_option import read_repository
 
 
 def read_path(value: Json) -> Path:
@@ -31,6 +32,6 @@ class LocalServerOptions:
         read=read_unit,
         per_node=True,
     )
-    repository: Path | None = option(
-        None, "directory of the node's own repository", read=read_path, per_node=True
+    repository: str | None = option(
+        None, "path or URL of the node's own repository", read=read_repository, per_node=True
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
-from quiesce.archives import Archives, Keyring
+from quiesce.backups import BackupHome, Backups
 from quiesce.errors import (
     InUseError,
     NonRecoverableError,
@@ -55,8 +55,8 @@ class ServerOptions(Protocol):
         ...
 
     @property
-    def repository(self) -> Path | None:
-        """The node's own repository."""
+    def repository(self) -> str | None:
+        """The node's own repository: a path or a URL."""
         ...
 
 
@@ -75,8 +75,8 @@ class ServerJob(Job, Generic[OptionsT]):
     options: OptionsT
     commands: NodeCommands
     state_dir: Path
-    default_repository: Path
-    keyring: Keyring
+    default_repository: str
+    home: BackupHome
 
     @property
     def data_directory(self) -> Path:
@@ -100,9 +100,9 @@ class ServerJob(Job, Generic[OptionsT]):
         return digest(self.call.deployment, self.call.instance)
 
     @property
-    def repository(self) -> Archives:
+    def repository(self) -> Backups:
         """Where the node's backups are kept."""
-        return Archives(self.options.repository or self.default_repository, self.keyring)
+        return Backups(self.options.repository or self.default_repository, self.home)
 
     @property
     def saving(self) -> Saving:

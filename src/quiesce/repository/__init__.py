@@ -14,6 +14,7 @@ the byte: ``docs/repository-format.md``.
 from quiesce.repository.checking import CheckRange, RepositoryChecked
 from quiesce.repository.collecting import Collected
 from quiesce.repository.comparing import Difference, EntryDifference, differences
+from quiesce.repository.content_draft import StreamDraft, blocks_of
 from quiesce.repository.keys import Credential, FileKey, Passphrase
 from quiesce.repository.points import Point, PointItem, PointKey, StoredPoints
 from quiesce.repository.removing import RemovedPoint
@@ -28,10 +29,13 @@ from quiesce.repository.restoring import PointReader
 from quiesce.repository.saving_trees import TreeSaved
 from quiesce.repository.session import WriterSession
 from quiesce.repository.storing import StoredFigures
-from quiesce.repository.trees import TreeEntry
+from quiesce.repository.tree_draft import TreeDraft
+from quiesce.repository.trees import HARD_LINK, SPARSE, TreeEntry, kind_of
 from quiesce.repository.verifying import PointsVerified
 
 __all__ = [
+    "HARD_LINK",
+    "SPARSE",
     "CheckRange",
     "Collected",
     "Credential",
@@ -53,8 +57,12 @@ __all__ = [
     "RepositoryKey",
     "StoredFigures",
     "StoredPoints",
+    "StreamDraft",
+    "TreeDraft",
     "TreeEntry",
     "TreeSaved",
     "WriterSession",
+    "blocks_of",
     "differences",
+    "kind_of",
 ]

@@ -90,6 +90,29 @@ class ContentDraft:
         ]
 
 
+class StreamDraft:
+    """A stream of bytes on its way, in whatever pieces it comes."""
+
+    __slots__ = ("_content", "_rest")
+
+    def __init__(self, store: BlobStore) -> None:
+        self._content = ContentDraft(store)
+        self._rest = bytearray()
+
+    def write(self, data: Data) -> None:
+        """Append *data*."""
+        self._rest += data
+        while len(self._rest) >= BLOCK_BYTES:
+            self._content.add(bytes(self._rest[:BLOCK_BYTES]))
+            del self._rest[:BLOCK_BYTES]
+
+    def end(self) -> ContentDraft:
+        """Return the content; nothing more is appended."""
+        self._content.add(bytes(self._rest))
+        self._rest.clear()
+        return self._content
+
+
 def _is_zeros(data: Data, length: int) -> bool:
     # most data are told by their ends, without zeros being made to compare them with
     if data[0] or data[-1]:

@@ -17,13 +17,19 @@ def addresses_of(fetcher: BlobFetcher, point: Point, seen: set[bytes] | None = N
     """
     known = set() if seen is None else seen
     for item in point.items.values():
-        yield item.root
-        if item.root not in known:
-            known.add(item.root)
-            yield from _needs_of_item(fetcher, item, known)
+        yield from needs_of_item(fetcher, item, known)
 
 
-def _needs_of_item(fetcher: BlobFetcher, item: PointItem, known: set[bytes]) -> Iterator[bytes]:
+def needs_of_item(fetcher: BlobFetcher, item: PointItem, seen: set[bytes] | None = None) -> Iterator[bytes]:
+    """Yield the same of one item."""
+    known = set() if seen is None else seen
+    yield item.root
+    if item.root not in known:
+        known.add(item.root)
+        yield from _below_root(fetcher, item, known)
+
+
+def _below_root(fetcher: BlobFetcher, item: PointItem, known: set[bytes]) -> Iterator[bytes]:
     root = fetcher.get(item.root)
     if item.kind != "tree":
         yield from _needs_of_lists(fetcher, read_records(root), known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,9 +25,10 @@ from quiesce.ports.storage import Storage
 from quiesce.repository.checking import KEYS, CheckRange, RepositoryChecked, RepositoryChecker
 from quiesce.repository.collecting import Collected, Collector
 from quiesce.repository.fetching import BlobFetcher
+from quiesce.repository.index import PackId
 from quiesce.repository.keys import Credential, Keys, WrappedKeys, no_key_fits
 from quiesce.repository.needs import addresses_of
-from quiesce.repository.opened import OpenedRepository, small_object
+from quiesce.repository.opened import CONDEMNED, OpenedRepository, fresh_name, small_object
 from quiesce.repository.points import POINTS, Point, PointKey, StoredPoints, point_name, siblings
 from quiesce.repository.removing import RemovedPoint, bring_back, remove_point, removed_points
 from quiesce.repository.restoring import PointReader
@@ -125,10 +127,10 @@ class Repository:
         credential: Credential,
         *,
         label: str = "",
-        like: Repository | None = None,
+        addressing: bytes | None = None,
         grace_s: float = _DAY_S,
     ) -> Repository:
-        """Make a repository where none is; *like* another, so that points can be copied between the two.
+        """Make a repository where none is; with the *addressing* of another, points fit both.
 
         Raises:
             ForeignObjectError: when there is one, or something else.
@@ -140,7 +142,7 @@ class Repository:
             raise ForeignObjectError(
                 f"{storage.location} holds {what} already", hint="Choose an empty place."
             )
-        keys = Keys.new(like.addressing if like is not None else None)
+        keys = Keys.new(addressing)
         made = cls(OpenedRepository(storage=storage, keys=keys, grace_s=grace_s))
         made.add_key(credential, label=label)
         storage.put(CONFIG, _config(keys, grace_s), exclusive=True)
@@ -162,16 +164,23 @@ class Repository:
             WrongKeyError: no credential fits.
             DamagedArtifactError: it was changed by somebody without the key.
         """
-        try:
-            config = small_object(storage, CONFIG)
-        except ObjectNotFoundError:
-            raise UnreachableError(f"there is no repository in {storage.location}") from None
+        config = _config_in(storage)
         repository, grace_s = _read_config(config)
         keys = _opened_keys(storage, repository, list(credentials))
         _require_authentic(keys, config, grace_s)
         return cls(
             OpenedRepository(storage=storage, keys=keys, grace_s=grace_s, clock=clock, monotonic=monotonic)
         )
+
+    @staticmethod
+    def id_in(storage: Storage) -> str:
+        """Return which repository is in *storage*, as it says itself: no key is needed, nothing is proven.
+
+        Raises:
+            UnreachableError: there is none: not mounted, or another place is meant.
+            DamagedArtifactError: what says so is not what was written.
+        """
+        return _read_config(_config_in(storage))[0].hex()
 
     @property
     def id(self) -> str:
@@ -241,6 +250,12 @@ class Repository:
         """Return a reader of one point."""
         return next(self.read(key, threads=threads))
 
+    def put(self, point: Point) -> None:
+        """Make a point durable that needs nothing, in place of what has its name."""
+        if point.items:
+            raise ValueError(f"{point.key} needs what a writer stores")
+        self._opened.put_sealed(point_name(self._opened.keys, point.key), point.as_bytes())
+
     def remove(self, key: PointKey) -> bool:
         """Remove one point, in whatever order; tell whether it was there. Room is made by `collect`.
 
@@ -271,6 +286,14 @@ class Repository:
         """Read and authenticate all that some points need; *progress* hears how many bytes were read."""
         return PointVerifier(self._opened, progress).run(keys)
 
+    def condemn(self, packs: Iterable[PackId]) -> None:
+        """Let nobody who begins to write rely on *packs*: what is needed of them is stored anew.
+
+        They are collected as any other that is condemned: when nothing is needed of them any more.
+        """
+        if data := b"".join(sorted(packs)):
+            self._opened.put_sealed(fresh_name(CONDEMNED), data)
+
     def only_needed_by(self, keys: Iterable[PointKey]) -> int:
         """Return how many stored bytes nobody would need if these points were not there."""
         index, gone = self._opened.load_index(), set(keys)
@@ -282,6 +305,40 @@ class Repository:
             needed[goes].update(addresses_of(fetcher, point, looked[goes]))
         alone = needed[True] - needed[False]
         return sum(place.length for place in map(index.find, alone) if place is not None)
+
+    def absent(self, points: Iterable[Point]) -> dict[PointKey, str]:
+        """Return what is wrong with those of *points* that need what is in no pack that is there.
+
+        Lists of content are read, no content.
+        """
+        index, lost = self._opened.load_index(), dict[PointKey, str]()
+        fetcher = BlobFetcher(self._opened, index)
+        for point in points:
+            try:
+                needed = addresses_of(fetcher, point)
+                missing = next((each for each in needed if index.find(each) is None), None)
+            except DamagedArtifactError as error:
+                lost[point.key] = str(error)
+                continue
+            if missing is not None:
+                lost[point.key] = f"the blob {missing.hex()} is in no pack that is there"
+        return lost
+
+    def is_untouched(self, keys: Iterable[PointKey], since: float) -> bool:
+        """Tell whether nothing that *keys* need was put after *since*, by the storage's clock, or is gone."""
+        index = self._opened.load_index()
+        fetcher, times = BlobFetcher(self._opened, index), dict[PackId | None, float]()
+        times |= {pack: found.modified for pack, found in self._opened.stored_packs().items()}
+        try:
+            for key in keys:
+                stored = self._opened.storage.stat(point_name(self._opened.keys, key))
+                placed = map(index.find, addresses_of(fetcher, self.point(key)))
+                needed = {place.pack if place is not None else None for place in placed}
+                if stored.modified > since or any(times.get(pack, math.inf) > since for pack in needed):
+                    return False
+        except (DamagedArtifactError, ResourceNotFoundError, ObjectNotFoundError):
+            return False
+        return True
 
     def collect(self, *, simulate: bool = False, most_waste: float = 0.25) -> Collected:
         """Delete what no point needs, when its grace is over; see `Collector`."""
@@ -315,7 +372,8 @@ class Repository:
                 "the two repositories address their content differently",
                 hint="Create the one to copy to like the other, so that points fit both.",
             )
-        there, found = set(other.stored_points().keys), self.stored_points()
+        # what is damaged there is not: it is copied anew
+        there, found = {point.key for point in other.stored_points().points}, self.stored_points()
         wanted = set(found.keys if keys is None else keys) - there
         damages = {key: _DAMAGED for key in found.damaged.values() if key in wanted}
         copied = PointsCopied(there=len(there), damages=damages)
@@ -391,6 +449,16 @@ class Repository:
 
     def _key_name(self, id_: str) -> ObjectName:
         return ObjectName(f"{KEYS}/{self._opened.keys.repository.hex()}-{id_}")
+
+
+def _config_in(storage: Storage) -> bytes:
+    try:
+        return small_object(storage, CONFIG)
+    except ObjectNotFoundError:
+        raise UnreachableError(
+            f"{storage.location} holds no repository, so it may not be mounted",
+            hint="Mount it, or make a repository there: quiesce repository init",
+        ) from None
 
 
 def _config(keys: Keys, grace_s: float) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
@@ -20,13 +20,10 @@ from quiesce.repository.fetching import BlobFetcher
 from quiesce.repository.points import Point, PointItem
 from quiesce.repository.saving_trees import read_tree
 from quiesce.repository.trees import (
-    BLOCK_DEVICE,
-    CHARACTER_DEVICE,
     DIRECTORY,
     FILE,
     HARD_LINK,
     LINK,
-    PIPE,
     SPARSE,
     TreeEntry,
 )
@@ -36,14 +33,10 @@ _BATCH_ENTRIES: Final = 2048
 _BATCHES_UNDER_WAY: Final = 3
 _HOLE_BYTES: Final = 4096
 _ZERO_BLOCK: Final = bytes(BLOCK_BYTES)
-_TYPES: Final = {
-    FILE: 0o100000,
-    DIRECTORY: 0o040000,
-    LINK: 0o120000,
-    PIPE: 0o010000,
-    CHARACTER_DEVICE: 0o020000,
-    BLOCK_DEVICE: 0o060000,
-}
+
+
+def _nobody(_moved_bytes: int) -> None:
+    """Tell nobody."""
 
 
 class PointReader:
@@ -94,9 +87,11 @@ class PointReader:
         allowed: Allowed | None = None,
         sync: Sync = Sync.FILE_SYSTEM,
         below: bytes = b"",
+        progress: Callable[[int], None] = _nobody,
     ) -> TreeProblems:
         """Write a tree into an empty directory of ours; return what could not be kept.
 
+        *progress* hears how many bytes were written; it may raise to end it.
         Of what is at and *below* a path, the path's last name is then the only one in the directory.
 
         Raises:
@@ -106,20 +101,43 @@ class PointReader:
         writer = TreeWriter(root, allowed=allowed, sync=sync)
         try:
             for entry, content in self._with_content(entries):
-                self._restore(writer, entry, content)
+                self._restore(writer, entry, content, progress)
             return writer.finish()
         finally:
             writer.close()
 
-    def restore_disk(self, item: str, descriptor: int, *, is_zero: bool = False) -> None:
+    def restore_disk(
+        self,
+        item: str,
+        descriptor: int,
+        *,
+        is_zero: bool = False,
+        progress: Callable[[int], None] = _nobody,
+    ) -> None:
         """Write a disk to an open file or device; what *is_zero* beforehand needs no zeros written."""
+        for offset, length, data in self.blocks(item):
+            if data is not None:
+                write_all_at(descriptor, data, offset)
+            elif not is_zero:
+                _write_zeros(descriptor, offset, length)
+            progress(length)
+
+    def blocks(self, item: str) -> Iterator[tuple[int, int, bytes | None]]:
+        """Yield offset, length and data of each piece of a disk or stream in order; None: all zeros."""
         found = self._item(item, "disk", "stream")
         records = self._from(read_records(self._fetcher.get(found.root)), 0)
         for offset, record, data in self._fetched(records, 0, found.size_bytes):
+            yield offset, record.length, None if record.is_zeros else data
+
+    def extents(self, item: str) -> Iterator[tuple[int, int]]:
+        """Yield offset and length of each piece of a disk or stream that is not all zeros, in order.
+
+        Lists are read, no content.
+        """
+        found = self._item(item, "disk", "stream")
+        for offset, record in self._from(read_records(self._fetcher.get(found.root)), 0):
             if not record.is_zeros:
-                write_all_at(descriptor, data, offset)
-            elif not is_zero:
-                _write_zeros(descriptor, offset, record.length)
+                yield offset, record.length
 
     def _alone(self, item: str, below: bytes) -> Iterator[TreeEntry]:
         """Yield what is at and below a path as a tree by itself, with files first named elsewhere."""
@@ -137,7 +155,13 @@ class PointReader:
                 firsts[entry.target] = path
                 yield replace(self.entry(item, entry.target), path=path)
 
-    def _restore(self, writer: TreeWriter, entry: TreeEntry, content: dict[bytes, bytes]) -> None:
+    def _restore(
+        self,
+        writer: TreeWriter,
+        entry: TreeEntry,
+        content: dict[bytes, bytes],
+        progress: Callable[[int], None],
+    ) -> None:
         if entry.kind == HARD_LINK:
             try:
                 writer.hard_link(entry.path, entry.target)
@@ -151,20 +175,28 @@ class PointReader:
             writer.symbolic_link(entry.path, entry.target, metadata)
         elif entry.kind == FILE:
             with writer.file(entry.path, metadata, entry.size_bytes) as file:
-                self._fill(file, entry, content)
+                self._fill(file, entry, content, progress)
         else:
             writer.special(entry.path, metadata, os.makedev(*entry.device))
 
-    def _fill(self, file: TreeFileWriter, entry: TreeEntry, content: dict[bytes, bytes]) -> None:
+    def _fill(
+        self,
+        file: TreeFileWriter,
+        entry: TreeEntry,
+        content: dict[bytes, bytes],
+        progress: Callable[[int], None],
+    ) -> None:
         put = _put_sparse if entry.bits & SPARSE else _put
         if content or not entry.records:
             for record in entry.records:
                 put(file, record, content.get(record.address, b""))
+            progress(entry.size_bytes)
             return
         records: Iterable[BlobRecord] = entry.records
         records = self._fetcher.records(records) if entry.is_indirect else records
         for _, record, data in self._fetched(_placed(0, records), 0, entry.size_bytes):
             put(file, record, data)
+            progress(record.length)
 
     def _with_content(self, entries: Iterator[TreeEntry]) -> Iterator[tuple[TreeEntry, dict[bytes, bytes]]]:
         """Yield each entry with its content, as far as it is small; it is fetched ahead."""
@@ -298,7 +330,7 @@ def _write_zeros(descriptor: int, offset: int, length: int) -> None:
 
 def _metadata(entry: TreeEntry) -> Metadata:
     return Metadata(
-        mode=_TYPES[entry.kind] | entry.mode,
+        mode=entry.type_and_mode,
         uid=entry.uid,
         gid=entry.gid,
         mtime_ns=entry.mtime_ns,

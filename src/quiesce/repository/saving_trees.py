@@ -23,18 +23,14 @@ from quiesce.repository.fetching import BlobFetcher
 from quiesce.repository.points import PointItem
 from quiesce.repository.storing import BlobSlot, BlobStore
 from quiesce.repository.trees import (
-    BLOCK_DEVICE,
-    CHARACTER_DEVICE,
-    DIRECTORY,
     FILE,
     HARD_LINK,
     INDIRECT,
-    LINK,
-    PIPE,
     SPARSE,
     Segment,
     SegmentDraft,
     TreeEntry,
+    kind_of,
     read_root,
     read_segment,
     walk_order,
@@ -47,14 +43,6 @@ _TWO_TICKS_NS: Final = 20_000_000
 _MOST_AHEAD: Final = 32
 #: so many entries may wait for their content
 _MOST_PENDING: Final = 2048
-_KINDS: Final = {
-    stat.S_IFREG: FILE,
-    stat.S_IFDIR: DIRECTORY,
-    stat.S_IFLNK: LINK,
-    stat.S_IFIFO: PIPE,
-    stat.S_IFCHR: CHARACTER_DEVICE,
-    stat.S_IFBLK: BLOCK_DEVICE,
-}
 
 
 @dataclass(slots=True)
@@ -329,7 +317,7 @@ class TreeSaver:
         if status.st_size < BLOCK_BYTES:
             content.add(os.read(descriptor, BLOCK_BYTES))
         else:
-            _read_large(descriptor, status.st_size, content)
+            read_large(descriptor, status.st_size, content)
             fields["bits"] = SPARSE if status.st_blocks * 512 < status.st_size else 0
         fields["size_bytes"] = content.size_bytes
         self._note_change(path, status, os.fstat(descriptor))
@@ -383,7 +371,7 @@ def _known_from(root: int) -> int:
     return time.time_ns()
 
 
-def _read_large(descriptor: int, size_bytes: int, content: ContentDraft) -> None:
+def read_large(descriptor: int, size_bytes: int, content: ContentDraft) -> None:
     """Read a file block by block, and nothing where it has holes."""
     for offset, length in blocks_of(data_ranges(descriptor, size_bytes), size_bytes):
         content.skip_to(offset)
@@ -397,7 +385,7 @@ def _read_large(descriptor: int, size_bytes: int, content: ContentDraft) -> None
 def _fields(path: bytes, status: os.stat_result, attributes: object, flags: int) -> dict[str, object]:
     return {
         "path": path,
-        "kind": _KINDS[stat.S_IFMT(status.st_mode)],
+        "kind": kind_of(status.st_mode),
         "mode": stat.S_IMODE(status.st_mode),
         "uid": status.st_uid,
         "gid": status.st_gid,

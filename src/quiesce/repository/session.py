@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Self
 
@@ -11,15 +11,17 @@ from quiesce.errors import DamagedArtifactError, ForeignObjectError, ObjectExist
 from quiesce.files.mounts import times_tell
 from quiesce.files.walking import Entry, everything
 from quiesce.model.stored_object import ObjectName
-from quiesce.repository.content import BLOCK_BYTES, BlobRecord, read_records, write_records, zero_blocks
-from quiesce.repository.content_draft import ContentDraft, blocks_of
+from quiesce.repository.content import BlobRecord, read_records, write_records, zero_blocks
+from quiesce.repository.content_draft import ContentDraft, StreamDraft, blocks_of
 from quiesce.repository.fetching import BlobFetcher
 from quiesce.repository.index import PackId
-from quiesce.repository.needs import addresses_of
+from quiesce.repository.needs import addresses_of, needs_of_item
 from quiesce.repository.opened import OpenedRepository
-from quiesce.repository.points import Point, PointItem, point_name
+from quiesce.repository.points import Point, PointItem, PointKey, point_name
+from quiesce.repository.restoring import PointReader
 from quiesce.repository.saving_trees import PreviousTree, TreeSaved, TreeSaver
 from quiesce.repository.storing import BlobStore, StoredFigures
+from quiesce.repository.tree_draft import TreeDraft
 
 #: returns *length* bytes from *offset* on
 ReadAt = Callable[[int, int], bytes]
@@ -102,14 +104,62 @@ class WriterSession:
 
     def add_stream(self, pieces: Iterable[bytes]) -> PointItem:
         """Store a stream of bytes, in whatever pieces it comes."""
-        content, rest = ContentDraft(self._store), bytearray()
+        stream = self.stream()
         for piece in pieces:
-            rest += piece
-            while len(rest) >= BLOCK_BYTES:
-                content.add(bytes(rest[:BLOCK_BYTES]))
-                del rest[:BLOCK_BYTES]
-        content.add(bytes(rest))
-        return self._content_item("stream", content)
+            stream.write(piece)
+        return self.end_stream(stream)
+
+    def stream(self) -> StreamDraft:
+        """Return a stream to write to; `end_stream` makes an item of it."""
+        return StreamDraft(self._store)
+
+    def end_stream(self, stream: StreamDraft) -> PointItem:
+        """Return the item of a stream that nothing more is written to."""
+        return self._content_item("stream", stream.end())
+
+    def tree(self) -> TreeDraft:
+        """Return a tree to which entries are added as a walk meets them; `end_tree` makes an item of it."""
+        return TreeDraft(self._store)
+
+    def end_tree(self, tree: TreeDraft) -> PointItem:
+        """Return the item of a tree to which nothing more is added."""
+        item = tree.end()
+        self._made.add(item.root)
+        return item
+
+    def rely_on(self, item: PointItem) -> bool:
+        """Tell whether all that *item*, which an earlier session stored, needs is there still."""
+        try:
+            there = all(map(self._store.rely, needs_of_item(self._fetcher, item)))
+        except DamagedArtifactError:
+            return False
+        if there:
+            self._made.add(item.root)
+        return there
+
+    def doubt(self, item: PointItem) -> None:
+        """Read all that *item* needs, and rely no more on packs in which any of it is damaged."""
+        try:
+            for address in needs_of_item(self._fetcher, item):
+                self._doubt(address)
+        except DamagedArtifactError:
+            return  # a list of it: what it told of is not known any more
+
+    def _doubt(self, address: bytes) -> None:
+        place = self._store.index.find(address)
+        try:
+            self._fetcher.get(address)
+        except DamagedArtifactError:
+            self._store.index.avoid([place.pack] if place is not None else [])
+
+    def reader(self, items: Mapping[str, PointItem]) -> PointReader:
+        """Return a reader of *items* that are durable, and part of no point yet."""
+        unnamed = Point(key=PointKey(deployment="", point=""), made_at=0.0, items=items)
+        return PointReader(self._fetcher, unnamed)
+
+    def flush(self) -> None:
+        """Make what was stored by now durable, and known to others."""
+        self._store.flush()
 
     def take_over(self, addresses: Iterable[bytes], source: BlobFetcher) -> None:
         """Store blobs of another repository, as far as they are not here."""

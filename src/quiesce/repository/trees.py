@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +30,16 @@ BLOCK_DEVICE: Final = ord("b")
 HARD_LINK: Final = ord("h")
 _DEVICES: Final = {CHARACTER_DEVICE, BLOCK_DEVICE}
 _KINDS: Final = {FILE, DIRECTORY, LINK, PIPE, CHARACTER_DEVICE, BLOCK_DEVICE, HARD_LINK}
+
+_TYPES: Final = {
+    FILE: stat.S_IFREG,
+    DIRECTORY: stat.S_IFDIR,
+    LINK: stat.S_IFLNK,
+    PIPE: stat.S_IFIFO,
+    CHARACTER_DEVICE: stat.S_IFCHR,
+    BLOCK_DEVICE: stat.S_IFBLK,
+}
+_KIND_OF_TYPE: Final = {type_: kind for kind, type_ in _TYPES.items()}
 
 #: had holes when it was read
 SPARSE: Final = 1
@@ -68,6 +79,16 @@ class TreeEntry:
     target: bytes = b""
     #: major and minor number
     device: tuple[int, int] = (0, 0)
+
+    @property
+    def type_and_mode(self) -> int:
+        """Its kind and permissions as `os.stat_result.st_mode` has them; of a hard link permissions only."""
+        return _TYPES.get(self.kind, 0) | self.mode
+
+    @property
+    def is_hard_link(self) -> bool:
+        """Whether it is a further name of a file before it."""
+        return self.kind == HARD_LINK
 
     @property
     def is_indirect(self) -> bool:
@@ -164,6 +185,11 @@ def read_root(data: bytes) -> Iterator[Segment]:
             raise DamagedArtifactError("the root of a tree ends in the middle")
         yield Segment(data[begin : begin + length], data[at + _SEGMENT.size : begin], entries)
         at = begin + length
+
+
+def kind_of(mode: int) -> int:
+    """Return the kind of what has that `st_mode`."""
+    return _KIND_OF_TYPE[stat.S_IFMT(mode)]
 
 
 def walk_order(path: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 
 from quiesce.errors import DamagedArtifactError, ObjectNotFoundError, ResourceNotFoundError
 from quiesce.repository.fetching import BlobFetcher
+from quiesce.repository.index import PackId
 from quiesce.repository.needs import addresses_of
 from quiesce.repository.opened import OpenedRepository
 from quiesce.repository.points import Point, PointKey, point_name
@@ -30,6 +31,8 @@ class PointsVerified:
     bytes_read: int = 0
     #: by point, the first thing that is wrong with it
     damages: dict[PointKey, str] = field(default_factory=dict)
+    #: in which something of that lies
+    damaged_packs: set[PackId] = field(default_factory=set)
 
 
 class PointVerifier:
@@ -76,12 +79,21 @@ class PointVerifier:
     def _unread(self, point: Point) -> Iterator[bytes]:
         """Yield what was not read for a point before, each once."""
         seen: set[bytes] = set()
-        for address in addresses_of(self._fetcher, point):
-            if address in self._damaged:
-                raise DamagedArtifactError(self._damaged[address])
-            if address not in self._whole and address not in seen:
-                seen.add(address)
-                yield address
+        address = b""
+        try:
+            for address in addresses_of(self._fetcher, point):
+                if address in self._damaged:
+                    raise DamagedArtifactError(self._damaged[address])
+                if address not in self._whole and address not in seen:
+                    seen.add(address)
+                    yield address
+        except DamagedArtifactError:
+            self._note_damage(address)  # a list that could not be read is the last that was named
+            raise
+
+    def _note_damage(self, address: bytes) -> None:
+        places = self._fetcher.index.places(address, avoided=True)
+        self._verified.damaged_packs.update(place.pack for place in places)
 
     def _read_batch(self, batch: list[bytes]) -> int:
         try:
@@ -94,6 +106,7 @@ class PointVerifier:
             return len(self._fetcher.get(address))
         except (DamagedArtifactError, ObjectNotFoundError) as error:
             self._damaged[address] = str(error)
+            self._note_damage(address)
             raise
 
     def _note(self, batch: list[bytes], future: Future[int]) -> None:

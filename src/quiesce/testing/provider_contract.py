@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pytest
 
-from quiesce.archives import Archives, BackupKey, Keyring
+from quiesce.backups import BackupHome, BackupKey, Backups
 from quiesce.errors import ForeignObjectError, OperationTimeoutError, ProviderError, UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.capabilities import Capabilities
@@ -76,6 +76,10 @@ class Subject:
 
     def running(self) -> bool:
         """Tell whether it runs, seen from outside the provider."""
+        raise NotImplementedError
+
+    def home(self) -> BackupHome:
+        """Return what opens the repository that backups go to."""
         raise NotImplementedError
 
     def objects(self) -> frozenset[str]:
@@ -395,7 +399,7 @@ class ProviderContract:
         place = BackupKey(
             deployment=call.deployment, point=call.point or BackupName(""), instance=call.instance
         )
-        repository = Archives(Path(provider.repository(call)), Keyring(Path()))
+        repository = Backups(provider.repository(call), subject.home())
         assert repository.manifest(place, known=artifact).execution == call.execution
 
     @pytest.mark.parametrize("full", [False, True], ids=["snapshot", "backup"])

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tests.forgetful import forgetful
 from tests.labs.databases.server import DatabaseServer
+from tests.repository_objects import left_in, plant_foreign
 
-from quiesce.archives import MARK
+from quiesce.backups import BackupHome
 from quiesce.model.call import Call
 from quiesce.model.ids import BackupName, ExecutionId, Json
 from quiesce.model.operation import Operation
@@ -36,7 +37,7 @@ sys.stdin.read()
 def settings_below(root: Path) -> ProviderSettings:
     """Return the settings of a provider that keeps everything below *root*."""
     return ProviderSettings(
-        state_dir=str(root / "state"), repository_dir=str(root / "repository"), keys_file=str(root / "keys")
+        state_dir=str(root / "state"), repository=str(root / "repository"), keys_file=str(root / "keys")
     )
 
 
@@ -52,8 +53,16 @@ class ContractSubject(Subject):
         self.providers: list[Provider] = []
         self.properties = {"data_directory": str(server.data), **properties}
 
+    @property
+    def settings(self) -> ProviderSettings:
+        """Those of a provider that keeps everything below the server's root."""
+        return settings_below(self.root)
+
+    def home(self) -> BackupHome:
+        return BackupHome.of(self.settings)
+
     def provider(self) -> Provider:
-        self.providers.append(forgetful(type(self).make(settings_below(self.root)), self.lost))
+        self.providers.append(forgetful(type(self).make(self.settings), self.lost))
         return self.providers[-1]
 
     def be_running(self) -> None:
@@ -71,14 +80,12 @@ class ContractSubject(Subject):
         self.lost.append(operation)
 
     def objects(self) -> frozenset[str]:
-        stored = (path for path in (self.root / "repository").rglob("*") if path.name != MARK)
+        stored = left_in(self.root / "repository", self.root / "drafts")
         kept = self.server.base.glob(".quiesce-*")
         return frozenset(str(path.relative_to(self.root)) for path in (*stored, *kept))
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
-        place = self.root / "repository" / "contract" / point / self.instance
-        place.mkdir(parents=True)
-        (place / "thesis.txt").write_text("theirs")
+        plant_foreign(self.settings, point, self.instance)
 
     def call(self, operation: Operation, **changes: object) -> Call:
         if operation in (Operation.APPLY, Operation.REVERT) and self.server.pids:

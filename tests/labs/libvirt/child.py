@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 from quiesce.model.operation import Operation
 from quiesce.ports import ProviderSettings
@@ -19,7 +20,9 @@ def main() -> None:
     subject.node_type = "quiesce.nodes.libvirt.Domain"
     subject.properties = {"libvirt_auth": uri, "resource_id": name, "scratch_dir": scratch}
     provider = LibvirtProvider(
-        ProviderSettings(state_dir=repository, repository_dir=repository, keys_file=f"{repository}.keys")
+        ProviderSettings(
+            state_dir=repository, repository=repository, keys_file=str(Path(repository).parent / "keys")
+        )
     )
     steps = {"frozen": [Operation.FREEZE], "cut": [Operation.SNAPSHOT]}[until]
     for operation in steps:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.repository_objects import opened
 
-from quiesce.archives import MARK
+from quiesce.backups import BackupHome, BackupKey, Backups
 from quiesce.model.capabilities import Capabilities
-from quiesce.model.ids import BackupName, ExecutionId
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.model.restore_point import Proof
 from quiesce.ports import ProviderSettings
+from quiesce.repository import PointKey
 from quiesce.testing import RecordingContext, Subject
 
 from . import lab
@@ -80,15 +82,16 @@ class CommandLine:
             text=True,
         )
 
-    def stored(self) -> list[Path]:
-        """Return every file in the repository but its own mark."""
-        files = (path for path in (self.home / "repository").rglob("*") if path.is_file())
-        return sorted(path for path in files if path.name != MARK)
+    def stored(self) -> list[PointKey]:
+        """Return the points in the repository."""
+        if not (self.home / "repository").exists():
+            return []
+        with opened(self.home, self.home / "repository") as repository:
+            return sorted(point.key for point in repository.points())
 
-    def of_instances(self) -> list[Path]:
-        """Return those of the files that belong to an instance: deployment, point, instance, file."""
-        root = self.home / "repository"
-        return [path for path in self.stored() if len(path.relative_to(root).parts) == 4]
+    def of_instances(self) -> list[PointKey]:
+        """Return those of the points that belong to an instance."""
+        return [key for key in self.stored() if key.instance]
 
     @staticmethod
     def _command(arguments: Sequence[str]) -> list[str]:
@@ -131,8 +134,8 @@ class Bench(Subject):
     def settings(self) -> ProviderSettings:
         return ProviderSettings(
             state_dir=str(self.folder / "state"),
-            repository_dir=str(self.repository),
-            keys_file=f"{self.folder}.keys",
+            repository=str(self.repository),
+            keys_file=str(self.folder / "keys"),
         )
 
     def do(
@@ -174,9 +177,25 @@ class Bench(Subject):
         """Work through a provider that others use, too."""
         self._provider = provider
 
-    def files(self, point: str = "one") -> Path:
-        """Return the folder of a stored backup."""
-        return self.repository / "contract" / point / self.instance
+    def home(self) -> BackupHome:
+        """Return what opens the repository."""
+        return BackupHome.of(self.settings())
+
+    def disk(self, point: str = "one", target: str = "vda") -> Path:
+        """Return a stored disk as a raw image."""
+        place = BackupKey(
+            deployment=DeploymentName("contract"), point=BackupName(point), instance=InstanceId(self.instance)
+        )
+        backups, path = Backups(str(self.repository), self.home()), self.folder / f"{point}-{target}.raw"
+        manifest = backups.manifest(place)
+        with backups.reader(manifest) as reader, path.open("w+b") as out:
+            reader.restore_disk(target, out.fileno(), is_zero=True)
+            out.truncate(manifest.item(target).size_bytes)
+        return path
+
+    def check(self, point: str = "one") -> lab.LogCheck:
+        """Read the writer's log out of a stored disk."""
+        return lab.check_log(self.disk(point), image_format="raw")
 
     def leftovers(self) -> list[str]:
         """Return what a job leaves that is not cleared away: scratch files and sockets."""

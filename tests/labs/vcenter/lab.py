@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from tests.repository_objects import left_in
 
-from quiesce.archives import MARK
 from quiesce.model.call import Call
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId, StepId
 from quiesce.model.operation import SNAPSHOT_CREATE, Operation
@@ -205,8 +205,8 @@ class Site:
         self.context = RecordingContext()
         settings = ProviderSettings(
             state_dir=str(directory),
-            repository_dir=str(directory / "backups"),
-            keys_file=f"{directory}.keys",
+            repository=str(directory / "backups"),
+            keys_file=str(directory / "keys"),
         )
         self.provider = VSphereProvider(settings)
 
@@ -245,7 +245,7 @@ class Site:
         return str(self.simulator.read(self.machine))
 
     def objects(self) -> frozenset[str]:
-        stored = (path for path in (self.directory / "backups").rglob("*") if path.name != MARK)
+        stored = left_in(self.directory / "backups", self.directory / "drafts")
         return frozenset(self.simulator.objects() | {f"file {path}" for path in stored})
 
     def close(self) -> None:

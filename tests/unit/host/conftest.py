@@ -18,7 +18,7 @@ from .machine import Machine, Node
 def machine(tmp_path: Path) -> Iterator[Machine]:
     settings = ProviderSettings(
         state_dir=str(tmp_path / "state"),
-        repository_dir=str(tmp_path / "repository"),
+        repository=str(tmp_path / "repository"),
         keys_file=str(tmp_path / "keys"),
     )
     provider = HostProvider(settings)

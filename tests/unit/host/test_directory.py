@@ -7,13 +7,13 @@ import os
 import shutil
 import socket
 import stat
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from quiesce.archives import Archives
+from quiesce.backups import Draft
 from quiesce.errors import (
     DamagedArtifactError,
     NonRecoverableError,
@@ -29,6 +29,7 @@ from quiesce.providers.host import cuts, directory, entries, former_states, snap
 from quiesce.providers.host.cut_sizes import cut_size_of
 from quiesce.providers.host.inspecting import can_share
 from quiesce.testing import RecordingContext
+from tests.repository_objects import cut_off, packs, spoil
 
 from .machine import Machine, Node, forget
 
@@ -168,56 +169,7 @@ def test_a_backup_survives_the_loss_of_everything_beside_the_repository(
     assert (data / "file").read_text() == "was there"
 
 
-def test_another_tar_reads_the_archive(machine: Machine, node: Node, data: Path, tmp_path: Path) -> None:
-    if shutil.which("tar") is None:
-        pytest.skip("tar is missing (package tar)")
-    fill(data)
-    machine.save(node, full=True)
-    [archive] = (machine.root / "repository").rglob("tree.tar.gz")
-    (tmp_path / "out").mkdir()
-    options = ["--xattrs"] if b"--xattrs" in tar_help() else []
-    subprocess.run(["tar", *options, "-xzpf", archive, "-C", tmp_path / "out"], check=True)
-
-    assert picture(tmp_path / "out") == picture(data)
-
-
-@pytest.mark.skipif(shutil.which("setfacl") is None, reason="needs setfacl (package acl)")
-def test_another_tar_restores_access_lists_links_and_times(
-    machine: Machine, node: Node, data: Path, tmp_path: Path
-) -> None:
-    if b"--acls" not in tar_help():
-        pytest.skip("this tar knows no access lists")
-    (data / "file").touch()
-    (data / "directory").mkdir()
-    (data / "link").symlink_to("./a//b/")
-    for options, name in (("u:54321:rx,g:54322:r", "file"), ("d:u:54321:rwx", "directory")):
-        if subprocess.run(["setfacl", "-m", options, data / name], check=False).returncode:
-            pytest.skip("this file system keeps no access lists")
-    for number, times in enumerate((-1_500_000_000, -500_000_000, -1, -(10**18))):
-        (data / f"old{number}").touch()
-        os.utime(data / f"old{number}", ns=(0, times))
-    machine.save(node, full=True)
-    [archive] = (machine.root / "repository").rglob("tree.tar.gz")
-    (out := tmp_path / "out").mkdir()
-    subprocess.run(["tar", "--acls", "-xzpf", archive, "-C", out], check=True)
-
-    assert access_lists(out) == access_lists(data)
-    assert subprocess.check_output(["readlink", out / "link"]) == b"./a//b/\n"
-    for number in range(4):
-        old = f"old{number}"
-        assert (out / old).stat().st_mtime_ns == (data / old).stat().st_mtime_ns
-
-
-def access_lists(directory: Path) -> bytes:
-    command = ["getfacl", "-R", "-n", "-p", "."]
-    return subprocess.run(command, cwd=directory, capture_output=True, check=True).stdout
-
-
-def tar_help() -> bytes:
-    return subprocess.run(["tar", "--help"], capture_output=True, check=True).stdout
-
-
-def test_the_cut_of_a_backup_is_let_go_when_it_is_archived(machine: Machine, node: Node, data: Path) -> None:
+def test_the_cut_of_a_backup_is_let_go_when_it_is_stored(machine: Machine, node: Node, data: Path) -> None:
     (data / "file").touch()
     machine.save(node, full=True)
 
@@ -327,15 +279,14 @@ def test_a_file_of_holes_needs_no_room(machine: Machine, node: Node, data: Path,
     assert (data / "hole").stat().st_size == 8 << 40
 
 
-@pytest.mark.parametrize("offset", [0, 20_000, -1])
-def test_a_damaged_archive_is_refused_and_nothing_is_touched(
-    machine: Machine, node: Node, data: Path, offset: int
+@pytest.mark.parametrize("harm", [spoil, cut_off])
+def test_a_damaged_backup_is_refused_and_nothing_is_touched(
+    machine: Machine, node: Node, data: Path, harm: Callable[[list[Path]], None]
 ) -> None:
     (data / "file").write_bytes(os.urandom(100_000))
     machine.save(node, full=True)
     (data / "file").write_text("the present")
-    [archive] = (machine.root / "repository").rglob("tree.tar.gz")
-    flip(archive, offset % archive.stat().st_size)
+    harm(packs(machine.root / "repository"))
 
     with pytest.raises(DamagedArtifactError):
         machine.do(node, Operation.APPLY, full=True)
@@ -343,7 +294,7 @@ def test_a_damaged_archive_is_refused_and_nothing_is_touched(
     assert (data / "file").read_text() == "the present"
     proof = machine.provider.verify(machine.call(node, Operation.APPLY, full=True), RecordingContext())
     assert not proof.passed
-    assert str(archive) in proof.detail
+    assert "is lost" in proof.detail
 
 
 @BOTH
@@ -476,7 +427,7 @@ def test_a_copy_that_died_half_way_is_finished(
     before = picture(data)
     machine.do(node, Operation.SNAPSHOT, full=full)
     with monkeypatch.context() as patch:
-        patch.setattr(Archives, "begin", interrupted)
+        patch.setattr(Draft, "complete", interrupted)
         patch.setattr(directory, "spend", interrupted)
         with pytest.raises(KeyboardInterrupt):
             machine.do(node, Operation.COPY, full=full)
@@ -565,14 +516,6 @@ def test_the_doctor_says_how_a_directory_is_cut(machine: Machine, node: Node, da
     [finding] = machine.provider.doctor(machine.call(node, Operation.SNAPSHOT), RecordingContext())
     assert not finding.passed
     assert finding.remedy
-
-
-def flip(path: Path, offset: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 1]))
 
 
 def test_a_cut_whose_first_record_was_never_finished_is_made_anew_or_removed(

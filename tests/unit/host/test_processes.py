@@ -214,7 +214,7 @@ def test_a_paused_process_goes_on_when_the_engine_is_killed(start: Start, tmp_pa
         "class Node(Subject):\n"
         "    node_type = host.PAUSED_PROCESS\n"
         "    properties = {'pid': int(sys.argv[1])}\n"
-        "provider = HostProvider(ProviderSettings(state_dir=sys.argv[2], repository_dir=sys.argv[2]))\n"
+        "provider = HostProvider(ProviderSettings(state_dir=sys.argv[2], repository=sys.argv[2]))\n"
         "provider.perform(Node().call(Operation.FREEZE, thaw_after_s=60), RecordingContext())\n"
         "print('frozen', flush=True)\n"
         "signal.pause()\n",

@@ -25,7 +25,9 @@ from quiesce.errors import NonRecoverableError
 from quiesce.model.ids import Json
 from quiesce.providers.libvirt import errors, xml
 from quiesce.providers.libvirt.disk import qemu_img
-from quiesce.providers.libvirt.disk.qcow2 import CLUSTER, Layout, Run, read_layer
+from quiesce.providers.libvirt.disk.qcow2 import CLUSTER, Layout, Run
+
+from .images import clusters_of
 
 DISK_BYTES = 1 << 20
 META = "urn:quiesce:libvirt:1"
@@ -49,8 +51,7 @@ def write_image(path: Path, token: str | None, backing: str | None = None) -> No
 
 def read_image(path: Path) -> dict[str, str | None]:
     """Return what the image itself says."""
-    piece = read_layer(path).pieces[0]
-    data = path.read_bytes()[piece.offset : piece.offset + CLUSTER]
+    data = clusters_of(path)[0]
     found: dict[str, str | None] = json.loads(data.rstrip(b"\0"))
     return found
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from tests.forgetful import forgetful
+from tests.repository_objects import plant_foreign, points
 
-from quiesce.archives import MARK
+from quiesce.backups import BackupHome
 from quiesce.model.operation import Operation
 from quiesce.ports import ProviderSettings
 from quiesce.providers.libvirt import DOMAIN
@@ -49,8 +50,11 @@ class FakeSubject(Subject):
     def settings(self) -> ProviderSettings:
         """Those of a provider that keeps everything in the folder."""
         return ProviderSettings(
-            state_dir="", repository_dir=str(self.folder / "repository"), keys_file=str(self.folder / "keys")
+            state_dir="", repository=str(self.folder / "repository"), keys_file=str(self.folder / "keys")
         )
+
+    def home(self) -> BackupHome:
+        return BackupHome.of(self.settings)
 
     def provider(self) -> Any:
         provider = LibvirtProvider(self.settings, lambda _: FakeHypervisor(self.world))
@@ -71,16 +75,18 @@ class FakeSubject(Subject):
         return self.machine.state == "paused"
 
     def objects(self) -> frozenset[str]:
+        repository = self.folder / "repository"
         files = [
-            str(path) for path in self.folder.rglob("*") if path.is_file() and path.name not in {MARK, "keys"}
+            str(path)
+            for path in self.folder.rglob("*")
+            if path.is_file() and path.name != "keys" and not path.is_relative_to(repository)
         ]
+        files += map(str, points(repository))
         return frozenset([*files, *self.machine.snapshots, *self.machine.checkpoints])
 
     def plant_foreign(self, point: str, *, full: bool) -> None:
         if full:
-            place = self.folder / "repository" / "contract" / point / self.instance
-            place.mkdir(parents=True)
-            (place / "theirs").write_text("theirs")
+            plant_foreign(self.settings, point, self.instance)
         elif self.properties.get("snapshot_kind") == "internal":
             self.machine.snapshots[f"{self.instance}-{point}"] = ("<domainsnapshot/>", "theirs")
         else:

@@ -12,7 +12,6 @@ from quiesce.providers.libvirt.domain.domain_xml import (
     read_definition,
     with_disks_of,
     with_metadata_of,
-    with_passwords,
     with_sources,
     without_other_disks,
 )
@@ -127,12 +126,3 @@ def test_a_running_domain_tells_what_a_disk_is_read_through() -> None:
     assert files_below(text, "/middle") == ["/middle", "/base"]
     assert files_below(text, "/elsewhere") == []
     assert files_below(CHAIN.format(end=""), "/middle") == []
-
-
-def test_a_display_never_comes_back_without_a_password() -> None:
-    stored = "<domain><devices><graphics type='vnc'/><graphics type='sdl'/></devices></domain>"
-    now = "<domain><devices><graphics type='vnc' passwd='of now'/></devices></domain>"
-    assert 'passwd="of now"' in with_passwords(stored, now)
-    made = xml.read(with_passwords(stored, None))
-    assert len(xml.attribute(made, "devices/graphics", "passwd")) == 8
-    assert "passwd" not in made.findall("devices/graphics")[1].attrib

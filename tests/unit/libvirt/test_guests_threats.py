@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.repository_objects import packs, spoil
 
+from quiesce.backups import Backups
 from quiesce.errors import (
     DamagedArtifactError,
     NonRecoverableError,
@@ -19,7 +20,7 @@ from quiesce.errors import (
     UntrustedPathError,
 )
 from quiesce.model.consistency import Consistency
-from quiesce.model.ids import BackupName, ExecutionId
+from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.model.operation import Operation
 from quiesce.model.outcome import Outcome
 from quiesce.testing import RecordingContext
@@ -27,6 +28,7 @@ from quiesce.testing import RecordingContext
 pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[libvirt])")
 
 from quiesce.providers.libvirt.disk import qemu_img
+from quiesce.providers.libvirt.domain.backup import DEFINITION
 
 from .fake_hypervisor import FakeDomain, read_image, token_of, write_image
 from .fake_subject import FakeSubject
@@ -45,8 +47,16 @@ class Guarded(FakeSubject):
         cut = self.do(Operation.SNAPSHOT, full=True)
         return self.do(Operation.COPY, full=True, artifact=cut.artifact)
 
-    def stored(self) -> list[Path]:
-        return sorted((self.folder / "repository" / "contract" / "one" / self.instance).iterdir())
+    def objects_stored(self) -> list[bytes]:
+        """Everything that lies in the repository, as it lies there."""
+        return [path.read_bytes() for path in (self.folder / "repository").rglob("*") if path.is_file()]
+
+    def item(self, name: str) -> bytes:
+        """What an item of the backup holds."""
+        backups = Backups(self.settings.repository, self.home())
+        (manifest,) = backups.of_instance(DeploymentName("contract"), InstanceId(self.instance))
+        with backups.open(manifest, name) as stored:
+            return stored.read()
 
 
 @pytest.fixture
@@ -59,37 +69,35 @@ def subject(made: Callable[..., Any]) -> Guarded:
 def test_no_password_of_a_display_lies_in_the_repository_and_it_comes_back(subject: Guarded) -> None:
     subject.machine.password = "xyzzy-77"
     made = subject.backup()
-    assert [path.name for path in subject.stored() if b"xyzzy-77" in path.read_bytes()] == []
+    assert not any(b"xyzzy-77" in data for data in subject.objects_stored())
+    assert b"xyzzy-77" not in subject.item(DEFINITION)
     subject.machine.password = "changed"
     subject.do(Operation.APPLY, full=True, artifact=made.artifact)
     assert subject.machine.password == "xyzzy-77"
 
 
-def test_a_lost_key_costs_the_password_and_never_the_lock(subject: Guarded) -> None:
-    subject.machine.password = "xyzzy-77"
-    made = subject.backup()
-    (subject.folder / "keys").unlink()
-    del subject.world.machines[subject.machine.uuid]
-    subject.do(Operation.APPLY, full=True, artifact=made.artifact)
-    (restored,) = subject.world.machines.values()
-    assert restored.password not in {None, "xyzzy-77"}
-    assert any("passwords" in told for _, told in subject.context.lines)
-
-
-def test_a_definition_that_somebody_else_wrote_is_not_defined(subject: Guarded) -> None:
-    """With all checksums made to agree, as whoever can write to the repository would."""
+def test_a_definition_that_the_catalog_does_not_know_is_not_defined(subject: Guarded) -> None:
+    """It is authentic, by whoever has a key; another backup was meant."""
     made = subject.backup()
     evil = subject.folder / "of-root"
     write_image(evil, "precious")
-    manifest = next(path for path in subject.stored() if path.name == "manifest.json")
-    definition = next(path for path in subject.stored() if path.name == "domain.xml")
-    definition.write_text(definition.read_text().replace(subject.machine.disk, str(evil)))
-    _agree(manifest, definition)
+    backups = Backups(subject.settings.repository, subject.home())
+    (manifest,) = backups.of_instance(DeploymentName("contract"), InstanceId(subject.instance))
+    backups.delete(manifest.place)
+    draft = backups.begin(manifest.place, execution=manifest.execution, provider="libvirt")
+    with draft.create(DEFINITION) as out:
+        out.write(b"<domain><name>evil</name></domain>")
+    draft.complete(function=manifest.function, consistency=manifest.consistency, content=manifest.content)
     with pytest.raises(DamagedArtifactError):
         subject.do(Operation.APPLY, full=True, artifact=made.artifact)
-    with pytest.raises(DamagedArtifactError):
-        subject.do(Operation.APPLY, full=True, artifact=None)
     assert token_of(evil) == "precious"
+
+
+def test_a_changed_byte_anywhere_keeps_the_definition_from_being_defined(subject: Guarded) -> None:
+    made = subject.backup()
+    spoil(packs(subject.folder / "repository"))
+    with pytest.raises(DamagedArtifactError):
+        subject.do(Operation.APPLY, full=True, artifact=made.artifact)
 
 
 def test_the_plan_shows_the_files_that_are_not_the_hypervisors_of_now(subject: Guarded) -> None:
@@ -122,7 +130,7 @@ def test_a_link_that_qemus_user_put_in_place_of_the_nvram_leads_nowhere(subject:
     nvram.write_text("variables")
     subject.machine.firmware = f"<nvram>{nvram}</nvram>"
     made = subject.backup()
-    assert next(path for path in subject.stored() if path.name == "nvram").read_text() == "variables"
+    assert subject.item("nvram") == b"variables"
     nvram.unlink()
     nvram.symlink_to(precious)
     for path in (theirs, nvram):
@@ -143,20 +151,6 @@ def _differences(subject: Guarded, made: Outcome, **inputs: Any) -> tuple[str, .
     assert target.problems == ()
     differences: tuple[str, ...] = target.differences
     return differences
-
-
-def _agree(manifest: Path, changed: Path) -> None:
-    import hashlib
-
-    body = json.loads(manifest.read_bytes())
-    code = body.pop("code", None)
-    del body["checksum"]
-    size, digest = changed.stat().st_size, hashlib.sha256(changed.read_bytes()).hexdigest()
-    for file in (*body["files"], *body["content"]["files"]):
-        if file["path"] == changed.name:
-            file |= {"size_bytes": size, "sha256": digest}
-    checksum = hashlib.sha256(json.dumps(body, sort_keys=True, indent=1).encode()).hexdigest()
-    manifest.write_text(json.dumps({**body, "checksum": checksum, "code": code}))
 
 
 @pytest.mark.parametrize("changed", ["frozen", "below"])

@@ -59,10 +59,8 @@ def test_a_workflow_parameter_overrides_a_property() -> None:
 @pytest.mark.parametrize(
     ("written", "name", "read"),
     [
-        ("5", "longest_chain", 5),
         ("vdb", "exclude_disks", ("vdb",)),
         ("vdb, vdc", "exclude_disks", ("vdb", "vdc")),
-        ("yes", "compress", True),
         ("1.5m", "freeze_timeout", 90.0),
         ("/srv,/data", "mountpoints", ("/srv", "/data")),
     ],
@@ -77,11 +75,8 @@ def test_a_value_written_as_text_counts_like_a_typed_one(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("longest_chain", "five"),
-        ("longest_chain", -1),
         ("exclude_disks", {"vdb": True}),
         ("exclude_disks", 5),
-        ("compress", "perhaps"),
         ("save_memory", 1),
         ("snapshot_kind", "both"),
         ("backup_mode", 7),

@@ -25,7 +25,7 @@ def provider() -> LibvirtProvider:
     def connect(uri: str) -> Any:
         raise AssertionError(f"connected to {uri}")
 
-    return LibvirtProvider(ProviderSettings(state_dir="", repository_dir="/nowhere"), connect)
+    return LibvirtProvider(ProviderSettings(state_dir="", repository="/nowhere"), connect)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.archives import Archives
+from quiesce.backups import Backups
 from quiesce.errors import (
     DamagedArtifactError,
     ForeignObjectError,
@@ -20,14 +20,14 @@ from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.job import Job, RuntimeState
 from quiesce.provider_kit.saving import Saving, proof_of, watched
 from quiesce.testing.contexts import RecordingContext
-from tests.unit.fixed_keyring import FixedKeyring
+from tests.repository_objects import packs, points, spoil
+from tests.unit.fixed_keyring import a_home
 from tests.unit.provider_kit.calls import a_call
 
 
 def saving(root: Path, **changes: object) -> Saving:
-    return Saving(
-        Job(call=a_call(**changes), context=RecordingContext()), Archives(root, FixedKeyring()), "acme"
-    )
+    backups = Backups(str(root / "repository"), a_home(root / "drafts"))
+    return Saving(Job(call=a_call(**changes), context=RecordingContext()), backups, "acme")
 
 
 def store(root: Path, content: bytes = b"data") -> None:
@@ -60,18 +60,16 @@ def test_what_was_begun_is_taken_up_by_its_execution(tmp_path: Path) -> None:
 def test_a_changed_byte_is_damage_and_nothing_there_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError):
         saving(tmp_path).checked()
-    saving(tmp_path).repository.mark()
+    saving(tmp_path).begin()
     with pytest.raises(ResourceNotFoundError):
         saving(tmp_path).checked()
     assert not saving(tmp_path).verify().passed
     store(tmp_path)
     assert saving(tmp_path).verify().passed
-    (stored,) = tmp_path.rglob("disk")
-    stored.chmod(0o600)
-    stored.write_bytes(b"dat4")
+    spoil(packs(tmp_path / "repository"))
     with pytest.raises(DamagedArtifactError):
         saving(tmp_path).checked()
-    assert "disk" in saving(tmp_path).verify().detail
+    assert "is lost" in saving(tmp_path).verify().detail
 
 
 def test_an_undo_leaves_what_another_execution_made(tmp_path: Path) -> None:
@@ -81,7 +79,7 @@ def test_an_undo_leaves_what_another_execution_made(tmp_path: Path) -> None:
     assert saving(tmp_path).verify().passed
     assert saving(tmp_path, execution="remove-1").remove() == ""
     assert saving(tmp_path, execution="remove-1").remove() == ""
-    assert not list(tmp_path.rglob("disk"))
+    assert not points(tmp_path / "repository")
 
 
 def test_work_stops_when_nobody_waits_or_the_time_is_over() -> None:

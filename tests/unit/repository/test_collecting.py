@@ -184,7 +184,7 @@ def test_points_are_copied_to_a_repository_made_alike(scene: Scene) -> None:
     keys = [scene.save(str(n), b"shared", b"%d" % n) for n in range(3)]
     other_key = type(scene.key).new()
     there = MemoryStorage(now=scene.clock)
-    other = Repository.create(there, other_key, like=scene.repository)
+    other = Repository.create(there, other_key, addressing=scene.repository.addressing)
     assert scene.repository.copy_to(other, keys[:1]).figures.new_blobs > 0
     scene.repository.copy_to(other)
     assert scene.repository.copy_to(other).figures.new_blobs == 0

@@ -28,7 +28,7 @@ def context() -> RecordingContext:
 
 @pytest.fixture
 def provider() -> Iterator[ScriptProvider]:
-    provider = ScriptProvider(ProviderSettings(state_dir="", repository_dir=""))
+    provider = ScriptProvider(ProviderSettings(state_dir="", repository=""))
     yield provider
     provider.close()
 

@@ -109,7 +109,7 @@ from quiesce.model.operation import Operation
 from quiesce.ports import ProviderSettings
 from quiesce.providers.script.provider import ScriptProvider
 from quiesce.testing import RecordingContext
-provider = ScriptProvider(ProviderSettings(state_dir="", repository_dir=""))
+provider = ScriptProvider(ProviderSettings(state_dir="", repository=""))
 call = a_call(Path(sys.argv[1]), operation=Operation.FREEZE, inputs={"script_path": "freeze.sh"})
 provider.perform(call, RecordingContext(timeout_s=60))
 """

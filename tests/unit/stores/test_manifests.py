@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 
-from quiesce.archives import MARK, Archives
-from quiesce.archives.manifest import StoredFile
-from quiesce.archives.streams import damage_of
-from quiesce.errors import ForeignObjectError, NonRecoverableError, UsageError
+from quiesce.errors import ForeignObjectError, ProviderError, UsageError
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId
 from quiesce.model.manifest import PointManifest
 from quiesce.model.restore_point import RestorePoint
 from quiesce.model.topology import Instance, Link
+from quiesce.repository import Point, PointKey
 from quiesce.stores.manifests import RepositoryManifests
-from tests.unit.fixed_keyring import FixedKeyring
+from tests.repository_objects import cut_off, points, spoil
+from tests.unit.fixed_keyring import a_home
 
 from . import made
 from .test_catalog import ONE, SHOP
@@ -38,11 +32,20 @@ INSTANCES = {
 MANIFEST = PointManifest(point=ONE, instances=INSTANCES, runtime_properties={VM: {"ip": "10.0.0.7"}})
 
 
+def manifests(directory: Path, letter: bytes = b"k") -> RepositoryManifests:
+    return RepositoryManifests(a_home(directory / "drafts", letter))
+
+
+def repository(directory: Path) -> str:
+    return str(directory / "repository")
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the manifest of ONE lies, written."""
-    RepositoryManifests(FixedKeyring()).write(str(tmp_path), MANIFEST)
-    return tmp_path / "shop" / "one" / "manifest.json"
+    manifests(tmp_path).write(repository(tmp_path), MANIFEST)
+    (written,) = points(tmp_path / "repository")
+    return written
 
 
 def _known(manifest: PointManifest, digest: str) -> PointManifest:
@@ -54,10 +57,10 @@ def _known(manifest: PointManifest, digest: str) -> PointManifest:
 def test_what_was_written_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, point: RestorePoint
 ) -> None:
-    directory = str(tmp_path_factory.mktemp("repository"))
+    directory = tmp_path_factory.mktemp("home")
     manifest = replace(MANIFEST, point=replace(point, deployment=SHOP, name=BackupName("one")))
-    digest = RepositoryManifests(FixedKeyring()).write(directory, manifest)
-    survey = RepositoryManifests(FixedKeyring()).survey(directory, SHOP)
+    digest = manifests(directory).write(repository(directory), manifest)
+    survey = manifests(directory).survey(repository(directory), SHOP)
     assert survey.manifests == (_known(manifest, digest),)
     assert survey.left_out == ()
     assert survey.deployments == {"shop"}
@@ -66,136 +69,73 @@ def test_what_was_written_is_read_again(
 def test_it_is_private_and_a_second_one_takes_its_place(path: Path, tmp_path: Path) -> None:
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     again = replace(MANIFEST, point=replace(ONE, type="weekly"))
-    digest = RepositoryManifests(FixedKeyring()).write(str(tmp_path), again)
-    assert RepositoryManifests(FixedKeyring()).survey(str(tmp_path), SHOP).manifests == (
-        _known(again, digest),
-    )
+    digest = manifests(tmp_path).write(repository(tmp_path), again)
+    assert manifests(tmp_path).survey(repository(tmp_path), SHOP).manifests == (_known(again, digest),)
+    assert manifests(tmp_path).digest(repository(tmp_path), ONE) == digest
 
 
-def test_removing_it_twice_is_fine_and_leaves_no_empty_directory(path: Path, tmp_path: Path) -> None:
+def test_removing_it_twice_is_fine(path: Path, tmp_path: Path) -> None:
     for _ in range(2):
-        RepositoryManifests(FixedKeyring()).remove(str(tmp_path), ONE)
-    assert [each.name for each in tmp_path.iterdir()] == [MARK]
-
-
-def test_what_lies_beside_it_stays_when_it_is_removed(path: Path, tmp_path: Path) -> None:
-    (path.parent / "vm_1").mkdir()
-    RepositoryManifests(FixedKeyring()).remove(str(tmp_path), ONE)
-    assert [each.name for each in path.parent.iterdir()] == ["vm_1"]
+        manifests(tmp_path).remove(repository(tmp_path), ONE)
+    assert not path.exists()
+    assert manifests(tmp_path).digest(repository(tmp_path), ONE) is None
 
 
 def test_a_manifest_of_another_deployment_is_left_out(path: Path, tmp_path: Path) -> None:
-    survey = RepositoryManifests(FixedKeyring()).survey(str(tmp_path), DeploymentName("bank"))
+    survey = manifests(tmp_path).survey(repository(tmp_path), DeploymentName("bank"))
     assert survey.manifests == ()
-    assert [(each.path, each.damaged) for each in survey.left_out] == [(str(path), False)]
+    assert [(each.path, each.damaged) for each in survey.left_out] == [("shop/one", False)]
 
 
-def _changed(content: dict[str, Any]) -> dict[str, Any]:
-    return {**content, "body": {**content["body"], "point": {**content["body"]["point"], "type": "weekly"}}}
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda path: path.write_bytes(path.read_bytes()[:-40]),
-        lambda path: path.write_text("[]"),
-        lambda path: path.write_text(json.dumps(_changed(json.loads(path.read_text())))),
-        lambda path: path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99})),
-        lambda path: path.parent.rename(path.parent.with_name("two")),
-    ],
-    ids=["cut off", "something else", "changed", "newer", "moved"],
-)
-def test_a_manifest_that_cannot_be_trusted_is_left_out(
-    path: Path, tmp_path: Path, spoil: Callable[[Path], object]
+@pytest.mark.parametrize("harm", [spoil, cut_off], ids=["changed", "cut off"])
+def test_a_manifest_that_cannot_be_trusted_is_left_out_and_costs_nothing_else(
+    path: Path, tmp_path: Path, harm: Callable[[list[Path]], None]
 ) -> None:
-    spoil(path)
-    survey = RepositoryManifests(FixedKeyring()).survey(str(tmp_path), SHOP)
-    assert survey.manifests == ()
+    other = replace(MANIFEST, point=replace(ONE, name=BackupName("two")))
+    digest = manifests(tmp_path).write(repository(tmp_path), other)
+    harm([path])
+    survey = manifests(tmp_path).survey(repository(tmp_path), SHOP)
+    assert survey.manifests == (_known(other, digest),)
     assert [each.damaged for each in survey.left_out] == [True]
+    assert manifests(tmp_path).digest(repository(tmp_path), ONE) not in {None, digest}
+
+
+def test_one_in_the_place_of_another_is_not_taken_for_it(path: Path, tmp_path: Path) -> None:
+    other = replace(MANIFEST, point=replace(ONE, name=BackupName("two")))
+    manifests(tmp_path).write(repository(tmp_path), other)
+    (place,) = set(points(tmp_path / "repository")) - {path}
+    place.write_bytes(path.read_bytes())
+    survey = manifests(tmp_path).survey(repository(tmp_path), SHOP)
+    assert [each.point.name for each in survey.manifests] == ["one"]
+    assert [each.damaged for each in survey.left_out] == [True]
+
+
+def test_one_of_a_newer_version_is_left_out(tmp_path: Path) -> None:
+    home = a_home(tmp_path / "drafts")
+    with home.opened_or_made(repository(tmp_path)) as opened:
+        key = PointKey(deployment="shop", point="one")
+        opened.put(Point(key=key, made_at=0.0, content={"version": 99, "manifest": {}}))
+    survey = manifests(tmp_path).survey(repository(tmp_path), SHOP)
+    assert [each.reason for each in survey.left_out] == ["a newer quiesce has written shop/one"]
 
 
 def test_names_never_lead_out_of_the_repository(tmp_path: Path) -> None:
     evil = replace(MANIFEST, point=replace(ONE, name=BackupName("../one")))
     with pytest.raises(UsageError):
-        RepositoryManifests(FixedKeyring()).write(str(tmp_path), evil)
+        manifests(tmp_path).write(repository(tmp_path), evil)
 
 
-def test_a_directory_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(NonRecoverableError, match="cannot write"):
-        RepositoryManifests(FixedKeyring()).write(str(tmp_path / "file"), MANIFEST)
-
-
-ATTACKS = ["pipe", "link", "device", "directory", "deep", "huge", "socket", "unreadable text"]
-
-
-def put_instead(path: Path, attack: str) -> None:
-    """Replace *path* by what somebody who can write to the repository puts there."""
-    path.unlink()
-    match attack:
-        case "pipe":
-            os.mkfifo(path)
-        case "link":
-            path.symlink_to("/etc/passwd")
-        case "device":
-            path.symlink_to("/dev/zero")
-        case "directory":
-            path.mkdir()
-        case "deep":
-            path.write_text("[" * 1_000_000)
-        case "huge":
-            with path.open("wb") as file:
-                file.truncate(3 * 1024**3)
-        case "socket":
-            with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as bound:
-                bound.bind(path.name)
-        case _:
-            path.write_bytes(b"\xff\xfe{")
-
-
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_one_bad_entry_costs_one_entry(path: Path, tmp_path: Path, attack: str) -> None:
-    """Nothing hangs, nothing else is lost, and the entry is named."""
-    other = replace(MANIFEST, point=replace(ONE, name=BackupName("two")))
-    digest = RepositoryManifests(FixedKeyring()).write(str(tmp_path), other)
-    put_instead(path, attack)
-    survey = RepositoryManifests(FixedKeyring()).survey(str(tmp_path), SHOP)
-    assert survey.manifests == (_known(other, digest),)
-    assert [left.path for left in survey.left_out] == [str(path)]
-
-
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_one_bad_copy_costs_one_copy(tmp_path: Path, attack: str) -> None:
-    """The manifests of copies are read as carefully."""
-    path = tmp_path / "shop" / "one" / "vm_1" / "manifest.json"
-    path.parent.mkdir(parents=True)
-    path.write_text("")
-    put_instead(path, attack)
-    contents = Archives(tmp_path, FixedKeyring()).contents(SHOP)
-    assert contents.complete == ()
-    assert [damage.path for damage in contents.damaged] == [str(path)]
-
-
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("attack", ["pipe", "link", "device", "directory", "socket"])
-def test_a_stored_file_that_is_none_is_damage(tmp_path: Path, attack: str) -> None:
-    """Verification neither waits for it nor follows it."""
-    path = tmp_path / "content.tar"
-    path.write_text("")
-    put_instead(path, attack)
-    assert damage_of(path, StoredFile(path="content.tar", size_bytes=1, sha256="")) is not None
-
-
-OTHERS = replace(ONE, execution=ExecutionId("backup-of-somebody-else"))
+def test_what_is_no_directory_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "repository").touch()
+    with pytest.raises(ProviderError):
+        manifests(tmp_path).write(repository(tmp_path), MANIFEST)
 
 
 def test_what_another_execution_made_is_neither_replaced_nor_removed(path: Path, tmp_path: Path) -> None:
-    before = path.read_bytes()
+    others, before = replace(ONE, execution=ExecutionId("backup-of-somebody-else")), path.read_bytes()
     with pytest.raises(ForeignObjectError):
-        RepositoryManifests(FixedKeyring()).write(str(tmp_path), replace(MANIFEST, point=OTHERS))
-    RepositoryManifests(FixedKeyring()).remove(str(tmp_path), OTHERS)
+        manifests(tmp_path).write(repository(tmp_path), replace(MANIFEST, point=others))
+    manifests(tmp_path).remove(repository(tmp_path), others)
     assert path.read_bytes() == before
 
 
@@ -203,25 +143,28 @@ def test_what_another_execution_made_is_neither_replaced_nor_removed(path: Path,
 def test_a_damaged_one_is_touched_only_when_the_catalog_knows_it(
     path: Path, tmp_path: Path, known: bool
 ) -> None:
-    path.write_text("{")
-    RepositoryManifests(FixedKeyring()).remove(
-        str(tmp_path), replace(ONE, manifest_sha256="00" if known else "")
-    )
+    spoil([path])
+    manifests(tmp_path).remove(repository(tmp_path), replace(ONE, manifest_sha256="00" if known else ""))
     assert path.exists() is not known
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [Path.unlink, lambda path: (path.unlink(), os.mkfifo(path)), lambda path: (path.unlink(), path.mkdir())],
-    ids=["gone", "a pipe", "a directory"],
-)
-def test_what_is_no_file_has_no_digest(path: Path, tmp_path: Path, spoil: Callable[[Path], object]) -> None:
-    spoil(path)
-    assert RepositoryManifests(FixedKeyring()).digest(str(tmp_path), ONE) is None
-
-
 def test_an_empty_mount_point_is_no_repository(path: Path, tmp_path: Path) -> None:
-    assert RepositoryManifests(FixedKeyring()).why_away(str(tmp_path)) == ""
+    assert manifests(tmp_path).why_away(repository(tmp_path)) == ""
     (tmp_path / "elsewhere").mkdir()
-    assert MARK in RepositoryManifests(FixedKeyring()).why_away(str(tmp_path / "elsewhere"))
-    assert RepositoryManifests(FixedKeyring()).why_away(str(tmp_path / "not" / "there"))
+    assert "may not be mounted" in manifests(tmp_path).why_away(str(tmp_path / "elsewhere"))
+    assert manifests(tmp_path).why_away(str(tmp_path / "not" / "there"))
+    assert manifests(tmp_path).survey(str(tmp_path / "elsewhere"), SHOP).manifests == ()
+
+
+def test_what_was_put_after_a_check_is_seen(path: Path, tmp_path: Path) -> None:
+    now = path.stat().st_mtime
+    assert not manifests(tmp_path).changed_since(repository(tmp_path), ONE, now + 10.0)
+    assert manifests(tmp_path).changed_since(repository(tmp_path), ONE, now - 10.0)
+    assert manifests(tmp_path).changed_since(str(tmp_path / "elsewhere"), ONE, now + 10.0)
+
+
+def test_without_a_key_the_newest_is_not_believed(path: Path, tmp_path: Path) -> None:
+    mine = manifests(tmp_path).condition(repository(tmp_path), ONE)
+    assert (mine.begun, mine.distrust) == (True, "")
+    theirs = manifests(tmp_path, b"o").condition(repository(tmp_path), ONE)
+    assert "keys import" in theirs.remedy

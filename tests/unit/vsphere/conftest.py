@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.repository_objects import left_in
 
-from quiesce.archives import MARK
 from quiesce.model.call import Call
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, NodeId, StepId
 from quiesce.model.operation import FREEZE_SUSPEND, SNAPSHOT_CREATE, Operation
@@ -39,7 +39,7 @@ class Site:
 
     def provider(self, center: VCenter | None = None) -> VSphereProvider:
         settings = ProviderSettings(
-            state_dir="", repository_dir=str(self.directory), keys_file=f"{self.directory}.keys"
+            state_dir="", repository=str(self.directory), keys_file=str(self.directory.parent / "keys")
         )
         found = center or FakeVCenter(self.world)
         return VSphereProvider(settings, connect=lambda _: found)
@@ -89,7 +89,7 @@ class Site:
         names = {f"machine {one.name}" for one in self.world.machines.values()}
         names |= {f"snapshot {cut.snapshot.name}" for cut in self.world.cuts.values()}
         names |= {f"{len(self.world.files)} disks"}
-        files = {path for path in self.directory.rglob("*") if path.name != MARK}
+        files = left_in(self.directory, self.directory.parent / "drafts")
         return frozenset(names | {f"file {path}" for path in files})
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.repository_objects import packs, spoil
 
 from quiesce.errors import DamagedArtifactError, ForeignObjectError, ResourceNotFoundError, UnsupportedError
 from quiesce.model.operation import Operation
 from quiesce.provider_kit.deadline import Deadline
-from quiesce.providers.vsphere import vmdk
 from quiesce.providers.vsphere.inventory import Hardware, PowerState
-from quiesce.testing.fake_vcenter import CAPACITY, FakeVCenter
+from quiesce.testing.fake_vcenter import FakeVCenter
 
 Options = Callable[..., dict[str, Any]]
 TARGETS = pytest.mark.parametrize("target", ["repository", "clone"])
@@ -137,10 +136,7 @@ def test_a_machine_that_lost_its_controller_is_not_touched(site: Any) -> None:
 def test_a_damaged_copy_is_refused_before_anything_is_touched(site: Any) -> None:
     artifact = site.backup().artifact
     site.write("after")
-    (file,) = site.directory.rglob("disk-2000.vmdk")
-    data = bytearray(file.read_bytes())
-    data[700] ^= 1
-    file.write_bytes(data)
+    spoil(packs(site.directory))
     with pytest.raises(DamagedArtifactError):
         site.perform(Operation.APPLY, full=True, artifact=artifact)
     assert site.read() == "after"
@@ -149,18 +145,14 @@ def test_a_damaged_copy_is_refused_before_anything_is_touched(site: Any) -> None
 
 
 class Swapping(FakeVCenter):
-    """Has somebody put another disk into the repository, after it was checked."""
+    """Has somebody change what is in the repository, after it was checked."""
 
     def __init__(self, site: Any) -> None:
         super().__init__(site.world)
-        self._file = next(site.directory.rglob("disk-2000.vmdk"))
+        self._directory = site.directory
 
     def build(self, *arguments: Any) -> str:
-        forged = io.BytesIO()
-        vmdk.write_disk(forged, CAPACITY, vmdk.grains_of(0, b"forged"))
-        assert len(forged.getvalue()) == self._file.stat().st_size
-        with self._file.open("r+b") as file:
-            file.write(forged.getvalue())
+        spoil(packs(self._directory))
         return super().build(*arguments)
 
 
@@ -228,8 +220,7 @@ class TestWithChangedBlockTracking:
         _change(site, change_tracking=True)
         site.write("first")
         site.backup(point="one")
-        (file,) = site.directory.rglob("disk-2000.vmdk")
-        file.write_bytes(file.read_bytes().replace(b"KDMV", b"XXXX", 1))
+        spoil(packs(site.directory))
         second = site.backup(point="two", execution="exec2").artifact
         assert second["read_bytes"] > 0
         site.write("after")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.repository_objects import points
 
 from quiesce.errors import NonRecoverableError
 from quiesce.model.operation import Operation
@@ -49,4 +50,4 @@ def test_nothing_that_is_given_for_one_execution_names_another_repository(site: 
 
 def test_a_node_may_have_a_repository_of_its_own(site: Any, option: Options, tmp_path: Any) -> None:
     site.backup(properties=option(repository=str(tmp_path / "own")))
-    assert list((tmp_path / "own").rglob("disk-2000.vmdk"))
+    assert points(tmp_path / "own")

@@ -9,6 +9,7 @@ from typing import Final
 
 from quiesce.app.masking import masked_error
 from quiesce.app.points.prune import plan_pruning, remove_unkept
+from quiesce.app.points.room import make_room
 from quiesce.app.points.verify import unreachable_error, verify
 from quiesce.app.policies.chores import Runner, run_chores
 from quiesce.app.policies.due import Due, find_due, state_of, to_verify
@@ -110,6 +111,7 @@ def _tidied(services: Services, policy: Policy, done: DueRun, run: Runner) -> Du
     verified = None
     try:
         removed = _prune(services, policy, run)
+        make_room(services, services.deployments.get(policy.deployment))
     except QuiesceError as error:
         errors.append(error)
     try:

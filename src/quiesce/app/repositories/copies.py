@@ -1,52 +1,24 @@
-"""Copies of a policy's backups in a second repository, anywhere: each as a point that needs no other.
+"""Copies of a policy's backups in a second repository, anywhere: they share what is equal there, too.
 
-Backups lie in directories (`quiesce.archives`). Of each restore point a copy has one tree for each instance,
-and, written last, one with the manifest. Brought back, they make a directory repository again, from which
-``quiesce backups rebuild`` reads the catalog.
+A copied point is the very point that the catalog knows: what opens the second repository restores from it,
+and ``quiesce backups rebuild`` reads the catalog from it.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Final
 
 from quiesce.app.points.manifests import repositories
 from quiesce.app.points.prune import local_day
-from quiesce.app.repository_access import GivenCredentials
+from quiesce.app.repository_access import GivenCredentials, RepositoryAccess
 from quiesce.app.services import Services
-from quiesce.archives import Archives, BackupKey, Keyring
-from quiesce.errors import DamagedError, PlanError, TreeChangedError, UnreachableError
-from quiesce.files.descriptors import Identity
-from quiesce.files.durable import storage_errors
-from quiesce.files.held import enter_held, held
-from quiesce.files.problems import TreeProblems
-from quiesce.files.removal import remove_tree
-from quiesce.files.trust import open_declared
-from quiesce.files.walking import Entry, everything
-from quiesce.model.consistency import Consistency
-from quiesce.model.ids import (
-    BackupName,
-    DeploymentName,
-    ExecutionId,
-    InstanceId,
-    backup_name,
-    deployment_name,
-)
+from quiesce.errors import DamagedError, PlanError, UnreachableError
+from quiesce.model.ids import BackupName, InstanceId, backup_name, deployment_name
 from quiesce.model.policy import Policy
-from quiesce.model.restore_point import PointState, RestorePoint, Trust
+from quiesce.model.restore_point import RestorePoint, Trust
 from quiesce.planning.retention import plan_retention
-from quiesce.repository import Point, PointKey, Repository, StoredPoints, WriterSession
-
-#: what each point of a copy holds
-_ITEM: Final = "archive"
-_MANIFEST: Final = b"manifest.json"
-#: of a deployment's point: by which policy it was made
-_POLICY: Final = "policy"
+from quiesce.repository import PointKey, PointsCopied, Repository, StoredPoints
 
 
 def copy_points(
@@ -59,45 +31,30 @@ def copy_points(
 
     Raises:
         UnreachableError: when the repository or the backups cannot be reached.
-        PlanError: when a part of a restore point is kept by its platform, not in a directory.
+        PlanError: when a part of a restore point is kept by its platform, not in a repository.
+        UsageError: when the repositories address their content differently.
         DamagedError: when a backup could not be read as it was written.
     """
     access = services.repositories()
     whole = [point for point in points if point.trust is not Trust.DAMAGED]
+    there = _copied(services, policy, url)
+    kept = _kept(services, policy, there, whole)
+    names = {point.name for point in there}
+    new = [point for point in whole if point.name in kept and point.name not in names]
     with access.opened(url, GivenCredentials()) as repository:
-        stored = repository.stored_points()
-        there = list(_copied(stored, policy))
-        kept = _kept(services, policy, there, whole)
-        names = {point.name for point in there}
-        new = [point for point in whole if point.name in kept and point.name not in names]
         for point in new:
-            _copy(services, repository, point, policy)
+            _copy(services, access, repository, point)
+        stored = repository.stored_points()
         for point in there:
             if point.name not in kept:
                 access.seen.forget_points(repository, _remove(repository, stored, point))
     return [point.name for point in new]
 
 
-def _copied(stored: StoredPoints, policy: Policy) -> Iterator[RestorePoint]:
-    """Yield what *policy* has of what is *stored*, as far as retention has to know it."""
-    for point in stored.points:
-        key = point.key
-        if (
-            key.deployment == policy.deployment
-            and not key.instance
-            and point.content.get(_POLICY) == policy.name
-        ):
-            yield RestorePoint(
-                deployment=policy.deployment,
-                name=BackupName(key.point),
-                full=True,
-                type=policy.name,
-                rotation=0,
-                execution=ExecutionId(""),
-                state=PointState.COMPLETE,
-                consistency=Consistency.NONE,
-                made_at=point.made_at,
-            )
+def _copied(services: Services, policy: Policy, url: str) -> Sequence[RestorePoint]:
+    """Return what *policy* has at *url*, as far as retention has to know it."""
+    survey = services.manifests.survey(url, policy.deployment)
+    return [each.point for each in survey.manifests if each.point.type == policy.name]
 
 
 def _kept(
@@ -117,61 +74,44 @@ def _kept(
     return frozenset(alike) - {point.name for point in plan.to_remove}
 
 
-def _copy(services: Services, repository: Repository, point: RestorePoint, policy: Policy) -> None:
+def _copy(services: Services, access: RepositoryAccess, repository: Repository, point: RestorePoint) -> None:
+    """Copy the points of the instances, and then that of the deployment, which makes them whole."""
+    kept = _places(services, point)
+    for url in sorted(set(kept.values())):
+        keys = [_key(point, instance) for instance, place in kept.items() if place == url]
+        with access.opened(url, GivenCredentials()) as source:
+            _require_whole(source.copy_to(repository, keys))
+    with access.opened(min(kept.values()), GivenCredentials()) as source:
+        _require_whole(source.copy_to(repository, [_key(point)]))
+
+
+def _places(services: Services, point: RestorePoint) -> Mapping[InstanceId, str]:
+    """Return the repository of each instance's part of *point*."""
     deployment = services.deployments.get(point.deployment)
     instances = [artifact.instance for artifact in point.artifacts]
     kept = repositories(services, deployment, instances)
-    if missing := [instance for instance in instances if instance not in kept]:
+    in_none = [each.instance for each in point.artifacts if not each.repository]
+    if missing := sorted({*in_none, *(instance for instance in instances if instance not in kept)}):
         raise PlanError(
             f"{', '.join(missing)} of {point.name} is kept by its platform, so it cannot be copied",
             hint="Leave copy_to out of this policy, or exclude those instances (parameters: exclude_nodes).",
         )
-    for directory in set(kept.values()):
-        if why := services.manifests.why_away(directory):
+    for url in sorted(set(kept.values())):
+        if why := services.manifests.why_away(url):
             raise UnreachableError(why)
-    with repository.write() as session:
-        for instance, directory in kept.items():
-            _commit(session, point, Path(directory), instance)
-        _commit(session, point, Path(kept[instances[0]]), None, instances=instances, policy=policy.name)
+    return kept
 
 
-def _commit(
-    session: WriterSession,
-    point: RestorePoint,
-    root: Path,
-    instance: InstanceId | None,
-    *,
-    instances: Iterable[InstanceId] = (),
-    policy: str = "",
-) -> None:
-    place = root / deployment_name(point.deployment) / backup_name(point.name) / (instance or "")
-    with _opened(place) as directory:
-        item, saved = session.add_tree(directory, wanted=_is_manifest if instance is None else everything)
-    if saved.problems or saved.mounts:
-        raise DamagedError(f"the backup in {place} could not be read: {saved.problems or 'mounts are in it'}")
-    session.commit(
-        Point(
-            key=PointKey(deployment=point.deployment, point=point.name, instance=instance or ""),
-            made_at=point.made_at,
-            items={_ITEM: item},
-            instances=tuple(instances),
-            content={_POLICY: policy} if policy else {},
-        )
+def _require_whole(copied: PointsCopied) -> None:
+    if copied.damages:
+        told = "; ".join(f"{key}: {damage}" for key, damage in copied.damages.items())
+        raise DamagedError(f"not all of a backup could be read: {told}")
+
+
+def _key(point: RestorePoint, instance: str = "") -> PointKey:
+    return PointKey(
+        deployment=deployment_name(point.deployment), point=backup_name(point.name), instance=instance
     )
-
-
-@contextmanager
-def _opened(place: Path) -> Iterator[int]:
-    with storage_errors(f"read {place}"), open_declared(place) as declared:
-        descriptor = declared.open()
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-
-def _is_manifest(entry: Entry) -> bool:
-    return not entry.path or entry.path == _MANIFEST
 
 
 def _remove(repository: Repository, stored: StoredPoints, point: RestorePoint) -> Sequence[PointKey]:
@@ -183,64 +123,18 @@ def _remove(repository: Repository, stored: StoredPoints, point: RestorePoint) -
     return keys
 
 
-# -- the way back -------------------------------------------------------------------------------------------
-
-
-def fetch_points(
-    repository: Repository, keys: Iterable[PointKey], directory: Path, keyring: Keyring
-) -> Mapping[PointKey, bool]:
-    """Write copied restore points below *directory*, a repository that restores read; tell which were new.
+def fetch_points(source: Repository, to: Repository, keys: Iterable[PointKey]) -> Mapping[PointKey, bool]:
+    """Copy whole restore points back; tell of each whether it was new.
 
     Raises:
-        DamagedError: when one did not come back as it was; nothing of it is there then.
+        DamagedError: when one is not what was written.
     """
-    archives = Archives(directory, keyring)
-    archives.mark()
-    return {key: _fetch(repository, key, directory) for key in keys}
+    wanted = list(keys)
+    copied = source.copy_to(to, _with_instances(source, wanted))
+    _require_whole(copied)
+    return {key: key in copied.points for key in wanted}
 
 
-def _fetch(repository: Repository, key: PointKey, directory: Path) -> bool:
-    whole = repository.point(key)
-    place = directory / deployment_name(key.deployment) / backup_name(key.point)
-    if os.path.lexists(place):
-        return False
-    unfinished = f".quiesce-fetch-{secrets.token_hex(8)}"
-    with (
-        storage_errors(f"write {place}"),
-        held(directory, ()) as root,
-        held(directory, (unfinished,), make=True) as fetched,
-    ):
-        identity = Identity.of_descriptor(fetched)
-        try:
-            _restore_whole(repository, key, whole.instances, fetched, directory / unfinished)
-            with held(directory, (deployment_name(key.deployment),), make=True) as above:
-                os.rename(unfinished, place.name, src_dir_fd=root, dst_dir_fd=above)
-                os.fsync(above)
-        finally:
-            with suppress(TreeChangedError):  # in its place, or taken away by somebody
-                remove_tree(root, os.fsencode(unfinished), identity)
-    return True
-
-
-def _restore_whole(
-    repository: Repository, key: PointKey, instances: Iterable[str], fetched: int, shown: Path
-) -> None:
-    _restore(repository, key, fetched)
-    for instance in instances:
-        given = BackupKey(
-            deployment=DeploymentName(key.deployment),
-            point=BackupName(key.point),
-            instance=InstanceId(instance),
-        )
-        name = given.components()[-1]
-        inner = enter_held(fetched, name, shown / name, make=True)
-        try:
-            _restore(repository, replace(key, instance=instance), inner)
-        finally:
-            os.close(inner)
-
-
-def _restore(repository: Repository, key: PointKey, place: int) -> None:
-    problems: TreeProblems = repository.reader(key).restore_tree(_ITEM, place)
-    if problems:
-        raise DamagedError(f"{key} did not come back as it was: {problems}")
+def _with_instances(source: Repository, wanted: Collection[PointKey]) -> list[PointKey]:
+    whose = {(key.deployment, key.point) for key in wanted}
+    return [key for key in source.stored_points().keys if (key.deployment, key.point) in whose]

@@ -10,7 +10,7 @@ import click
 
 from quiesce.app.deployments import add_deployment, remove_deployment, take_over_deployment
 from quiesce.app.points.manifests import newest_manifest
-from quiesce.archives import Keyring
+from quiesce.backups import Keyring
 from quiesce.blueprint import (
     LocalDeployment,
     default_profile,

@@ -1,4 +1,4 @@
-"""keys: what backups are signed with, taken to a safe place and brought back."""
+"""keys: what opens backups, taken to a safe place and brought back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from quiesce.archives import Keyring
+from quiesce.backups import Keyring
 from quiesce.bootstrap import Settings, require_trusted_home
 from quiesce.cli.printing import say
 from quiesce.cli.values import read_input
@@ -19,11 +19,10 @@ _MOST_BYTES = 1 << 20
 
 @click.group()
 def keys() -> None:
-    """Keep a copy of what backups are signed with, or bring it back.
+    """Keep a copy of what opens this home's backups, or bring it back.
 
-    Manifests in a repository are signed with a key of QUIESCE_HOME, and secrets in them sealed: a manifest
-    that nobody here has signed is not restored from. When QUIESCE_HOME is lost and no copy of its keys
-    exists, its backups cannot be told from forged ones, and what is sealed in them is lost.
+    A repository is encrypted, and a key of QUIESCE_HOME opens it. When QUIESCE_HOME is lost and no copy of
+    its keys exists, its backups cannot be read by anybody any more.
     """
 
 
@@ -42,13 +41,13 @@ def export_keys(output: str | None) -> None:
         return
     with storage_errors(f"write {output}"):
         write_named(Path(output).absolute(), text.encode())
-    say(f"the keys are in {output}: whoever has them can forge backups")
+    say(f"the keys are in {output}: whoever has them can read backups")
 
 
 @keys.command("import")
 @click.argument("file", type=click.Path(allow_dash=True))
 def import_keys(file: str) -> None:
-    """Believe the keys in FILE ('-': standard input), too. Those that are here stay.
+    """Take the keys in FILE ('-': standard input), too. Those that are here stay.
 
     \b
     Example:

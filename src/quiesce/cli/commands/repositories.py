@@ -443,9 +443,8 @@ def copy(
 @click.argument("points", nargs=-1, metavar="[DEPLOYMENT[/POINT]]...")
 @click.option(
     "--to",
-    "directory",
-    type=click.Path(path_type=Path),
-    metavar="DIRECTORY",
+    "to",
+    metavar="URL",
     help="The repository that the nodes name; default: the one of QUIESCE_HOME.",
 )
 @bandwidth_option
@@ -454,7 +453,7 @@ def copy(
 def fetch(
     url: str,
     points: tuple[str, ...],
-    directory: Path | None,
+    to: str | None,
     bandwidth: float | None,
     given: GivenCredentials,
     as_json: bool,
@@ -469,19 +468,22 @@ def fetch(
       quiesce repository fetch s3://offsite/shop shop/nightly-20270101T013000Z
       quiesce backups rebuild shop
     """
-    to = (directory or Settings.of(os.environ).default_repository).absolute()
-    with opened_at_home(url, given, bandwidth) as (home, opened):
+    place = to or Settings.of(os.environ).default_repository
+    with (
+        opened_at_home(url, given, bandwidth) as (home, opened),
+        home.home.opened_or_made(place, addressing=opened.addressing) as there,
+    ):
         chosen = _chosen(opened.stored_points().keys, points)
         whole = sorted(key for key in chosen if not key.instance)
-        fetched = fetch_points(opened, whole, to, home.keyring)
+        fetched = fetch_points(opened, there, whole)
     if as_json:
         say(render_json("fetched", {str(key): new for key, new in fetched.items()}))
         return
     new = sum(fetched.values())
-    say(f"{new} restore points are in {to} now, {len(fetched) - new} were there before")
+    say(f"{new} restore points are in {place} now, {len(fetched) - new} were there before")
     for name in sorted({key.deployment for key in fetched}):
         say(f"next: quiesce backups rebuild {name}")
-        say(f"  or first: quiesce init BLUEPRINT -b {name} --from-repository {to}")
+        say(f"  or first: quiesce init BLUEPRINT -b {name} --from-repository {place}")
 
 
 @repository.group("keys")
@@ -589,7 +591,7 @@ def import_key(url: str, file: Path) -> None:
       quiesce repository keys import /srv/backup /media/safe/backup.key
     """
     with repository_home() as home:
-        mine = home.home_keys()[0]
+        mine = home.home.own_key()
         with home.opened(url, GivenCredentials(key_file=file)) as opened:
             id_ = opened.add_key(mine, label="QUIESCE_HOME")
             home.seen.note_keys(opened)

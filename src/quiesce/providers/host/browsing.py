@@ -13,10 +13,10 @@ from quiesce.files.content import copy_content
 from quiesce.files.descriptors import READING, checked_path, open_below, open_directory
 from quiesce.model.stored_entry import EntryKind, StoredEntry, StoredListing
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.host.archive import TreeSize, read_entries, read_one_file
 from quiesce.providers.host.cuts import CutEntry, entries_of
 from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
+from quiesce.providers.host.saved_tree import extract_file, stored_entries
 from quiesce.providers.host.snapshot_dir import RAW
 from quiesce.providers.host.stored import require_unchanged
 
@@ -44,39 +44,22 @@ def extract_from_snapshot(job: HostJob, path: bytes, target: int) -> None:
             os.close(source)
 
 
-def list_archive(job: HostJob, index_file: str, below: bytes) -> StoredListing:
+def list_backup(job: HostJob, below: bytes) -> StoredListing:
     """Return what is in the directory *below* of a backup."""
     manifest = job.saving.manifest()
-    with job.repository.open(manifest, index_file) as index:
-        listing = listing_of(read_entries(index), below)
-        index.check()
-    return listing
+    with job.repository.reader(manifest) as reader:
+        return listing_of(stored_entries(reader, below), below)
 
 
-def extract_from_archive(
-    job: HostJob, files: tuple[str, str], path: bytes, target: int, *, at_most: TreeSize | None
-) -> None:
-    """Write the content of the file *path* of a backup, whose index and archive are *files*, to an open file.
+def extract_from_backup(job: HostJob, path: bytes, target: int) -> None:
+    """Write the content of the file *path* of a backup to an open, empty file.
 
     Raises:
         DamagedArtifactError: when any of it is not what was written; what is in the file is of no use then.
     """
-    manifest, repository = job.saving.manifest(), job.repository
-    index_file, archive = files
-
-    def entries() -> Iterator[CutEntry]:
-        with repository.open(manifest, index_file) as index:
-            yield from read_entries(index)
-            index.check()
-
-    entry = file_at(entries, path)
-    with (
-        repository.open(manifest, index_file) as index,
-        repository.open(manifest, archive, watched(job.context)) as stored,
-    ):
-        read_one_file(index, stored, entry.path, target, at_most=at_most)
-        index.check()
-        stored.check()
+    manifest = job.saving.manifest()
+    with job.repository.reader(manifest) as reader:
+        extract_file(reader, path, target, watched(job.context))
 
 
 def listing_of(entries: Iterable[CutEntry], below: bytes) -> StoredListing:

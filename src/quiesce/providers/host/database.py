@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from quiesce.archives import Compression, Manifest
+from quiesce.backups import Manifest
 from quiesce.errors import NoRoomError, ResourceNotFoundError, UntrustedPathError
 from quiesce.files.descriptors import UNTOUCHED, path_of
 from quiesce.files.durable import storage_errors
@@ -37,9 +37,9 @@ from quiesce.providers.host.former_states import CONTENT, OTHER
 from quiesce.providers.host.inspecting import inspect_place
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import SnapshotDirectory, StoredCut
-from quiesce.providers.host.stored import PLAIN_BYTES, StoredOperations, require_unchanged, with_fingerprint
+from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
 
-ARCHIVE: Final = "database.sqlite.gz"
+DATABASE: Final = "database.sqlite"
 _DEFAULT_TIMER_S: Final = 120.0
 #: of the time that is left, what waiting for somebody else's lock may take
 _PATIENCE: Final = 0.9
@@ -124,7 +124,7 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         snapshots = _existing(job)
         job.refuse_frozen_ground()
         with storage_errors(f"cut {snapshots.path}"):
-            if job.call.full and (made := job.saving.made_before()):
+            if job.call.full and (made := job.saving.made_before_cut()):
                 return Outcome(artifact=made.content)
             cut = snapshots.begin(job.call)
             if not cut.whole:
@@ -220,16 +220,15 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         saving = job.saving
         draft = saving.begin()
         status = cut.content.stat()
-        if ARCHIVE not in draft.finished:
+        if DATABASE not in draft.finished:
             told = watched(job.context, status.st_size)
-            with draft.create(ARCHIVE, Compression.GZIP, told) as out, cut.content.open("rb") as source:
+            with draft.create(DATABASE, told) as out, cut.content.open("rb") as source:
                 shutil.copyfileobj(source, out, _CHUNK_BYTES)
         cut_at = cut.facts.get("cut_at")
         return saving.complete(
             draft,
             {
                 **cut.facts,
-                PLAIN_BYTES: status.st_size,
                 "mode": status.st_mode,
                 "uid": status.st_uid,
                 "gid": status.st_gid,
@@ -250,10 +249,8 @@ class DatabaseAloneOperations(StoredOperations, DatabaseOperations):
         repository = job.repository
         manifest = job.saving.manifest()
         told = watched(job.context, manifest.size_bytes)
-        size = manifest.content.get(PLAIN_BYTES)
-        at_most = size if isinstance(size, int) else None
         with (
-            repository.open(manifest, ARCHIVE, told, at_most=at_most) as stored,
+            repository.open(manifest, DATABASE, told) as stored,
             incoming.open("xb") as out,
         ):
             shutil.copyfileobj(stored, out, _CHUNK_BYTES)

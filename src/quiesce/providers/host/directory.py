@@ -10,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from quiesce.archives import Compression, FileReader, Manifest
+from quiesce.backups import Manifest
 from quiesce.errors import (
-    DamagedArtifactError,
     MountInsideError,
     NonRecoverableError,
     NoRoomError,
@@ -21,7 +20,6 @@ from quiesce.errors import (
 )
 from quiesce.files.descriptors import open_directory
 from quiesce.files.durable import storage_errors
-from quiesce.files.metadata import Allowed
 from quiesce.files.problems import TreeProblems
 from quiesce.files.trust import open_declared
 from quiesce.model.consistency import Consistency
@@ -36,11 +34,10 @@ from quiesce.model.target import RestoreTarget
 from quiesce.ports import Finding
 from quiesce.provider_kit.dispatch import unsupported
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.host.archive import TreeSize, read_archive, write_archive, write_index
 from quiesce.providers.host.browsing import (
-    extract_from_archive,
+    extract_from_backup,
     extract_from_snapshot,
-    list_archive,
+    list_backup,
     list_snapshot,
 )
 from quiesce.providers.host.counting import count_tree
@@ -51,11 +48,10 @@ from quiesce.providers.host.extracting import extract
 from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.inspecting import can_share, inspect_path, inspect_place
 from quiesce.providers.host.job import HostJob
+from quiesce.providers.host.saved_tree import TREE, restore_tree, store_tree
 from quiesce.providers.host.snapshot_dir import ELSEWHERE, RAW, SnapshotDirectory, StoredCut
-from quiesce.providers.host.stored import PLAIN_BYTES, StoredOperations, require_unchanged, with_fingerprint
+from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
 
-ARCHIVE: Final = "tree.tar.gz"
-INDEX_FILE: Final = "index.gz"
 _SHOWN: Final = 5
 #: of each name that is shown
 _SHOWN_BYTES: Final = 200
@@ -76,7 +72,7 @@ class DirectoryOperations(StoredOperations):
         snapshots = job.snapshots
         with storage_errors(f"cut {snapshots.path}"), _tree(snapshots.path) as source:
             job.refuse_frozen_ground()
-            if job.call.full and (made := job.saving.made_before()):
+            if job.call.full and (made := job.saving.made_before_cut()):
                 return Outcome(artifact=made.content, consistency=_worth(made.content))
             cut = snapshots.begin(job.call)
             if not cut.whole:
@@ -84,7 +80,7 @@ class DirectoryOperations(StoredOperations):
         return Outcome(artifact=_artifact_of(cut), consistency=_worth(cut.facts), note=_note(cut.facts))
 
     def copy(self, job: HostJob, /) -> Outcome:
-        """Make the cut a tree, and durable; of a backup, an archive in the repository instead."""
+        """Make the cut a tree, and durable; of a backup, store it in the repository instead."""
         snapshots = job.snapshots
         with storage_errors(f"copy the cut of {snapshots.path}"):
             if not job.call.full:
@@ -92,7 +88,7 @@ class DirectoryOperations(StoredOperations):
                 return Outcome(artifact=_artifact_of(cut), consistency=_worth(cut.facts))
             manifest = job.saving.made_before()
             if manifest is None:
-                manifest = self._archive(job, snapshots.find(job.call))
+                manifest = self._store(job, snapshots.find(job.call))
             snapshots.remove(replace(job.call, undo=True))
         return Outcome(artifact=manifest.content, consistency=_worth(manifest.content))
 
@@ -140,7 +136,7 @@ class DirectoryOperations(StoredOperations):
         with storage_errors(f"look into {job.point} of {job.call.instance}"):
             saved = job.saved
             if saved.call.full:
-                return list_archive(job, INDEX_FILE, below)
+                return list_backup(job, below)
             return list_snapshot(saved, below)
 
     def extract_file(self, job: HostJob, path: bytes, target: int) -> None:
@@ -148,8 +144,7 @@ class DirectoryOperations(StoredOperations):
         with storage_errors(f"extract from {job.point} of {job.call.instance}"):
             saved = job.saved
             if saved.call.full:
-                at_most = _size_of(job.saving.manifest())
-                extract_from_archive(job, (INDEX_FILE, ARCHIVE), path, target, at_most=at_most)
+                extract_from_backup(job, path, target)
             else:
                 extract_from_snapshot(saved, path, target)
 
@@ -211,22 +206,22 @@ class DirectoryOperations(StoredOperations):
         facts = _facts(tally) | {"cut_at": time.time(), "cut_s": round(time.monotonic() - began, 4)}
         return snapshots.finish(cut, facts)
 
-    def _archive(self, job: HostJob, cut: StoredCut) -> Manifest:
+    def _store(self, job: HostJob, cut: StoredCut) -> Manifest:
         saving = job.saving
         draft = saving.begin()
         size = cut.facts.get("size_bytes")
         told = watched(job.context, size if isinstance(size, int) else None)
-        with job.snapshots.opened(cut) as directory, _opened(directory, RAW) as raw:
-            if INDEX_FILE not in draft.finished:
-                with draft.create(INDEX_FILE, Compression.GZIP) as out:
-                    write_index(raw, out)
-            if ARCHIVE not in draft.finished:
-                with draft.create(ARCHIVE, Compression.GZIP) as out:
-                    write_archive(raw, out, told)
+        if TREE not in draft.finished:
+            with (
+                job.snapshots.opened(cut) as directory,
+                _opened(directory, RAW) as raw,
+                draft.tree(TREE) as tree,
+            ):
+                store_tree(raw, tree, told)
         cut_at = cut.facts.get("cut_at")
         return saving.complete(
             draft,
-            {**cut.facts, PLAIN_BYTES: cut.facts.get("size_bytes")},
+            cut.facts,
             consistency=_worth(cut.facts) or Consistency.NONE,
             cut_at=cut_at if isinstance(cut_at, float) else None,
             note=_note(cut.facts),
@@ -236,41 +231,15 @@ class DirectoryOperations(StoredOperations):
         """Build what is to be restored in *place*, an empty directory of ours."""
         saved = job.saved
         if saved.call.full:
-            return self._unpack(saved, place, job.allowed)
+            manifest = saved.saving.manifest()
+            told = watched(job.context, manifest.size_bytes)
+            with saved.repository.reader(manifest) as reader:
+                return restore_tree(reader, place, CONTENT, told, allowed=job.allowed)
         cut = saved.snapshots.find(saved.call)
         with saved.snapshots.opened(cut) as directory:
             require_unchanged(cut, directory)
             with _opened(directory, RAW) as raw, _opened(directory, CONTENT) as content:
                 return copy_back(raw, content, place, CONTENT, watched(job.context), allowed=job.allowed)
-
-    def _unpack(self, job: HostJob, place: int, allowed: Allowed) -> TreeProblems:
-        repository = job.repository
-        manifest = job.saving.manifest()
-        told = watched(job.context, manifest.size_bytes)
-        with (
-            repository.open(manifest, INDEX_FILE) as index,
-            repository.open(manifest, ARCHIVE, told) as stored,
-        ):
-            try:
-                problems = read_archive(index, stored, place, CONTENT, allowed, at_most=_size_of(manifest))
-            except (OSError, ValueError, NonRecoverableError, DamagedArtifactError):
-                # say that it is damaged rather than what the damage has led to
-                _check(index, stored)
-                raise
-            _check(index, stored)
-            return problems
-
-
-def _size_of(manifest: Manifest) -> TreeSize | None:
-    entries, size_bytes = manifest.content.get("entries"), manifest.content.get(PLAIN_BYTES)
-    if not isinstance(entries, int) or not isinstance(size_bytes, int):
-        return None
-    return TreeSize(entries=entries, size_bytes=size_bytes)
-
-
-def _check(*stored: FileReader) -> None:
-    for each in stored:
-        each.check()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from quiesce.model.target import RestoreTarget, TargetProblem
 from quiesce.providers.host.extracting import why_not_extracted
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import ELSEWHERE
-from quiesce.providers.host.stored import PLAIN_BYTES
 
 
 def inspect_path(job: HostJob) -> RestoreTarget:
@@ -87,7 +86,7 @@ def _needed_bytes(job: HostJob) -> int | None:
 
 def _size_bytes(job: HostJob) -> int | None:
     artifact = job.call.artifact or {}
-    sizes = (artifact.get(name) for name in ("allocated_bytes", PLAIN_BYTES, "size_bytes"))
+    sizes = (artifact.get(name) for name in ("allocated_bytes", "size_bytes"))
     return next((size for size in sizes if isinstance(size, int)), None)
 
 

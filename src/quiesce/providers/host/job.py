@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from quiesce.archives import Archives, Keyring
+from quiesce.backups import BackupHome, Backups
 from quiesce.errors import NonRecoverableError, OperationTimeoutError
 from quiesce.files.metadata import EVERYTHING, Allowed
 from quiesce.provider_kit.job import Job, saved_call
@@ -28,8 +28,8 @@ class HostJob(Job):
 
     options: HostOptions
     freezes: FreezeClient
-    default_repository: Path
-    keyring: Keyring
+    default_repository: str
+    home: BackupHome
 
     @property
     def path(self) -> Path:
@@ -72,9 +72,9 @@ class HostJob(Job):
         return SnapshotDirectory(self.path, self.options.snapshot_dir, self.freezes.own_processes)
 
     @property
-    def repository(self) -> Archives:
+    def repository(self) -> Backups:
         """Where the node's backups are kept."""
-        return Archives(self.options.repository or self.default_repository, self.keyring)
+        return Backups(self.options.repository or self.default_repository, self.home)
 
     @property
     def saving(self) -> Saving:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from quiesce.model.ids import Json
 from quiesce.model.options import option
 from quiesce.model.words import WrongValueError, read_text, read_unit, whole_number
+from quiesce.provider_kit.repository_option import read_repository
 
 
 class ProcessScope(enum.StrEnum):
@@ -79,8 +80,8 @@ class HostOptions:
         "whether set-user-ID and set-group-ID of files, capabilities and devices are restored",
         per_node=True,
     )
-    repository: Path | None = option(
-        None, "directory of the node's own repository", read=read_path, per_node=True
+    repository: str | None = option(
+        None, "path or URL of the node's own repository", read=read_repository, per_node=True
     )
     pid_file: Path | None = option(
         None, "file that holds the number of the first process", read=read_path, per_node=True

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from quiesce.archives import Keyring
+from quiesce.backups import BackupHome
 from quiesce.errors import UnsupportedError
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
@@ -34,9 +34,9 @@ class HostProvider(PlatformProvider[HostJob]):
         state = Path(settings.state_dir)
         self._home = Path(settings.keys_file or settings.state_dir).parent
         self._freezes = FreezeClient(state / "holds")
-        self._default_repository = Path(settings.repository_dir)
+        self._default_repository = settings.repository
         self._commands = NodeCommands(state / "commands")
-        self._keyring = Keyring(Path(settings.keys_file))
+        self._backup_home = BackupHome.of(settings)
         suspended = state / "suspended"
         self._processes = ProcessOperations(suspended, self._commands)
         self._directories = DirectoryOperations(extracted=state / "extracted")
@@ -60,12 +60,12 @@ class HostProvider(PlatformProvider[HostJob]):
             options=read_options(HostOptions, "host", call),
             freezes=self._freezes,
             default_repository=self._default_repository,
-            keyring=self._keyring,
+            home=self._backup_home,
         )
 
     def repository(self, call: Call) -> str:
         """Return where the instance's backups are kept."""
-        return str(read_options(HostOptions, "host", call).repository or self._default_repository)
+        return read_options(HostOptions, "host", call).repository or self._default_repository
 
     def place(self, call: Call) -> str:
         """Return the path that a directory or a database alone saves and replaces."""

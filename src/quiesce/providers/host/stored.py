@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 
 from quiesce.errors import DamagedArtifactError
 from quiesce.files.durable import storage_errors
@@ -17,9 +16,6 @@ from quiesce.providers.host.counting import fingerprint_of
 from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.job import HostJob
 from quiesce.providers.host.snapshot_dir import MOUNTED_AT, RAW, StoredCut
-
-#: of a backup's artifact: how much it holds when it is unpacked; no more is written, whatever lies there
-PLAIN_BYTES: Final = "plain_bytes"
 
 
 class StoredOperations(CheckedOperations[HostJob]):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from quiesce.archives import Archives
+from quiesce.backups import Backups
 from quiesce.errors import ResourceNotFoundError, UnsupportedError
 from quiesce.provider_kit.connections import Connections
 from quiesce.provider_kit.deadline import Deadline
@@ -32,11 +32,11 @@ class LibvirtJob(Job):
 
     options: LibvirtOptions
     resource: LibvirtResource
-    repository: Archives
+    repository: Backups
     hypervisors: Hypervisors
     state: RuntimeState
     #: the repository of whoever has saved the restore point
-    saved_in: Archives
+    saved_in: Backups
 
     @property
     def saved(self) -> LibvirtJob:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from quiesce.archives import Manifest
+from quiesce.backups import Manifest
 from quiesce.errors import ResourceNotFoundError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
@@ -60,7 +60,7 @@ class DefinitionOperations(CheckedOperations[LibvirtJob]):
 
     def snapshot(self, job: LibvirtJob, /) -> Outcome:
         """Read the definition as it is now."""
-        made = job.saving.made_before()
+        made = job.saving.made_before_cut()
         if made is not None:
             return Outcome(artifact=made.content)
         found = self._find(job)

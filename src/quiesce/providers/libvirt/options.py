@@ -9,6 +9,7 @@ from typing import Final
 
 from quiesce.model.options import option
 from quiesce.model.words import read_absolute_path, read_positive_seconds
+from quiesce.provider_kit.repository_option import read_repository
 
 #: QEMU writes its scratch files and its socket here: it must be able to, whatever user it runs as
 SCRATCH_DIR: Final = "/var/tmp"  # noqa: S108  names are unguessable and files private
@@ -49,8 +50,6 @@ class LibvirtOptions:
     backup_mode: BackupMode = option(
         BackupMode.FULL, "incremental: only what changed since the last backup, where that is possible"
     )
-    longest_chain: int = option(30, "how many increments may follow a full backup")
-    compress: bool = option(False, "store disks compressed (gzip)")
     exclude_disks: tuple[str, ...] = option((), "targets (vdb) that are neither saved nor restored")
     scratch_dir: str = option(
         SCRATCH_DIR, "where QEMU keeps what the guest overwrites while it is read", read=read_absolute_path
@@ -61,13 +60,13 @@ class LibvirtOptions:
     restore_as: str | None = option(None, "restore as a new domain of this name, next to the old one")
     apply_network: bool = option(False, "put back the definition of a network or pool, not only compare it")
     repository: str | None = option(
-        None, "the directory of this node's own repository", read=read_absolute_path, per_node=True
+        None, "path or URL of this node's own repository", read=read_repository, per_node=True
     )
     backup_dir: str | None = option(
         None, "the same in Cloudify's own blueprints; a relative one counts for nothing", per_node=True
     )
 
-    def repository_or(self, default: str) -> Path:
+    def repository_or(self, default: str) -> str:
         """Return the node's own repository; Cloudify's blueprints say ``./`` where they mean none."""
         named = self.backup_dir if self.backup_dir and Path(self.backup_dir).is_absolute() else None
-        return Path(self.repository or named or default)
+        return self.repository or named or default

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from quiesce.archives import Archives, Keyring
+from quiesce.backups import BackupHome, Backups
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
@@ -31,8 +30,8 @@ class LibvirtProvider(PlatformProvider[LibvirtJob]):
 
     def __init__(self, settings: ProviderSettings, connect: Callable[[str], Hypervisor] = Hypervisor) -> None:
         """*connect* opens a connection to a URI; a port for tests."""
-        self._default_repository = settings.repository_dir
-        self._keyring = Keyring(Path(settings.keys_file))
+        self._default_repository = settings.repository
+        self._home = BackupHome.of(settings)
         self._hypervisors: Hypervisors = Connections(
             lambda key: connect(key[0]), is_alive=lambda hypervisor: hypervisor.is_alive()
         )
@@ -54,16 +53,16 @@ class LibvirtProvider(PlatformProvider[LibvirtJob]):
             context=context,
             options=options,
             resource=resource_of(call),
-            repository=Archives(options.repository_or(self._default_repository), self._keyring),
+            repository=Backups(options.repository_or(self._default_repository), self._home),
             hypervisors=self._hypervisors,
             state=RuntimeState(Job(call=call, context=context)),
-            saved_in=Archives(saved.repository_or(self._default_repository), self._keyring),
+            saved_in=Backups(saved.repository_or(self._default_repository), self._home),
         )
 
     def repository(self, call: Call) -> str:
         """Return where the instance's backups are kept."""
         options = read_options(LibvirtOptions, "libvirt", call)
-        return str(options.repository_or(self._default_repository))
+        return options.repository_or(self._default_repository)
 
     def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
         """Return a blueprint of what runs at the URI that *options* names as ``endpoint``."""

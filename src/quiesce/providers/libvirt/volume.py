@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from quiesce.archives import Manifest
+from quiesce.backups import Manifest
 from quiesce.errors import (
     ForeignObjectError,
     NonRecoverableError,
@@ -77,7 +77,7 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
     def snapshot(self, job: LibvirtJob, /) -> Outcome:
         """Fix the point in time: by a snapshot inside the image where its format has them."""
         job.require_local()
-        if job.call.full and (made := job.saving.made_before()) is not None:
+        if job.call.full and (made := job.saving.made_before_cut()) is not None:
             return Outcome(artifact=made.content)
         path = _path(job)
         user = _running_user(job, path)
@@ -165,15 +165,14 @@ class LibvirtVolumeOperations(CheckedOperations[LibvirtJob]):
 def _store(job: LibvirtJob, cut: VolumeArtifact) -> Manifest:
     draft, socket = job.saving.begin(), socket_path(job)
     store = DiskStore(job, draft, look=lambda: None)
-    name = store.file_name(_EXPORT, 0)
     with served(job, cut.path, cut.format, socket, _EXPORT, tag=cut.tag):
-        size_bytes = store.store(socket, _EXPORT, name)
+        size_bytes = store.store(socket, _EXPORT, _EXPORT)
     if cut.tag is None and Path(cut.path).stat().st_mtime_ns != cut.changed_ns:
         raise NonRecoverableError(
             f"{cut.path} was written to after the cut, so the copy is worth nothing",
             hint="Stop what writes to it, or keep it as qcow2, which can be read as it was at the cut.",
         )
-    disk = StoredDisk(target=_EXPORT, path=cut.path, format=cut.format, size_bytes=size_bytes, layers=(name,))
+    disk = StoredDisk(target=_EXPORT, path=cut.path, format=cut.format, size_bytes=size_bytes, item=_EXPORT)
     return job.saving.complete(
         draft,
         as_artifact(replace(cut, disks=(disk,))),
@@ -193,7 +192,7 @@ def _restore(job: LibvirtJob) -> None:
         path=Path(disk.path),
         format=disk.format,
         size_bytes=disk.size_bytes,
-        layers=disk.layers,
+        item=disk.item,
     )
     _require_free(job, disk.path)
     if Path(disk.path).exists():

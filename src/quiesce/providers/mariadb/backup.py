@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from quiesce.archives import Compression, Draft, Manifest
+from quiesce.backups import Draft, Manifest
 from quiesce.errors import NonRecoverableError
 from quiesce.files.durable import storage_errors
 from quiesce.model.consistency import Consistency
@@ -16,7 +16,7 @@ from quiesce.providers.mariadb.client import MariaDBFacts
 from quiesce.providers.mariadb.job import MariaDBJob
 from quiesce.providers.mariadb.staging import BASE, CHANGES, Staging
 
-DATA: Final = "data.tar.gz"
+DATA: Final = "data.tar"
 #: where mariadb-backup says what its copy is
 _CHECKPOINTS: Final = "xtrabackup_checkpoints"
 _LONGEST_FILE: Final = 1 << 16
@@ -110,7 +110,7 @@ def _store(job: MariaDBJob, draft: Draft, staging: Staging) -> None:
     with (
         storage_errors("store what was copied"),
         staging.opened() as copies,
-        draft.create(DATA, Compression.GZIP, watched(job.context)) as out,
+        draft.create(DATA, watched(job.context)) as out,
     ):
         job.ask("pack", copies=copies, copy=BASE, descriptors=(copies,), into=out)
 

@@ -30,7 +30,7 @@ class MariaDBOperations(HeldServerOperations[MariaDBJob]):
 
     def snapshot(self, job: MariaDBJob, /) -> Outcome:
         """End the copy, or copy what has changed since it was made; that end is the cut."""
-        if (made := job.saving.made_before()) is not None:
+        if (made := job.saving.made_before_cut()) is not None:
             return Outcome(artifact=made.content)
         held = job.is_held()
         artifact, ready = backup.cut(job, held=held)

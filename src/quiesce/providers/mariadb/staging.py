@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from quiesce.archives import Draft
+from quiesce.backups import Draft
 from quiesce.files.descriptors import DIRECTORY
 from quiesce.files.durable import PRIVATE_DIRECTORY, storage_errors, write_durably
 from quiesce.files.held import enter_held, held_path
@@ -36,9 +36,8 @@ class Staging:
     """
 
     def __init__(self, draft: Draft, user: ServerUser) -> None:
-        self._draft = draft  # it holds the directory open that the path leads through
-        self._place = draft.own_path(_STAGING)
-        self._shown = draft.path(_STAGING)
+        self._place = draft.path(_STAGING)
+        self._shown = self._place
         self._user = user
 
     @property

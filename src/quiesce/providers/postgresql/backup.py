@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from quiesce.archives import Compression, Draft, FileReader, Manifest
+from quiesce.backups import Draft, ItemReader, Manifest
 from quiesce.errors import NonRecoverableError, ProviderError, RecoverableError
 from quiesce.files.descriptors import DIRECTORY
-from quiesce.files.durable import PRIVATE_DIRECTORY, storage_errors
+from quiesce.files.durable import PRIVATE_DIRECTORY, storage_errors, write_durably
 from quiesce.files.held import held_path
 from quiesce.model.consistency import Consistency
 from quiesce.provider_kit.artifact import artifact_of, as_artifact, read_artifact
@@ -26,8 +26,8 @@ from quiesce.providers.postgresql.job import PostgreSQLJob
 from quiesce.providers.postgresql.programs import program
 from quiesce.providers.postgresql.wal import Lsn, segments
 
-BASE: Final = "base.tar.gz"
-LOG: Final = "wal.tar.gz"
+BASE: Final = "base.tar"
+LOG: Final = "wal.tar"
 _LIST: Final = "backup_manifest"
 _FACTS: Final = "server.json"
 #: where pg_basebackup writes to, inside of the draft
@@ -96,7 +96,7 @@ def cut(job: PostgreSQLJob) -> tuple[ServerArtifact, bool]:
         RecoverableError: when the server is another one than that of the base copy.
     """
     draft = job.saving.begin()
-    ready = _FACTS in draft.finished
+    ready = _is_copied(draft)
     if not ready:
         prepare(job)
         draft = job.saving.begin()
@@ -141,13 +141,17 @@ def let_go(job: PostgreSQLJob) -> None:
         session.release_wal(job.slot)
 
 
-def open_stored(job: PostgreSQLJob, manifest: Manifest, name: str) -> FileReader:
+def open_stored(job: PostgreSQLJob, manifest: Manifest, name: str) -> ItemReader:
     """Return a stored archive's plain content, as a tar file."""
     return job.saving.repository.open(manifest, name, watched(job.context, manifest.size_bytes))
 
 
 def _is_prepared(job: PostgreSQLJob, draft: Draft) -> bool:
-    return _FACTS in draft.finished and job.held.living(job.session_key) is not None
+    return _is_copied(draft) and job.held.living(job.session_key) is not None
+
+
+def _is_copied(draft: Draft) -> bool:
+    return BASE in draft.finished and draft.path(_FACTS).exists()
 
 
 def _require_usable(job: PostgreSQLJob, facts: ServerFacts) -> None:
@@ -168,10 +172,10 @@ def why_not_usable(facts: ServerFacts) -> str:
 
 
 def _copy_base(job: PostgreSQLJob, draft: Draft, facts: ServerFacts) -> None:
-    staging = draft.own_path(_STAGING)
+    staging = draft.path(_STAGING)
     with storage_errors(f"write {draft.path(_STAGING)}"):
         shutil.rmtree(staging, ignore_errors=True)
-        draft.own_path(_FACTS).unlink(missing_ok=True)  # what was copied before does not count any more
+        draft.path(_FACTS).unlink(missing_ok=True)  # what was copied before does not count any more
         staging.mkdir(mode=PRIVATE_DIRECTORY)
         directory = os.open(staging, DIRECTORY)
     try:
@@ -181,8 +185,8 @@ def _copy_base(job: PostgreSQLJob, draft: Draft, facts: ServerFacts) -> None:
         os.close(directory)
     with storage_errors(f"store {draft.path(_STAGING)}"):
         for path in sorted(staging.iterdir()):
-            path.rename(draft.own_path(path.name))
-            draft.adopt(path.name, Compression.GZIP if path.suffix == ".gz" else Compression.NONE)
+            path.rename(draft.path(path.name))
+            draft.adopt(path.name)
         staging.rmdir()
     _write_facts(draft, facts)
 
@@ -190,7 +194,7 @@ def _copy_base(job: PostgreSQLJob, draft: Draft, facts: ServerFacts) -> None:
 def _run_base_backup(job: PostgreSQLJob, directory: int, facts: ServerFacts) -> None:
     """Have the server's program write to an open *directory*: whoever renames those above it meanwhile."""
     into = held_path(directory)
-    argv = [str(program(job, "pg_basebackup", facts.major)), "-D", str(into), "-Ft", "-X", "fetch", "-z"]
+    argv = [str(program(job, "pg_basebackup", facts.major)), "-D", str(into), "-Ft", "-X", "fetch"]
     argv += ["-c", "fast", "--no-password", "-h", job.options.host, "-p", str(job.options.port)]
     argv += ["-U", job.options.user]
     look = _Growth(job, into).look
@@ -206,7 +210,7 @@ def _login(job: PostgreSQLJob) -> dict[str, str]:
 
 
 def _write_facts(draft: Draft, facts: ServerFacts) -> None:
-    copied_to, timeline = _range_of(json.loads(draft.own_path(_LIST).read_bytes()))
+    copied_to, timeline = _range_of(json.loads(draft.read(_LIST)))
     copy = BaseCopy(
         system=facts.system,
         version=facts.version,
@@ -215,10 +219,9 @@ def _write_facts(draft: Draft, facts: ServerFacts) -> None:
         data_directory=facts.data_directory,
         segment_bytes=facts.segment_bytes,
         page_bytes=facts.page_bytes,
-        tablespaces={f"{space.oid}.tar.gz": space.location for space in facts.tablespaces},
+        tablespaces={f"{space.oid}.tar": space.location for space in facts.tablespaces},
     )
-    with draft.create(_FACTS) as out:
-        out.write(json.dumps(as_artifact(copy)).encode())
+    write_durably(draft.path(_FACTS), json.dumps(as_artifact(copy)).encode())
 
 
 def _range_of(listed: Mapping[str, Any]) -> tuple[str, int]:
@@ -229,7 +232,7 @@ def _range_of(listed: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _copied(draft: Draft) -> BaseCopy:
-    return read_artifact(BaseCopy, json.loads(draft.own_path(_FACTS).read_bytes()))
+    return read_artifact(BaseCopy, json.loads(draft.path(_FACTS).read_bytes()))
 
 
 def _copy_log(job: PostgreSQLJob, draft: Draft, session: ServerSession, artifact: ServerArtifact) -> None:
@@ -242,7 +245,7 @@ def _copy_log(job: PostgreSQLJob, draft: Draft, session: ServerSession, artifact
         )
     end = Lsn.of(artifact.end_lsn)
     told = watched(job.context)
-    with draft.create(LOG, Compression.GZIP, told) as out, tarfile.open(fileobj=out, mode="w|") as archive:
+    with draft.create(LOG, told) as out, tarfile.open(fileobj=out, mode="w|") as archive:
         for segment in segments(artifact.timeline, Lsn.of(copy.copied_to), end, artifact.segment_bytes):
             data = session.wal_file(segment.name, artifact.segment_bytes)
             if not data:

@@ -36,7 +36,7 @@ class PostgreSQLOperations(LocalServerOperations[PostgreSQLJob]):
 
     def snapshot(self, job: PostgreSQLJob, /) -> Outcome:
         """Read the place in the log that is the cut; nobody is held up."""
-        if (made := job.saving.made_before()) is not None:
+        if (made := job.saving.made_before_cut()) is not None:
             return Outcome(artifact=made.content)
         artifact, ready = backup.cut(job)
         note = "" if ready else "nothing was prepared, so the base copy was made within the window"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from quiesce.archives import Compression, Draft, Manifest
+from quiesce.backups import Draft, Manifest
 from quiesce.errors import NonRecoverableError, NoRoomError, ProviderError
 from quiesce.files.durable import storage_errors
 from quiesce.files.reading import open_regular_file
@@ -21,7 +21,7 @@ from quiesce.providers.redis.client import RedisFacts, RedisSession
 from quiesce.providers.redis.holder import LEASE_S
 from quiesce.providers.redis.job import RedisJob
 
-DUMP: Final = "dump.rdb.gz"
+DUMP: Final = "dump.rdb"
 #: of Redis, and of Valkey 9
 _MAGIC: Final = (b"REDIS", b"VALKEY")
 #: before the checksum of eight bytes, at the end of every dump
@@ -127,7 +127,7 @@ def _copy_dump(job: RedisJob, draft: Draft, artifact: RedisArtifact) -> None:
         with file:
             _require_ours(job, session, artifact, file)
             told = watched(job.context, os.fstat(file.fileno()).st_size)
-            with draft.create(DUMP, Compression.GZIP, told) as out:
+            with draft.create(DUMP, told) as out:
                 shutil.copyfileobj(file, out, _CHUNK_BYTES)
 
 

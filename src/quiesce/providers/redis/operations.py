@@ -34,7 +34,7 @@ class RedisOperations(HeldServerOperations[RedisJob]):
 
     def snapshot(self, job: RedisJob, /) -> Outcome:
         """Have the server fork, which is the cut."""
-        if (made := job.saving.made_before()) is not None:
+        if (made := job.saving.made_before_cut()) is not None:
             return Outcome(artifact=made.content)
         job.saving.begin()
         return Outcome(artifact=as_artifact(backup.cut(job)))

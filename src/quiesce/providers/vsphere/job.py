@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from quiesce.archives import Archives
+from quiesce.backups import Backups
 from quiesce.errors import ResourceNotFoundError
 from quiesce.provider_kit.deadline import Deadline
 from quiesce.provider_kit.job import Job, RuntimeState
@@ -21,7 +21,7 @@ class VSphereJob(Job):
     """A call, the way to its vCenter, and what the operator chose."""
 
     options: VSphereOptions
-    repository: Archives
+    repository: Backups
     connect: Callable[[VCenterEndpoint], VCenter]
     state: RuntimeState
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from quiesce.model.options import option
 from quiesce.model.words import whole_number
+from quiesce.provider_kit.repository_option import read_repository
 
 
 class Quiescing(enum.StrEnum):
@@ -59,7 +60,10 @@ class VSphereOptions:
         14, "after how many copies whole disks are read again, tracked or not", read=whole_number(1)
     )
     repository: str | None = option(
-        None, "directory of the repository, when it is not quiesce's own", per_node=True
+        None,
+        "path or URL of the repository, when it is not quiesce's own",
+        read=read_repository,
+        per_node=True,
     )
     datastore: str | None = option(None, "name of the datastore for clones and restored machines")
     folder: str | None = option(None, "name of the folder for clones and restored machines")

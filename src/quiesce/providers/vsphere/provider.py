@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from quiesce.archives import Archives, Keyring
+from quiesce.backups import BackupHome, Backups
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.ports import Context, ProviderSettings
@@ -40,7 +39,7 @@ class VSphereProvider(PlatformProvider[VSphereJob]):
             DESCRIPTION, {"machine": VirtualMachineOperations(), "disk": VirtualDiskOperations()}
         )
         self._settings = settings
-        self._keyring = Keyring(Path(settings.keys_file))
+        self._home = BackupHome.of(settings)
         self._vcenters = Connections(connect)
 
     def job(self, call: Call, context: Context) -> VSphereJob:
@@ -49,14 +48,14 @@ class VSphereProvider(PlatformProvider[VSphereJob]):
             call=call,
             context=context,
             options=read_options(VSphereOptions, "vsphere", call),
-            repository=Archives(Path(self.repository(call)), self._keyring),
+            repository=Backups(self.repository(call), self._home),
             connect=self._vcenters.get,
             state=RuntimeState(Job(call=call, context=context)),
         )
 
     def repository(self, call: Call) -> str:
         """Return where the instance's full copies are kept as files."""
-        return read_options(VSphereOptions, "vsphere", call).repository or self._settings.repository_dir
+        return read_options(VSphereOptions, "vsphere", call).repository or self._settings.repository
 
     def discover(self, options: Mapping[str, str]) -> Mapping[str, Json]:
         """Return a blueprint of the machines on one vCenter."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from quiesce.errors import RecoverableError
-from quiesce.providers.libvirt.disk.copying import PIECE
 
+#: how much one buffer holds
+PIECE: Final = 2 << 20
 #: the context that tells holes and zeros from data
 ALLOCATION: Final = "base:allocation"
 #: how much one request asks for: for more than that QEMU takes fresh memory each time, which doubles its work
@@ -94,6 +95,7 @@ class NbdClient:
 
     def __init__(self, path: str, export: str, contexts: Iterable[str], timeout_s: float) -> None:
         self.size_bytes = 0
+        self._path, self._export = path, export
         self._contexts: dict[int, str] = {}
         self._handle = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -113,6 +115,10 @@ class NbdClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def another(self, timeout_s: float) -> NbdClient:
+        """Return another connection to the same export."""
+        return NbdClient(self._path, self._export, (), timeout_s)
 
     def close(self) -> None:
         """Say goodbye."""

@@ -1,18 +1,18 @@
-"""Storing what an export serves as one file of a backup, checksummed while it is written."""
+"""Storing what an export serves as one disk of a backup: what holds data, or what has changed."""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
-from quiesce.archives import Compression, Draft, StoredFile
+from quiesce.backups import Draft, StoredItem
 from quiesce.provider_kit.saving import watched
-from quiesce.providers.libvirt.disk import qcow2
-from quiesce.providers.libvirt.disk.copying import PIECE, CheckedWriter
-from quiesce.providers.libvirt.disk.nbd import ALLOCATION, DEPTH, NbdClient
+from quiesce.providers.libvirt.disk.nbd import ALLOCATION, DEPTH, PIECE, NbdClient
 from quiesce.providers.libvirt.job import LibvirtJob
 
 #: longest wait for the next bytes of a disk
@@ -30,8 +30,8 @@ class StoredDisk:
     path: str
     format: str
     size_bytes: int
-    #: the stored files it is made of, oldest first
-    layers: tuple[str, ...]
+    #: the item of the backup
+    item: str
 
 
 class DiskStore:
@@ -41,51 +41,35 @@ class DiskStore:
         """Call *look* now and then while copying; what it raises ends the copy."""
         self._draft = draft
         self._context = job.context
-        self._compress = job.options.compress
         self._look = look
         self._look_again = 0.0
 
-    def file_name(self, export: str, layer: int) -> str:
-        """Return the name of the file that holds a layer of an export."""
-        return f"{export}.{layer}.qcow2" + (".gz" if self._compress else "")
+    def store(
+        self,
+        socket: Path,
+        export: str,
+        name: str,
+        *,
+        since: str | None = None,
+        previous: StoredItem | None = None,
+    ) -> int:
+        """Store *export* as the item *name*; return the disk's size in bytes.
 
-    def store(self, socket: Path, export: str, name: str, since: str | None = None) -> int:
-        """Store all data of *export*, or what its bitmap *since* names; return the disk's size in bytes."""
+        All data are read; or what its bitmap *since* names, and the rest is as in *previous*.
+        """
         contexts = [ALLOCATION, *([_bitmap(since)] if since else [])]
         with NbdClient(str(socket), export, contexts, _SILENCE_S) as served:
             if name not in self._draft.finished:
-                layout = qcow2.Layout(served.size_bytes, _runs(served, since))
-                write = self._write_compressed if self._compress else self._write_plain
-                write(served, layout, name, self._watched(layout))
+                ranges = _ranges(served, since)
+                with _BlockReader(served, ranges, self._watched(ranges)) as reader:
+                    self._draft.store_disk(
+                        name, served.size_bytes, reader.read, data=ranges, previous=previous
+                    )
             return served.size_bytes
 
-    def _write_plain(
-        self, served: NbdClient, layout: qcow2.Layout, name: str, advance: Callable[[int], None]
-    ) -> None:
-        with CheckedWriter(self._draft.own_path(name)) as writer:
-            for head in layout.head():
-                writer.write(head)
-            for buffer, length in served.read(layout.data(), writer.buffer):
-                writer.give(buffer, _padded(buffer, length))
-                advance(length)
-            stored = StoredFile(path=name, size_bytes=layout.file_bytes, sha256=writer.finish())
-        self._draft.enter(stored)
-
-    def _write_compressed(
-        self, served: NbdClient, layout: qcow2.Layout, name: str, advance: Callable[[int], None]
-    ) -> None:
-        free = [memoryview(bytearray(PIECE)) for _ in range(DEPTH + 1)]
-        with self._draft.create(name, Compression.GZIP) as out:
-            for head in layout.head():
-                out.write(head)
-            for buffer, length in served.read(layout.data(), free.pop):
-                out.write(buffer[: _padded(buffer, length)])
-                free.append(buffer)
-                advance(length)
-
-    def _watched(self, layout: qcow2.Layout) -> Callable[[int], None]:
+    def _watched(self, ranges: Iterable[tuple[int, int]]) -> Callable[[int], None]:
         """Return what is told of bytes copied; it ends the copy when nobody waits, or *look* says so."""
-        moved = watched(self._context, layout.data_clusters * qcow2.CLUSTER)
+        moved = watched(self._context, sum(length for _, length in ranges))
 
         def advance(size_bytes: int) -> None:
             moved(size_bytes)
@@ -96,26 +80,67 @@ class DiskStore:
         return advance
 
 
+class _BlockReader:
+    """Reads blocks of an export: those that are known to be wanted before they are asked for."""
+
+    def __init__(
+        self, served: NbdClient, ranges: Iterable[tuple[int, int]], advance: Callable[[int], None]
+    ) -> None:
+        from quiesce.repository import blocks_of
+
+        self._served = served
+        self._advance = advance
+        self._free = [memoryview(bytearray(PIECE)) for _ in range(DEPTH + 1)]
+        self._planned, asked = itertools.tee(blocks_of(iter(ranges), served.size_bytes))
+        self._filled = served.read(asked, self._free.pop)
+        self._next = next(self._planned, None)
+        self._held = ExitStack()
+        self._other: NbdClient | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return a block."""
+        if (offset, length) == self._next:
+            self._next = next(self._planned, None)
+            data = self._taken(self._filled)
+        else:
+            data = b"".join(self._unplanned(offset, length))
+        self._advance(len(data))
+        return data
+
+    def _taken(self, filled: Iterator[tuple[memoryview, int]]) -> bytes:
+        buffer, length = next(filled)
+        data = bytes(buffer[:length])
+        self._free.append(buffer)
+        return data
+
+    def _unplanned(self, offset: int, length: int) -> Iterator[bytes]:
+        """Read a block of which the repository has lost what it had, over a connection of its own."""
+        if self._other is None:
+            self._other = self._held.enter_context(self._served.another(_SILENCE_S))
+        for buffer, got in self._other.read([(offset, length)], lambda: memoryview(bytearray(PIECE))):
+            yield bytes(buffer[:got])
+
+
 def _bitmap(name: str) -> str:
     return f"qemu:dirty-bitmap:{name}"
 
 
-def _runs(served: NbdClient, since: str | None) -> list[qcow2.Run]:
-    allocated = list(served.extents(ALLOCATION))
-    data = qcow2.whole_clusters((e.offset, e.length) for e in allocated if not e.is_zero)
+def _ranges(served: NbdClient, since: str | None) -> list[tuple[int, int]]:
+    """Return what is to be read, in order, neighbours joined."""
     if since is None:
-        return data
-    changes = served.extents(_bitmap(since))
-    dirty = qcow2.whole_clusters((e.offset, e.length) for e in changes if e.is_dirty)
-    zeros = qcow2.without(dirty, data)
-    return [
-        *qcow2.without(dirty, zeros),
-        *(qcow2.Run(first=r.first, count=r.count, zero=True) for r in zeros),
-    ]
-
-
-def _padded(buffer: memoryview, length: int) -> int:
-    """Fill the disk's last cluster up with zeros; return how much of *buffer* counts then."""
-    whole = -(-length // qcow2.CLUSTER) * qcow2.CLUSTER
-    buffer[length:whole] = bytes(whole - length)
-    return whole
+        found = ((e.offset, e.length) for e in served.extents(ALLOCATION) if not e.is_zero)
+    else:
+        found = ((e.offset, e.length) for e in served.extents(_bitmap(since)) if e.is_dirty)
+    joined: list[tuple[int, int]] = []
+    for offset, length in found:
+        if joined and sum(joined[-1]) == offset:
+            joined[-1] = joined[-1][0], joined[-1][1] + length
+        else:
+            joined.append((offset, length))
+    return joined

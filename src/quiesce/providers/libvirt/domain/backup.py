@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from quiesce.archives import BackupKey, Draft, Manifest
+from quiesce.backups import BackupKey, Draft, Manifest, StoredItem
 from quiesce.errors import (
     DamagedArtifactError,
     NonRecoverableError,
@@ -54,8 +54,8 @@ DEFINITION: Final = "domain.xml"
 NVRAM: Final = "nvram"
 #: how large the file with a firmware's variables may be
 _NVRAM_BYTES: Final = 64 << 20
-#: the definition with its secrets, sealed
-SECRETS: Final = "domain.xml.sealed"
+#: the definition with its secrets
+SECRETS: Final = "domain.xml.secret"
 TPM_NOT_SAVED: Final = (
     "the state of its virtual TPM is not saved: what is sealed to it needs its recovery key elsewhere"
 )
@@ -104,10 +104,10 @@ class _Parent:
     checkpoint: str
     manifest: Manifest
 
-    def layers(self, target: str) -> tuple[str, ...]:
-        """Return the stored files of a disk, oldest first."""
+    def item(self, target: str) -> StoredItem | None:
+        """Return what is stored of a disk."""
         disk = read_artifact(DomainCopy, self.manifest.content).disk(target)
-        return disk.layers if disk else ()
+        return self.manifest.item(disk.item) if disk else None
 
 
 class DomainBackup:
@@ -120,7 +120,7 @@ class DomainBackup:
     def cut(self) -> Outcome:
         """Fix the point in time: begin the job, and no more."""
         self._job.require_local()
-        made = self._job.saving.made_before()
+        made = self._job.saving.made_before_cut()
         if made is not None:
             return Outcome(artifact=made.content, note=made.note)
         if backup_job.is_running(self._job, self._domain):
@@ -234,11 +234,7 @@ class DomainBackup:
         if found.provider != "libvirt":
             return False
         copy = read_artifact(DomainCopy, found.content)
-        stored = [copy.disk(disk.target) for disk in disks]
-        longest = self._job.options.longest_chain
-        return copy.uuid == self._domain.uuid and all(
-            disk is not None and 1 <= len(disk.layers) <= longest for disk in stored
-        )
+        return copy.uuid == self._domain.uuid and all(copy.disk(disk.target) for disk in disks)
 
     def _found_again(self) -> DomainCut:
         """Return the cut whose answer was lost, from the job that it began."""
@@ -260,9 +256,7 @@ class DomainBackup:
         draft = saving.begin()
         store = DiskStore(self._job, draft, self._look)
         disks = disks_to_save(self._job, definition)
-        stored = tuple(
-            self._store_disk(store, draft, disk, parent, direct=cut.off is not None) for disk in disks
-        )
+        stored = tuple(self._store_disk(store, disk, parent, direct=cut.off is not None) for disk in disks)
         if cut.off is not None and (
             self._domain.state() is not DomainState.OFF or _written(disks) != cut.off
         ):
@@ -292,15 +286,14 @@ class DomainBackup:
         )
 
     def _store_definition(self, definition: DomainDefinition, draft: Draft) -> None:
-        """Store the definition as everybody may read it, and sealed the one with passwords, if it has any."""
+        """Store the definition as everybody may read it, and the one with passwords, if it has any."""
         plain, whole = self._domain.xml(), self._domain.xml(secrets=True)
         if DEFINITION not in draft.finished:
             with draft.create(DEFINITION) as out:
                 out.write(plain.encode())
         if whole != plain and SECRETS not in draft.finished:
-            sealed = self._job.repository.keyring.seal(whole.encode(), purpose_of(self._job))
             with draft.create(SECRETS) as out:
-                out.write(sealed)
+                out.write(whole.encode())
         if definition.nvram and NVRAM not in draft.finished and Path(definition.nvram).is_file():
             with draft.create(NVRAM) as out, storage_errors(f"read {definition.nvram}"):
                 out.write(read_declared(Path(definition.nvram), at_most=_NVRAM_BYTES))
@@ -322,23 +315,16 @@ class DomainBackup:
         return now if cut is None else replace(now, cut_at=cut.cut_at)
 
     def _store_disk(
-        self, store: DiskStore, draft: Draft, disk: DomainDisk, parent: _Parent | None, *, direct: bool
+        self, store: DiskStore, disk: DomainDisk, parent: _Parent | None, *, direct: bool
     ) -> StoredDisk:
         """Store one disk, *direct* from its file when no job serves it; return what the manifest says."""
-        older = parent.layers(disk.target) if parent else ()
-        for layer in older:
-            self._link(draft, parent, layer)
-        name = store.file_name(disk.target, len(older))
+        previous = parent.item(disk.target) if parent else None
         since = backup_job.bitmap_of(parent.checkpoint) if parent else None
         socket = backup_job.socket_path(self._job)
         with self._served(disk, socket) if direct else contextlib.nullcontext():
-            size_bytes = store.store(socket, disk.target, name, since)
+            size_bytes = store.store(socket, disk.target, disk.target, since=since, previous=previous)
         return StoredDisk(
-            target=disk.target,
-            path=disk.path,
-            format=disk.format,
-            size_bytes=size_bytes,
-            layers=(*older, name),
+            target=disk.target, path=disk.path, format=disk.format, size_bytes=size_bytes, item=disk.target
         )
 
     def _served(self, disk: DomainDisk, socket: Path) -> contextlib.AbstractContextManager[None]:
@@ -346,23 +332,13 @@ class DomainBackup:
         qemu_img.chain(disk.path, disk.format)
         return served(self._job, disk.path, disk.format, socket, disk.target)
 
-    def _link(self, draft: Draft, parent: _Parent | None, name: str) -> None:
-        """Let the backup hold an older layer itself: one file, in as many backups as need it."""
-        if parent is None or name in draft.finished:
-            return
-        stored, path = parent.manifest.file(name), draft.own_path(name)
-        with storage_errors(f"link {draft.path(name)}"):
-            path.unlink(missing_ok=True)
-            path.hardlink_to(self._job.repository.path(parent.manifest, name))
-        draft.enter(stored)
-
     def _parent_named(self, point: str | None) -> _Parent | None:
         if point is None:
             return None
         manifest = self._job.repository.find(self._place_of(point))
         if manifest is None:
             raise NonRecoverableError(
-                f"backup {point}, which this one builds on, was removed while it was made",
+                f"backup {point}, whose changes this one reads, was removed while it was made",
                 hint="Make the backup again; it will be a full one.",
             )
         checkpoint = object_name(replace(self._job.owner, point=point))
@@ -401,8 +377,3 @@ def _attempts(parent: _Parent | None, *, follow: bool) -> list[tuple[str | None,
     """Return what to ask for, the best first: since which checkpoint, and whether to make a new one."""
     wanted = [(parent.checkpoint, follow)] if parent else []
     return list(dict.fromkeys([*wanted, (None, follow), (None, False)]))
-
-
-def purpose_of(job: LibvirtJob) -> bytes:
-    """Return what a sealed definition is sealed for: nothing else opens it."""
-    return "/".join(job.place.components()).encode()

@@ -196,9 +196,10 @@ def _space(job: LibvirtJob, domain: Domain, disks: Sequence[DomainDisk]) -> Iter
             needed += domain.block_sizes(disk.target)[1]
         except ProviderError:
             continue
-    yield _room(
-        "repository", str(job.repository.root), needed, "Make room there, or choose a repository elsewhere."
-    )
+    if job.repository.url.startswith("/"):
+        yield _room(
+            "repository", job.repository.url, needed, "Make room there, or choose a repository elsewhere."
+        )
     yield _room("scratch", job.options.scratch_dir, needed // 10, "Set scratch_dir to a disk with room.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -13,8 +12,6 @@ from quiesce.providers.libvirt import xml
 from quiesce.providers.libvirt.xml import METADATA_URI
 
 AGENT_CHANNEL: Final = "org.qemu.guest_agent.0"
-#: kinds of displays that ask for one; VNC takes 8 letters at most
-_WITH_PASSWORD: Final = frozenset({"vnc", "spice"})
 _OURS: Final = f"{{{METADATA_URI}}}"
 
 
@@ -185,31 +182,12 @@ def with_identity(text: str, name: str, uuid: str) -> str:
     return xml.write(tree)
 
 
-def with_passwords(text: str, current: str | None) -> str:
-    """Return the definition with *current*'s passwords of displays; a new one where it has none.
-
-    A display that had a password must not come back without one.
-    """
-    tree = xml.read(text)
-    known = {} if current is None else _passwords(xml.read(current))
-    for graphics in tree.findall("devices/graphics"):
-        kind = graphics.get("type", "")
-        if kind in _WITH_PASSWORD and "passwd" not in graphics.attrib:
-            graphics.set("passwd", known.get(kind) or secrets.token_urlsafe(6))
-    return xml.write(tree)
-
-
 def difference(stored: str, current: str) -> list[str]:
     """Return, line by line, what *current* says differently from *stored*; empty when nothing."""
     before, after = (xml.write(_comparable(text)).split("\n") for text in (stored, current))
     missing = [f"- {line.strip()}" for line in before if line not in after]
     added = [f"+ {line.strip()}" for line in after if line not in before]
     return missing + added
-
-
-def _passwords(tree: xml.Element) -> dict[str, str]:
-    found = {each.get("type", ""): each.get("passwd") for each in tree.findall("devices/graphics")}
-    return {kind: password for kind, password in found.items() if password}
 
 
 def _nvram(tree: xml.Element) -> str | None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from quiesce.errors import (
-    DamagedArtifactError,
     ForeignObjectError,
     NonRecoverableError,
     ResourceNotFoundError,
@@ -29,7 +28,7 @@ from quiesce.providers.libvirt.disk import qemu_img
 from quiesce.providers.libvirt.disk.assembling import Assembly, DiskTarget
 from quiesce.providers.libvirt.disk.storing import StoredDisk
 from quiesce.providers.libvirt.domain import overlays, power
-from quiesce.providers.libvirt.domain.backup import DEFINITION, NVRAM, SECRETS, DomainCopy, purpose_of
+from quiesce.providers.libvirt.domain.backup import DEFINITION, NVRAM, SECRETS, DomainCopy
 from quiesce.providers.libvirt.domain.checkpoints import forget_checkpoints
 from quiesce.providers.libvirt.domain.domain_xml import (
     DomainDisk,
@@ -40,7 +39,6 @@ from quiesce.providers.libvirt.domain.domain_xml import (
     with_disks_of,
     with_identity,
     with_metadata_of,
-    with_passwords,
     with_sources,
     without_other_disks,
 )
@@ -144,7 +142,7 @@ class DomainRestore:
         copy = read_artifact(DomainCopy, self._manifest.content)
         wanted = self._job.new_name
         domain = self._find(wanted) if wanted else self._find_saved(copy)
-        definition = self._definition(domain)
+        definition = self._definition()
         if domain is not None:
             _require_persistent(domain)
         if wanted:
@@ -195,19 +193,10 @@ class DomainRestore:
             found[disk.target] = disk if why else first
         return found
 
-    def _definition(self, there: Domain | None) -> str:
-        """Return the stored definition with its secrets, or what comes closest to them."""
-        definition = self._stored(DEFINITION).decode(errors="replace")
-        if SECRETS not in {file.path for file in self._manifest.files}:
-            return definition
-        try:
-            sealed = self._stored(SECRETS)
-            return self._saved.repository.keyring.unseal(sealed, purpose_of(self._saved)).decode(
-                errors="replace"
-            )
-        except DamagedArtifactError as error:
-            self._job.warn(f"the passwords of its displays are those of now, or new ones: {error}")
-            return with_passwords(definition, there.xml(secrets=True) if there is not None else None)
+    def _definition(self) -> str:
+        """Return the stored definition with its secrets."""
+        name = SECRETS if SECRETS in self._manifest.items else DEFINITION
+        return self._stored(name).decode(errors="replace")
 
     def _stored(self, name: str) -> bytes:
         with self._saved.repository.open(self._manifest, name) as stored:
@@ -257,7 +246,7 @@ class DomainRestore:
 
     def _put_nvram(self, domain: Domain) -> None:
         path = read_definition(domain.xml()).nvram
-        if path is None or NVRAM not in {file.path for file in self._manifest.files}:
+        if path is None or NVRAM not in self._manifest.items:
             return
         with self._saved.repository.open(self._manifest, NVRAM) as stored, storage_errors(f"write {path}"):
             content = stored.read()
@@ -305,7 +294,7 @@ def _target(
         path=path,
         format=image_format,
         size_bytes=disk.size_bytes,
-        layers=disk.layers,
+        item=disk.item,
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import IO, Final, cast
 
-from quiesce.archives import Draft, Manifest
+from quiesce.backups import Draft, Manifest
 from quiesce.errors import DamagedArtifactError, RecoverableError, UnsupportedError
 from quiesce.model.ids import Json
 from quiesce.model.restore_point import Proof
@@ -102,7 +102,7 @@ class ExportedCopy:
     def _upload(self, stack: ExitStack, manifest: Manifest, disk: SavedDisk) -> DiskUpload:
         stored = stack.enter_context(self._job.repository.open(manifest, disk.file))
         stream = cast("IO[bytes]", io.BufferedReader(stored, 1 << 20))
-        size_bytes = manifest.file(disk.file).size_bytes
+        size_bytes = manifest.item(disk.file).size_bytes
         return DiskUpload(stream=stream, size_bytes=size_bytes, check=stored.check)
 
 
@@ -156,7 +156,7 @@ class DiskCopying:
         if not self._machine.change_tracking:
             return []
         call = self._job.call
-        complete = self._job.repository.contents(call.deployment, call.instance).complete
+        complete = self._job.repository.of_instance(call.deployment, call.instance)
         found = [
             EarlierCopy(manifest=manifest, artifact=artifact)
             for manifest in complete
@@ -178,6 +178,8 @@ class DiskCopying:
             areas = self._job.vcenter.changed(self._machine.id, self._snapshot.id, disk, base.change_id)
             self._write_merged(disk, base.manifest, areas)
         except (UnsupportedError, DamagedArtifactError) as error:
+            if isinstance(error, DamagedArtifactError):
+                self._draft.doubt(base.manifest.item(_file(disk)))
             self._warn_whole(disk, str(error))
             return False
         return True

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from quiesce.archives import Manifest
+from quiesce.backups import Manifest
 from quiesce.model.ids import Json
 from quiesce.provider_kit.job import RuntimeState
 from quiesce.providers.vsphere import vmdk

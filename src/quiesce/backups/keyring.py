@@ -1,13 +1,11 @@
-"""The keys of one `QUIESCE_HOME`: they sign its manifests, and seal what is secret beside them.
+"""The keys of one `QUIESCE_HOME`: each opens the repositories that were made with it.
 
-Whoever can write to a repository can write a manifest with good checksums; only who has a key can write one
-with a good authentication code. Every key that the file holds is believed; the first one signs and seals.
+Every key that the file holds is tried; the first one opens what is made here.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
 import os
@@ -16,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import DamagedArtifactError, UsageError
+from quiesce.errors import UsageError
 from quiesce.files.durable import make_private_directory, storage_errors, sync_directory, write_durably
 from quiesce.files.reading import read_regular
 from quiesce.files.trust import require_trusted
@@ -27,14 +25,6 @@ KEYS_FILE: Final = "repository.keys"
 _PREFIX: Final = "quiesce-key-1-"
 _KEY_BYTES: Final = 32
 _FILE_BYTES: Final = 1 << 20
-_NONCE_BYTES: Final = 12
-#: what each use of a key makes of it, so that no use tells anything of another
-_SIGNING: Final = b"quiesce: sign a manifest"
-_SEALING: Final = b"quiesce: seal a secret"
-#: what to do when a manifest was signed by a key that is not here
-IMPORT_HINT: Final = (
-    "If another machine or a lost QUIESCE_HOME made it: quiesce keys import. Else it is forged."
-)
 
 
 class Keyring:
@@ -45,44 +35,11 @@ class Keyring:
         self._known: tuple[bytes, ...] = ()
         self._lock = threading.Lock()
 
-    def sign(self, data: bytes) -> str:
-        """Return the authentication code of *data*."""
-        return _code(self._first(), data)
-
-    def has_signed(self, data: bytes, code: object) -> bool:
-        """Tell whether *code* is one that `sign` gave for *data*, here or where a key came from."""
-        told = code.encode(errors="replace") if isinstance(code, str) else b""
-        return any(hmac.compare_digest(_code(key, data).encode(), told) for key in self._keys())
-
-    def seal(self, data: bytes, purpose: bytes) -> bytes:
-        """Return *data* so that only a key opens it, and only for the same *purpose*."""
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + AESGCM(_derived(self._first(), _SEALING)).encrypt(nonce, data, purpose)
-
-    def unseal(self, sealed: bytes, purpose: bytes) -> bytes:
-        """Return what was sealed.
-
-        Raises:
-            DamagedArtifactError: when no key opens it: it was changed, or its key is not here.
-        """
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-        for key in self._keys():
-            with contextlib.suppress(InvalidTag, ValueError):
-                return AESGCM(_derived(key, _SEALING)).decrypt(nonce, rest, purpose)
-        raise DamagedArtifactError(f"no key in {self.path} opens it", hint=IMPORT_HINT)
-
     def secrets_for(self, purpose: bytes) -> tuple[bytes, ...]:
-        """Return 32 secret bytes made of each key for *purpose*; of the key that signs first of all.
+        """Return 32 secret bytes made of each key for *purpose*; of the first key first of all.
 
-        What they are used for tells nothing of the keys, nor of another purpose. A key is made where there is
-        none.
+        What they are used for tells nothing of the keys, nor of another purpose.
         """
-        self._first()
         return tuple(_derived(key, purpose) for key in self._keys())
 
     def ensure(self) -> bool:
@@ -96,7 +53,7 @@ class Keyring:
         return "".join(f"{_written(key)}\n" for key in self._keys())
 
     def add(self, text: str) -> int:
-        """Believe the keys that `export` gave, too; return how many of them were new.
+        """Take the keys that `export` gave, too; return how many of them were new.
 
         Raises:
             UsageError: when *text* holds something else, or nothing.
@@ -110,11 +67,6 @@ class Keyring:
             if new:
                 self._write((*known, *new))
         return len(new)
-
-    def _first(self) -> bytes:
-        if not self._keys():
-            self.ensure()
-        return self._keys()[0]
 
     def _keys(self) -> tuple[bytes, ...]:
         with self._lock:
@@ -152,10 +104,6 @@ class Keyring:
                 sync_directory(self.path.parent)
                 self._read()
         return True
-
-
-def _code(key: bytes, data: bytes) -> str:
-    return hmac.new(_derived(key, _SIGNING), data, hashlib.sha256).hexdigest()
 
 
 def _derived(key: bytes, use: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from quiesce.repository import PointKey, Repository
 
 _FORMAT: Final = "quiesce-seen-1"
 _MOST_BYTES: Final = 1 << 30
+#: instances of a restore point are removed side by side
+_FORGETTING: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +125,13 @@ class SeenRepositories:
         )
 
     def forget_points(self, repository: Repository, keys: Iterable[PointKey]) -> None:
-        """Note that some points were removed from here."""
-        seen = self.recall(repository)
-        if seen is not None:
-            gone = set(map(str, keys))
-            points = {name: digest for name, digest in seen.points.items() if name not in gone}
-            self.remember(repository, SeenRepository(points=points, keys=seen.keys))
+        """Note that some points were removed from here. Safe from many threads."""
+        gone = set(map(str, keys))
+        with _FORGETTING:
+            seen = self.recall(repository)
+            if seen is not None and gone & seen.points.keys():
+                points = {name: digest for name, digest in seen.points.items() if name not in gone}
+                self.remember(repository, SeenRepository(points=points, keys=seen.keys))
 
     def note_keys(self, repository: Repository) -> None:
         """Note that keys were added or removed from here."""
