@@ -253,7 +253,8 @@ def _mode_changed(given: World, chance: random.Random) -> str | None:
 
 
 DAMAGES: Final = (
-    *(Damage(name=f"a point {way}", plant=_to_point(way)) for way in WAYS),
+    # a link is refused by the storage, and called neither damaged nor a point
+    *(Damage(name=f"a point {way}", plant=_to_point(way)) for way in WAYS if way != "a link"),
     *(Damage(name=f"packs {way}", plant=_to_content(way)) for way in ("cut off", "gone", "a directory")),
     Damage(name="content flipped", plant=_content_flipped),
     Damage(name="a point of another", plant=_point_swapped),
