@@ -103,3 +103,8 @@ def read_mapping_file(path: Path) -> Mapping[str, Json]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UsageError(f"{path} does not hold a mapping of names")
     return content
+
+
+def place_of(given: str) -> str:
+    """Return the path or URL of a repository, a path from the root on."""
+    return given if ":/" in given else str(Path(given).absolute())

@@ -24,7 +24,7 @@ from quiesce.cli.names import deployment_names
 from quiesce.cli.printing import say
 from quiesce.cli.session import json_option, services
 from quiesce.cli.sources import import_options, import_policy, show_warnings
-from quiesce.cli.values import read_inputs
+from quiesce.cli.values import place_of, read_inputs
 from quiesce.errors import UsageError
 from quiesce.model.deployment import Deployment
 from quiesce.reports.json import render_json
@@ -46,8 +46,8 @@ from quiesce.reports.text import deployments_text
 @click.option(
     "--from-repository",
     "repository",
-    type=click.Path(exists=True, file_okay=False),
-    metavar="DIRECTORY",
+    metavar="URL",
+    callback=lambda _context, _option, given: given and place_of(given),
     help="Take instances and runtime properties from the newest backup there, after the database was lost.",
 )
 @import_options

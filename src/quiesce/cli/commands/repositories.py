@@ -25,7 +25,7 @@ from quiesce.cli.commands.repository_content import diff_points, extract_point, 
 from quiesce.cli.printing import say
 from quiesce.cli.retention import retention_options
 from quiesce.cli.session import json_option
-from quiesce.cli.values import read_age
+from quiesce.cli.values import place_of, read_age
 from quiesce.errors import DamagedError, TamperedError, UsageError
 from quiesce.files.durable import storage_errors, write_named
 from quiesce.model.retention import RetentionPolicy
@@ -468,7 +468,7 @@ def fetch(
       quiesce repository fetch s3://offsite/shop shop/nightly-20270101T013000Z
       quiesce backups rebuild shop
     """
-    place = to or Settings.of(os.environ).default_repository
+    place = place_of(to) if to else Settings.of(os.environ).default_repository
     with (
         opened_at_home(url, given, bandwidth) as (home, opened),
         home.home.opened_or_made(place, addressing=opened.addressing) as there,
