@@ -243,7 +243,7 @@ def test_three_guests_are_frozen_together_hardly_longer_than_one(
     shared = benches[0].provider()
     for bench in benches:
         bench.use(shared)
-        bench.repository = benches[0].repository
+        bench.repository, bench.folder = benches[0].repository, benches[0].folder
         bench.guest.wait_for_writer(10)
     alone = _stall_of([benches[0]])
     together = _stall_of(benches)

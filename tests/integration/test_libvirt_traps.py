@@ -21,6 +21,7 @@ from quiesce.errors import (
     OperationTimeoutError,
     ProviderError,
     RecoverableError,
+    StorageFullError,
     UnsupportedError,
 )
 from quiesce.model.ids import BackupName
@@ -244,7 +245,7 @@ def test_a_full_repository_fails_the_copy_and_leaves_nothing(
     bench = Bench(guest, tmp_path)
     bench.repository = small_disk / "repository"
     cut = bench.do(Operation.SNAPSHOT, full=True, **INCREMENTAL)
-    with pytest.raises(NonRecoverableError, match="space"):
+    with pytest.raises(StorageFullError, match="space"):
         bench.do(Operation.COPY, full=True, artifact=cut.artifact, **INCREMENTAL)
     bench.remove(undo=True)
     assert not guest.job_runs()

@@ -13,6 +13,7 @@ pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[
 
 from tests.two_worlds import Comparison, Reason, Seen, World
 
+from quiesce.backups import KEYS_FILE
 from quiesce.model.ids import Json
 from quiesce.ports import ProviderSettings
 from quiesce.providers.libvirt.client import Hypervisor
@@ -111,7 +112,7 @@ def _run(
     """Run every workflow on one world."""
     home.mkdir()
     settings = ProviderSettings(
-        state_dir="", repository=str(home / "repository"), keys_file=str(home / "keys")
+        state_dir="", repository=str(home / "repository"), keys_file=str(home / KEYS_FILE)
     )
     asked: list[tuple[bool, str]] = []
     provider = LibvirtProvider(

@@ -19,7 +19,7 @@ from quiesce.backups.home import BackupHome
 from quiesce.backups.manifest import BackupKey, Manifest, StoredItem, artifact_of_items, item_name
 from quiesce.backups.streams import ItemReader, ItemWriter, Progress, nobody
 from quiesce.errors import ForeignObjectError, NonRecoverableError
-from quiesce.files.durable import REPOSITORY_FULL, make_private_directory, storage_errors, write_durably
+from quiesce.files.durable import make_private_directory, storage_errors, write_durably
 from quiesce.files.reading import open_regular_file, read_regular
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId, Json
@@ -76,7 +76,7 @@ class Draft:
     def adopt(self, name: str, progress: Progress = nobody) -> StoredItem:
         """Store what a program has written at `path`, and remove it there."""
         path = self.path(name)
-        with storage_errors(f"store {path}", no_room=REPOSITORY_FULL):
+        with storage_errors(f"store {path}"):
             with open_regular_file(path) as file, self.create(name, progress) as out:
                 shutil.copyfileobj(file, out, _PIECE_BYTES)
             path.unlink()

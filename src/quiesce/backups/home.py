@@ -16,7 +16,6 @@ from quiesce.errors import (
     UnreachableError,
     WrongKeyError,
 )
-from quiesce.files.durable import REPOSITORY_FULL, storage_errors
 from quiesce.ports import ProviderSettings
 
 if TYPE_CHECKING:  # large, and few commands need them
@@ -78,8 +77,7 @@ class BackupHome:
 
         storage = open_storage(url, self.secret, limits=limits)
         try:
-            with storage_errors(f"use {storage.location}", no_room=REPOSITORY_FULL):
-                yield storage
+            yield storage
         finally:
             storage.close()
 

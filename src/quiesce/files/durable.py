@@ -40,8 +40,6 @@ _FINAL_ERRORS: Final = {
 _CANNOT_RENAME_TO_NEW: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_RIGHT: Final = "Let the user that runs quiesce write there, or choose another directory."
-#: for `storage_errors`: what helps when a repository is full
-REPOSITORY_FULL: Final = "Make room there, or choose a repository on another disk."
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -90,7 +90,9 @@ class Saving:
             DamagedArtifactError: when it is not what was written.
         """
         manifest = self.manifest()
-        damages = self.repository.verify(manifest, watched(self._job.context, manifest.size_bytes))
+        total = manifest.size_bytes
+        damages = self.repository.verify(manifest, watched(self._job.context, total))
+        self._job.context.progress(total, total)  # what is alike was read once
         if damages:
             raise DamagedArtifactError("; ".join(damages))
         return manifest
@@ -141,7 +143,7 @@ def proof_of(kind: str, check: Callable[[], str]) -> Proof:
 def watched(context: Context, total_bytes: int | None = None) -> Callable[[int], None]:
     """Return what is told of bytes moved: it reports progress, and stops the work when nobody waits.
 
-    Safe from many threads.
+    More than the total is not reported: a repository's own lists are moved, too. Safe from many threads.
     """
     moved = 0
     lock = threading.Lock()
@@ -150,7 +152,7 @@ def watched(context: Context, total_bytes: int | None = None) -> Callable[[int],
         nonlocal moved
         with lock:
             moved += size_bytes
-            context.progress(moved, total_bytes)
+            context.progress(moved if total_bytes is None else min(moved, total_bytes), total_bytes)
         if context.given_up():
             raise RecoverableError("given up: nobody waits for it any more")
         if context.remaining_s() <= 0:

@@ -94,6 +94,26 @@ def test_work_stops_when_nobody_waits_or_the_time_is_over() -> None:
         watched(RecordingContext(timeout_s=0.0))(1)
 
 
+def test_no_more_is_reported_than_there_is() -> None:
+    context = RecordingContext()
+    advance = watched(context, 10)
+    advance(8)
+    advance(8)
+    assert context.copied_bytes == 10
+
+
+def test_a_check_is_over_at_all_of_it_though_what_is_alike_was_read_once(tmp_path: Path) -> None:
+    ours = saving(tmp_path)
+    draft = ours.begin()
+    for name in ("disk", "twin"):
+        with draft.create(name) as out:
+            out.write(bytes(1 << 20))
+    ours.complete(draft, {"name": "vm"}, consistency=Consistency.CRASH)
+    context = RecordingContext()
+    Saving(Job(call=a_call(), context=context), ours.repository, "acme").checked()
+    assert context.copied_bytes == 2 << 20
+
+
 def test_many_threads_count_what_they_move_together() -> None:
     context = RecordingContext()
     advance = watched(context)
