@@ -27,7 +27,7 @@ from quiesce.ports import Provider
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 #: what a disk's content decides (the stand-ins' disks hold a word only), times, and what is made of them
 _VARYING = (
-    (re.compile(r'"(checksum|sha256)": "[0-9a-f]+"'), r'"\1": "<checksum>"'),
+    (re.compile(r'"(address|checksum|sha256)": "[0-9a-f]+"'), r'"\1": "<checksum>"'),
     (re.compile(r'"((?:\w+_)?bytes)": \d+'), r'"\1": "<size>"'),
     (re.compile(r'"repository": "[0-9a-f]{32}"'), '"repository": "<id>"'),
     (re.compile(r'"(\w+_at)": [0-9.]+'), r'"\1": "<time>"'),
