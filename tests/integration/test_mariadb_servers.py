@@ -355,6 +355,27 @@ def test_a_server_that_runs_is_not_replaced(found: tuple[MariaDBServer, Deployme
     assert written(server) == {-2}
 
 
+def test_a_restore_point_of_a_newer_release_replaces_nothing(
+    found: tuple[MariaDBServer, Deployment],
+) -> None:
+    """The server that is there would not start with it; one that is newer than the point does."""
+    server, deployment = found
+    saved = deployment.back_up()
+    write_one(server)
+    deployment.do(Operation.STOP)
+    job = deployment.provider_now.job(deployment.call(Operation.APPLY), RecordingContext())
+    job.remember("version", "10.6.18-MariaDB")
+    with pytest.raises(NonRecoverableError, match=r"is of MariaDB 10\.6\.18"):
+        deployment.do(Operation.APPLY, artifact=saved.artifact)
+    deployment.do(Operation.START)
+    assert written(server) == {-2}
+    deployment.do(Operation.STOP)
+    job.remember("version", "11.4.2-MariaDB")
+    deployment.do(Operation.APPLY, artifact=saved.artifact)
+    deployment.do(Operation.START)
+    assert written(server) == frozenset()
+
+
 def test_a_damaged_backup_replaces_nothing(found: tuple[MariaDBServer, Deployment]) -> None:
     server, deployment = found
     saved = deployment.back_up()

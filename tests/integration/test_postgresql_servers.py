@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -157,6 +158,19 @@ def test_an_undone_restore_gives_back_what_was_there(split: Deployment) -> None:
         split.do(Operation.START)
         split.do(Operation.PROBE)
         assert written(split.server) == numbers
+
+
+def test_a_server_is_started_with_its_options_and_once_with_its_directory(plain: Deployment) -> None:
+    """Each start added the directory once more."""
+    plain.server.stop()
+    options = "-o", "-c application_name='a b' -c work_mem=5MB"
+    plain.server.run("pg_ctl", "-w", "-D", plain.server.data, "-l", plain.server.log, *options, "start")
+    for _ in range(2):
+        plain.do(Operation.STOP)
+        plain.do(Operation.START)
+    words = shlex.split((plain.server.data / "postmaster.opts").read_text())
+    assert [word for word in words if word.startswith("-D")] == ["-D"]
+    assert plain.server.query("SHOW work_mem") == "5MB"
 
 
 def test_what_is_kept_is_found_though_the_data_directory_is_a_link(plain: Deployment) -> None:

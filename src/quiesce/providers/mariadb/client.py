@@ -57,7 +57,7 @@ class MariaDBFacts:
     @property
     def number(self) -> tuple[int, ...]:
         """(10, 11)"""
-        return tuple(int(part) for part in self.version.split("-")[0].split(".")[:2])
+        return release_of(self.version)
 
 
 class MariaDBSession:
@@ -94,7 +94,7 @@ class MariaDBSession:
 
     def facts(self) -> MariaDBFacts:
         """Return what the server says about itself."""
-        ((version,),) = self.rows("SELECT VERSION()")
+        version = self.version()
         settings = dict(self.rows("SHOW GLOBAL VARIABLES"))
         data = Path(settings["datadir"])
         return MariaDBFacts(
@@ -104,6 +104,11 @@ class MariaDBSession:
             apart=tuple(self._apart(data, settings)),
             in_galera=settings.get("wsrep_on") == "ON",
         )
+
+    def version(self) -> str:
+        """Return 10.11.19-MariaDB."""
+        ((version,),) = self.rows("SELECT VERSION()")
+        return str(version)
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what *query* answers.
@@ -168,6 +173,11 @@ def is_there(options: MariaDBOptions) -> bool:
         cause = error.__cause__
         return isinstance(cause, pymysql.Error) and cause.args[0] not in _NO_ANSWER
     return True
+
+
+def release_of(version: str) -> tuple[int, ...]:
+    """Return what changes with what a server's files are: (10, 11)."""
+    return tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".")[:2])
 
 
 def quoted(name: str) -> str:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 from pathlib import Path
 from typing import Final
 
-from quiesce.errors import NonRecoverableError, ProbeFailedError, RecoverableError
+from quiesce.errors import NonRecoverableError, ProbeFailedError, ProviderError, RecoverableError
 from quiesce.model.outcome import NOTHING, Outcome
 from quiesce.provider_kit import servers
 from quiesce.provider_kit.artifact import read_artifact
 from quiesce.provider_kit.saving import watched
 from quiesce.providers.mariadb.backup import DATA, MariaDBArtifact
-from quiesce.providers.mariadb.client import MariaDBSession, is_there, quoted
+from quiesce.providers.mariadb.client import MariaDBSession, is_there, quoted, release_of
 from quiesce.providers.mariadb.job import MariaDBJob
 
 #: how it was started
 _STARTED: Final = "started"
+#: which version it was when it was stopped
+_VERSION: Final = "version"
 _TABLES: Final = (
     "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE'"
     " AND TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema', 'sys')"
@@ -34,6 +37,7 @@ def stop(job: MariaDBJob) -> Outcome:
         servers.by_systemd(job, "stop")
         return NOTHING
     found = job.processes()
+    _remember_version(job, running=bool(found))
     if job.options.systemd_unit is not None:
         servers.by_systemd(job, "stop")
     elif not found:
@@ -68,6 +72,7 @@ def apply(job: MariaDBJob) -> Outcome:
     artifact = read_artifact(MariaDBArtifact, manifest.content)
     data = job.data_directory
     job.refuse_running()
+    _refuse_older(job, artifact.version)
     places = [str(data)]
     job.ask("begin", places=places)
     with job.saving.repository.open(manifest, DATA, watched(job.context, manifest.size_bytes)) as stored:
@@ -113,6 +118,29 @@ def _check_tables(session: MariaDBSession) -> int:
             if kind.lower() == "error":
                 raise ProbeFailedError(f"the table {schema}.{name} is damaged: {text}")
     return len(tables)
+
+
+def _remember_version(job: MariaDBJob, *, running: bool) -> None:
+    """Keep which version the server is: one that is stopped says nothing any more."""
+    version = ""
+    if running:
+        with contextlib.suppress(ProviderError), job.session() as session:
+            version = session.version()
+    job.remember(_VERSION, version)
+
+
+def _refuse_older(job: MariaDBJob, saved: str) -> None:
+    """Raise when the server is known, and cannot read what a newer one has written.
+
+    Raises:
+        NonRecoverableError: naming both versions.
+    """
+    there = job.recall(_VERSION)
+    if there and release_of(there) < release_of(saved):
+        raise NonRecoverableError(
+            f"{job.call.instance} is of MariaDB {there}, the restore point of {saved}",
+            hint="Restore it to a server of its own version, or a later one.",
+        )
 
 
 def _remember_command(job: MariaDBJob, pid: int) -> None:

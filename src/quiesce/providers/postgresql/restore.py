@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -65,8 +67,8 @@ def start(job: PostgreSQLJob) -> Outcome:
         return NOTHING
     if is_running(job.data_directory):
         return NOTHING
-    before = job.recall("started").partition(" ")[2].strip()
-    said = _pg_ctl(job, "start", *(["-o", before] if before else []))
+    before = _options_of(job.recall("started"), job.data_directory)
+    said = _pg_ctl(job, "start", *(["-o", shlex.join(before)] if before else []))
     if said.status != 0 and not is_running(job.data_directory):
         raise RecoverableError(f"{job.call.instance} was not started: {said}")
     return NOTHING
@@ -216,6 +218,20 @@ def _remember_command_line(job: PostgreSQLJob) -> None:
     lines = _lines(job.data_directory / "postmaster.opts")
     if lines:
         job.remember("started", lines[0])
+
+
+def _options_of(command_line: str, data: Path) -> list[str]:
+    """Return the options of a server's command line, without *data*, which pg_ctl adds each time.
+
+    A directory of its configuration, which says where its data are, stays.
+    """
+    words = shlex.split(command_line)[1:]
+    ours = {
+        place
+        for place, (word, value) in enumerate(itertools.pairwise(words))
+        if word == "-D" and Path(value).resolve() == data
+    }
+    return [word for place, word in enumerate(words) if place not in ours and place - 1 not in ours]
 
 
 def _lines(path: Path) -> list[str]:
