@@ -1,7 +1,7 @@
 """Runs cases with the old plugin's workflows and with ours, in the lab's Python, and prints what was called.
 
-Cases are JSON on standard input: ``[[workflow, parameters], ...]``; so is the answer: for each the calls (or
-the error) of the old plugin and of ours.
+Cases are JSON on standard input: ``[[workflow, parameters, how the engine is started], ...]``; so is the
+answer: for each the calls and the error of the old plugin and of ours.
 """
 
 import json
@@ -23,15 +23,14 @@ LOG = Path(os.environ["LAB_DIR"]) / "calls"
 PROFILE = Path(os.environ["HOME"]) / ".cloudify" / "profiles" / "local"
 
 
-def run(environment, workflow, parameters):
+def run(environment, workflow, parameters, engine):
     LOG.write_text("")
+    error = ""
     try:
-        environment.execute(
-            workflow, parameters=dict(parameters), allow_custom_parameters=True, task_retries=0
-        )
-    except Exception as error:
-        return str(error)
-    return [json.loads(line) for line in LOG.read_text().splitlines()]
+        environment.execute(workflow, parameters=dict(parameters), allow_custom_parameters=True, **engine)
+    except Exception as raised:
+        error = str(raised) or type(raised).__name__
+    return {"calls": [json.loads(line) for line in LOG.read_text().splitlines()], "error": error}
 
 
 def main():
@@ -40,11 +39,12 @@ def main():
     cases = json.load(sys.stdin)
     output = os.dup(1)
     os.dup2(2, 1)
-    for workflow, parameters in cases:
+    for workflow, parameters, engine in cases:
         ours = dict(parameters)
         if workflow in {"restore", "remove_backup"}:
             ours["made_elsewhere"] = True
-        answers.append([run(environment, f"judge_{workflow}", parameters), run(environment, workflow, ours)])
+        old = run(environment, f"judge_{workflow}", parameters, engine)
+        answers.append([old, run(environment, workflow, ours, engine)])
     os.write(output, json.dumps(answers).encode())
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from cloudify.decorators import operation
-from cloudify.exceptions import NonRecoverableError, OperationRetry
+from cloudify.exceptions import NonRecoverableError, OperationRetry, RecoverableError
 from cloudify.workflows import workflow_api
 
 
@@ -37,6 +37,12 @@ def _behave(ctx):
         raise OperationRetry("not yet", retry_after=15)
     if str(behaves).startswith("meet "):
         _meet(ctx, int(behaves.split()[1]))
+    if behaves == "poll soon" and ctx.operation.retry_number < 2:
+        raise OperationRetry("not yet", retry_after=0.1)
+    if behaves == "recover" and ctx.operation.retry_number < 2:
+        raise RecoverableError("in a moment", retry_after=0.1)
+    if behaves == "late":
+        time.sleep(5)
     if behaves == "slow":
         time.sleep(0.1)
     if behaves == "hang":
@@ -134,11 +140,12 @@ def show(ctx, **kwargs):
 
 @operation
 def record(ctx, **kwargs):
-    """Note the call with all that it was given, for comparing."""
+    """Note the call with all that it was given, for comparing, and behave."""
     given = {key: value for key, value in kwargs.items() if key != "ctx"}
     call = {"instance": ctx.instance.id, "operation": ctx.operation.name, "given": given}
     with (_lab() / "calls").open("a") as log:
         log.write(json.dumps(call) + "\n")
+    _behave(ctx)
 
 
 @operation
