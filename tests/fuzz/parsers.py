@@ -28,7 +28,7 @@ from quiesce.files.mounts import parse_mounts
 from quiesce.isolation.answers import ContextAnswers
 from quiesce.model.ids import BackupName, DeploymentName, ExecutionId, InstanceId
 from quiesce.providers.gcp.account import account_of
-from quiesce.providers.host import cuts, process
+from quiesce.providers.host import cuts, process, tree_copies
 from quiesce.providers.host.options import HostOptions
 from quiesce.providers.libvirt.domain import domain_xml
 from quiesce.providers.terminal.auth import Reactions, TerminalAuth
@@ -138,7 +138,7 @@ def _a_cut() -> dict[str, bytes]:
             file.write(b"end")
         (top / "cut").mkdir()
         source, cut = os.open(tree, DIRECTORY), os.open(top / "cut", DIRECTORY)
-        cuts.cut_tree(source, cut, b"raw", lambda _: None)
+        tree_copies.cut_tree(source, cut, b"raw", lambda _: None)
         for descriptor in (source, cut):
             os.close(descriptor)
         return {path.name: path.read_bytes() for path in (top / "cut/raw").iterdir()}

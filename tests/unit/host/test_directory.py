@@ -25,7 +25,7 @@ from quiesce.files import content
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
-from quiesce.providers.host import cuts, directory, entries, former_states, snapshot_dir
+from quiesce.providers.host import directory, entries, former_states, snapshot_dir, taking, tree_copies
 from quiesce.providers.host.cut_sizes import cut_size_of
 from quiesce.providers.host.inspecting import can_share
 from quiesce.testing import RecordingContext
@@ -207,7 +207,7 @@ def test_a_file_that_changes_while_it_is_cut_takes_the_consistency_away(
 ) -> None:
     (data / "log").write_text("x" * 1_000_000)
     (data / "log-shm").write_text("x" * 1_000_000)
-    take = cuts.copy_content
+    take = taking.copy_content
 
     def written_meanwhile(*args: Any) -> int:
         copied = take(*args)
@@ -215,7 +215,7 @@ def test_a_file_that_changes_while_it_is_cut_takes_the_consistency_away(
             path.write_text("written while it is copied")
         return copied
 
-    monkeypatch.setattr(cuts, "copy_content", written_meanwhile)
+    monkeypatch.setattr(taking, "copy_content", written_meanwhile)
 
     outcome = machine.do(node, Operation.SNAPSHOT)
 
@@ -406,7 +406,7 @@ def test_a_snapshot_that_died_half_way_is_made_anew(
     (data / "a").write_text("1")
     (data / "b").write_text("2" * 1_000_000)
     with monkeypatch.context() as patch:
-        patch.setattr(cuts, "copy_content", interrupted)
+        patch.setattr(taking, "copy_content", interrupted)
         with pytest.raises(KeyboardInterrupt):
             machine.do(node, Operation.SNAPSHOT)
     with pytest.raises(ResourceNotFoundError):
@@ -542,7 +542,7 @@ def test_what_is_counted_before_a_cut_is_what_it_takes(tmp_path: Path) -> None:
         stack.callback(os.close, source)
         stack.callback(os.close, target)
         size = cut_size_of(source, shares=can_share(place))
-        tally = cuts.cut_tree(source, target, b"raw", content.nobody)
+        tally = tree_copies.cut_tree(source, target, b"raw", content.nobody)
     assert size.entries == tally.entries
     taken = (place / "raw" / "pack").stat().st_size + tally.copied_bytes
     assert abs(size.copied_bytes - taken) <= 64 << 10

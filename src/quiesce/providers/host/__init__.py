@@ -6,6 +6,7 @@ from quiesce.model.capabilities import (
     EXTRACTING,
     FREEZING,
     MEASURING,
+    PREPARING,
     PROBING,
     REVERTING,
     SAVING,
@@ -67,7 +68,7 @@ DESCRIPTION = Description(
             name="directory",
             types=frozenset({DIRECTORY}),
             capabilities=Capabilities(
-                operations=SAVING | REVERTING | EXTRACTING | MEASURING,
+                operations=PREPARING | SAVING | REVERTING | EXTRACTING | MEASURING,
                 copies_snapshots=True,
                 copies_backups=True,
                 restores_elsewhere=True,

@@ -20,6 +20,7 @@ from quiesce.errors import (
 )
 from quiesce.files.descriptors import open_directory
 from quiesce.files.durable import storage_errors
+from quiesce.files.mounts import times_tell
 from quiesce.files.problems import TreeProblems
 from quiesce.files.trust import open_declared
 from quiesce.model.consistency import Consistency
@@ -42,30 +43,63 @@ from quiesce.providers.host.browsing import (
 )
 from quiesce.providers.host.counting import count_tree
 from quiesce.providers.host.cut_sizes import cut_size_of
-from quiesce.providers.host.cuts import CutTally, assemble, copy_back, cut_tree, spend
+from quiesce.providers.host.cuts import assemble, copy_back, settle, spend
 from quiesce.providers.host.entries import remove
 from quiesce.providers.host.extracting import extract
 from quiesce.providers.host.former_states import CONTENT
 from quiesce.providers.host.inspecting import can_share, inspect_path, inspect_place
 from quiesce.providers.host.job import HostJob
+from quiesce.providers.host.prepared import PreparedCopies
 from quiesce.providers.host.saved_tree import TREE, restore_tree, store_tree
 from quiesce.providers.host.snapshot_dir import ELSEWHERE, RAW, SnapshotDirectory, StoredCut
 from quiesce.providers.host.stored import StoredOperations, require_unchanged, with_fingerprint
+from quiesce.providers.host.taking import CutTally
+from quiesce.providers.host.tree_copies import TreeCopy
 
 _SHOWN: Final = 5
 #: of each name that is shown
 _SHOWN_BYTES: Final = 200
+_MOUNT_INSIDE: Final = "Give what is mounted there a Directory node of its own, outside this path."
 
 
 class DirectoryOperations(StoredOperations):
     """Answers for ``quiesce.nodes.host.Directory``."""
 
     freeze = thaw = suspend = resume = unsupported
-    prepare = stop = start = probe = unsupported
+    stop = start = probe = unsupported
 
     def __init__(self, extracted: Path) -> None:
         """*extracted* is where it is remembered what was extracted."""
         self._extracted = extracted
+        self._prepared = PreparedCopies()
+
+    def prepare(self, job: HostJob, /) -> Outcome:
+        """Copy the tree while everything runs, so that the cut takes only what changes from now on."""
+        snapshots = job.snapshots
+        with storage_errors(f"copy {snapshots.path}"), _tree(snapshots.path) as source:
+            job.refuse_frozen_ground()
+            if not times_tell(source) or (job.call.full and job.saving.made_before_cut()):
+                return NOTHING
+            self._prepared.let_go(job.call)
+            cut = snapshots.begin(job.call)
+            if not cut.whole:
+                with snapshots.opened(cut) as directory:
+                    try:
+                        copy = TreeCopy(source, directory, RAW, watched(job.context))
+                    except MountInsideError as error:
+                        raise MountInsideError(str(error), hint=_MOUNT_INSIDE) from error
+                self._prepared.keep(job.call, copy)
+                copy.copy_beforehand()
+        return NOTHING
+
+    def delete(self, job: HostJob, /) -> Outcome:
+        """Remove the call's snapshot and backup, and what was prepared for it."""
+        self._prepared.let_go(job.call)
+        return super().delete(job)
+
+    def close(self) -> None:
+        """Let go of what was prepared and not cut."""
+        self._prepared.close()
 
     def snapshot(self, job: HostJob, /) -> Outcome:
         """Fix the state of the tree in a copy beside it."""
@@ -74,14 +108,16 @@ class DirectoryOperations(StoredOperations):
             job.refuse_frozen_ground()
             if job.call.full and (made := job.saving.made_before_cut()):
                 return Outcome(artifact=made.content, consistency=_worth(made.content))
-            cut = snapshots.begin(job.call)
+            prepared = self._prepared.of(job.call, source)
+            cut = snapshots.begin(job.call, keep=() if prepared is None else (RAW,))
             if not cut.whole:
-                cut = self._cut(job, source, cut)
+                cut = self._cut(job, source, cut, prepared)
         return Outcome(artifact=_artifact_of(cut), consistency=_worth(cut.facts), note=_note(cut.facts))
 
     def copy(self, job: HostJob, /) -> Outcome:
         """Make the cut a tree, and durable; of a backup, store it in the repository instead."""
         snapshots = job.snapshots
+        self._prepared.let_go(job.call)
         with storage_errors(f"copy the cut of {snapshots.path}"):
             if not job.call.full:
                 cut = _assembled(job)
@@ -195,14 +231,20 @@ class DirectoryOperations(StoredOperations):
             remedy = error.hint or "Make it, or correct the node's path."
             return [Finding(check="directory", passed=False, detail=str(error), remedy=remedy)]
 
-    def _cut(self, job: HostJob, source: int, cut: StoredCut) -> StoredCut:
-        snapshots, began = job.snapshots, time.monotonic()
+    def _cut(self, job: HostJob, source: int, cut: StoredCut, prepared: TreeCopy | None) -> StoredCut:
+        snapshots, began, told = job.snapshots, time.monotonic(), watched(job.context)
         with snapshots.opened(cut) as directory:
             try:
-                tally = cut_tree(source, directory, RAW, watched(job.context))
-            except MountInsideError as error:
-                hint = "Give what is mounted there a Directory node of its own, outside this path."
-                raise MountInsideError(str(error), hint=hint) from error
+                if prepared is None or not prepared.is_in(directory, RAW):
+                    remove(directory, RAW)
+                    prepared = TreeCopy(source, directory, RAW, told)
+                    self._prepared.keep(job.call, prepared)
+                tally = prepared.finish(told)
+            except BaseException as error:
+                self._prepared.let_go(job.call)
+                if isinstance(error, MountInsideError):
+                    raise MountInsideError(str(error), hint=_MOUNT_INSIDE) from error
+                raise
         facts = _facts(tally) | {"cut_at": time.time(), "cut_s": round(time.monotonic() - began, 4)}
         return snapshots.finish(cut, facts)
 
@@ -217,6 +259,7 @@ class DirectoryOperations(StoredOperations):
                 _opened(directory, RAW) as raw,
                 draft.tree(TREE) as tree,
             ):
+                settle(raw)
                 store_tree(raw, tree, told)
         cut_at = cut.facts.get("cut_at")
         return saving.complete(
@@ -271,6 +314,7 @@ def _facts(tally: CutTally) -> dict[str, Json]:
         "size_bytes": tally.size_bytes,
         "copied_bytes": tally.copied_bytes,
         "allocated_bytes": tally.allocated_bytes,
+        "taken_in_window": tally.taken,
         "left_out": [os.fsdecode(each.path[:_SHOWN_BYTES]) for each in tally.left_out.first[:_SHOWN]],
         "left_out_count": tally.left_out.count,
         "left_out_reasons": list(tally.left_out.reasons),
@@ -286,6 +330,7 @@ def _assembled(job: HostJob) -> StoredCut:
         return cut
     with snapshots.opened(cut) as directory, _opened(directory, RAW) as raw:
         if not cut.facts.get("assembled"):
+            settle(raw)
             remove(directory, CONTENT)
             assemble(raw, directory, CONTENT, watched(job.context))
             cut = snapshots.finish(cut, {**cut.facts, "assembled": True})

@@ -104,5 +104,6 @@ class HostProvider(PlatformProvider[HostJob]):
 
     def close(self) -> None:
         """Give back what was started; what is still frozen stays so until its THAW or its timer."""
+        self._directories.close()
         self._freezes.close()
         self._commands.close()

@@ -118,8 +118,10 @@ class SnapshotDirectory:
             return ""
         return reason
 
-    def begin(self, call: Call) -> StoredCut:
+    def begin(self, call: Call, *, keep: Collection[bytes] = ()) -> StoredCut:
         """Return the cut of the call's restore point, whole when it was made before, else empty.
+
+        Of one that is not whole, what is named by *keep* stays.
 
         Raises:
             ForeignObjectError: when another execution, or somebody else, made what is there.
@@ -138,7 +140,8 @@ class SnapshotDirectory:
                 self._write(directory, cut)
             if not cut.whole:
                 for left in (CONTENT, RAW):
-                    remove(directory, left)
+                    if left not in keep:
+                        remove(directory, left)
             return cut
 
     @contextlib.contextmanager
