@@ -14,6 +14,8 @@ class CutSize:
     entries: int = 0
     #: what is copied; not what the file system can share
     copied_bytes: int = 0
+    #: entries that are copied beforehand: within the window they are looked at only, to find what has changed
+    compared: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from quiesce.model.cut_size import Basis, CutEstimate, CutSize, Lasted
 #: what is taken for granted where nothing was measured: a slow disk, and nothing of it in memory yet
 _LEAST_S: Final = 0.01
 _ENTRY_S: Final = 200e-6
+_COMPARED_S: Final = 20e-6
 _BYTES_A_SECOND: Final = 100 << 20
 #: up to this growth the last cut's rates are believed to be the next one's
 _ALIKE: Final = 4.0
@@ -35,12 +36,17 @@ def estimate_cut(size: CutSize, last: Lasted | None) -> CutEstimate:
 
 
 def _guessed_s(size: CutSize) -> float:
-    return _LEAST_S + size.entries * _ENTRY_S + size.copied_bytes / _BYTES_A_SECOND
+    looked_at_s = size.entries * _ENTRY_S + size.compared * _COMPARED_S
+    return _LEAST_S + looked_at_s + size.copied_bytes / _BYTES_A_SECOND
 
 
-def _ratios(size: CutSize, last: CutSize) -> tuple[float, float]:
-    """Return how many times as many entries and bytes there are as at the *last* time."""
-    return _ratio(size.entries, last.entries), _ratio(size.copied_bytes, last.copied_bytes)
+def _ratios(size: CutSize, last: CutSize) -> tuple[float, ...]:
+    """Return how many times as many of each there are as at the *last* time."""
+    return (
+        _ratio(size.entries, last.entries),
+        _ratio(size.copied_bytes, last.copied_bytes),
+        _ratio(size.compared, last.compared),
+    )
 
 
 def _ratio(now: int, then: int) -> float:
@@ -54,4 +60,5 @@ def _more(size: CutSize, last: CutSize) -> CutSize:
     return CutSize(
         entries=max(0, size.entries - last.entries),
         copied_bytes=max(0, size.copied_bytes - last.copied_bytes),
+        compared=max(0, size.compared - last.compared),
     )

@@ -6,7 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from quiesce.model.cut_size import Basis
+from quiesce.model.cut_size import Basis, CutSize
 from quiesce.model.deployment import Deployment
 from quiesce.model.execution import Execution
 from quiesce.model.former_state import FormerState, Side
@@ -76,8 +76,13 @@ def _window_lines(report: PlanReport) -> Iterator[str]:
     else:
         yield f"predicted frozen window: {window} (bound: {bound})"
     for instance, cut in report.cuts.items():
-        size = f"{cut.size.entries} entries, {size_text(cut.size.copied_bytes)} to copy"
-        yield f"cut of {instance}: {size}, about {seconds(cut.seconds)} ({_BASIS[cut.basis]})"
+        yield f"cut of {instance}: {_to_take(cut.size)}, about {seconds(cut.seconds)} ({_BASIS[cut.basis]})"
+
+
+def _to_take(size: CutSize) -> str:
+    if size.compared:
+        return f"{size.compared} entries copied beforehand, to compare"
+    return f"{size.entries} entries, {size_text(size.copied_bytes)} to copy"
 
 
 _BASIS = {

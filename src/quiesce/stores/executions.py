@@ -146,7 +146,7 @@ def _packed(durations: Mapping[tuple[InstanceId, Operation], Lasted]) -> bytes:
 
 def _row(key: tuple[InstanceId, Operation], lasted: Lasted) -> tuple[Json, ...]:
     size = lasted.size
-    sizes = () if size is None else (size.entries, size.copied_bytes)
+    sizes = () if size is None else (size.entries, size.copied_bytes, size.compared)
     return (*key, lasted.seconds, lasted.finished, *sizes)
 
 
@@ -156,10 +156,14 @@ def _durations(body: bytes | None) -> dict[tuple[InstanceId, Operation], Lasted]
         (instance, Operation(operation)): Lasted(
             seconds=seconds,
             finished=finished,
-            size=CutSize(entries=sizes[0], copied_bytes=sizes[1]) if sizes else None,
+            size=_size(*sizes) if sizes else None,
         )
         for instance, operation, seconds, finished, *sizes in rows
     }
+
+
+def _size(entries: int, copied_bytes: int, compared: int) -> CutSize:
+    return CutSize(entries=entries, copied_bytes=copied_bytes, compared=compared)
 
 
 def _columns(execution: Execution) -> dict[str, object]:

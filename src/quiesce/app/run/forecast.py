@@ -117,11 +117,11 @@ def _longest(cuts: Mapping[InstanceId, CutEstimate]) -> Sequence[InstanceId]:
 
 
 def _told(instance: InstanceId, cut: CutEstimate) -> str:
-    mebibytes = cut.size.copied_bytes / (1 << 20)
-    return (
-        f"{instance}: {cut.size.entries} entries and {mebibytes:.1f} MiB are copied while things are frozen, "
-        f"about {cut.seconds:.1f} s ({_BASIS[cut.basis]})"
-    )
+    size, mebibytes = cut.size, cut.size.copied_bytes / (1 << 20)
+    work = f"{size.entries} entries and {mebibytes:.1f} MiB are copied"
+    if size.compared:
+        work = f"{size.compared} entries, copied beforehand, are compared"
+    return f"{instance}: {work} while things are frozen, about {cut.seconds:.1f} s ({_BASIS[cut.basis]})"
 
 
 def _advice(plan: Plan, forecast: Forecast, named: Sequence[InstanceId]) -> str:

@@ -10,8 +10,14 @@ from quiesce.model.cut_size import CutSize
 from quiesce.providers.host.cuts import data_bytes, is_packed, is_reasonable
 
 
-def cut_size_of(root: int, *, shares: bool) -> CutSize:
-    """Return what a cut of an open directory takes, in a file system that *shares* data of files, or not."""
+def cut_size_of(root: int, *, shares: bool, beforehand: bool = False) -> CutSize:
+    """Return what a cut of an open directory takes, in a file system that *shares* data of files, or not.
+
+    What is copied *beforehand* is compared only; what changes meanwhile nobody knows yet.
+    """
+    if beforehand:
+        with contextlib.closing(Walk(root, wanted=is_reasonable).entries()) as walked:
+            return CutSize(compared=sum(1 for _ in walked))
     entries = copied = 0
     seen: set[tuple[int, int]] = set()
     with contextlib.closing(Walk(root, wanted=is_reasonable).entries()) as walked:

@@ -194,7 +194,7 @@ class DirectoryOperations(StoredOperations):
         """Count the tree."""
         snapshots = job.snapshots
         with storage_errors(f"look at {snapshots.path}"), _tree(snapshots.path) as source:
-            return cut_size_of(source, shares=_shares(snapshots, source))
+            return cut_size_of(source, shares=_shares(snapshots, source), beforehand=times_tell(source))
 
     def former_state(self, job: HostJob, /) -> FormerState | None:
         """Tell which tree is kept."""
@@ -439,10 +439,11 @@ def _space(snapshots: SnapshotDirectory, source: int) -> Finding:
     ground, shared = _ground(snapshots), _shares(snapshots, source)
     size, free = count_tree(source).size_bytes, os.statvfs(ground)
     enough = shared or free.f_bavail * free.f_frsize > size
-    how = "is cut by reflink" if shared else "is copied within the frozen window (no reflink)"
+    how = "is cut by reflink" if shared else "is copied (no reflink)"
+    when = "before the frozen window" if times_tell(source) else "within the frozen window"
     return Finding(
         check="space",
         passed=enough,
-        detail=f"{size} bytes: the tree {how}",
+        detail=f"{size} bytes: the tree {how}, {when}",
         remedy="" if enough else "Make room beside the directory, or set snapshot_dir.",
     )
