@@ -180,6 +180,11 @@ def test_every_screen_is_readable(browser: Any, served: Served, size: str, schem
         "deployment": "/deployments/shop",
         "point": "/deployments/shop/points/first",
         "plan": "/deployments/shop/plan/restore?snapshot_name=first",
+        "policy": "/deployments/shop/policy?name=nightly",
+        "policy-new": "/deployments/shop/policy",
+        "policy-wrong": "/deployments/shop/policy/plan?name=nightly&schedule=often",
+        "policy-plan": "/deployments/shop/policy/plan?name=nightly&keep_daily=3&jitter=10m",
+        "policy-remove": "/deployments/shop/policy/plan?name=nightly&remove=yes",
         "audit": "/audit",
         "refused": "/deployments/none",
     }.items():
@@ -332,6 +337,74 @@ def test_the_keyboard_alone_is_enough(browser: Any, served: Served) -> None:
     press_until("Do it")
     page.wait_for_url("**/executions/*")
     page.get_by_text("completed", exact=True).first.wait_for(timeout=60_000)
+    assert visit.errors == []
+    visit.context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_policy_is_made_changed_and_removed_by_the_keyboard_alone(
+    browser: Any, served: Served, size: str
+) -> None:
+    visit = Visit(browser, served, "admin", SIZES[size], "light")
+    page = visit.page
+    page.goto("/deployments/staging")
+
+    def reach(words: str) -> None:
+        for _ in range(80):
+            page.keyboard.press("Tab")
+            focused = page.evaluate(
+                "(each => each.labels?.[0]?.innerText || each.innerText || '')(document.activeElement)"
+            )
+            if focused.strip() == words:
+                return
+        raise AssertionError(f"the keyboard does not reach {words!r}")
+
+    def press(words: str) -> None:
+        reach(words)
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+
+    def write(label: str, text: str) -> None:
+        reach(label)
+        page.keyboard.press("Control+a")
+        page.keyboard.type(text)
+
+    press("New policy ...")
+    write("name", "weekly")
+    write("schedule", "often")
+    press("See what it means")
+    page.get_by_role("alert").wait_for()
+    assert "often" in page.get_by_role("alert").inner_text()
+    assert page.get_by_label("name", exact=True).input_value() == "weekly"
+    write("schedule", "30 2 * * 0")
+    reach("kind")
+    page.keyboard.type("backup")
+    write("keep_weekly", "8")
+    press("See what it means")
+    page.wait_for_url("**/policy/plan**")
+    shown = "quiesce policy set staging weekly schedule='30 2 * * 0' kind=backup keep_weekly=8"
+    page.get_by_text(shown).wait_for()
+    press("Do it")
+    page.wait_for_url("**/deployments/staging")
+    page.get_by_role("heading", name="weekly").wait_for()
+
+    press("Change weekly ...")
+    page.get_by_label("keep_weekly").wait_for()
+    write("keep_weekly", "4")
+    press("See what it means")
+    page.get_by_role("cell", name="keep_weekly").wait_for()
+    press("Do it")
+    page.wait_for_url("**/deployments/staging")
+
+    press("Change weekly ...")
+    press("Remove it ...")
+    page.get_by_text("What it made stays").wait_for()
+    press("Do it")
+    page.wait_for_url("**/deployments/staging")
+    assert page.get_by_role("heading", name="weekly").count() == 0
+    page.goto("/audit")
+    page.get_by_text("policy set staging weekly keep_weekly=4").first.wait_for()
+    page.get_by_text("policy remove staging weekly").first.wait_for()
     assert visit.errors == []
     visit.context.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -14,6 +13,7 @@ from quiesce.blueprint.reading.yaml_text import MAX_BYTES, parse_yaml
 from quiesce.errors import BlueprintError, UsageError
 from quiesce.files.reading import read_named
 from quiesce.model.ids import Json
+from quiesce.model.words import read_value
 
 _AGE_UNITS_S: Final = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
@@ -29,7 +29,7 @@ def read_assignments(assignments: Iterable[str]) -> Mapping[str, Json]:
         name, equals, text = assignment.partition("=")
         if not equals or not name:
             raise UsageError(f"{assignment!r} is not of the form NAME=VALUE")
-        values[name] = _value(text)
+        values[name] = read_value(text)
     return values
 
 
@@ -80,14 +80,6 @@ def read_input(name: str, *, at_most: int) -> bytes:
     if len(content) > at_most:
         raise UsageError(f"standard input holds more than {at_most} bytes")
     return content
-
-
-def _value(text: str) -> Json:
-    try:
-        value: Json = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value
 
 
 def read_mapping_file(path: Path) -> Mapping[str, Json]:

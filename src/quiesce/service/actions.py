@@ -10,15 +10,17 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from quiesce.app.policies.policies import changed, keep_policies, policy_named
 from quiesce.app.run.run import cancel
 from quiesce.app.services import Services
 from quiesce.model.ids import DeploymentName, Json
 from quiesce.planning import workflow_named
-from quiesce.service.access import ConsoleSession
+from quiesce.service.access import ConsoleSession, RequestRefusedError
 from quiesce.service.audit import Audit, Deed
 from quiesce.service.files import path_of, send_file
 from quiesce.service.launching import Launcher
 from quiesce.service.pages import chosen_parameters
+from quiesce.service.policy_form import changes_in, command_of, kept_keys, version_of
 
 _SEE_OTHER: Final = 303
 
@@ -67,6 +69,31 @@ class Actions:
         path = os.fsdecode(path_of(form.get("at", "")))
         self._note(session, f"extract {request.path_params['instance']}/{path}", deployment, point)
         return send_file(self._services, request, form)
+
+    def set_policy(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
+        """Keep a policy as the form says, unless somebody has changed it since the form was shown."""
+        deployment, name = self._unchanged(request, form)
+        changes = changes_in(form, kept_keys(self._services, deployment, name))
+        policy = changed(self._services, deployment, name, changes)
+        self._note(session, command_of(deployment, name, changes).removeprefix("quiesce "), deployment)
+        keep_policies(self._services, [policy])
+        return RedirectResponse(f"/deployments/{deployment}", _SEE_OTHER)
+
+    def remove_policy(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
+        """Forget a policy, unless somebody has changed it since; what it made stays."""
+        deployment, name = self._unchanged(request, form)
+        policy = policy_named(self._services, deployment, name)
+        self._note(session, f"policy remove {deployment} {policy.name}", deployment)
+        self._services.policies.remove(deployment, policy.name)
+        return RedirectResponse(f"/deployments/{deployment}", _SEE_OTHER)
+
+    def _unchanged(self, request: Request, form: Mapping[str, str]) -> tuple[DeploymentName, str]:
+        deployment = self._services.deployments.get(request.path_params["deployment"]).name
+        name = form.get("name", "")
+        if form.get("version") != version_of(kept_keys(self._services, deployment, name)):
+            message = f"somebody has changed the policy {name!r} since you looked: look at it again"
+            raise RequestRefusedError(message, 409)
+        return deployment, name
 
     def cancel(self, request: Request, session: ConsoleSession, form: Mapping[str, str]) -> Response:
         """Ask for an execution to be cancelled; a dead one is rolled back."""

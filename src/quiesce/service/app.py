@@ -69,6 +69,7 @@ class ConsoleRoute:
 def places(pages: Pages, actions: Actions) -> tuple[ConsoleRoute, ...]:
     """Return every route that somebody has to be logged in for."""
     point = "/deployments/{deployment}/points/{point}"
+    policy = "/deployments/{deployment}/policy"
     return (
         ConsoleRoute(path="/", answer=pages.home, role=UserRole.VIEWER),
         ConsoleRoute(path="/deployments/{deployment}", answer=pages.deployment, role=UserRole.VIEWER),
@@ -82,6 +83,12 @@ def places(pages: Pages, actions: Actions) -> tuple[ConsoleRoute, ...]:
         ),
         ConsoleRoute(
             path="/deployments/{deployment}/plan/{workflow}", answer=pages.plan, role=UserRole.VIEWER
+        ),
+        ConsoleRoute(path=policy, answer=pages.policy, role=UserRole.ADMIN),
+        ConsoleRoute(path=f"{policy}/plan", answer=pages.policy_plan, role=UserRole.ADMIN),
+        ConsoleRoute(path=f"{policy}/set", answer=actions.set_policy, role=UserRole.ADMIN, changes=True),
+        ConsoleRoute(
+            path=f"{policy}/remove", answer=actions.remove_policy, role=UserRole.ADMIN, changes=True
         ),
         ConsoleRoute(path="/executions/{execution}", answer=pages.execution, role=UserRole.VIEWER),
         ConsoleRoute(path="/executions/{execution}/live", answer=pages.live, role=UserRole.VIEWER),

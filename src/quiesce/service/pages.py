@@ -16,11 +16,13 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 
 from quiesce.app.metrics import samples
 from quiesce.app.policies.due import state_of
+from quiesce.app.policies.policies import policy_named
 from quiesce.app.run.measured import last_measured, measured_around
 from quiesce.app.run.recover import find_unfinished
 from quiesce.app.run.report import report_execution
 from quiesce.app.run.run import preview
 from quiesce.app.services import Services
+from quiesce.errors import UsageError
 from quiesce.model.execution import Execution, ExecutionState
 from quiesce.model.history import History
 from quiesce.model.ids import DeploymentName, Json
@@ -36,6 +38,7 @@ from quiesce.service.access import ConsoleSession
 from quiesce.service.audit import Audit
 from quiesce.service.files import look_into
 from quiesce.service.overview import overview
+from quiesce.service.policy_form import foresee, kept_keys, sections, sections_of, version_of
 from quiesce.service.users import UserRole
 
 #: how often a running execution is looked at, in seconds
@@ -130,6 +133,48 @@ class Pages:
             parameters=parameters,
             needed=role_for(workflow.name),
         )
+
+    def policy(self, request: Request, session: ConsoleSession) -> Response:
+        """Return the form of one policy, or of a new one."""
+        deployment = self._services.deployments.get(request.path_params["deployment"]).name
+        name = request.query_params.get("name", "")
+        given = kept_keys(self._services, deployment, name)
+        return self._policy_form(session, name, given, deployment=deployment, sections=sections(given))
+
+    def policy_plan(self, request: Request, session: ConsoleSession) -> Response:
+        """Return what keeping a form would mean, with the button that does; what is wrong, in the form."""
+        deployment = self._services.deployments.get(request.path_params["deployment"]).name
+        asked = dict(request.query_params)
+        name = asked.get("name", "")
+        given = kept_keys(self._services, deployment, name)
+        removing = asked.get("remove") == "yes"
+        if removing:
+            name = policy_named(self._services, deployment, name).name
+        try:
+            plan = None if removing else foresee(self._services, deployment, name, asked)
+        except UsageError as error:
+            filled_in = sections_of(asked, given)
+            return self._policy_form(
+                session, name, given, deployment=deployment, sections=filled_in, wrong=error
+            )
+        texts = {key: asked[key] for key in (plan.keys if plan is not None else ())}
+        return self.render(
+            "policy_plan.html",
+            session,
+            deployment=deployment,
+            policy=name,
+            removing=removing,
+            plan=plan,
+            texts=texts,
+            version=asked.get("version") or version_of(given),
+            now=self._services.clock.now(),
+        )
+
+    def _policy_form(
+        self, session: ConsoleSession, name: str, given: Mapping[str, Json], **values: Any
+    ) -> Response:
+        shown: dict[str, Any] = {"policy": name, "exists": bool(given), "version": version_of(given), "wrong": None}
+        return self.render("policy.html", session, **(shown | values))
 
     def execution(self, request: Request, session: ConsoleSession) -> Response:
         """Return one execution, live while it runs."""

@@ -29,7 +29,7 @@ class UserRole(enum.IntEnum):
     VIEWER = 1
     #: back up, verify, cancel
     OPERATOR = 2
-    #: restore, undo, remove
+    #: restore, undo, remove, and say what happens by itself
     ADMIN = 3
 
     @property
