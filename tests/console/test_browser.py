@@ -382,7 +382,7 @@ def test_a_policy_is_made_changed_and_removed_by_the_keyboard_alone(
     write("keep_weekly", "8")
     press("See what it means")
     page.wait_for_url("**/policy/plan**")
-    shown = "quiesce policy set staging weekly schedule='30 2 * * 0' kind=backup keep_weekly=8"
+    shown = "quiesce policy set staging weekly 'schedule=30 2 * * 0' kind=backup keep_weekly=8"
     page.get_by_text(shown).wait_for()
     press("Do it")
     page.wait_for_url("**/deployments/staging")
