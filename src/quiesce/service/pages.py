@@ -173,7 +173,12 @@ class Pages:
     def _policy_form(
         self, session: ConsoleSession, name: str, given: Mapping[str, Json], **values: Any
     ) -> Response:
-        shown: dict[str, Any] = {"policy": name, "exists": bool(given), "version": version_of(given), "wrong": None}
+        shown: dict[str, Any] = {
+            "policy": name,
+            "exists": bool(given),
+            "version": version_of(given),
+            "wrong": None,
+        }
         return self.render("policy.html", session, **(shown | values))
 
     def execution(self, request: Request, session: ConsoleSession) -> Response:
