@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from quiesce.app.values import read_value
 from quiesce.blueprint.reading.yaml_text import MAX_BYTES, parse_yaml
 from quiesce.errors import BlueprintError, UsageError
 from quiesce.files.reading import read_named
 from quiesce.model.ids import Json
-from quiesce.model.words import read_value
 
 _AGE_UNITS_S: Final = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 

@@ -7,7 +7,6 @@ One set of words for parameters of workflows and options of providers. Every rea
 from __future__ import annotations
 
 import enum
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
@@ -34,20 +33,6 @@ def shown(value: Json) -> str:
     """Return *value* as an error message shows it: never long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
-
-
-def read_value(text: str) -> Json:
-    """Return what *text* says where a name is given a value: JSON means what it says, all else is text."""
-    try:
-        value: Json = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value
-
-
-def write_value(value: Json) -> str:
-    """Return the text that `read_value` reads as *value*."""
-    return value if isinstance(value, str) and read_value(value) == value else json.dumps(value)
 
 
 def read_flag(value: Json) -> bool:

@@ -16,6 +16,7 @@ from quiesce.app.policies.policies import changed, parameters_for
 from quiesce.app.policies.schedule import due_times
 from quiesce.app.run.run import preview
 from quiesce.app.services import Services
+from quiesce.app.values import read_value, write_value
 from quiesce.errors import QuiesceError
 from quiesce.model.consistency import Consistency
 from quiesce.model.ids import Json
@@ -24,7 +25,6 @@ from quiesce.model.policy import Policy, PolicyRules
 from quiesce.model.report import PlanReport
 from quiesce.model.request import WorkflowRequest
 from quiesce.model.retention import RetentionPlan
-from quiesce.model.words import read_value, write_value
 from quiesce.planning import BACKUP
 
 #: keys that name a command of this machine: whoever may run commands here has its command line

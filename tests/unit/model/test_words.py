@@ -89,16 +89,3 @@ def test_what_json_took_for_something_else_is_told_to_be_quoted(value: object) -
     with pytest.raises(words.WrongValueError, match="quote what JSON would take"):
         words.read_text(value)  # type: ignore[arg-type]
     assert words.read_text("true") == "true"
-
-
-@pytest.mark.parametrize(
-    "value", ["plain", "7", "true", "null", "", '"quoted"', 7, 2.5, True, ["a", "b"], {"a": [1]}]
-)
-def test_what_is_written_is_read_as_the_same(value: Json) -> None:
-    assert words.read_value(words.write_value(value)) == value
-    assert type(words.read_value(words.write_value(value))) is type(value)
-
-
-def test_a_value_is_written_as_a_person_would() -> None:
-    texts = [words.write_value(value) for value in ("30 2 * * *", 7, "7", True, "true")]
-    assert texts == ["30 2 * * *", "7", '"7"', "true", '"true"']
