@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 
 from quiesce.blueprint import default_profile, read_cfy_local
 
+from ..repository_objects import packs, spoil  # noqa: TID252  shared by several tests
 from ..sshd_on_loopback import Server, needs_sshd, sshd  # noqa: TID252  shared by several tests
 from .cloudify_lab.lab import Lab
 
@@ -331,7 +331,8 @@ def test_a_repository_that_is_not_mounted_is_not_begun_anew(lab: Lab, saved: Pat
 
 
 def test_a_name_that_only_the_repository_knows_is_refused(lab: Lab, saved: Path) -> None:
-    shutil.rmtree(lab.directory / ".local")
+    for path in (lab.directory / ".local" / "share" / "quiesce").glob("quiesce.db*"):
+        path.unlink()
     output = lab.start("backup", "-p", BACKUP, expect=1)
     assert "holds a restore point 'one' of examples, which the catalog does not know" in output
     assert lab.log() == []
@@ -370,10 +371,8 @@ def test_what_was_made_in_cloudify_is_listed_and_verified(lab: Lab, saved: Path)
     """It is read before it is restored, and is not restored when it is found damaged."""
     listed = lab.quiesce("backups", "list", "examples")
     assert re.search(r"one +backup +complete +filesystem", listed), listed
-    assert "good 2 files" in lab.quiesce("backups", "verify", "examples", "one")
-    for path in (lab.directory / "repository").rglob("*"):
-        if path.is_file() and path.stat().st_size > 100:
-            path.write_bytes(path.read_bytes()[:-9] + b"overwritten"[:9])
+    assert "good 1 items, 6 bytes read" in lab.quiesce("backups", "verify", "examples", "one")
+    spoil(packs(lab.directory / "repository"))
     assert "one is damaged" in lab.start("restore", "-p", "snapshot_name=one", expect=1)
     assert "damaged" in lab.start("restore", "-p", "snapshot_name=one;verify_first=none", expect=1)
     assert (saved / "file").read_text() == "after"
