@@ -265,7 +265,9 @@ def read_part(descriptor: int, offset: int, most: int) -> bytes:
 
 
 def _read_exactly(descriptor: int, offset: int, size_bytes: int) -> bytes:
-    data = read_part(descriptor, offset, size_bytes)
+    there = max(0, os.fstat(descriptor).st_size - offset)
+    # the list may say any size: no memory is asked for what is not there
+    data = read_part(descriptor, offset, min(size_bytes, there))
     if len(data) != size_bytes:
         raise DamagedArtifactError(f"{size_bytes - len(data)} bytes of the cut are missing")
     return data
