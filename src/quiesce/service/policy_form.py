@@ -42,7 +42,7 @@ _RUNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class PolicyField:
     """One key of a policy in the form."""
 
     name: str
@@ -74,25 +74,25 @@ class PolicyChange:
     refused: QuiesceError | None
 
 
-def sections(given: Mapping[str, Json]) -> Mapping[str, tuple[Field, ...]]:
+def sections(given: Mapping[str, Json]) -> Mapping[str, tuple[PolicyField, ...]]:
     """Return the form of a policy of which *given* is kept."""
     return _sections({name: write_value(value) for name, value in given.items()})
 
 
-def sections_of(form: Mapping[str, str], given: Mapping[str, Json]) -> Mapping[str, tuple[Field, ...]]:
+def sections_of(form: Mapping[str, str], given: Mapping[str, Json]) -> Mapping[str, tuple[PolicyField, ...]]:
     """Return the form as somebody has filled it in, where keys of *given* stay that it lacks."""
     kept = {name: write_value(value) for name, value in given.items()}
     return _sections(kept | {name: text for name, text in form.items() if name not in COMMANDS})
 
 
-def _sections(texts: Mapping[str, str]) -> Mapping[str, tuple[Field, ...]]:
+def _sections(texts: Mapping[str, str]) -> Mapping[str, tuple[PolicyField, ...]]:
     fields = {each.name: _field(each, texts.get(each.name, "")) for each in options_of(PolicyRules)}
     found = {title: tuple(fields.pop(name) for name in names) for title, names in _SECTIONS.items()}
     return found | ({"More": tuple(fields.values())} if fields else {})
 
 
-def _field(option: Option, text: str) -> Field:
-    return Field(
+def _field(option: Option, text: str) -> PolicyField:
+    return PolicyField(
         name=option.name,
         help=option.help,
         text=text,
