@@ -30,7 +30,7 @@ def hibernate(monkeypatch: pytest.MonkeyPatch) -> Workflow:
         makes_point=True,
         availability=("all", "none"),
         closing="Hibernated as",
-        defaults={"parallel": 7},
+        defaults={"parallel": 7, "min_consistency": "crash"},
     )
     monkeypatch.setitem(WORKFLOWS, row.name, row)
     return row
@@ -77,7 +77,10 @@ def test_it_is_in_cloudifys_file() -> None:
     assert found["mapping"] == "quiesce.quiesce.cloudify.workflows.hibernate_all"
     assert found["availability_rules"] == {"node_instances_active": ["all", "none"]}
     assert found["parameters"].keys() == {p.name for p in parameters_of("hibernate_all")} | {"dry_run"}
-    assert found["parameters"]["parallel"]["default"] == 7
+    assert found["parameters"]["min_consistency"]["default"] == "crash"
+    assert found["parameters"]["parallel"]["default"] == "", (
+        "how many it has threads for is the engine's to say"
+    )
 
 
 def test_its_page_is_asked_for(generator: ModuleType) -> None:

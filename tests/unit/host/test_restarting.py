@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -23,6 +25,7 @@ from quiesce.errors import (
 )
 from quiesce.model.operation import Operation
 from quiesce.providers import host
+from quiesce.providers.host import snapshot_dir
 from quiesce.testing import RecordingContext
 
 from .machine import Machine, Node
@@ -288,3 +291,17 @@ def test_who_uses_a_directory_and_who_would_be_stopped(
     assert set(used) <= set(ended)
     unstartable = Node(host.PROCESS, pid_file=str(daemon.pid_file))
     assert machine.provider.ended_by_stop(machine.call(unstartable, Operation.STOP), context) == []
+
+
+def test_data_that_cannot_be_looked_at_are_told_not_raised(
+    machine: Machine, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user's FUSE mount is, for root too."""
+
+    def hidden(_path: Path | str) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(snapshot_dir, "open_declared", hidden)
+    call = machine.call(Node(host.DIRECTORY, path=str(data)), Operation.APPLY)
+    with pytest.raises(ProviderError, match="Permission denied"):
+        machine.provider.used_by(call, RecordingContext(timeout_s=5))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -350,3 +353,20 @@ def test_an_image_is_read_piece_by_piece(script: Script, client: SessionClient) 
     pieces = list(Cloud(client).download("i1"))
     assert sum(len(piece) for piece in pieces) == 3 << 20
     assert len(pieces) > 1
+
+
+def test_the_working_directorys_clouds_count_for_nothing(tmp_path: Path) -> None:
+    """It may be anybody's, and the SDK would give root's own password to whatever its file names."""
+    (tmp_path / "clouds.yaml").write_text("clouds: {ours: {auth: {auth_url: http://stranger/, username: u}}}")
+    asked = (
+        "from quiesce.providers.openstack.client import region_of\n"
+        "from quiesce.providers.openstack.credentials import Credentials\n"
+        "print(region_of(Credentials(options={'cloud': 'ours'})).config['auth'])\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", asked], check=False, cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert "Cloud ours was not found" in done.stderr
+    assert "stranger" not in done.stdout

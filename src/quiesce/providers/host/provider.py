@@ -8,6 +8,7 @@ from pathlib import Path
 
 from quiesce.backups import BackupHome
 from quiesce.errors import UnsupportedError
+from quiesce.files.durable import storage_errors
 from quiesce.model.call import Call
 from quiesce.model.ids import Json
 from quiesce.model.operation import Operation
@@ -92,7 +93,8 @@ class HostProvider(PlatformProvider[HostJob]):
         job = self.job(call, context)
         if self.kind_of(call).name != "directory" or job.options.allow_in_use:
             return {}
-        return {user.pid: str(user) for user in job.snapshots.users()}
+        with storage_errors(f"look at {job.path}"):
+            return {user.pid: str(user) for user in job.snapshots.users()}
 
     def ended_by_stop(self, call: Call, context: Context) -> Collection[int]:
         """Return the processes that a STOP would end."""

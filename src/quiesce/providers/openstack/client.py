@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import enum
+import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-import openstack.config
 import openstack.exceptions
 import requests
 from keystoneauth1 import exceptions as keystone
+from openstack.config import OpenStackConfig, loader
 
 from quiesce.errors import NonRecoverableError, OperationTimeoutError, ProviderError, RecoverableError
 from quiesce.model.ids import Json
@@ -93,7 +94,7 @@ class SessionClient:
         self._finding = threading.Lock()
         self._counting = threading.Lock()
         self._endpoints: dict[Service, str] = {}
-        self._region = _translated("configuring the cloud", lambda: _region_of(credentials))
+        self._region = _translated("configuring the cloud", lambda: region_of(credentials))
         self._session = _translated("configuring the cloud", self._region.get_session)
         self._session.timeout = self._session.timeout or _TIMEOUT_S
         self._session.session.hooks["response"].append(self._count)
@@ -186,11 +187,27 @@ class SessionClient:
             self.calls[f"{service} {answer.request.method}"] += 1
 
 
-def _region_of(credentials: Credentials) -> Any:
-    options: dict[str, Any] = dict(credentials.options)
-    if credentials.auth:
-        options |= {"load_yaml_config": False, "load_envvars": False, "auth": dict(credentials.auth)}
-    return openstack.config.get_cloud_region(**options)
+def region_of(credentials: Credentials) -> Any:
+    """Return the cloud of *credentials* as the SDK has it: from them, or from its files and the environment.
+
+    The SDK looks for its files in the working directory first, which may be anybody's: there they count for
+    nothing here.
+    """
+    given = bool(credentials.auth)
+    config = OpenStackConfig(
+        config_files=_of_the_machine(loader.CONFIG_FILES),
+        secure_files=_of_the_machine(loader.SECURE_FILES),
+        vendor_files=_of_the_machine(loader.VENDOR_FILES),
+        load_yaml_config=not given,
+        load_envvars=not given,
+    )
+    auth = {"auth": dict(credentials.auth)} if given else {}
+    return config.get_one(**credentials.options, **auth)
+
+
+def _of_the_machine(files: Sequence[str]) -> list[str]:
+    _working_directory, *others = loader.CONFIG_SEARCH_PATH
+    return [file for file in files if os.path.dirname(file) in others]  # noqa: PTH120
 
 
 def _versioned(endpoint: str, service: Service) -> str:
