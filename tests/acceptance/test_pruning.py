@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from quiesce.errors import ExitStatus
+from tests.repository_objects import flip_content, point_object
 
 from .conftest import Opener
 from .shop import SHOP, SLOW_SHOP, CommandLine, Shop, eventually
@@ -31,9 +31,10 @@ def back_up(quiesce: CommandLine, name: str, *options: str) -> None:
     quiesce("backup", "shop", "-p", f"snapshot_name={name}", *(options or FULL))
 
 
-def files_of(quiesce: CommandLine, name: str) -> list[Path]:
-    """What the repository holds of a backup."""
-    return [path for path in (quiesce.home / "repository" / "shop" / name).rglob("*") if path.is_file()]
+def is_stored(quiesce: CommandLine, name: str, shop: Shop) -> bool:
+    """Tell whether the repository holds that backup of the directory."""
+    root = quiesce.home / "repository"
+    return point_object(quiesce.home, root, f"shop/{name}/{shop.instances['files']}").exists()
 
 
 def test_without_yes_it_says_what_it_would_do_and_touches_nothing(
@@ -53,8 +54,8 @@ def test_with_yes_it_removes_what_no_rule_keeps_by_remove_backup(
 ) -> None:
     quiesce("backups", "prune", "shop", "--keep-last", "1", "--yes")
     assert set(quiesce.points("shop")) == {"three"}
-    assert files_of(quiesce, "three")
-    assert not files_of(quiesce, "one")
+    stored = {name: is_stored(quiesce, name, kept_shop) for name in ("one", "two", "three")}
+    assert stored == {"one": False, "two": False, "three": True}
     removals = [e for e in quiesce.executions() if e["workflow"] == "remove_backup"]
     assert [(e["state"], e["points"]) for e in removals] == [("completed", ["two"]), ("completed", ["one"])]
     again = quiesce("backups", "prune", "shop", "--keep-last", "1", "--yes").out
@@ -90,11 +91,13 @@ def test_only_those_of_one_type_can_be_looked_at(quiesce: CommandLine, shop: Sho
 
 
 def test_a_damaged_one_does_not_count_as_the_last_good_one(quiesce: CommandLine, kept_shop: Shop) -> None:
-    stored = next(path for path in files_of(quiesce, "three") if path.suffix == ".gz")
-    stored.write_bytes(b"x" * stored.stat().st_size)
-    quiesce("backups", "verify", "shop", "three", status=ExitStatus.DAMAGED)
+    (kept_shop.data / "more").write_text("what only the last one holds")
+    back_up(quiesce, "four")
+    flip_content(quiesce.home, quiesce.home / "repository", f"shop/four/{kept_shop.instances['files']}")
+    quiesce("backups", "verify", "shop", "four", status=ExitStatus.DAMAGED)
     quiesce("backups", "prune", "shop", "--keep-last", "1", "--yes")
-    assert set(quiesce.points("shop")) == {"two", "three"}
+    assert set(quiesce.points("shop")) == {"three", "four"}
+    quiesce("backups", "verify", "shop", "three")
 
 
 @pytest.mark.parametrize(
