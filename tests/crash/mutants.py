@@ -37,6 +37,7 @@ _CATALOG = ("tests/unit/stores/test_catalog.py",)
 _DATABASE_UNDO = ("tests/unit/host/test_database_undo.py",)
 _SAVING = ("tests/unit/provider_kit/test_saving.py",)
 _BACKUPS = ("tests/unit/backups",)
+_COPIES = ("tests/unit/host/test_tree_copies.py",)
 
 
 def _own_verify(words: str) -> tuple[str, ...]:
@@ -487,6 +488,34 @@ MUTANTS = (
         old="            there = all(map(self._store.rely, needs_of_item(self._fetcher, item)))",
         new="            there = bool(list(map(self._store.rely, [item.root])))",
         found_by=_BACKUPS,
+    ),
+    Mutant(
+        name="what is young is believed to be unchanged",
+        file="providers/host/tree_copies.py",
+        old="status.st_ctime_ns < self._since_ns:",
+        new="self._since_ns:",
+        found_by=_COPIES,
+    ),
+    Mutant(
+        name="a file's other names are not looked at again",
+        file="providers/host/tree_copies.py",
+        old="        if self._first:\n            return\n",
+        new="        if self._copy is not None:\n            return\n",
+        found_by=_COPIES,
+    ),
+    Mutant(
+        name="what was removed since the copy is in the cut",
+        file="providers/host/cuts.py",
+        old="            if place not in self._taken and not self._is_gone(place, -1):\n",
+        new="            if place not in self._taken:\n",
+        found_by=_COPIES,
+    ),
+    Mutant(
+        name="another directory of the same name is taken for the one that was copied",
+        file="providers/host/tree_copies.py",
+        old="        return known is not None and known.identity != entry.identity\n",
+        new="        return False\n",
+        found_by=_COPIES,
     ),
 )
 
