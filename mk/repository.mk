@@ -1,4 +1,4 @@
-.PHONY: histories under-fire bench-data bench-removal
+.PHONY: histories under-fire bench-data bench-removal bench-directory
 histories: $(VENV)/.ready  ## 1,000 random histories of a repository, and 500 planted faults
 	QUIESCE_HISTORIES=1000 QUIESCE_PLANTED_FAULTS=500 $(BIN)/pytest -n $$(nproc) \
 	    tests/unit/repository/test_histories.py tests/unit/repository/test_planted_faults.py
@@ -11,3 +11,6 @@ bench-data: $(VENV)/.ready  ## backup and restore beside restic and borg (Debian
 
 bench-removal: $(VENV)/.ready  ## 100,000 files removed, beside rm -rf
 	$(BIN)/python bench/removal.py
+
+bench-directory: $(VENV)/.ready  ## a directory's window, copied beforehand and not, and with ten times the files
+	$(BIN)/python bench/directory_window.py
