@@ -74,7 +74,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--place", default="/var/tmp")  # noqa: S108
+    parser.add_argument("--place", default="/var/tmp")
     return parser.parse_args()
 
 
