@@ -221,6 +221,22 @@ def test_the_pass_before_the_window_waits_until_what_was_written_is_old(
     assert rested
 
 
+def test_no_pass_lists_by_a_descriptor_that_was_listed_before(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On btrfs it lists what was there when it was listed last: new files would not be in the cut."""
+    copy, list_directory, listed = copying.begin(), os.listdir, []
+
+    def listing(directory: int) -> list[str]:
+        listed.append(directory)
+        return list_directory(directory)
+
+    monkeypatch.setattr(os, "listdir", listing)
+    copy.finish(nobody)
+    assert listed
+    assert copy.source not in listed
+
+
 @pytest.mark.usefixtures("believing")
 def test_an_interrupted_settlement_is_repeated(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(copying.data)

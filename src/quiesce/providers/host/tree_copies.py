@@ -23,7 +23,7 @@ from typing import Final
 
 from quiesce.errors import MountInsideError, NonRecoverableError, TreeChangedError
 from quiesce.files.content import Progress
-from quiesce.files.descriptors import PASSAGE, Identity, open_below
+from quiesce.files.descriptors import DIRECTORY, PASSAGE, Identity, open_below
 from quiesce.files.levels import DirectoryLevel, Levels
 from quiesce.files.mounts import require_no_mounts_below
 from quiesce.files.problems import TreeProblems
@@ -173,7 +173,9 @@ class _Pass:
         self._since_ns = since_ns
         #: whether the index is being written: then everything is taken in the order of the walk
         self._first = not copy.known
-        self._levels = Levels(copy.source)
+        # a descriptor that was listed before does not list what was made since, on btrfs
+        self._root = os.open(b".", DIRECTORY, dir_fd=copy.source)
+        self._levels = Levels(self._root)
         self._files: dict[tuple[int, int], _File] = {}
         self._met: list[tuple[bytes, os.stat_result]] = []
         self._mounts: list[bytes] = []
@@ -204,6 +206,7 @@ class _Pass:
             self._walk()
         finally:
             self._levels.close()
+            os.close(self._root)
         self._take_files()
         self._refuse_what_cannot_be()
         if self._since_ns is None:
