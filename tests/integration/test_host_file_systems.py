@@ -344,6 +344,14 @@ if __name__ == "__main__":
     raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "-c", "/dev/null", __file__]))
 """
 
+_COPIES = Path(__file__).parents[1] / "unit/host/test_tree_copies.py"
+COPIED = f"""
+tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+place = ["--basetemp", mounted("data", root, "700M") / "t"]
+done = subprocess.run([*tests, *place, {str(_COPIES)!r}], cwd={str(_COPIES.parents[3])!r})
+raise SystemExit(done.returncode)
+"""
+
 EVERY_KIND = pytest.mark.parametrize("kind", ["ext4", "xfs"])
 
 
@@ -378,6 +386,12 @@ def test_a_real_file_system_keeps_the_contract(kind: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])
 def test_a_cut_shares_its_data_where_the_file_system_can(kind: str, tmp_path: Path) -> None:
     run(REFLINK, kind, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_what_changes_after_the_copy_is_in_the_cut(kind: str, tmp_path: Path) -> None:
+    """Each has its own times, and its own way of listing a directory that grows."""
+    run(COPIED, kind, tmp_path)
 
 
 def run(program: str, kind: str, tmp_path: Path) -> None:
