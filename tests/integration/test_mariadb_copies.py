@@ -206,7 +206,7 @@ def test_a_copy_that_is_lost_before_the_cut_is_no_cut(
     assert not copying(deployment.root)
     wait_until(lambda: nothing_is_held(server))
     deployment.do(Operation.DELETE)
-    assert not list((deployment.root / "repository").rglob("staging"))
+    assert not list(deployment.root.rglob("staging"))
     deployment.back_up(2)
 
 
