@@ -223,7 +223,8 @@ class Collector:
         deleted: set[PackId] = set()
         for name, packs in ripe.items():
             results = [self._delete_pack(pack, deleted) for pack in sorted(packs & doomed)]
-            if all(results):
+            # a pack that is kept for something that is needed stays condemned: it may be damaged
+            if all(results) and not (packs & view.modified.keys()) - doomed:
                 self._opened.storage.delete(name)
         self.collected.deleted_packs = len(deleted)
         self.collected.deleted_bytes = sum(view.sizes[pack] for pack in deleted)
@@ -251,21 +252,21 @@ class Collector:
 def _last_places(view: _View) -> set[PackId]:
     """Return the condemned packs that hold the last copy of something that is needed.
 
-    Where several do, it is the first of them by name: so two collectors at once keep the same one.
+    Where several do, all are kept: which of them is damaged is not known, and two collectors agree.
     """
     condemned = frozenset[PackId]().union(*view.condemned.values()) & view.modified.keys()
     kept: set[PackId] = set()
     for pack in sorted(condemned):
         for blob, marked in view.blobs.get(pack, ()):
-            if marked and _is_last(view, blob.address, pack, condemned):
+            if marked and _is_nowhere_else(view, blob.address, condemned):
                 kept.add(pack)
                 break
     return kept
 
 
-def _is_last(view: _View, address: bytes, pack: PackId, condemned: frozenset[PackId]) -> bool:
+def _is_nowhere_else(view: _View, address: bytes, condemned: frozenset[PackId]) -> bool:
     places = {place.pack for place in view.index.places(address)}
-    return not places - condemned and min(places) == pack
+    return not places - condemned
 
 
 def _lies_first(index: BlobIndex, address: bytes, pack: PackId) -> bool:

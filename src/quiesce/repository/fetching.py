@@ -26,6 +26,8 @@ class BlobFetcher:
     def __init__(self, opened: OpenedRepository, index: BlobIndex) -> None:
         self._opened = opened
         self.index = index
+        #: in which something was met that is not as it was written
+        self.damaged: set[PackId] = set()
         self._cipher = functools.lru_cache(maxsize=4096)(self._new_cipher)
 
     def get(self, address: bytes) -> bytes:
@@ -38,7 +40,10 @@ class BlobFetcher:
         for place in self.index.places(address, avoided=True):
             try:
                 return self._open(address, place, self._read(place.pack, place.offset, place.length))
-            except (DamagedArtifactError, ObjectNotFoundError) as error:
+            except DamagedArtifactError as error:
+                self.damaged.add(place.pack)
+                damage = damage or error
+            except ObjectNotFoundError as error:
                 damage = damage or error
         raise _lost(address, damage or "in no pack that an index knows")
 

@@ -43,6 +43,7 @@ _DAY_S: Final = 86400.0
 #: no more keys are tried: each costs work, and who made them is known only when one fits
 _MOST_KEYS: Final = 64
 _DAMAGED: Final = "it is not what was written there"
+_ABSENT: Final = "it is not there"
 
 
 def _nobody(_read_bytes: int) -> None:
@@ -375,7 +376,8 @@ class Repository:
         # what is damaged there is not: it is copied anew
         there, found = {point.key for point in other.stored_points().points}, self.stored_points()
         wanted = set(found.keys if keys is None else keys) - there
-        damages = {key: _DAMAGED for key in found.damaged.values() if key in wanted}
+        damages = dict.fromkeys(wanted - set(found.keys), _ABSENT)
+        damages |= {key: _DAMAGED for key in found.damaged.values() if key in wanted}
         copied = PointsCopied(there=len(there), damages=damages)
         fetcher = BlobFetcher(self._opened, self._opened.load_index())
         chosen = [point for point in found.points if point.key in wanted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Self
 
@@ -11,7 +11,14 @@ from quiesce.errors import DamagedArtifactError, ForeignObjectError, ObjectExist
 from quiesce.files.mounts import times_tell
 from quiesce.files.walking import Entry, everything
 from quiesce.model.stored_object import ObjectName
-from quiesce.repository.content import BlobRecord, read_records, write_records, zero_blocks
+from quiesce.repository.content import (
+    BLOCK_BYTES,
+    LIST_BYTES,
+    BlobRecord,
+    read_records,
+    write_records,
+    zero_blocks,
+)
 from quiesce.repository.content_draft import ContentDraft, StreamDraft, blocks_of
 from quiesce.repository.fetching import BlobFetcher
 from quiesce.repository.index import PackId
@@ -20,12 +27,15 @@ from quiesce.repository.opened import OpenedRepository
 from quiesce.repository.points import Point, PointItem, PointKey, point_name
 from quiesce.repository.restoring import PointReader
 from quiesce.repository.saving_trees import PreviousTree, TreeSaved, TreeSaver
+from quiesce.repository.sealing import ADDRESS_BYTES
 from quiesce.repository.storing import BlobStore, StoredFigures
 from quiesce.repository.tree_draft import TreeDraft
 
 #: returns *length* bytes from *offset* on
 ReadAt = Callable[[int, int], bytes]
 _SAFE_PART_OF_GRACE: Final = 0.5
+#: no content has this address
+_NOWHERE: Final = b"\xff" * ADDRESS_BYTES
 
 
 class WriterSession:
@@ -128,14 +138,17 @@ class WriterSession:
         return item
 
     def rely_on(self, item: PointItem) -> bool:
-        """Tell whether all that *item*, which an earlier session stored, needs is there still."""
+        """Tell whether all that *item*, which an earlier session stored, needs is there still.
+
+        What lies only in packs that are going to be deleted is stored anew.
+        """
         try:
-            there = all(map(self._store.rely, needs_of_item(self._fetcher, item)))
+            for address in needs_of_item(self._fetcher, item):
+                self._rely(address)
         except DamagedArtifactError:
             return False
-        if there:
-            self._made.add(item.root)
-        return there
+        self._made.add(item.root)
+        return True
 
     def doubt(self, item: PointItem) -> None:
         """Read all that *item* needs, and rely no more on packs in which any of it is damaged."""
@@ -176,8 +189,8 @@ class WriterSession:
             RecoverableError: blobs that it relies on were deleted meanwhile, because this took longer than
                 the repository's grace.
         """
-        self._store.flush()
         self._require_stored(point)
+        self._store.flush()
         checked = self._secure(point)
         self._put(point)
         if self._opened.monotonic() - checked > self._opened.grace_s * _SAFE_PART_OF_GRACE:
@@ -199,12 +212,26 @@ class WriterSession:
         return PointItem(kind=kind, root=root, size_bytes=content.size_bytes, begun_ns=time.time_ns())  # type: ignore[arg-type]
 
     def _blocks_before(self, previous: PointItem) -> Iterator[BlobRecord]:
-        """Yield one record for each block of an earlier state."""
-        for record in self._fetcher.records(read_records(self._fetcher.get(previous.root))):
-            if record.is_zeros:
-                yield from zero_blocks(record.length)
-            else:
-                yield record
+        """Yield one record for each block of an earlier state; what a lost list told of is read anew."""
+        lists = self._lists_of(previous)
+        for begin in range(0, previous.size_bytes, LIST_BYTES):
+            told = self._told_by(lists[begin // LIST_BYTES : begin // LIST_BYTES + 1])
+            yield from told or _unknown_blocks(min(LIST_BYTES, previous.size_bytes - begin))
+
+    def _lists_of(self, item: PointItem) -> Sequence[BlobRecord]:
+        try:
+            return read_records(self._fetcher.get(item.root))
+        except DamagedArtifactError:
+            return ()
+
+    def _told_by(self, lists: Sequence[BlobRecord]) -> list[BlobRecord]:
+        blocks: list[BlobRecord] = []
+        try:
+            for record in self._fetcher.records(lists):
+                blocks += zero_blocks(record.length) if record.is_zeros else (record,)
+        except DamagedArtifactError:
+            return []
+        return blocks
 
     def _take_over(self, content: ContentDraft, record: BlobRecord, read: ReadAt) -> None:
         if record.is_zeros or self._store.rely(record.address):
@@ -215,8 +242,11 @@ class WriterSession:
     def _require_stored(self, point: Point) -> None:
         items = {name: item for name, item in point.items.items() if item.root not in self._made}
         for address in addresses_of(self._fetcher, replace(point, items=items)):
-            if not self._store.rely(address):
-                raise DamagedArtifactError(f"the point {point.key} needs {address.hex()}, which is nowhere")
+            self._rely(address)
+
+    def _rely(self, address: bytes) -> None:
+        if not self._store.rely(address):
+            self._store.add_now(self._fetcher.get(address))
 
     def _put(self, point: Point) -> None:
         name = point_name(self._opened.keys, point.key)
@@ -265,6 +295,12 @@ class WriterSession:
                 hint="Run it again; a longer grace of the repository keeps this from happening.",
             ) from error
         self._store.flush()
+
+
+def _unknown_blocks(length: int) -> Iterator[BlobRecord]:
+    """Yield blocks that are stored nowhere."""
+    for begin in range(0, length, BLOCK_BYTES):
+        yield BlobRecord(_NOWHERE, min(BLOCK_BYTES, length - begin))
 
 
 def _whole(data: bytes, length: int) -> bytes:

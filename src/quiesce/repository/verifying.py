@@ -55,6 +55,8 @@ class PointVerifier:
                     self._read(self._point(key), pool)
                 except (DamagedArtifactError, ObjectNotFoundError, ResourceNotFoundError) as error:
                     self._verified.damages[key] = str(error)
+        # where another pack had it whole, too: else collecting could keep the damaged one of both
+        self._verified.damaged_packs |= self._fetcher.damaged
         return self._verified
 
     def _point(self, key: PointKey) -> Point:

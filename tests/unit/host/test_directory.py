@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -22,6 +23,8 @@ from quiesce.errors import (
     ResourceNotFoundError,
 )
 from quiesce.files import content
+from quiesce.files.mounts import times_tell
+from quiesce.files.walking import Entry
 from quiesce.model.consistency import Consistency
 from quiesce.model.operation import Operation
 from quiesce.providers import host
@@ -546,3 +549,54 @@ def test_what_is_counted_before_a_cut_is_what_it_takes(tmp_path: Path) -> None:
     assert size.entries == tally.entries
     taken = (place / "raw" / "pack").stat().st_size + tally.copied_bytes
     assert abs(size.copied_bytes - taken) <= 64 << 10
+
+
+@BOTH
+def test_a_copy_beforehand_that_failed_is_never_gone_on_with(
+    machine: Machine, data: Path, full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan may go on without it: then the cut takes everything."""
+    node = Node(host.DIRECTORY, path=str(data))
+    (data / "folder").mkdir()
+    (data / "folder" / "a").write_text("a")
+    (data / "folder" / "b").write_text("b")
+    before, take = picture(data), taking.Taker.take
+
+    def failing(taker: taking.Taker, entry: Entry) -> bool:
+        if entry.path == b"folder/b":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return take(taker, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(taking.Taker, "take", failing)
+        if content_is_copied_beforehand(data):
+            with pytest.raises(ProviderError):
+                machine.do(node, Operation.PREPARE, full=full)
+    machine.save(node, full=full)
+    (data / "folder" / "a").unlink()
+    machine.do(node, Operation.APPLY, full=full)
+
+    assert picture(data) == before
+
+
+@BOTH
+def test_what_changes_after_the_copy_beforehand_comes_back(machine: Machine, data: Path, full: bool) -> None:
+    node = Node(host.DIRECTORY, path=str(data), allow_privileged=True)
+    fill(data)
+    machine.do(node, Operation.PREPARE, full=full)
+    (data / "new").write_text("made after it")
+    (data / "deep").rename(data / "moved")
+    before = picture(data)
+    machine.save(node, full=full)
+    (data / "new").unlink()
+    machine.do(node, Operation.APPLY, full=full)
+
+    assert picture(data) == before
+
+
+def content_is_copied_beforehand(data: Path) -> bool:
+    descriptor = os.open(data, os.O_RDONLY)
+    try:
+        return times_tell(descriptor)
+    finally:
+        os.close(descriptor)

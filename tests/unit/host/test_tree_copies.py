@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from quiesce.errors import TreeChangedError
 from quiesce.files.content import nobody
 from quiesce.files.mounts import times_tell
+from quiesce.files.walking import Entry
 from quiesce.providers.host import cuts, tree_copies
-from quiesce.providers.host.taking import CutTally
+from quiesce.providers.host.taking import CutTally, Taker
 from quiesce.providers.host.tree_copies import TreeCopy
 
 from .test_directory import fill, picture
@@ -191,6 +193,94 @@ def test_moving_a_directory_takes_the_other_names_of_what_is_in_it(copying: Copy
     built = copying.built()
     assert picture(built) == picture(copying.data)
     assert (built / "b" / "x").samefile(built / "c" / "x")
+
+
+def change_places(data: Path) -> None:
+    (data / "a").rename(data / "aside")
+    (data / "b").rename(data / "a")
+    (data / "aside").rename(data / "b")
+
+
+def move_below_another(data: Path) -> None:
+    (data / "n").mkdir()
+    (data / "a").rename(data / "n" / "a")
+    (data / "n").rename(data / "c")
+    (data / "c" / "a").rename(data / "a")
+
+
+def make_anew_above(data: Path) -> None:
+    (data / "n").mkdir()
+    (data / "top" / "sub").rename(data / "n" / "sub")
+    (data / "top").rmdir()
+    (data / "n").rename(data / "top")
+
+
+@pytest.mark.usefixtures("believing")
+@pytest.mark.parametrize("change", [change_places, move_below_another, make_anew_above])
+def test_files_of_several_names_are_not_lost_with_directories_that_move(
+    copying: Copying, change: Callable[[Path], object]
+) -> None:
+    """Their inodes and all of their names are as before, but what was listed of the directories is not."""
+    for names in (("a/f", "b/f"), ("top/sub/x", "top/sub/y")):
+        for name in names:
+            (copying.data / name).parent.mkdir(parents=True, exist_ok=True)
+        (copying.data / names[0]).write_text(names[0])
+        (copying.data / names[1]).hardlink_to(copying.data / names[0])
+
+    finished(copying, change)
+
+    assert picture(copying.built()) == picture(copying.data)
+
+
+@pytest.mark.usefixtures("believing")
+@pytest.mark.parametrize("beforehand", [False, True])
+def test_no_name_is_a_link_to_one_that_vanished_while_it_was_taken(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch, beforehand: bool
+) -> None:
+    copy, take = copying.begin(), Taker.take
+    if beforehand:
+        copy.copy_beforehand()
+    (copying.data / "a").write_text("content")
+    for name in ("b", "c"):
+        (copying.data / name).hardlink_to(copying.data / "a")
+
+    def vanishing(taker: Taker, entry: Entry) -> bool:
+        if entry.path == b"a":
+            (copying.data / "a").unlink()
+        return take(taker, entry)
+
+    monkeypatch.setattr(Taker, "take", vanishing)
+    tally = copy.finish(nobody)
+
+    assert b"a" in tally.changed
+    built = copying.built()
+    assert sorted(path.name for path in built.iterdir()) == ["b", "c"]
+    assert (built / "c").read_text() == "content"
+    assert (built / "b").samefile(built / "c")
+
+
+@pytest.mark.usefixtures("believing")
+def test_a_big_file_that_could_not_be_taken_again_is_not_in_the_cut(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was copied of it before was let go: nothing may name that any more."""
+    (copying.data / "big").write_bytes(b"1" * BIG)
+    (copying.data / "other").write_text("kept")
+    copy, take = copying.begin(), Taker.take
+    copy.copy_beforehand()
+    (copying.data / "big").write_bytes(b"2" * BIG)
+
+    def failing(taker: Taker, entry: Entry) -> bool:
+        if entry.path == b"big":
+            raise TreeChangedError("a file became shorter while it was copied")
+        return take(taker, entry)
+
+    monkeypatch.setattr(Taker, "take", failing)
+    copy.copy_beforehand()
+    tally = copy.finish(nobody)
+
+    assert tally.changed == [b"big"]
+    assert [path.name for path in copying.built().iterdir()] == ["other"]
 
 
 def test_what_is_young_is_taken_again_although_it_looks_the_same(

@@ -83,13 +83,8 @@ class DirectoryOperations(StoredOperations):
             self._prepared.let_go(job.call)
             cut = snapshots.begin(job.call)
             if not cut.whole:
-                with snapshots.opened(cut) as directory:
-                    try:
-                        copy = TreeCopy(source, directory, RAW, watched(job.context))
-                    except MountInsideError as error:
-                        raise MountInsideError(str(error), hint=_MOUNT_INSIDE) from error
+                copy = self._copied(job, source, cut)
                 self._prepared.keep(job.call, copy)
-                copy.copy_beforehand()
         return NOTHING
 
     def delete(self, job: HostJob, /) -> Outcome:
@@ -231,22 +226,32 @@ class DirectoryOperations(StoredOperations):
             remedy = error.hint or "Make it, or correct the node's path."
             return [Finding(check="directory", passed=False, detail=str(error), remedy=remedy)]
 
+    def _copied(self, job: HostJob, source: int, cut: StoredCut) -> TreeCopy:
+        """Return a copy as it is known to be good: one that was begun only must never be gone on with."""
+        with job.snapshots.opened(cut) as directory, _mounts_explained():
+            copy = TreeCopy(source, directory, RAW, watched(job.context))
+            try:
+                copy.copy_beforehand()
+                job.refuse_when_given_up()
+            except BaseException:
+                copy.close()
+                raise
+            return copy
+
     def _cut(self, job: HostJob, source: int, cut: StoredCut, prepared: TreeCopy | None) -> StoredCut:
         snapshots, began, told = job.snapshots, time.monotonic(), watched(job.context)
-        with snapshots.opened(cut) as directory:
-            try:
+        try:
+            with snapshots.opened(cut) as directory, _mounts_explained():
                 if prepared is None or not prepared.is_in(directory, RAW):
                     remove(directory, RAW)
                     prepared = TreeCopy(source, directory, RAW, told)
                     self._prepared.keep(job.call, prepared)
                 tally = prepared.finish(told)
-            except BaseException as error:
-                self._prepared.let_go(job.call)
-                if isinstance(error, MountInsideError):
-                    raise MountInsideError(str(error), hint=_MOUNT_INSIDE) from error
-                raise
-        facts = _facts(tally) | {"cut_at": time.time(), "cut_s": round(time.monotonic() - began, 4)}
-        return snapshots.finish(cut, facts)
+            facts = _facts(tally) | {"cut_at": time.time(), "cut_s": round(time.monotonic() - began, 4)}
+            return snapshots.finish(cut, facts)
+        except BaseException:
+            self._prepared.let_go(job.call)  # it is finished once, or not at all
+            raise
 
     def _store(self, job: HostJob, cut: StoredCut) -> Manifest:
         saving = job.saving
@@ -283,6 +288,14 @@ class DirectoryOperations(StoredOperations):
             require_unchanged(cut, directory)
             with _opened(directory, RAW) as raw, _opened(directory, CONTENT) as content:
                 return copy_back(raw, content, place, CONTENT, watched(job.context), allowed=job.allowed)
+
+
+@contextlib.contextmanager
+def _mounts_explained() -> Iterator[None]:
+    try:
+        yield
+    except MountInsideError as error:
+        raise MountInsideError(str(error), hint=_MOUNT_INSIDE) from error
 
 
 @contextlib.contextmanager

@@ -111,12 +111,13 @@ class Taker:
         finally:
             os.close(descriptor)
 
-    def drop(self, path: bytes) -> None:
-        """Note that *path*, and all that was below it, is no more."""
+    def drop(self, path: bytes, *, below: bool) -> None:
+        """Note that *path*, and all that was *below* it, if anything was, is no more."""
         self._lines.write(json.dumps({GONE: os.fsdecode(path)}) + "\n")
-        below = path + b"/"
+        inside = path + b"/"
         for noted in (self.privileged, self.shortened, self._big):
-            for each in [each for each in noted if each == path or each.startswith(below)]:
+            _forget(noted, path)
+            for each in [each for each in noted if each.startswith(inside)] if below else ():
                 _forget(noted, each)
 
     def let_go_of_former_content(self, path: bytes) -> None:

@@ -68,6 +68,8 @@ class _File:
 
     version: int
     entries: list[tuple[bytes, os.stat_result]] = field(default_factory=list)
+    #: the name under which its content was taken in this pass
+    first: bytes | None = None
 
     def as_known(self) -> tuple[int, tuple[bytes, ...]]:
         """Return what is equal when nothing about it has changed."""
@@ -94,14 +96,15 @@ class TreeCopy:
             MountInsideError: when anything is mounted inside *source*.
         """
         require_no_mounts_below(source)
-        self._stack = contextlib.ExitStack()
-        self.source = os.dup(source)
-        self._stack.callback(os.close, self.source)
-        self.raw = make_directory(directory, name)
-        self._stack.callback(os.close, self.raw)
-        self.progress = progress
-        self.taker = Taker(self.raw, self._hear)
-        self._stack.callback(self.taker.close)
+        with contextlib.ExitStack() as stack:
+            self.source = os.dup(source)
+            stack.callback(os.close, self.source)
+            self.raw = make_directory(directory, name)
+            stack.callback(os.close, self.raw)
+            self.progress = progress
+            self.taker = Taker(self.raw, self._hear)
+            stack.callback(self.taker.close)
+            self._stack = stack.pop_all()
         self.known: dict[bytes, _Directory] = {}
         #: the version of the root
         self.root = _UNKNOWN
@@ -142,8 +145,9 @@ class TreeCopy:
         return done.tally
 
     def close(self) -> None:
-        """Close what is open; what was copied stays."""
-        self._stack.close()
+        """Close what is open; what was copied stays. What counts was handed to the kernel before."""
+        with contextlib.suppress(OSError):  # of a full disk: closing tries once more to write
+            self._stack.close()
 
     def _hear(self, moved_bytes: int) -> None:
         self.progress(moved_bytes)
@@ -179,8 +183,12 @@ class _Pass:
         self._files: dict[tuple[int, int], _File] = {}
         self._met: list[tuple[bytes, os.stat_result]] = []
         self._mounts: list[bytes] = []
+        #: what is no more where it was: nothing that lies there, or below it, is what was taken
+        self._dropped: set[bytes] = set()
         self._problems = TreeProblems()
         self._untrusted = self._untrusted_bytes = 0
+        #: whether anything was taken by the last try
+        self._took = False
         self.tally = CutTally()
         self.lasted_s = 0.0
 
@@ -340,12 +348,20 @@ class _Pass:
             believed = self._believed(entry.status, version)
             file = self._files[key] = _File(believed)
             self._count(entry.status)
-            if self._first and not self._take(entry):
-                file.version = _UNKNOWN
-        elif self._first:
-            self._take_link(entry, file.entries[0][0])
+        if self._first:
+            self._take_name(file, entry)
         file.entries.append((entry.path, entry.status))
-        return version
+        return _UNKNOWN if file.version == _UNKNOWN else version
+
+    def _take_name(self, file: _File, entry: Entry) -> None:
+        """Take the content under the first name that can be taken; the others are links to it."""
+        if file.first is not None:
+            self._take_link(entry, file.first)
+            return
+        if not self._take(entry):
+            file.version = _UNKNOWN
+        if self._took:
+            file.first = entry.path
 
     def _take_files(self) -> None:
         """Take the files with several names of which anything has changed: content, metadata or a name."""
@@ -353,16 +369,25 @@ class _Pass:
             return
         for key, file in self._files.items():
             file.entries.sort(key=lambda entry: entry[0].split(b"/"))
-            if file.version != _UNKNOWN and file.as_known() == self._copy.files.get(key):
+            if self._is_as_known(key, file):
                 continue
-            (first, status), *others = file.entries
-            with self._at(first, status) as entry:
-                if not (entry is not None and self._take(entry)):
-                    file.version = _UNKNOWN
-            for path, other in others:
-                with self._at(path, other) as entry:
+            for path, status in file.entries:
+                with self._at(path, status) as entry:
                     if entry is not None:
-                        self._take_link(entry, first)
+                        self._take_name(file, entry)
+                    else:
+                        file.version = _UNKNOWN
+                        self._drop(path)
+
+    def _is_as_known(self, key: tuple[int, int], file: _File) -> bool:
+        """Tell whether nothing about it has changed, and nothing of it was dropped with a directory."""
+        known = file.version != _UNKNOWN and file.as_known() == self._copy.files.get(key)
+        return known and not (self._dropped and any(self._was_dropped(path) for path, _ in file.entries))
+
+    def _was_dropped(self, path: bytes) -> bool:
+        while path and path not in self._dropped:
+            path = path.rpartition(b"/")[0]
+        return bool(path)
 
     @contextlib.contextmanager
     def _at(self, path: bytes, status: os.stat_result) -> Iterator[Entry | None]:
@@ -385,16 +410,24 @@ class _Pass:
             self._taker.let_go_of_former_content(entry.path)
         try:
             as_it_was = self._taker.take(entry)
+            self._took = True
         except (FileNotFoundError, TreeChangedError):
-            as_it_was = False
+            as_it_was = self._took = False
+            self._drop_stale(entry)
         if not as_it_was:
             self._changed(entry.path)
         return as_it_was
+
+    def _drop_stale(self, entry: Entry) -> None:
+        """Let the list name nothing of what could not be taken: what it named before may be gone."""
+        if not self._first and not entry.is_directory:
+            self._drop(entry.path)
 
     def _take_link(self, entry: Entry, first: bytes) -> None:
         try:
             self._taker.take_link(entry, first)
         except (FileNotFoundError, TreeChangedError):
+            self._drop_stale(entry)
             self._changed(entry.path)
 
     def _changed(self, path: bytes) -> None:
@@ -416,7 +449,8 @@ class _Pass:
         return _UNKNOWN
 
     def _drop(self, path: bytes) -> None:
-        self._taker.drop(path)
+        self._dropped.add(path)
+        self._taker.drop(path, below=path in self._copy.known)
         to_do = [path]
         while to_do:
             each = to_do.pop()

@@ -78,7 +78,6 @@ def complete(job: MariaDBJob) -> Manifest:
     if DATA not in draft.finished:
         copying.join(job, staging)
         _store(job, draft, staging)
-    staging.remove()
     return job.saving.complete(draft, as_artifact(artifact), consistency=Consistency.APPLICATION)
 
 

@@ -126,6 +126,10 @@ def complete(job: PostgreSQLJob) -> Manifest:
         return made
     artifact = read_artifact(ServerArtifact, artifact_of(job.call))
     draft = job.saving.begin()
+    if not _is_copied(draft):
+        raise NonRecoverableError(
+            f"what was stored of the base copy of {job.call.instance} is gone", hint="Make the backup again."
+        )
     if LOG not in draft.finished:
         with job.session() as session:
             _copy_log(job, draft, session, artifact)
@@ -151,7 +155,9 @@ def _is_prepared(job: PostgreSQLJob, draft: Draft) -> bool:
 
 
 def _is_copied(draft: Draft) -> bool:
-    return BASE in draft.finished and draft.path(_FACTS).exists()
+    if not draft.path(_FACTS).exists():
+        return False
+    return {BASE, _LIST, *_copied(draft).tablespaces} <= draft.finished.keys()
 
 
 def _require_usable(job: PostgreSQLJob, facts: ServerFacts) -> None:

@@ -225,10 +225,12 @@ class DomainBackup:
         if owner is None or (owner.deployment, owner.instance) != (call.deployment, call.instance):
             return None
         try:
-            return self._job.repository.find(self._place_of(owner.point))
+            found = self._job.repository.find(self._place_of(owner.point))
         except DamagedArtifactError as error:
             self._job.say(f"nothing is built on it: {error}")
             return None
+        # of another execution: a copy of that name in another repository, of another moment
+        return found if found is not None and found.execution == owner.execution else None
 
     def _can_follow(self, found: Manifest, disks: Sequence[DomainDisk]) -> bool:
         if found.provider != "libvirt":
