@@ -189,6 +189,7 @@ class WriterSession:
             RecoverableError: blobs that it relies on were deleted meanwhile, because this took longer than
                 the repository's grace.
         """
+        self._store.flush()
         self._require_stored(point)
         self._store.flush()
         checked = self._secure(point)

@@ -11,7 +11,7 @@ from quiesce.errors import DamagedArtifactError, ObjectLockedError, RecoverableE
 from quiesce.model.stored_object import ObjectName, StoredObject
 from quiesce.repository import Point, PointKey, Repository
 from quiesce.repository.index import PackId
-from quiesce.repository.packs import read_end
+from quiesce.repository.packs import pack_name, read_end
 from quiesce.storage import MemoryStorage
 
 from .conftest import GRACE_S, Scene
@@ -193,6 +193,81 @@ def test_points_are_copied_to_a_repository_made_alike(scene: Scene) -> None:
     assert b"".join(opened.reader(keys[2]).read("1")) == b"2"
     with pytest.raises(Exception, match="differently"):
         scene.repository.copy_to(Repository.create(MemoryStorage(), other_key))
+
+
+def spoil(scene: Scene, content: bytes) -> PackId:
+    """Damage what is stored of *content* in the pack that an index names first; return the pack."""
+    opened = scene.repository._opened
+    place = opened.load_index().find(opened.addresses.of(content))
+    assert place is not None
+    name = pack_name(place.pack)
+    data = bytearray(scene.storage.get(name))
+    data[place.offset + place.length // 2] ^= 1
+    scene.storage.delete(name)
+    scene.storage.put(name, bytes(data))
+    return place.pack
+
+
+def test_a_damaged_pack_that_is_kept_stays_condemned(scene: Scene) -> None:
+    """Else the next backup relied on what is known to be damaged."""
+    old = scene.save("old", b"lost", b"only here")
+    spoil(scene, b"lost")
+    scene.repository.condemn(scene.repository.verify([old]).damaged_packs)
+    later(scene)
+    scene.repository.collect()
+
+    new = scene.save("new", b"lost")
+
+    assert scene.read(new) == [b"lost"]
+    assert not scene.repository.verify([new]).damages
+
+
+def test_a_check_notes_a_damaged_pack_although_another_has_it_whole(scene: Scene) -> None:
+    """Collecting would keep one of both: it must not be that one."""
+    with scene.repository.write() as first, scene.repository.write() as second:
+        items = [session.add_stream([b"twice"]) for session in (first, second)]
+        first.commit(point("one", a=items[0]))
+        second.commit(point("two", a=items[1]))
+    keys = [PointKey(deployment="shop", point=name) for name in ("one", "two")]
+    damaged = spoil(scene, b"twice")
+
+    found = scene.repository.verify(keys)
+    scene.repository.condemn(found.damaged_packs)
+    scene.collect_all()
+    later(scene)
+    scene.collect_all()
+
+    assert (found.damages, damaged in found.damaged_packs) == ({}, True)
+    assert not scene.repository.verify(keys).damages
+
+
+def test_what_an_earlier_session_stored_is_stored_anew_from_a_condemned_pack(scene: Scene) -> None:
+    """A backup that goes on would leave it out, though everything is there."""
+    old = scene.save("old", b"shared")
+    with scene.repository.write() as session:
+        item = session.add_stream([b"shared"])
+        session.flush()
+    scene.repository.condemn(scene.repository._opened.stored_packs())
+    scene.repository.remove(old)
+
+    with scene.repository.write() as session:
+        assert session.rely_on(item)
+        session.commit(point("new", a=item))
+    later(scene)
+    scene.collect_all()
+    later(scene)
+    scene.collect_all()
+
+    assert not scene.repository.verify([PointKey(deployment="shop", point="new")]).damages
+
+
+def test_a_copy_of_what_is_not_there_is_told(scene: Scene) -> None:
+    other = Repository.create(MemoryStorage(), type(scene.key).new(), addressing=scene.repository.addressing)
+    gone = PointKey(deployment="shop", point="gone", instance="db_1")
+
+    copied = scene.repository.copy_to(other, [gone])
+
+    assert (copied.points, copied.damages) == ([], {gone: "it is not there"})
 
 
 def test_of_a_pack_that_says_to_have_an_endless_end_little_is_read() -> None:
