@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from quiesce.backups import BackupHome, BackupKey, Backups, Keyring
 from quiesce.errors import DamagedArtifactError
 from quiesce.model.operation import Operation
+from quiesce.ports.providers import no_secret
 
 pytestmark = pytest.mark.platform("vcenter")
 
@@ -177,12 +179,28 @@ def test_what_is_stored_is_a_disk_for_qemu_too(site: Any, tmp_path: Path) -> Non
     site.simulator.write(site.machine, "changed", offset=9 * GRAIN)
     site.backup(point="two", execution="exec2")
     for point, second in (("one", b""), ("two", b"changed")):
-        (stored,) = (tmp_path / "backups" / "shop" / point).rglob("*.vmdk")
+        stored = _stored_disk(site, point, tmp_path / f"{point}.vmdk")
         plain = tmp_path / f"{point}.raw"
         subprocess.run(["qemu-img", "convert", "-f", "vmdk", "-O", "raw", stored, plain], check=True)
         data = plain.read_bytes()
         assert data[:5] == b"whole"
         assert data[9 * GRAIN : 9 * GRAIN + 7].rstrip(b"\0") == second
+
+
+def _stored_disk(site: Any, point: str, path: Path) -> Path:
+    """Write the only disk of a backup to *path*."""
+    home = BackupHome(
+        keyring=Keyring(site.directory / "keys"), secret=no_secret, drafts=site.directory / "drafts"
+    )
+    backups = Backups(str(site.directory / "backups"), home)
+    call = site.call(Operation.COPY, point=point)
+    manifest = backups.manifest(
+        BackupKey(deployment=call.deployment, point=call.point, instance=call.instance)
+    )
+    (disk,) = (name for name in manifest.items if name.endswith(".vmdk"))
+    with backups.open(manifest, disk) as stored, path.open("wb") as file:
+        shutil.copyfileobj(stored, file)
+    return path
 
 
 def test_a_transfer_that_breaks_off_is_not_taken_for_whole(site: Any) -> None:
