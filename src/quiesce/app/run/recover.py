@@ -107,7 +107,8 @@ def refuse_to_go_on_here(services: Services, execution: Execution) -> None:
     """
     plan = services.executions.plan(execution.id)
     _refuse_elsewhere(services, execution, plan.steps)
-    if execution.host and execution.host != services.host and _writes_files(services, execution, plan):
+    elsewhere = services.host and execution.host not in {"", services.host}
+    if elsewhere and _writes_files(services, execution, plan):
         raise OtherHostError(
             f"execution {execution.id} wrote copies into a directory on {execution.host}, and this is "
             f"{services.host}; nothing was touched",
