@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from tests.acceptance.shop import eventually
 
 from quiesce.bootstrap import Application, Settings
 from quiesce.cli.main import run as quiesce
@@ -488,9 +489,10 @@ def test_a_restore_point_is_read_again(shop: Console) -> None:
     page = browser.get("/deployments/shop/points/one").text
     answer = browser.post("/deployments/shop/points/one/verify", data={"csrf": csrf_of(page)})
     assert answer.headers["location"] == "/deployments/shop/points/one"
-    assert shop.application.services.catalog.get(
-        shop.application.services.deployments.list()[0].name, "one"
-    ).proofs
+    services = shop.application.services
+    deployment = services.deployments.list()[0].name
+    # a process of its own does it, and may take longer than the answer waits for it
+    eventually(lambda: bool(services.catalog.get(deployment, "one").proofs), "it was read again")
 
 
 def files_page(shop: Console) -> str:
