@@ -15,6 +15,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.one_directory import BLUEPRINT
 from tests.repository_objects import packs, spoil
 
 from quiesce.app.deployments import add_deployment
@@ -37,15 +38,6 @@ DAYS = int(os.environ.get("QUIESCE_YEAR_DAYS", "25"))
 BERLIN = ZoneInfo("Europe/Berlin")
 START = dt.datetime(2027, 3, 10, 12, tzinfo=BERLIN).timestamp()
 DAY = 86_400.0
-
-BLUEPRINT = """
-tosca_definitions_version: cloudify_dsl_1_4
-imports: [cloudify/types/types.yaml, plugin:quiesce]
-node_templates:
-  files:
-    type: quiesce.nodes.host.Directory
-    properties: {{path: {path}}}
-"""
 
 
 class Clock:

@@ -25,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from tests.acceptance.shop import eventually
+from tests.one_directory import BLUEPRINT
 
 from quiesce.bootstrap import Application, Settings
 from quiesce.cli.main import run as quiesce
@@ -41,15 +42,6 @@ from quiesce.service.pages import Pages, role_for
 from quiesce.service.proxy import TrustedProxy
 from quiesce.service.server import run_due_until
 from quiesce.service.users import UserRole, Users
-
-BLUEPRINT = """
-tosca_definitions_version: cloudify_dsl_1_4
-imports: [cloudify/types/types.yaml, plugin:quiesce]
-node_templates:
-  files:
-    type: quiesce.nodes.host.Directory
-    properties: {{path: {path}}}
-"""
 
 
 @dataclass

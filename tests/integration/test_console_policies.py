@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from tests.one_directory import BLUEPRINT
 
 from quiesce.bootstrap import Application, Settings
 from quiesce.model.options import options_of
@@ -24,15 +25,6 @@ from quiesce.service.audit import Audit
 from quiesce.service.launching import Launcher
 from quiesce.service.policy_form import COMMANDS
 from quiesce.service.users import UserRole, Users
-
-BLUEPRINT = """
-tosca_definitions_version: cloudify_dsl_1_4
-imports: [cloudify/types/types.yaml, plugin:quiesce]
-node_templates:
-  files:
-    type: quiesce.nodes.host.Directory
-    properties: {{path: {path}}}
-"""
 
 
 def quiesce(arguments: list[str]) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from quiesce.errors import NonRecoverableError
+from quiesce.model.ids import ExecutionId
 from quiesce.model.operation import Operation
 from quiesce.testing import RecordingContext
 
 pytest.importorskip("libvirt", reason="libvirt-python is not installed (quiesce[libvirt])")
+
+from quiesce.provider_kit.ownership import Owner
+from quiesce.providers.libvirt.domain import backup
 
 from .fake_subject import FakeSubject
 
@@ -36,6 +41,32 @@ def test_a_copy_finds_its_job_again(subject: FakeSubject) -> None:
     assert made["active"] is True
     subject.provider().perform(subject.call(Operation.APPLY, full=True, artifact=made), RecordingContext())
     assert subject.read() == "before"
+
+
+@pytest.mark.parametrize(("made_by", "parent"), [("exec1", "one"), ("another", None)])
+def test_nothing_is_built_on_a_point_of_that_name_that_another_execution_made(
+    subject: FakeSubject, monkeypatch: pytest.MonkeyPatch, made_by: str, parent: str | None
+) -> None:
+    """As a copy in another repository may be: it is of another moment than the checkpoint."""
+
+    def back_up(point: str, execution: str) -> Mapping[str, object]:
+        provider, artifact = subject.provider(), None
+        for operation in (Operation.SNAPSHOT, Operation.COPY):
+            call = subject.call(operation, full=True, point=point, execution=execution, artifact=artifact)
+            artifact = provider.perform(call, RecordingContext()).artifact
+        return artifact
+
+    back_up("one", "exec1")
+    known = backup.owners_of_checkpoints
+
+    def owners(domain: object) -> dict[str, Owner | None]:
+        return {
+            name: owner and replace(owner, execution=ExecutionId(made_by))
+            for name, owner in known(domain).items()
+        }
+
+    monkeypatch.setattr(backup, "owners_of_checkpoints", owners)
+    assert back_up("two", "exec2")["parent"] == parent
 
 
 def test_a_copy_without_answer_and_job_says_what_is_gone(subject: FakeSubject) -> None:

@@ -393,9 +393,8 @@ class _Pass:
     def _at(self, path: bytes, status: os.stat_result) -> Iterator[Entry | None]:
         """Hold the entry of a path open to be taken; None when it is not there any more."""
         parent, _, name = path.rpartition(b"/")
-        source = self._copy.source
         try:
-            descriptor = open_below(source, parent, PASSAGE) if parent else os.dup(source)
+            descriptor = self._passage(parent)
         except OSError:
             self._changed(path)
             yield None
@@ -404,6 +403,10 @@ class _Pass:
             yield Entry(DirectoryLevel(parent, Identity.of_descriptor(descriptor), descriptor), name, status)
         finally:
             os.close(descriptor)
+
+    def _passage(self, path: bytes) -> int:
+        """Return a descriptor of a directory of the tree, by which what is in it is named."""
+        return open_below(self._copy.source, path, PASSAGE) if path else os.dup(self._copy.source)
 
     def _take(self, entry: Entry) -> bool:
         if self._since_ns is not None:
@@ -473,9 +476,7 @@ class _Pass:
     def _compare_directories(self) -> None:
         for path, status in self._met:
             try:
-                descriptor = (
-                    open_below(self._copy.source, path, PASSAGE) if path else os.dup(self._copy.source)
-                )
+                descriptor = self._passage(path)
             except OSError:
                 self.tally.changed.append(path)
                 continue
